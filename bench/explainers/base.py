@@ -1,0 +1,108 @@
+"""What an explainer is: what to ask, and how to read it.
+
+Like a scorer it never calls a model: `requests` says what to generate and `read` turns the replies into a text, so explaining
+is batched over latents, cached and resumed by the same code as judging.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pydantic
+
+from bench.identity import digest, source_digest, text_digest
+from bench.judges.base import Capability, Outcome, Reply, Request, Usage
+from bench.suites.latent import LatentView
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One explanation of one latent.
+
+    Attributes:
+        latent: id.
+        text: z; "" is a legal explanation (the `empty` null), a failed call has None.
+        outcome: of the calls behind it.
+        usage: summed over its calls.
+        error: one line for failed outcomes.
+        note: anything the explainer records about its choice (candidates of best-of-k, ...), JSON-able.
+    """
+
+    latent: str
+    text: str | None
+    outcome: Outcome = Outcome.OK
+    usage: Usage = field(default_factory=Usage)
+    error: str | None = None
+    note: Mapping[str, Any] | None = None
+
+    @property
+    def hash(self) -> str:
+        """Digest of the text."""
+        return text_digest(self.text or "")
+
+
+class Params(pydantic.BaseModel):
+    """Base of every explainer's parameters: unknown keys are errors, values are frozen."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class Explainer:
+    """Base class of explainers.
+
+    Class attributes:
+        params_model: pydantic model of the parameters.
+        needs: capability of the generating model, or None for an explainer that asks no model.
+        null: True for explainers that know nothing of the latent; their rows are floors.
+    """
+
+    params_model: ClassVar[type[Params]] = Params
+    needs: ClassVar[Capability | None] = None
+    null: ClassVar[bool] = False
+
+    def __init__(self, name: str, version: str, params: Params, prompts: Mapping[str, Any]) -> None:
+        self.name, self.version = name, version
+        self.params: Any = params
+        self.prompts = prompts
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """Labels of explainers whose explanations `read` needs."""
+        return ()
+
+    def requests(self, latent: LatentView, seed: int) -> list[Request]:
+        """What to ask the generating model about one latent; `seed` is already specific to the latent and repeat."""
+        return []
+
+    def read(
+        self,
+        latent: LatentView,
+        replies: Sequence[Reply],
+        seed: int,
+        others: Mapping[str, Mapping[str, Explanation]],
+    ) -> Explanation:
+        """The explanation from the replies. `others[label][latent id]` are finished explanations of `after`."""
+        raise NotImplementedError
+
+    @property
+    def id(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def key(self) -> str:
+        """Digest of parameters, prompts and source."""
+        return digest([self.id, self.params, dict(self.prompts), source_digest(type(self))])
+
+
+def total_usage(replies: Sequence[Reply]) -> Usage:
+    """Sum of the usage of replies; what came from the cache was not paid and counts nothing."""
+    paid = [r.usage for r in replies if not r.cached]
+    return Usage(
+        sum(u.tokens_in for u in paid),
+        sum(u.tokens_out for u in paid),
+        sum(u.tokens_cached for u in paid),
+        sum(u.seconds for u in paid),
+    )

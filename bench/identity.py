@@ -1,0 +1,115 @@
+"""Content hashes: the one place that decides what "the same" means.
+
+A number is comparable with another only if everything that could have changed it is the same. So suites, prompts, judges and
+runs are named by a hash over *content*: canonical JSON for settings, column values for tables. Hashing file bytes instead is
+tempting and wrong: Parquet writes its library's version into the footer, so an upgrade of pyarrow would "change" a frozen suite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DIGEST_CHARS = 16
+
+
+def canonical(value: Any) -> str:
+    """Canonical JSON: sorted keys, no spaces, UTF-8, floats by shortest repr; dataclasses and paths are converted.
+
+    Raises:
+        TypeError: a value that has no canonical JSON form, such as a set of objects or a function.
+    """
+
+    def convert(v: Any) -> Any:
+        if is_dataclass(v) and not isinstance(v, type):
+            return asdict(v)
+        if isinstance(v, Path):
+            return v.as_posix()
+        if isinstance(v, frozenset | set):
+            return sorted(v)
+        if hasattr(v, "model_dump"):
+            return v.model_dump(mode="json")
+        raise TypeError(f"no canonical form for {type(v).__name__}: {v!r}")
+
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=convert, allow_nan=True)
+
+
+def digest(value: Any) -> str:
+    """First 16 hex digits of the sha256 of `canonical(value)`."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:DIGEST_CHARS]
+
+
+def text_digest(text: str) -> str:
+    """First 16 hex digits of the sha256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_CHARS]
+
+
+def file_sha256(path: Path) -> str:
+    """Full sha256 of a file's bytes, for weights and wheels."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def source_digest(*objects: Callable[..., Any] | type) -> str:
+    """Digest over the source code of functions or classes: a changed line is a changed identity."""
+    return digest([inspect.getsource(o) for o in objects])
+
+
+def seed_for(*parts: str | int) -> int:
+    """A 63-bit seed from the names of what it is for, so that no two latents share one.
+
+    Deriving by hash and not by `seed + index` keeps a latent's draw the same when other latents join or leave the suite.
+    """
+    h = hashlib.sha256("\x1f".join(str(p) for p in parts).encode()).digest()
+    return int.from_bytes(h[:8], "big") >> 1
+
+
+def table_digest(tables: Mapping[str, pa.Table]) -> str:
+    """Digest over tables by column name, type and values, in the given row order; chunking and file format do not matter.
+
+    Args:
+        tables: name -> table. Schema metadata is ignored.
+    """
+    import pyarrow as pa
+
+    h = hashlib.sha256()
+    for name in sorted(tables):
+        table = tables[name].combine_chunks()
+        h.update(f"{name}:{table.num_rows};".encode())
+        for field in sorted(table.schema, key=lambda f: f.name):
+            h.update(f"{field.name}:{field.type};".encode())
+            column = table.column(field.name)
+            array = column.chunk(0) if column.num_chunks else pa.array([], type=field.type)
+            _hash_array(h, array)
+    return h.hexdigest()[:DIGEST_CHARS]
+
+
+def _hash_array(h: hashlib._Hash, array: pa.Array) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    nulls = pc.is_null(array).to_numpy(zero_copy_only=False)
+    h.update(nulls.tobytes())
+    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+        h.update(pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).tobytes())
+        _hash_array(h, array.flatten())
+    elif pa.types.is_fixed_size_list(array.type):
+        _hash_array(h, array.flatten())
+    elif pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        for value in array.to_pylist():
+            data = (value or "").encode()
+            h.update(len(data).to_bytes(8, "little"))
+            h.update(data)
+    elif pa.types.is_dictionary(array.type):
+        _hash_array(h, array.dictionary_decode())
+    else:
+        filled = array.fill_null(False if pa.types.is_boolean(array.type) else 0) if array.null_count else array
+        h.update(filled.to_numpy(zero_copy_only=False).tobytes())

@@ -1,0 +1,71 @@
+"""Names -> objects, without importing them.
+
+One table per kind maps a name to `module:attribute`. Nothing is imported until a name is used, which is what keeps
+`bench --help` fast, and an entry point of another package (`latentbench.scorers`, `latentbench.explainers`,
+`latentbench.judges`, `latentbench.coders`) adds a name without touching this repository. A decorator that registers at
+import time would be shorter, but then listing the names means importing torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import Any
+
+from bench.errors import SpecError, UnknownName
+
+BUILTIN: dict[str, dict[str, str]] = {
+    "scorer": {
+        "detection": "bench.scorers.detection:Detection",
+        "fuzzing": "bench.scorers.fuzzing:Fuzzing",
+        "embedding": "bench.scorers.embedding:Embedding",
+    },
+    "explainer": {
+        "llm": "bench.explainers.llm:LlmExplainer",
+        "tokens": "bench.explainers.tokens:TokensExplainer",
+        "empty": "bench.explainers.null:EmptyExplainer",
+        "constant": "bench.explainers.null:ConstantExplainer",
+        "shuffled": "bench.explainers.null:ShuffledExplainer",
+    },
+    "judge": {
+        "transformers": "bench.judges.transformers:TransformersJudge",
+        "openai": "bench.judges.openai:OpenAIJudge",
+        "embed": "bench.judges.embed:EmbedJudge",
+        "mock": "bench.judges.mock:MockJudge",
+    },
+    "coder": {
+        "sparsify": "bench.coders.sparsify:load",
+        "saelens": "bench.coders.saelens:load",
+        "neurons": "bench.coders.neurons:load",
+        "random": "bench.coders.random:load",
+    },
+}
+
+
+def names(kind: str) -> dict[str, str]:
+    """name -> "module:attribute" for a kind: the built-in ones and those of installed entry points.
+
+    Raises:
+        SpecError: an entry point that takes a built-in name, which would silently change what a published name means.
+    """
+    known = dict(BUILTIN[kind])
+    for point in entry_points(group=f"latentbench.{kind}s"):
+        if point.name in BUILTIN[kind]:
+            raise SpecError(
+                f"the entry point {point.value!r} takes the built-in {kind} name {point.name!r}; rename it in its package."
+            )
+        known[point.name] = point.value
+    return known
+
+
+def lookup(kind: str, name: str) -> Any:
+    """The object registered under a name.
+
+    Raises:
+        UnknownName: no such name; the message suggests near ones.
+    """
+    known = names(kind)
+    if name not in known:
+        raise UnknownName(kind, name, known)
+    module, _, attribute = known[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)

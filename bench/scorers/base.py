@@ -1,0 +1,166 @@
+"""What a scoring method is: three pure functions and a YAML file.
+
+    trials(latent, explanation, seed)  what to ask
+    requests(trial, can)               how to put it to a judge with these capabilities
+    read(trial, replies)               what was answered, one judgement per judged window
+    metrics(judgements)                per-latent numbers
+
+A scorer never calls a judge. Because it only says *what* to ask, the harness can batch across latents, cache, resume and
+distribute without any scorer knowing, and a third-party scorer is these few functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pydantic
+
+from bench.errors import SpecError
+from bench.identity import digest, source_digest
+from bench.judges.base import Capability, Outcome, Question, Reply, Request
+from bench.suites.latent import LatentView, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One structured question of a latent.
+
+    Attributes:
+        id: unique within latent and scorer, stable under reordering of latents.
+        question: what is asked.
+        windows: the judged windows, in the question's order.
+        labels: the right answer for each.
+    """
+
+    id: str
+    question: Question
+    windows: tuple[Window, ...]
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one judge said of one window.
+
+    Attributes:
+        trial: id of the trial.
+        window: id of the window in the suite, or -1 where a trial judges something else.
+        kind: of the window; scores are reported per kind, never mixed silently.
+        label: the right answer.
+        outcome: only `ok` rows have a probability or prediction.
+        probability: of the positive answer, or any score that ranks windows (cosine, log-likelihood difference).
+        prediction: hard answer 0/1, where the method has one.
+        predicted: per-token prediction, for methods that have one.
+        actual: the truth beside `predicted`.
+        error: one line for failed outcomes.
+    """
+
+    trial: str
+    window: int
+    kind: str
+    label: int
+    outcome: Outcome
+    probability: float | None = None
+    prediction: int | None = None
+    predicted: tuple[float, ...] | None = None
+    actual: tuple[float, ...] | None = None
+    error: str | None = None
+
+
+class Params(pydantic.BaseModel):
+    """Base of every scorer's parameters: unknown keys are errors, values are frozen."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a per-latent metric means.
+
+    Attributes:
+        name: key in `metrics()`.
+        floor: its value for an answer that knows nothing; None where only a measured floor exists.
+        higher_is_better: direction.
+    """
+
+    name: str
+    floor: float | None
+    higher_is_better: bool = True
+
+
+class Scorer:
+    """Base class of scoring methods.
+
+    Class attributes:
+        params_model: pydantic model of the parameters.
+        metric_table: every metric that `metrics` may return.
+    """
+
+    params_model: ClassVar[type[Params]] = Params
+    metric_table: ClassVar[tuple[Metric, ...]] = ()
+
+    def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
+        self.name, self.version, self.headline = name, version, headline
+        self.params: Any = params
+        self.prompts = prompts
+        known = [m.name for m in self.metric_table]
+        if headline not in known:
+            raise SpecError(f"scorer {name!r}: headline {headline!r} is not one of its metrics {known}.")
+
+    @property
+    def needs(self) -> tuple[frozenset[Capability], ...]:
+        """Alternatives: a judge fits if it has all capabilities of one of them. The first that fits is used."""
+        raise NotImplementedError
+
+    def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
+        """What to ask about one latent; `seed` is already specific to the latent."""
+        raise NotImplementedError
+
+    def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
+        """The trial put to a judge that has the capabilities `can`."""
+        raise NotImplementedError
+
+    def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+        """One judgement per judged window, whatever the outcome."""
+        raise NotImplementedError
+
+    def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
+        """Per-latent metrics over the `ok` judgements of one latent; a metric that is undefined is left out."""
+        raise NotImplementedError
+
+    def fits(self, can: frozenset[Capability]) -> bool:
+        """Whether a judge with these capabilities can serve this scorer."""
+        return any(alternative <= can for alternative in self.needs)
+
+    def floor(self, metric: str) -> float | None:
+        """Floor of a metric by name."""
+        return next(m.floor for m in self.metric_table if m.name == metric)
+
+    @property
+    def id(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def key(self) -> str:
+        """Digest of parameters, prompts and source: a changed prompt is another scorer."""
+        return digest([self.id, self.params, dict(self.prompts), source_digest(type(self))])
+
+
+def failed(trial: Trial, reply: Reply) -> list[Judgement]:
+    """One judgement per window of a trial whose call did not succeed."""
+    return [
+        Judgement(trial.id, w.id, w.kind, label, reply.outcome, error=reply.error)
+        for w, label in zip(trial.windows, trial.labels, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerSpec:
+    """A scorer as a run spec names it: `detection`, or `{use: detection, preset: paper, params: {...}}`."""
+
+    use: str
+    preset: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,82 @@
+"""A latent as scorers and explainers see it: its windows and its row, read-only.
+
+Windows are immutable and shared; an earlier tool handed one mutable record through the pipe and every stage changed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A short run of tokens with the latent's true activation on every token.
+
+    Attributes:
+        id: row number in the suite's windows table; unique in the suite.
+        role: `explain` or `test`.
+        kind: `quantile:k` (k = decile, 0 lowest) for activating windows; `random`, `neighbour`, `similar`, ... otherwise.
+        ids: token ids.
+        tokens: token strings; joined they are the text.
+        activations: one per token, >= 0.
+        position: corpus position of the first token.
+    """
+
+    id: int
+    role: str
+    kind: str
+    ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    activations: tuple[float, ...]
+    position: int
+
+    @property
+    def text(self) -> str:
+        """The window's text."""
+        return "".join(self.tokens)
+
+    @property
+    def max(self) -> float:
+        """Largest activation in the window."""
+        return max(self.activations, default=0.0)
+
+    @property
+    def active(self) -> bool:
+        """Whether the latent fires anywhere in the window."""
+        return self.max > 0
+
+    @property
+    def decile(self) -> int | None:
+        """Activation decile of an activating window (0 = weakest), None for the others."""
+        kind, _, k = self.kind.partition(":")
+        return int(k) if kind == "quantile" else None
+
+
+@dataclass(frozen=True, slots=True)
+class LatentView:
+    """One latent with its windows.
+
+    Attributes:
+        id: unique in the suite, `coder/index`.
+        coder: name of the coder.
+        index: coordinate in the coder.
+        split: `tune` or `test`.
+        row: every other column of the latents table (firing rates, promoted tokens, planted truth, ...).
+        explain: windows that an explainer may see, strongest first.
+        test: windows that only scorers see.
+    """
+
+    id: str
+    coder: str
+    index: int
+    split: str
+    row: Mapping[str, Any] = field(hash=False, compare=False)
+    explain: tuple[Window, ...] = field(hash=False, compare=False)
+    test: tuple[Window, ...] = field(hash=False, compare=False)
+
+    @property
+    def max(self) -> float:
+        """Largest activation over the explain windows: the scale that prompts show activations on."""
+        return max((w.max for w in self.explain), default=0.0)
