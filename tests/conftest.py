@@ -20,7 +20,7 @@ SENTENCES = [
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Hugging Face folder with a random 4-layer Llama (d_model 32) and a byte-level BPE tokenizer with BOS and chat template."""
+    """A Hugging Face folder with a random 4-layer Llama (d_model 32) and a byte-level BPE tokenizer."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
