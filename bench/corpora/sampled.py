@@ -13,6 +13,7 @@ import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import yaml
@@ -70,6 +71,11 @@ def distinct_share(text: str, n: int = 4) -> float:
     return len(set(grams)) / len(grams) if grams else 1.0
 
 
+def first_words(text: str) -> str:
+    """The first 12 words: what decides whether a document was seen."""
+    return " ".join(text.split()[:12])
+
+
 def rejected(text: str, seen: set[str]) -> str | None:
     """Why a document is not kept: `short`, `loop` or `duplicate`; None if it is kept.
 
@@ -79,13 +85,21 @@ def rejected(text: str, seen: set[str]) -> str | None:
         return "short"
     if distinct_share(text) < 0.7:
         return "loop"
-    if " ".join(text.split()[:12]) in seen:
+    if first_words(text) in seen:
         return "duplicate"
     return None
 
 
-def draw(loaded: Loaded, recipe: SampledRecipe, seed: int, batch: int = 128) -> Iterator[list[dict[str, str]]]:
-    """Endless batches of kept documents (`text`, `source`); each batch depends only on the seed and its number."""
+def draw(
+    loaded: Loaded, recipe: SampledRecipe, seed: int, batch: int, number: int, seen: set[str]
+) -> Iterator[list[dict[str, str]]]:
+    """Endless batches of kept documents (`text`, `source`) from batch `number` on.
+
+    Args:
+        batch: documents asked for per batch; part of what the text is, like the seed.
+        number: first batch to draw.
+        seen: first words of the documents kept so far, extended here.
+    """
     import torch
 
     from bench.models.attention import use_grouped_decode
@@ -95,11 +109,9 @@ def draw(loaded: Loaded, recipe: SampledRecipe, seed: int, batch: int = 128) -> 
     tok = loaded.tokenizer
     params = SamplingParams(recipe.max_tokens, recipe.temperature, recipe.top_p, recipe.repetition_penalty)
     stop = frozenset(i for i in tok.all_special_ids if i is not None)
-    stream = prompts(recipe, seed)
-    seen: set[str] = set()
-    number = 0
+    stream = islice(prompts(recipe, seed), number * batch, None)
     while True:
-        asked = [next(stream) for _ in range(batch)]
+        asked = list(islice(stream, batch))
         ids = [_encode(tok, p) for p in asked]
         generator = torch.Generator(loaded.device).manual_seed(seed_for("sampled", recipe.version, seed, number))
         new = sample(loaded.model, ids, params, generator, stop, pad=tok.pad_token_id or 0)
@@ -107,7 +119,7 @@ def draw(loaded: Loaded, recipe: SampledRecipe, seed: int, batch: int = 128) -> 
         for p, tokens in zip(asked, new, strict=True):
             text = (p.opening + tok.decode(tokens, skip_special_tokens=True)).strip()
             if rejected(text, seen) is None:
-                seen.add(" ".join(text.split()[:12]))
+                seen.add(first_words(text))
                 kept.append({"text": text, "source": p.source})
         number += 1
         yield kept
@@ -135,21 +147,34 @@ def write(
 ) -> Iterator[int]:
     """Draw until `n_tokens` tokens are kept, writing `out` (.jsonl.gz) at the end; yields the token count per batch.
 
-    Batches are appended to `out.part` as they come and redrawn from nothing after a kill: a batch costs about a minute.
+    Each batch is one line of `out.part`, so after a kill the whole batches are kept and the torn one is drawn again.
     """
-    total = 0
-    part = out.with_suffix(".part")
+    part = out.with_name(out.name + ".part")
     part.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("w") as f:
-        for documents in draw(loaded, recipe, seed, batch):
-            for d in documents:
-                f.write(json.dumps(d, ensure_ascii=False) + "\n")
-                total += len(loaded.tokenizer(d["text"], add_special_tokens=False)["input_ids"])
+    batches: list[list[dict[str, str]]] = []
+    if part.exists():
+        data = part.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        part.write_bytes(whole)
+        batches = [json.loads(line) for line in whole.splitlines()]
+
+    def tokens(documents: list[dict[str, str]]) -> int:
+        ids = loaded.tokenizer([d["text"] for d in documents], add_special_tokens=False)["input_ids"]
+        return sum(map(len, ids))
+
+    total = sum(tokens(b) for b in batches if b)
+    seen = {first_words(d["text"]) for b in batches for d in b}
+    drawn = draw(loaded, recipe, seed, batch, len(batches), seen)
+    with part.open("a") as f:
+        while total < n_tokens:
+            documents = next(drawn)
+            f.write(json.dumps(documents, ensure_ascii=False) + "\n")
             f.flush()
+            batches.append(documents)
+            total += tokens(documents) if documents else 0
             yield total
-            if total >= n_tokens:
-                break
-    # mtime=0 keeps the file's bytes a function of its content.
-    with out.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as z:
-        z.write(part.read_bytes())
+    # No time and no name in the header: the file's bytes are a function of its content.
+    with out.open("wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as z:
+        for document in (d for b in batches for d in b):
+            z.write((json.dumps(document, ensure_ascii=False) + "\n").encode())
     part.unlink()

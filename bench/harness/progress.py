@@ -1,0 +1,80 @@
+"""One line per stage, with rate and time left.
+
+On a terminal the line is drawn over; elsewhere (CI logs) the same line is printed when a stage starts, every half minute, and
+when it ends. A bar drawn into a log file is a thousand lines nobody reads.
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+INTERVAL = 30.0
+
+
+class Stage:
+    """Progress of one stage; use as a context manager and call `advance`.
+
+    Args:
+        name: short, at most 28 characters are shown.
+        total: units of work, or 0 when nobody knows.
+        unit: what is counted ("latents", "calls", "tokens").
+        done: units already on disk.
+        console: where to print.
+    """
+
+    def __init__(self, name: str, total: int, unit: str, console: Console, done: int = 0) -> None:
+        self.name, self.total, self.unit, self.done, self.console = name, total, unit, done, console
+        self._first = done
+        self._start = self._printed = time.monotonic()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description:<28.28}"),
+                BarColumn(bar_width=16),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(compact=True),
+                console=self.console,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self.name, total=self.total or None, completed=self.done, rate="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif kind is None:
+            self._print()
+
+    def advance(self, n: int = 1) -> None:
+        """`n` more units are done."""
+        self.done += n
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, rate=self._rate())
+        elif time.monotonic() - self._printed > INTERVAL:
+            self._print()
+
+    def _rate(self) -> str:
+        seconds = max(time.monotonic() - self._start, 1e-3)
+        rate = (self.done - self._first) / seconds
+        return f"{rate:,.0f} {self.unit}/s" if rate >= 10 else f"{rate:.1f} {self.unit}/s"
+
+    def _print(self) -> None:
+        self._printed = time.monotonic()
+        seconds = self._printed - self._start
+        of = f"/{self.total}" if self.total else ""
+        left = ""
+        if self.total and self.done > self._first and self.done < self.total:
+            left = f", {(self.total - self.done) * seconds / (self.done - self._first):.0f} s left"
+        self.console.print(
+            f"{self.name:<28.28} {self.done}{of} {self.unit}  {self._rate()}  {seconds:.0f} s{left}", highlight=False
+        )
