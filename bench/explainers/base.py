@@ -93,8 +93,9 @@ class Explainer:
 
     @property
     def key(self) -> str:
-        """Digest of parameters, prompts and source."""
-        return digest([self.id, self.params, dict(self.prompts), source_digest(type(self))])
+        """Digest of parameters, prompts and source, that of shared base classes included."""
+        classes = [c for c in type(self).__mro__ if issubclass(c, Explainer) and c is not Explainer]
+        return digest([self.id, self.params, dict(self.prompts), source_digest(*classes)])
 
 
 def total_usage(replies: Sequence[Reply]) -> Usage:

@@ -56,11 +56,11 @@ def prepare(spec: RunSpec, base: Path, cache: ReplyCache | None) -> Plan:
     """
     suite = load_suite(_local(spec.suite, base))
     explainers = {
-        e.label: load_explainer({"use": _local(e.use, base), "preset": e.preset, "params": e.params}, label=e.label)
+        e.label: load_explainer({"use": _local(e.use, base), "preset": e.preset, "params": e.params})
         for e in spec.explainers
     }
     scorers = {
-        s.label: load_scorer({"use": _local(s.use, base), "preset": s.preset, "params": s.params}, label=s.label)
+        s.label: load_scorer({"use": _local(s.use, base), "preset": s.preset, "params": s.params})
         for s in spec.scorers
     }
     by_reference: dict[str, Judge] = {}

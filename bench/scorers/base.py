@@ -145,8 +145,9 @@ class Scorer:
 
     @property
     def key(self) -> str:
-        """Digest of parameters, prompts and source: a changed prompt is another scorer."""
-        return digest([self.id, self.params, dict(self.prompts), source_digest(type(self))])
+        """Digest of parameters, prompts and source, that of shared base classes included: a changed prompt is another scorer."""
+        classes = [c for c in type(self).__mro__ if issubclass(c, Scorer) and c is not Scorer]
+        return digest([self.id, self.params, dict(self.prompts), source_digest(*classes)])
 
 
 def failed(trial: Trial, reply: Reply) -> list[Judgement]:

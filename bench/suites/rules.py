@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -100,10 +101,9 @@ def matches(rule: Mapping[str, Any], document: Document, lists: Mapping[str, Seq
     if kind == "source":
         holds = document.code if value == "code" else value in document.source
         return np.full(n, holds, np.bool_)
-    if kind == "all":
-        return np.logical_and.reduce([matches(r, document, lists) for r in value])
-    if kind == "any":
-        return np.logical_or.reduce([matches(r, document, lists) for r in value])
+    if kind in ("all", "any"):
+        held = [matches(r, document, lists) for r in value]
+        return reduce(np.logical_and if kind == "all" else np.logical_or, held)
     if kind == "not":
         return ~matches(value, document, lists)
     raise SpecError(
@@ -117,7 +117,11 @@ def _words(value: Any, lists: Mapping[str, Sequence[str]]) -> list[str]:
         if value[1:] not in lists:
             raise SpecError(f"no word list named {value!r}; known: {', '.join(sorted(lists))}.")
         value = lists[value[1:]]
-    return [str(w).lower() for w in value]
+    for word in value:
+        if not isinstance(word, str):
+            # YAML reads a bare `on` or `no` as a truth value; the rule would then silently never match.
+            raise SpecError(f"a word list holds {word!r}, which is not text; put the word in quotes.")
+    return [w.lower() for w in value]
 
 
 def _in_range(token: str, bounds: Mapping[str, float]) -> bool:

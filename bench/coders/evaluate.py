@@ -1,0 +1,218 @@
+"""Quality of trained coders on text that training never saw, and the model cards.
+
+Loss recovered is (CE_ablated - CE_spliced) / (CE_ablated - CE_clean): the share of the next-token cross-entropy lost by
+ablating the hookpoint that the coder's reconstruction gives back. Both usual ablations are reported, zeros and the mean
+activation, because they are not the same number: zeros take the subject far outside anything it has seen, which flatters
+every coder, and a paper that reports only one of them cannot be compared with one that reports the other.
+
+BOS keeps its own activation in every condition. Coders are trained without it (it is an attention sink with an activation of
+its own kind), so replacing it would measure that, and not the coder.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.coders import feed
+from bench.coders.card import card
+from bench.coders.check import check
+from bench.coders.folder import EVALS, read_config
+from bench.coders.load import CoderSpec, load_coder
+from bench.coders.quality import Quality
+from bench.coders.recipe import TrainRecipe, read_recipe
+from bench.coders.sparse import SparseCoder
+from bench.corpora.corpus import content_sha256
+from bench.errors import CoderError
+from bench.models.load import Loaded, load
+from bench.runners.hooks import edit
+
+Report = Callable[[str], None]
+
+
+def evaluate(
+    recipe_path: Path,
+    corpus: Path,
+    parent: Path,
+    tokens: int = 131072,
+    loss_tokens: int = 16384,
+    device: str = "auto",
+    command: str = "",
+    report: Report = print,
+) -> dict[str, dict[str, Any]]:
+    """Evaluate every coder of a recipe on the held-out end of the corpus; write `eval.json` and `README.md` beside each.
+
+    Args:
+        recipe_path: the recipe that they were trained with.
+        corpus: the same file as in training.
+        parent: folder that holds the coders' folders.
+        tokens: sample for FVU, L0 and dead latents; whole contexts.
+        loss_tokens: first part of the sample, for loss recovered (every condition runs the whole subject).
+        device: of the subject and the coders.
+        command: what the user typed, for the card.
+        report: takes progress lines.
+
+    Returns:
+        coder name -> what `eval.json` holds.
+
+    Raises:
+        SpecError, DataError, EmptyCorpus, CoderError, ModelError: from the parts.
+    """
+    recipe = read_recipe(recipe_path)
+    loaded = load(recipe.subject, recipe.dtype, device)
+    coders = [
+        load_coder(
+            CoderSpec(name=c.name, format="saelens", path=str((parent / c.name).resolve())), loaded, verify=False
+        )
+        for c in recipe.coders
+    ]
+    _, held_out = feed.split(feed.read_documents(corpus), recipe.held_out)
+    rows = torch.stack(list(islice(feed.token_rows(loaded, held_out, recipe.context), -(-tokens // recipe.context))))
+    batch = max(1, recipe.contexts_per_batch // 4)  # logits of the whole vocabulary are the largest tensor here
+    qualities = reconstruction(loaded, coders, list(feed.batched(rows, batch)), report)
+    few = rows[: -(-loss_tokens // recipe.context)]
+    means = {c.hookpoint: qualities[c.name].mean for c in coders}
+    losses = loss_recovered(loaded, coders, few, means, batch, report)
+    common = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "command": command,
+        "corpus_sha256": content_sha256(corpus),
+        "subject": loaded.identity,
+        "held_out_documents": len(held_out),
+        "tokens": qualities[coders[0].name].rows,
+        "loss_tokens": int(few.shape[0] * recipe.context),
+    }
+    results: dict[str, dict[str, Any]] = {}
+    for coder in coders:
+        quality = qualities[coder.name]
+        checked = check(coder, loaded)
+        results[coder.name] = {
+            "fvu": quality.fvu,
+            "l0": quality.l0,
+            "dead": quality.dead,
+            **losses[coder.name],
+            "check_fvu": checked.fvu,
+            "check_l0": checked.l0,
+            "key": coder.key,
+            **common,
+        }
+        write(parent / coder.name, recipe, results[coder.name])
+        report(
+            f"{coder.name}: "
+            + ", ".join(f"{k} {v:.4f}" for k, v in results[coder.name].items() if isinstance(v, float))
+        )
+    return results
+
+
+def write(folder: Path, recipe: TrainRecipe, evals: dict[str, Any]) -> None:
+    """Write `eval.json` and the model card into a coder's folder."""
+    part = folder / (EVALS + ".part")
+    part.write_text(json.dumps(evals, indent=1, sort_keys=True) + "\n")
+    part.replace(folder / EVALS)
+    (folder / "README.md").write_text(card(folder.name, read_config(folder), evals, recipe))
+
+
+@torch.inference_mode()
+def reconstruction(
+    loaded: Loaded, coders: Sequence[SparseCoder], batches: Sequence[Tensor], report: Report = print
+) -> dict[str, Quality]:
+    """FVU, L0 and dead latents of several coders in one pass.
+
+    Args:
+        loaded: the subject.
+        coders: any that can reconstruct.
+        batches: token ids [contexts, tokens], BOS first if the subject has one.
+        report: takes progress lines.
+
+    Returns:
+        coder name -> sums over the sample.
+    """
+    found = {c.name: Quality(c.d_in, c.n_latents) for c in coders}
+    hookpoints = list(dict.fromkeys(c.hookpoint for c in coders))
+    for i, acts in enumerate(feed.activations(loaded, batches, hookpoints)):
+        for coder in coders:
+            x = acts[coder.hookpoint]
+            latents = coder.encode(x)
+            found[coder.name].add(x, latents, coder.decode(latents, x))
+        if i % 16 == 15:
+            report(f"reconstruction: {found[coders[0].name].rows:,} tokens")
+    return found
+
+
+def loss_recovered(
+    loaded: Loaded,
+    coders: Sequence[SparseCoder],
+    rows: Tensor,
+    means: dict[str, Tensor],
+    batch: int,
+    report: Report = print,
+) -> dict[str, dict[str, float]]:
+    """Cross-entropy with each coder spliced in, and the shares recovered.
+
+    Args:
+        loaded: the subject.
+        coders: reconstructing what they read; a transcoder is refused.
+        rows: token ids [contexts, tokens].
+        means: hookpoint -> mean activation [d].
+        batch: contexts per forward pass.
+        report: takes progress lines.
+
+    Returns:
+        coder name -> `ce_clean`, `ce_spliced`, `ce_zero`, `ce_mean` (nats per token), `recovered_zero`, `recovered_mean`.
+
+    Raises:
+        CoderError: a coder that writes elsewhere than it reads.
+    """
+    skip = 0 if loaded.bos is None else 1
+
+    def loss(hookpoint: str, change: Callable[[Tensor], Tensor]) -> float:
+        def but_bos(x: Tensor) -> Tensor:
+            replaced = x.clone()
+            replaced[:, skip:] = change(x[:, skip:].reshape(-1, x.shape[-1])).reshape(x[:, skip:].shape).to(x.dtype)
+            return replaced
+
+        with edit(loaded, hookpoint, but_bos):
+            return cross_entropy(loaded, rows, batch)
+
+    clean = cross_entropy(loaded, rows, batch)
+    ablated: dict[str, tuple[float, float]] = {}
+    out: dict[str, dict[str, float]] = {}
+    for coder in coders:
+        if coder.kind not in ("sae", "random"):
+            raise CoderError(
+                f"{coder.name!r} is a coder of kind {coder.kind}; only one that reconstructs its input is spliced."
+            )
+        where = coder.hookpoint
+        if where not in ablated:
+            mean = means[where].to(loaded.device)
+            ablated[where] = (loss(where, torch.zeros_like), loss(where, lambda x, m=mean: m.expand_as(x)))  # type: ignore[misc]
+        zero, average = ablated[where]
+        spliced = loss(where, lambda x, c=coder: c.decode(c.encode(x), x))  # type: ignore[misc]
+        out[coder.name] = {
+            "ce_clean": clean,
+            "ce_spliced": spliced,
+            "ce_zero": zero,
+            "ce_mean": average,
+            "recovered_zero": (zero - spliced) / (zero - clean),
+            "recovered_mean": (average - spliced) / (average - clean),
+        }
+        report(f"loss: {coder.name} clean {clean:.3f} spliced {spliced:.3f} zero {zero:.3f} mean {average:.3f}")
+    return out
+
+
+@torch.inference_mode()
+def cross_entropy(loaded: Loaded, rows: Tensor, batch: int) -> float:
+    """Mean next-token cross-entropy in nats over rows [contexts, tokens] of token ids, BOS as context only."""
+    total = 0.0
+    for ids in feed.batched(rows, batch):
+        ids = ids.to(loaded.device)
+        logits = loaded.model(ids, use_cache=False).logits[:, :-1].float()
+        total += float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum"))
+    return total / (rows.shape[0] * (rows.shape[1] - 1))

@@ -1,0 +1,123 @@
+"""The paper's explainer (section 3.2): a language model reads highlighted windows and says what they have in common.
+
+Only explain windows are shown; nothing of a test window can reach the prompt, because `LatentView.explain` is all that this
+module reads. Activations are scaled to 0-10 by the latent's maximum over its explain windows, rounded up from anything that
+fires to at least 1, so that "0" in a prompt always means silence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from bench.explainers.base import Explainer, Explanation, Params, total_usage
+from bench.judges.base import Capability, Chat, Outcome, Reply, Request
+from bench.scorers.answers import refused
+from bench.scorers.fuzzing import active_marks
+from bench.scorers.template import Prompts, marked, one_line
+from bench.suites.latent import LatentView, Window
+
+
+class LlmParams(Params):
+    """Parameters of the LLM explainer."""
+
+    n_examples: int = Field(default=10, ge=1)
+    """Explain windows in the prompt; fewer where the suite has fewer."""
+    sampling: Literal["quantile", "top", "random"] = "quantile"
+    """Which of the suite's explain windows: one drawn from each of `n_examples` equal parts of their ranking by strength, the
+    strongest, or any. What is drawn differs per latent and repeat."""
+    threshold: float = Field(default=0.3, gt=0, le=1)
+    """Share of the window's maximum from which a token is highlighted."""
+    show_activations: bool = True
+    """List (token, activation 0-10) below each window."""
+    cot: bool = False
+    """Let the model reason before it answers."""
+    max_tokens: int = Field(default=48, ge=1)
+    """Length of the reply."""
+    temperature: float = Field(default=0.0, ge=0)
+
+
+class LlmExplainer(Explainer):
+    """Asks one chat request per latent."""
+
+    params_model = LlmParams
+    needs = Capability.CHAT
+
+    def __init__(self, name: str, version: str, params: Params, prompts: Mapping[str, Any]) -> None:
+        super().__init__(name, version, params, prompts)
+        section = Prompts(prompts, ("marker", "direct", "cot"), f"explainer {name!r}")
+        templates = {key: section.messages(key, ("examples", "marker")) for key in ("direct", "cot")}
+        self._template = templates["cot" if self.params.cot else "direct"]
+        self._marker = section.text("marker")
+
+    def requests(self, latent: LatentView, seed: int) -> list[Request]:
+        """One request; none for a latent without explain windows."""
+        if not latent.explain:
+            return []
+        windows = self.chosen(latent.explain, seed)
+        examples = "\n".join(self._example(i, w, latent.max) for i, w in enumerate(windows, 1))
+        messages = self._template.render(examples=examples, marker=self._marker)
+        # Greedy decoding reads no seed: leaving it out lets repeats that draw the same windows share a cached reply.
+        own_seed = seed % 2**31 if self.params.temperature > 0 else 0
+        return [Chat(messages, self.params.max_tokens, self.params.temperature, own_seed)]
+
+    def chosen(self, windows: Sequence[Window], seed: int) -> list[Window]:
+        """The windows of the prompt, strongest first."""
+        n = min(self.params.n_examples, len(windows))
+        if self.params.sampling == "top":
+            return list(windows[:n])
+        if self.params.sampling == "random":
+            picked = np.random.default_rng(seed).choice(len(windows), n, replace=False)
+            return [windows[i] for i in sorted(picked)]
+        edges = [i * len(windows) // n for i in range(n + 1)]
+        rng = np.random.default_rng(seed)
+        return [windows[int(rng.integers(a, b))] for a, b in pairwise(edges)]
+
+    def _example(self, number: int, window: Window, scale: float) -> str:
+        text = one_line(marked(window.tokens, active_marks(window.activations, self.params.threshold)))
+        line = f"Example {number}: {text}"
+        if not self.params.show_activations:
+            return line
+        pairs = [
+            f'("{one_line(token)}", {scaled(value, scale)})'
+            for token, value in zip(window.tokens, window.activations, strict=True)
+            if value > 0
+        ]
+        return f"{line}\nActivations: {', '.join(pairs)}"
+
+    def read(
+        self,
+        latent: LatentView,
+        replies: Sequence[Reply],
+        seed: int,
+        others: Mapping[str, Mapping[str, Explanation]],
+    ) -> Explanation:
+        """The text after the marker; without it a reasoning reply has no answer, and a direct one is the answer."""
+        if not replies:
+            return Explanation(latent.id, None, Outcome.SKIPPED, error="the latent has no explain windows")
+        (reply,) = replies
+        usage = total_usage(replies)
+        if not reply.ok:
+            return Explanation(latent.id, None, reply.outcome, usage, reply.error)
+        text = (reply.text or "").strip()
+        if self._marker in text:
+            text = text.rsplit(self._marker, 1)[1]
+        elif self.params.cot:
+            return Explanation(latent.id, None, Outcome.PARSE, usage, f"no {self._marker!r} in {text[:80]!r}")
+        # One paragraph: what follows a blank line is the model talking on.
+        text = " ".join(text.strip().split("\n\n")[0].split())
+        if not text:
+            return Explanation(latent.id, None, Outcome.PARSE, usage, "empty answer")
+        if refused(text):
+            return Explanation(latent.id, None, Outcome.REFUSAL, usage, text[:120])
+        return Explanation(latent.id, text, Outcome.OK, usage)
+
+
+def scaled(value: float, scale: float) -> int:
+    """Activation as 0-10 of the latent's maximum; anything that fires is at least 1."""
+    return max(1, min(10, math.ceil(10 * value / scale - 0.5))) if value > 0 else 0

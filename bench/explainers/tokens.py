@@ -1,0 +1,90 @@
+"""An explanation without a language model: the most activating tokens and the contexts they stand in, in one sentence.
+
+It is the baseline that an explainer with a model must beat. It knows the latent's strongest tokens exactly and says nothing of
+what they have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from bench.explainers.base import Explainer, Explanation, Params
+from bench.judges.base import Outcome, Reply
+from bench.scorers.template import Prompts, fill, one_line
+from bench.suites.latent import LatentView, Window
+
+
+class TokensParams(Params):
+    """Parameters of the token list."""
+
+    n_tokens: int = Field(default=8, ge=1)
+    """Distinct tokens named, by summed activation over the explain windows."""
+    n_contexts: int = Field(default=3, ge=0)
+    """Distinct contexts quoted, by peak activation."""
+    reach: int = Field(default=3, ge=0)
+    """Tokens quoted before and after a peak."""
+
+
+class TokensExplainer(Explainer):
+    """Counts; asks nobody."""
+
+    params_model = TokensParams
+
+    def __init__(self, name: str, version: str, params: Params, prompts: Mapping[str, Any]) -> None:
+        super().__init__(name, version, params, prompts)
+        section = Prompts(prompts, ("sentence", "contexts"), f"explainer {name!r}")
+        self._sentence = section.text("sentence", ("tokens",))
+        self._contexts = section.text("contexts", ("contexts",))
+
+    def read(
+        self,
+        latent: LatentView,
+        replies: Sequence[Reply],
+        seed: int,
+        others: Mapping[str, Mapping[str, Explanation]],
+    ) -> Explanation:
+        """The sentence; a latent without explain windows has none."""
+        if not latent.explain:
+            return Explanation(latent.id, None, Outcome.SKIPPED, error="the latent has no explain windows")
+        tokens = ", ".join(f'"{t}"' for t in strongest(latent.explain, self.params.n_tokens))
+        text = fill(self._sentence, {"tokens": tokens})
+        quotes = contexts(latent.explain, self.params.n_contexts, self.params.reach)
+        if quotes:
+            joined = "; ".join(f'"{q}"' for q in quotes)
+            text += " " + fill(self._contexts, {"contexts": joined})
+        return Explanation(latent.id, text)
+
+
+def strongest(windows: Sequence[Window], n: int) -> list[str]:
+    """The `n` tokens with the largest summed activation; tokens that differ by white space or case are one.
+
+    The spelling shown is that of its strongest occurrence. Ties go to the token seen first.
+    """
+    total: dict[str, float] = {}
+    spelling: dict[str, tuple[float, str]] = {}
+    for window in windows:
+        for token, value in zip(window.tokens, window.activations, strict=True):
+            if value > 0:
+                shown = one_line(token) or repr(token)
+                key = shown.lower()
+                total[key] = total.get(key, 0.0) + value
+                if key not in spelling or value > spelling[key][0]:
+                    spelling[key] = (value, shown)
+    ranked = sorted(total, key=lambda key: -total[key])
+    return [spelling[key][1] for key in ranked[:n]]
+
+
+def contexts(windows: Sequence[Window], n: int, reach: int) -> list[str]:
+    """Texts around the peaks of the strongest windows, without repeats; windows come strongest first."""
+    found: list[str] = []
+    for window in windows:
+        if len(found) == n:
+            break
+        peak = max(range(len(window.tokens)), key=window.activations.__getitem__)
+        text = one_line("".join(window.tokens[max(0, peak - reach) : peak + reach + 1]))
+        if text and text not in found:
+            found.append(text)
+    return found

@@ -1,0 +1,287 @@
+"""Deterministic judges without weights: `mock:label`, `mock:lexical`, `mock:constant`.
+
+Every decision - whether to fail, to talk nonsense, to flip a label - is a hash of the seed and of what is asked, never of a
+counter or a generator, so replies do not depend on order, batch size or on what was cached. A random generator would make each
+resume a different experiment.
+
+A variant says how likely windows and tokens are active; this class turns that into every kind of reply. A new variant is
+a class with these two methods and a line in `VARIANTS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import ClassVar, Protocol, TypeVar
+
+import pydantic
+
+from bench.errors import UnknownName
+from bench.identity import canonical, digest
+from bench.judges import lexical
+from bench.judges.base import (
+    BaseJudge,
+    Capability,
+    Chat,
+    Choice,
+    Continuation,
+    Embed,
+    JudgeIdentity,
+    Outcome,
+    Question,
+    Reply,
+    Request,
+    Simulate,
+    Usage,
+)
+
+R = TypeVar("R", Chat, Choice, Continuation, Embed, Simulate)
+
+VERSION = "1"
+NONSENSE = "I would rather speak about the weather, which is pleasant."
+MARKED = re.compile(r"<<(.+?)>>", re.DOTALL)
+
+
+class MockParams(pydantic.BaseModel):
+    """Parameters of `mock:VARIANT?...`."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    error: float = pydantic.Field(default=0.0, ge=0, le=1)
+    """`label`: share of labels that are flipped."""
+    fail: float = pydantic.Field(default=0.0, ge=0, le=1)
+    """Share of calls that fail with outcome `api`."""
+    nonsense: float = pydantic.Field(default=0.0, ge=0, le=1)
+    """Share of generated texts without a legal answer."""
+    seed: int = 0
+    seconds: float = pydantic.Field(default=0.0, ge=0)
+    """How long a call takes; calls queue, as on a busy machine."""
+    answer: int = pydantic.Field(default=1, ge=0, le=1)
+    """`constant`: what it always says."""
+    can: str = ""
+    """Capabilities joined by `+`, such as `chat+embed`; all by default. A mock of a judge that only talks has `chat`."""
+
+
+def share(*parts: object) -> float:
+    """A number in [0, 1) from the hash of the parts."""
+    return int(digest(parts), 16) / 16**16
+
+
+class Variant(Protocol):
+    """How likely the windows and tokens of a question are active, each in (0, 1)."""
+
+    reads_truth: bool
+
+    def windows(self, question: Question) -> tuple[float, ...]:
+        """p(active) per window."""
+
+    def tokens(self, question: Question) -> tuple[tuple[float, ...], ...]:
+        """p(active) per window and token."""
+
+
+class Label:
+    """Knows the truth, and says the opposite in a share `error` of the cases."""
+
+    reads_truth = True
+
+    def __init__(self, params: MockParams) -> None:
+        self.params = params
+
+    def windows(self, question: Question) -> tuple[float, ...]:
+        """About 0.95 or 0.05; the hash of the window decides the flip, so shuffled windows keep theirs."""
+        truth = question.truth or tuple(int(max(a, default=0.0) > 0) for a in question.actual)
+        found = []
+        for window, label in zip(question.windows, truth, strict=False):
+            content = canonical([question.task, question.explanation, window])
+            flip = share(self.params.seed, "flip", content) < self.params.error
+            near = 0.1 * share(self.params.seed, "near", content)
+            found.append(0.995 - near if bool(label) != flip else 0.005 + near)
+        return tuple(found)
+
+    def tokens(self, question: Question) -> tuple[tuple[float, ...], ...]:
+        """The true activation over the largest one of the question; window probabilities where there is none."""
+        if not question.actual:
+            per_window = self.windows(question)
+            return tuple((p,) * len(w.tokens) for p, w in zip(per_window, question.windows, strict=False))
+        top = max((a for row in question.actual for a in row), default=0.0) or 1.0
+        found = []
+        for window, row in zip(question.windows, question.actual, strict=True):
+            content = canonical([question.task, question.explanation, window])
+            flips = [share(self.params.seed, "flip", content, t) < self.params.error for t in range(len(row))]
+            level = [0.005 + 0.99 * a / top for a in row]
+            found.append(tuple(1 - p if f else p for p, f in zip(level, flips, strict=True)))
+        return tuple(found)
+
+
+class Lexical:
+    """Predicts from the words that explanation and window share; see `bench.judges.lexical`."""
+
+    reads_truth = False
+
+    def __init__(self, params: MockParams) -> None:
+        self.params = params
+
+    def windows(self, question: Question) -> tuple[float, ...]:
+        """See `lexical.window_probability`."""
+        return tuple(lexical.window_probability(question.explanation, w) for w in question.windows)
+
+    def tokens(self, question: Question) -> tuple[tuple[float, ...], ...]:
+        """See `lexical.token_probabilities`."""
+        return tuple(lexical.token_probabilities(question.explanation, w) for w in question.windows)
+
+
+class Constant:
+    """Says the same whatever is asked: a measured floor."""
+
+    reads_truth = False
+
+    def __init__(self, params: MockParams) -> None:
+        self.p = 0.99 if params.answer else 0.01
+
+    def windows(self, question: Question) -> tuple[float, ...]:
+        """0.99 for `answer=1`, 0.01 for `answer=0`."""
+        return (self.p,) * len(question.windows)
+
+    def tokens(self, question: Question) -> tuple[tuple[float, ...], ...]:
+        """The same for every token."""
+        return tuple((self.p,) * len(w.tokens) for w in question.windows)
+
+
+VARIANTS: dict[str, Callable[[MockParams], Variant]] = {"label": Label, "lexical": Lexical, "constant": Constant}
+
+
+class MockJudge(BaseJudge):
+    """See the module docstring.
+
+    Args:
+        model: name of a variant.
+        params: see `MockParams`.
+
+    Raises:
+        UnknownName: no such variant.
+    """
+
+    params_model: ClassVar[type[pydantic.BaseModel]] = MockParams
+    chunk: ClassVar[int] = 64
+
+    def __init__(self, model: str, params: MockParams | None = None) -> None:
+        self.params = params or MockParams()
+        if model not in VARIANTS:
+            raise UnknownName("mock judge", model, VARIANTS)
+        self.variant = VARIANTS[model](self.params)
+        self.reads_truth = self.variant.reads_truth
+        for name in (named := [c for c in self.params.can.split("+") if c]):
+            if name not in set(Capability):
+                raise UnknownName("capability", name, list(Capability))
+        self.can = frozenset(map(Capability, named)) or frozenset(Capability)
+        settings = self.params.model_dump(exclude={"seconds", "can"})
+        self.identity = JudgeIdentity("mock", model, VERSION, "exact", tuple((k, str(v)) for k, v in settings.items()))
+        self._free_at = 0.0
+
+    async def generate(self, requests: Sequence[Chat]) -> list[Reply]:
+        """A list answer for a question with windows, else a sentence about the `<<marked>>` tokens of the prompt."""
+        return await self._all(requests, self._chat)
+
+    async def choose(self, requests: Sequence[Choice]) -> list[Reply]:
+        """See `choice_logprobs`."""
+        return await self._all(requests, lambda r: Reply(logprobs=choice_logprobs(self.variant, r)))
+
+    async def loglik(self, requests: Sequence[Continuation]) -> list[Reply]:
+        """Word overlap of context and text; a variant that reads the truth adds one nat a word where it says "active" and
+        the context holds the explanation."""
+        return await self._all(requests, self._continuation)
+
+    async def embed(self, requests: Sequence[Embed]) -> list[Reply]:
+        """Hashed bag of words."""
+        return await self._all(requests, lambda r: Reply(vector=lexical.vector(r.text)))
+
+    async def simulate(self, requests: Sequence[Simulate]) -> list[Reply]:
+        """The variant's probabilities."""
+        return await self._all(
+            requests,
+            lambda r: Reply(tokens=self.variant.tokens(r.question), windows=self.variant.windows(r.question)),
+        )
+
+    async def _all(self, requests: Sequence[R], answer: Callable[[R], Reply]) -> list[Reply]:
+        if self.params.seconds:
+            now = time.monotonic()
+            self._free_at = max(now, self._free_at) + self.params.seconds * len(requests)
+            await asyncio.sleep(self._free_at - now)
+        replies = []
+        for request in requests:
+            asked = canonical([type(request).__name__, request])
+            if share(self.params.seed, "fail", asked) < self.params.fail:
+                replies.append(Reply(Outcome.API, error="mock failure"))
+                continue
+            reply = answer(request)
+            usage = Usage((len(_read(request)) + 3) // 4, (len(reply.text or "") + 3) // 4, 0, self.params.seconds)
+            replies.append(replace(reply, usage=usage))
+        return replies
+
+    def _chat(self, request: Chat) -> Reply:
+        if share(self.params.seed, "nonsense", canonical(request)) < self.params.nonsense:
+            return Reply(text=NONSENSE)
+        question = request.question
+        if question is None or not question.windows:
+            return Reply(text=_explanation(request))
+        return Reply(text=str([int(p > 0.5) for p in self.variant.windows(question)]))
+
+    def _continuation(self, request: Continuation) -> Reply:
+        total, words = lexical.log_likelihood(request.context, request.text)
+        question = request.question
+        if self.reads_truth and question and question.explanation and question.explanation in request.context:
+            total += words * sum(p > 0.5 for p in self.variant.windows(question)[:1])
+        return Reply(loglik=total, n_tokens=words)
+
+
+def choice_logprobs(variant: Variant, choice: Choice) -> tuple[tuple[float, ...], ...]:
+    """[slot][answer] of a question, in one of three readings.
+
+    One slot per window and two answers: (no, yes). One slot per token: answers are levels from 0 to the last, the likely ones
+    around p(active). One slot for several windows: which of them is the odd one, by p(active).
+    """
+    question = choice.question
+    n = len(choice.answers)
+    if question is None or not question.windows:
+        return ((-math.log(n),) * n,) * len(choice.slots)
+    tokens = [p for row in variant.tokens(question) for p in row]
+    windows = variant.windows(question)
+    if n == 2 and len(choice.slots) == len(windows):
+        return tuple((math.log1p(-p), math.log(p)) for p in windows)
+    if len(choice.slots) == len(tokens):
+        return tuple(_normal([-40 * (v / (n - 1) - p) ** 2 for v in range(n)]) for p in tokens)
+    if len(windows) == n:
+        return (_normal([math.log(p) for p in windows]),) * len(choice.slots)
+    return ((-math.log(n),) * n,) * len(choice.slots)
+
+
+def _normal(logits: Sequence[float]) -> tuple[float, ...]:
+    top = max(logits)
+    norm = top + math.log(sum(math.exp(x - top) for x in logits))
+    return tuple(x - norm for x in logits)
+
+
+def _explanation(request: Chat) -> str:
+    last = next((m.content for m in reversed(request.messages) if m.role == "user"), "")
+    counted = Counter(t.strip() for t in MARKED.findall(last) if t.strip())
+    if not counted:
+        return "A feature without marked tokens."
+    return "Tokens such as " + ", ".join(f'"{t}"' for t, _ in counted.most_common(5)) + "."
+
+
+def _read(request: Request) -> str:
+    """The text that a judge would read."""
+    match request:
+        case Chat() | Choice():
+            return "".join(m.content for m in request.messages)
+        case Continuation():
+            return request.context + request.text
+        case Embed():
+            return request.text
+        case Simulate():
+            return request.question.explanation + "".join(w.text for w in request.question.windows)

@@ -1,0 +1,80 @@
+"""Task YAML -> scorer. A prompt variant is a new YAML file and no code.
+
+version: 1-0                 N-X, see the design page
+implementation: detection    name in the registry
+summary: one line
+headline: ap_normalised      metric that ranks
+params: {...}                defaults
+presets: {paper: {...}}      named changes of params
+prompts: {...}               templates, by name
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench.errors import SpecError, UnknownName
+from bench.registry import lookup
+from bench.scorers.base import Scorer
+from bench.spec import read_yaml, validate
+from bench.tasks_dir import find
+
+
+class TaskFile(BaseModel):
+    """A file of `tasks/scorers/` or `tasks/explainers/`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: str = Field(pattern=r"^\d+-\d+$")
+    implementation: str
+    summary: str
+    headline: str | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    prompts: dict[str, Any] = Field(default_factory=dict)
+
+
+def read_task(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, Path, TaskFile, dict[str, Any]]:
+    """Name, file, content and final parameters of a task.
+
+    Args:
+        kind: `scorers` or `explainers`.
+        spec: a name or path, or `{use, preset, params}`.
+
+    Raises:
+        UnknownName: no such task or preset; SpecError: the file does not fit.
+    """
+    entry: dict[str, Any] = {"use": spec} if isinstance(spec, str) else dict(spec)
+    path = find(kind, entry["use"])
+    task = validate(TaskFile, read_yaml(path), str(path))
+    params = dict(task.params)
+    preset = entry.get("preset")
+    if preset is not None:
+        if preset not in task.presets:
+            raise UnknownName(f"preset of {path.stem}", preset, task.presets)
+        params |= task.presets[preset]
+    return path.stem, path, task, params | dict(entry.get("params") or {})
+
+
+def load_scorer(spec: str | Mapping[str, Any]) -> Scorer:
+    """Load a scorer.
+
+    Args:
+        spec: a name in `tasks/scorers/`, a path of a YAML file, or `{use, preset, params}`.
+
+    Raises:
+        SpecError: unknown task, preset, parameter or field, each with the near names.
+    """
+    name, path, task, params = read_task("scorers", spec)
+    implementation = lookup("scorer", task.implementation)
+    checked = validate(implementation.params_model, params, f"{path}, params")
+    headline = task.headline or implementation.metric_table[0].name
+    try:
+        scorer: Scorer = implementation(name, task.version, headline, checked, task.prompts)
+    except SpecError as e:
+        raise SpecError(f"{path}: {e}") from e
+    return scorer

@@ -1,0 +1,194 @@
+"""Intervals of means over latents: a seeded cluster bootstrap.
+
+The latent is the unit that is drawn from a population; its repeats and windows are not. So repeats are averaged first and
+latents are resampled whole. Resampling judgements instead is tempting (there are a hundred times as many) and wrong: answers
+about one latent share its explanation, and the interval comes out several times too narrow. A standard deviation is not an
+interval at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Method = Literal["percentile", "bca"]
+
+RESAMPLES = 2000
+LEVEL = 0.95
+CHUNK = 4_000_000
+"""Drawn indices held at a time: 32 MB, whatever the number of latents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean with its confidence interval.
+
+    Attributes:
+        estimate: mean over clusters.
+        low: lower confidence bound.
+        high: upper confidence bound.
+        n: clusters that had a value. With n = 0 all three numbers are NaN. With n = 1 there is an estimate but no interval:
+            the bounds are NaN, because one latent says nothing about the spread over latents, and bounds equal to the
+            estimate would be read as certainty.
+        level: nominal coverage.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+    level: float = LEVEL
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Mean paired difference a - b.
+
+    Attributes:
+        interval: of the mean difference.
+        p: two-sided bootstrap p-value of "no difference", at least 2 / (resamples + 1); NaN with fewer than two pairs.
+    """
+
+    interval: Interval
+    p: float
+
+
+def cluster_means(values: ArrayLike | Sequence[ArrayLike]) -> Array:
+    """One finite number per cluster.
+
+    Args:
+        values: [n], or one array per cluster (repeats of a latent). NaN means "no value": such entries, and clusters that
+            have nothing else, are left out.
+
+    Returns:
+        [m] with m <= n.
+
+    Raises:
+        ValueError: an infinite value, whose mean would have no interval.
+    """
+    parts = [np.atleast_1d(np.asarray(v, dtype=np.float64)) for v in values]  # type: ignore[union-attr]
+    means = []
+    for part in parts:
+        kept = part[~np.isnan(part)]
+        if np.isinf(kept).any():
+            raise ValueError("an infinite score has no mean; leave undefined scores out as NaN.")
+        if kept.size:
+            means.append(kept.mean())
+    return np.asarray(means, dtype=np.float64)
+
+
+def resampled_means(values: Array, n: int, rng: np.random.Generator, chunk: int = CHUNK) -> Array:
+    """Means of `n` resamples with replacement of `values` [m]; [n]. The result does not depend on `chunk`."""
+    m = len(values)
+    means = np.empty(n, dtype=np.float64)
+    step = max(1, chunk // m)
+    for start in range(0, n, step):
+        stop = min(n, start + step)
+        means[start:stop] = values[rng.integers(0, m, size=(stop - start, m))].mean(axis=1)
+    return means
+
+
+def bootstrap_mean(
+    values: ArrayLike | Sequence[ArrayLike],
+    *,
+    seed: int,
+    level: float = LEVEL,
+    n: int = RESAMPLES,
+    method: Method = "percentile",
+) -> Interval:
+    """Confidence interval of the mean over clusters.
+
+    Args:
+        values: [n] one value per latent, or one array per latent; see `cluster_means`.
+        seed: of the resampling.
+        level: nominal coverage.
+        n: number of resamples.
+        method: `percentile`, or `bca` (bias-corrected and accelerated; Efron 1987, "Better Bootstrap Confidence Intervals",
+            eq. 2.3 and 6.6) for skewed scores.
+
+    Returns:
+        The interval; see `Interval` for 0 and 1 clusters. Values that are all equal give an interval of width 0.
+    """
+    return _interval(cluster_means(values), np.random.default_rng(seed), level, n, method)[0]
+
+
+def paired_difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    ids: Sequence[Any],
+    *,
+    seed: int,
+    level: float = LEVEL,
+    n: int = RESAMPLES,
+    method: Method = "percentile",
+) -> Difference:
+    """Mean of a - b over latents, paired.
+
+    Args:
+        a: [m] scores.
+        b: [m] scores of the same latents in the same order.
+        ids: [m] the latent of every entry; entries of one latent (repeats) are averaged first.
+        seed: of the resampling.
+        level: nominal coverage.
+        n: number of resamples.
+        method: as in `bootstrap_mean`.
+
+    Returns:
+        Interval and two-sided p-value over the latents for which both sides have a value. p is twice the smaller share of
+        resampled means on one side of 0, counting the observed sample once (Davison & Hinkley 1997, eq. 4.11).
+
+    Raises:
+        ValueError: lengths differ.
+    """
+    left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if not len(left) == len(right) == len(ids):
+        raise ValueError(f"a, b and ids must be of one length, not {len(left)}, {len(right)} and {len(ids)}.")
+    groups: dict[Any, list[int]] = {}
+    for i, latent in enumerate(ids):
+        groups.setdefault(latent, []).append(i)
+    delta = left - right
+    interval, means = _interval(
+        cluster_means([delta[places] for places in groups.values()]), np.random.default_rng(seed), level, n, method
+    )
+    if interval.n < 2:
+        return Difference(interval, float("nan"))
+    below, above = int((means <= 0).sum()), int((means >= 0).sum())
+    return Difference(interval, min(1.0, 2 * (1 + min(below, above)) / (n + 1)))
+
+
+def _interval(values: Array, rng: np.random.Generator, level: float, n: int, method: Method) -> tuple[Interval, Array]:
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, not {level}.")
+    m, nan = len(values), float("nan")
+    if m == 0:
+        return Interval(nan, nan, nan, 0, level), np.empty(0)
+    estimate = float(values.mean())
+    if m == 1:
+        return Interval(estimate, nan, nan, 1, level), np.empty(0)
+    if np.ptp(values) == 0:
+        return Interval(estimate, estimate, estimate, m, level), np.full(n, estimate)
+    means = resampled_means(values, n, rng)
+    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    if method == "bca":
+        tails = _bca(values, means, estimate, tails)
+    low, high = np.quantile(means, tails)
+    return Interval(estimate, float(low), float(high), m, level), means
+
+
+def _bca(values: Array, means: Array, estimate: float, tails: Array) -> Array:
+    """Quantiles to read instead of `tails`: bias z0 from the resamples, acceleration from the jackknife."""
+    from scipy.special import ndtr, ndtri
+
+    share = float(((means < estimate).mean() + (means <= estimate).mean()) / 2)
+    z0 = ndtri(min(max(share, 0.5 / len(means)), 1 - 0.5 / len(means)))
+    # Leaving x_i out moves the mean by (mean - x_i) / (n - 1), so the jackknife needs no loop; the factor cancels.
+    d = values - estimate
+    acceleration = (d**3).sum() / (6 * (d**2).sum() ** 1.5)
+    z = z0 + ndtri(tails)
+    adjusted: Array = ndtr(z0 + z / (1 - acceleration * z))
+    return adjusted

@@ -1,0 +1,146 @@
+"""What a suite is built from, as a YAML file.
+
+Everything that can change a window stands here, so a recipe and its corpus give the same digest on the same machine. Relative
+paths start at the recipe's folder: a recipe travels with the text and the coders beside it, and building it must not depend on
+where the command was typed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from bench.coders.load import CoderSpec
+from bench.corpora.corpus import CorpusSpec, anchored
+from bench.models.load import DType
+from bench.spec import read_yaml, validate
+from bench.suites.sampling import Plan, Strategy
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SubjectEntry(_Part):
+    """The language model whose latents are explained."""
+
+    model: str
+    """Model reference, as in `bench models fetch`."""
+    dtype: DType = "bfloat16"
+    """Of the weights while activations are read."""
+
+
+class CoderEntry(_Part):
+    """A coder and how many of its latents to draw."""
+
+    coder: CoderSpec
+    """Where the coder comes from."""
+    latents: int = Field(ge=1)
+    """Latents to draw; fewer when fewer qualify, which the manifest records."""
+    min_windows: int | None = Field(default=None, ge=1)
+    """Overrides the recipe's `min_windows`."""
+
+
+class ExplainEntry(_Part):
+    """The windows that explainers see."""
+
+    n: int = Field(default=40, ge=1)
+    """Windows per latent."""
+    sampling: Strategy = "quantile"
+    """`top`, `random`, `quantile` (equally many of each decile) or `mix` (half top, half quantile)."""
+
+
+class TestEntry(_Part):
+    """The windows that only scorers see."""
+
+    __test__ = False  # not a pytest class
+
+    positives_per_decile: int = Field(default=10, ge=1)
+    """Activating windows in each decile of window maxima."""
+    negatives: int = Field(default=100, ge=0)
+    """Windows on which the latent is silent."""
+
+
+class SuiteRecipe(_Part):
+    """A suite to build."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    """Name, also of the folder."""
+    version: str = Field(pattern=r"^\d+-\d+$")
+    """`N-X`: N changes when results stop being comparable, X when only the interface does."""
+    subject: SubjectEntry
+    corpus: CorpusSpec
+    """Text to look for windows in; all of it when `max_tokens` is not given."""
+    context: int = Field(default=256, ge=2)
+    """Tokens that the subject reads in one go, BOS not counted."""
+    window: int = Field(default=32, ge=1)
+    """Tokens per window."""
+    centred: bool = False
+    """Re-cut activating windows around their peak token; otherwise they stand on a grid."""
+    seed: int = 0
+    coders: tuple[CoderEntry, ...] = Field(min_length=1)
+    explain: ExplainEntry = ExplainEntry()
+    test: TestEntry = TestEntry()
+    min_windows: int = Field(default=200, ge=1)
+    """A latent qualifies with at least this many activating windows."""
+    strata: int = Field(default=8, ge=1)
+    """Equal-count bins of firing rate; each gives the same number of latents."""
+    tune_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the latents that tuning may see; the others are for leaderboards."""
+    promoted: int = Field(default=10, ge=0)
+    """Tokens listed on each side of a latent's direct effect on the logits."""
+
+    @field_validator("subject", mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        return {"model": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fits(self) -> SuiteRecipe:
+        if self.window > self.context:
+            raise ValueError(f"window ({self.window}) is longer than context ({self.context})")
+        return self
+
+    @property
+    def plan(self) -> Plan:
+        """The windows to draw for each latent."""
+        return Plan(
+            self.explain.n, self.explain.sampling, self.test.positives_per_decile, self.test.negatives, self.centred
+        )
+
+
+def load_recipe(path: Path) -> SuiteRecipe:
+    """Read a recipe.
+
+    Raises:
+        SpecError: missing, not YAML, an unknown key (with the near one) or a value that does not fit.
+    """
+    return validate(SuiteRecipe, read_yaml(path), str(path))
+
+
+def anchored_recipe(recipe: SuiteRecipe, folder: Path) -> SuiteRecipe:
+    """The same recipe with relative paths made absolute against `folder`, where they lead to something there.
+
+    What is not there is left as it is: a subject or a coder may also be a name on the hub or in a `tasks` folder.
+    """
+
+    def here(path: str | None) -> str | None:
+        return str((folder / path).resolve()) if path and (folder / path).exists() else path
+
+    coders = tuple(
+        entry.model_copy(
+            update={
+                "coder": entry.coder.model_copy(
+                    update={
+                        name: here(getattr(entry.coder, name))
+                        for name in ("path", "centre")
+                        if getattr(entry.coder, name)
+                    }
+                )
+            }
+        )
+        for entry in recipe.coders
+    )
+    subject = recipe.subject.model_copy(update={"model": here(recipe.subject.model)})
+    return recipe.model_copy(update={"subject": subject, "corpus": anchored(recipe.corpus, folder), "coders": coders})

@@ -1,0 +1,199 @@
+"""A finished run, mirrored to MLflow: a parent for the grid, a child for every leaderboard row.
+
+The run folder is the truth; MLflow is for browsing. So tracking happens after the run, from its files, can be repeated
+(`latentbench.run_id` finds the earlier MLflow runs, which are updated), and whatever goes wrong in MLflow becomes one line in the
+result. Logging while judging is the tempting alternative: it ties an hour of paid calls to the health of a web server.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.leaderboards.html import REPORT, report
+from bench.leaderboards.load import Run, load_run, suite_of
+from bench.leaderboards.markdown import markdown
+from bench.leaderboards.rows import rows
+from bench.leaderboards.table import tables
+from bench.suites.schema import LATENTS
+from bench.tracking.entries import Entry, child, parent
+from bench.tracking.prompts import register
+from bench.tracking.settings import BASE, PROBE, WORK, lent
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
+    from mlflow.tracking import MlflowClient
+
+    from bench.suites.store import Suite
+
+EXPERIMENT = "latentbench"
+STORE = Path("mlruns")
+RUN_TAG = "latentbench.run_id"
+FILES = ("run.json", "spec.yaml", "explanations.parquet", "judgements.parquet", "scores.parquet")
+METRICS_PER_CALL, PARAMS_PER_CALL = 900, 90
+"""Below MLflow's limits for one batch (1,000 in all, 100 params)."""
+
+
+@dataclass(frozen=True)
+class TrackResult:
+    """What became of a tracking call.
+
+    Attributes:
+        ok: everything was logged.
+        uri: tracking URI that was used.
+        message: one line; why it was not logged, and how to try again. Empty if it was.
+        parent: MLflow run id of the grid.
+        children: row name -> MLflow run id.
+    """
+
+    ok: bool
+    uri: str
+    message: str = ""
+    parent: str | None = None
+    children: Mapping[str, str] = field(default_factory=dict)
+
+
+def track(run_dir: Path, suite_dir: Path | None = None, uri: str | None = None) -> TrackResult:
+    """Log a finished run to MLflow, or update what was logged of it before.
+
+    Args:
+        run_dir: the run folder.
+        suite_dir: where the suite is, for its profile; its name and digest are logged without it.
+        uri: tracking URI; MLFLOW_TRACKING_URI, else SQLite under `mlruns/` of the working directory.
+
+    Returns:
+        The result. A dead server or any other fault of MLflow is `ok=False` with a message, never an exception.
+
+    Raises:
+        RunError: no finished run there.
+        CorruptTable: a table that cannot be read.
+    """
+    run = load_run(run_dir)
+    suite = suite_of(run, suite_dir)
+    target = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE.as_posix()}/mlflow.db"
+    try:
+        with lent(BASE):
+            with lent(PROBE):
+                client, experiment = _connect(target)
+            with lent(WORK):
+                return _log(client, experiment, run, suite, target)
+    # MLflow raises its own, SQLAlchemy's, requests' and OS errors; none of them may fail a run whose files are complete.
+    except Exception as e:
+        reason = " ".join(str(e).split())[:200] or type(e).__name__
+        return TrackResult(False, target, f"not logged to {target}: {reason}. Log it later: bench track {run_dir}")
+
+
+def _connect(uri: str) -> tuple[MlflowClient, str]:
+    """Client and experiment id. The first request is what shows whether anybody is there."""
+    from mlflow.tracking import MlflowClient
+
+    local = uri.startswith("sqlite:///")
+    if local:
+        Path(uri.removeprefix("sqlite:///")).resolve().parent.mkdir(parents=True, exist_ok=True)
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is not None:
+        return client, found.experiment_id
+    # Without a location MLflow puts artifacts under the working directory of whoever logs first.
+    beside = Path(uri.removeprefix("sqlite:///")).resolve().parent / "artifacts"
+    return client, client.create_experiment(EXPERIMENT, artifact_location=beside.as_uri() if local else None)
+
+
+def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, uri: str) -> TrackResult:
+    found = rows([run], by_coder=True, any_split=True)
+    known = _known(client, experiment, run.id)
+    start = int(datetime.fromisoformat(run.record["started"]).timestamp() * 1000)
+    end = start + int(run.record["seconds"] * 1000)
+    dataset = _dataset(run, suite)
+
+    def write(key: str, entry: Entry, tags: Mapping[str, str]) -> str:
+        all_tags = {RUN_TAG: run.id, **entry.tags, **tags}
+        if key in known:
+            run_id = known[key]
+        else:
+            run_id = client.create_run(experiment, start_time=start, tags=all_tags, run_name=entry.name).info.run_id
+            client.log_inputs(run_id, [dataset])
+        _batch(client, run_id, entry, all_tags)
+        client.set_terminated(run_id, "FINISHED", end)
+        return run_id
+
+    top = write("", parent(run), {})
+    for version in register(client, run.record):
+        client.link_prompt_version_to_run(top, version)
+    identities = {cell["judge"]["label"]: cell["judge"]["identity"] for cell in run.record["cells"]}
+    children = {}
+    for row in found:
+        entry = child(row, identities[row.judge.label])
+        children[entry.name] = write(entry.name, entry, {"mlflow.parentRunId": top})
+    _artifacts(client, top, run, suite, markdown(tables(found)))
+    return TrackResult(True, uri, parent=top, children=children)
+
+
+def _known(client: MlflowClient, experiment: str, run_id: str) -> dict[str, str]:
+    """Row name ("" for the parent) -> MLflow run id of what was logged of this run before."""
+    known: dict[str, str] = {}
+    token = None
+    while True:
+        page = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run_id}'", max_results=500, page_token=token)
+        known |= {found.data.tags.get("latentbench.row", ""): found.info.run_id for found in page}
+        token = page.token
+        if not token:
+            return known
+
+
+def _batch(client: MlflowClient, run_id: str, entry: Entry, tags: Mapping[str, str]) -> None:
+    """Metrics, params and tags in as few calls as MLflow allows; one `log_metric` each would take 200 times as long."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    now = int(time.time() * 1000)
+    metrics = [Metric(name, value, now, 0) for name, value in entry.metrics.items()]
+    # Params are immutable in MLflow: only what is missing may be sent again.
+    there = client.get_run(run_id).data.params
+    params = [Param(name, value) for name, value in entry.params.items() if name not in there]
+    client.log_batch(
+        run_id, metrics[:METRICS_PER_CALL], params[:PARAMS_PER_CALL], [RunTag(k, v) for k, v in tags.items()][:9]
+    )
+    for i in range(METRICS_PER_CALL, len(metrics), METRICS_PER_CALL):
+        client.log_batch(run_id, metrics=metrics[i : i + METRICS_PER_CALL])
+    for i in range(PARAMS_PER_CALL, len(params), PARAMS_PER_CALL):
+        client.log_batch(run_id, params=params[i : i + PARAMS_PER_CALL])
+
+
+def _dataset(run: Run, suite: Suite | None) -> DatasetInput:
+    """The suite as MLflow's dataset: its own digest, not one that MLflow would compute over a sample of rows."""
+    import json
+
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    record = run.record["suite"]
+    profile: dict[str, Any] = {"num_latents_used": len(run.record["latents"]), "split": run.record["split"]}
+    if suite is not None:
+        profile |= {"num_rows": suite.latent_table.num_rows, "num_windows": suite.window_table.num_rows}
+    columns = [{"name": f.name, "type": "string"} for f in LATENTS if f.type == "string"]
+    dataset = Dataset(
+        name=f"{record['name']}@{record['version']}",
+        digest=record["digest"],
+        source_type="local",
+        source=json.dumps({"uri": suite.path.name if suite is not None else record["name"]}),
+        schema=json.dumps({"mlflow_colspec": columns}),
+        profile=json.dumps(profile),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])
+
+
+def _artifacts(client: MlflowClient, run_id: str, run: Run, suite: Suite | None, board: str) -> None:
+    for name in FILES:
+        if (run.folder / name).exists():
+            client.log_artifact(run_id, str(run.folder / name))
+    with tempfile.TemporaryDirectory() as folder:
+        # Rendered here, so that the server has the page of the tables that it has.
+        for name, text in ((REPORT, report(run, suite)), ("leaderboard.md", board)):
+            path = Path(folder) / name
+            path.write_text(text, encoding="utf-8")
+            client.log_artifact(run_id, str(path))

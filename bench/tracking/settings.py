@@ -1,0 +1,41 @@
+"""MLflow's process-wide settings, lent for the length of one call and given back.
+
+MLflow reads its time-outs and telemetry switch from the environment and logs through the root logger's children. A library that
+leaves either changed would alter whatever its caller does with MLflow next. Settings that the user made win.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+QUIET = ("mlflow", "alembic", "urllib3")
+
+BASE = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+PROBE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+"""For the first request: a server that is down is found out in seconds (MLflow's own default is about ten minutes)."""
+WORK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+"""For the rest: a server that answered may be slow."""
+
+
+@contextmanager
+def lent(settings: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables that are not set yet, and silence MLflow's chatter; both are undone at the end."""
+    added = {k: v for k, v in settings.items() if k not in os.environ}
+    levels = {name: logging.getLogger(name).level for name in QUIET}
+    os.environ.update(added)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

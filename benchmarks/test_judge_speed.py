@@ -1,0 +1,69 @@
+"""What computing a shared prefix once is worth: SmolLM2 in bfloat16, `choose` on 423-token prompts.
+
+"Plain" is the same judge with the same batches and the same attention, and sharing off. Rounds of the two sides alternate, so
+that another process on the machine slows both.
+
+    pytest benchmarks/test_judge_speed.py -s
+"""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import numpy as np
+import pytest
+
+from bench.judges.readout import Row, read
+from bench.judges.shared import SharedPrefixes
+from bench.judges.transformers import TransformersJudge, TransformersParams
+from bench.models.load import load
+from tests.conftest import PACKAGED
+
+LENGTH, SHARED = 423, 400
+
+
+@pytest.fixture(scope="module")
+def judge() -> TransformersJudge:
+    loaded = load(PACKAGED, dtype="bfloat16", device="auto")
+    return TransformersJudge(PACKAGED, TransformersParams(), loaded=loaded)
+
+
+def rows(n: int, shared: int, seed: int) -> list[Row]:
+    rng = np.random.default_rng(seed)
+    prefix = tuple(rng.integers(10, 40000, shared).tolist())
+    at, target = np.full(2, LENGTH - 1, np.int64), np.array([32, 33], np.int64)
+    return [
+        Row(prefix + tuple(rng.integers(10, 40000, LENGTH - shared).tolist()), LENGTH - 1, at, target) for _ in range(n)
+    ]
+
+
+def seconds(judge: TransformersJudge, asked: list[Row], share: bool) -> float:
+    """One call, with nothing kept from the calls before."""
+    import threading
+
+    side = SharedPrefixes(judge.engine, judge.params.batch_tokens, 16 if share else 1 << 30)
+    started = time.perf_counter()
+    read(side, asked, 1 << 30, threading.Event())
+    return time.perf_counter() - started
+
+
+def test_sharing_a_prefix_of_400_tokens(judge: TransformersJudge) -> None:
+    seconds(judge, rows(8, SHARED, 0), True)
+    ratios = []
+    for n in range(3):
+        fast = seconds(judge, rows(200, SHARED, n), True)
+        slow = seconds(judge, rows(20, SHARED, n), False) * 10
+        ratios.append(slow / fast)
+        print(f"shared {200 / fast:.1f} requests/s, plain {200 / slow:.1f} requests/s, ratio {slow / fast:.1f}")
+    assert median(ratios) >= 15
+
+
+def test_nothing_shared_costs_nothing(judge: TransformersJudge) -> None:
+    ratios = []
+    for n in range(4):
+        asked = rows(16, 0, n)
+        sides = {share: seconds(judge, asked, share) for share in ((True, False) if n % 2 else (False, True))}
+        ratios.append(sides[True] / sides[False])
+        print(f"nothing shared: with sharing {sides[True]:.2f} s, without {sides[False]:.2f} s")
+    assert median(ratios) <= 1.1
