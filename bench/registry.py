@@ -19,6 +19,10 @@ BUILTIN: dict[str, dict[str, str]] = {
         "detection": "bench.scorers.detection:Detection",
         "fuzzing": "bench.scorers.fuzzing:Fuzzing",
         "embedding": "bench.scorers.embedding:Embedding",
+        "simulation": "bench.scorers.simulation:Simulation",
+        "surprisal": "bench.scorers.surprisal:Surprisal",
+        "intruder": "bench.scorers.intruder:Intruder",
+        "saebench": "bench.scorers.saebench:SaeBench",
     },
     "explainer": {
         "llm": "bench.explainers.llm:LlmExplainer",
@@ -26,6 +30,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "empty": "bench.explainers.null:EmptyExplainer",
         "constant": "bench.explainers.null:ConstantExplainer",
         "shuffled": "bench.explainers.null:ShuffledExplainer",
+        "planted": "bench.explainers.planted:PlantedExplainer",
     },
     "judge": {
         "transformers": "bench.judges.transformers:TransformersJudge",

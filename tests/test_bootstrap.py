@@ -47,9 +47,11 @@ def test_same_seed_same_interval_and_another_seed_another() -> None:
 
 def test_chunking_does_not_change_the_draws() -> None:
     x = np.random.default_rng(0).normal(size=13)
-    whole = resampled_means(x, 101, np.random.default_rng(3))
-    pieces = resampled_means(x, 101, np.random.default_rng(3), chunk=30)
-    np.testing.assert_array_equal(whole, pieces)
+    whole = resampled_means(x, 101, seed=3)
+    pieces = resampled_means(x, 101, seed=3, chunk=30)
+    np.testing.assert_allclose(whole, pieces, rtol=1e-12)
+    drawn = np.random.default_rng(3).integers(0, 13, size=(101, 13))
+    np.testing.assert_allclose(whole, x[drawn].mean(axis=1), rtol=1e-12)
 
 
 def test_process_wide_random_state_is_left_alone() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SENTENCES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -29,6 +28,7 @@ from bench.corpora.corpus import (
 from bench.errors import DataError, EmptyCorpus, SpecError, UnknownName
 from bench.models.load import Loaded
 from bench.spec import validate
+from tests.conftest import SENTENCES
 
 
 class Holder(BaseModel):

@@ -141,6 +141,10 @@ async def test_order_batch_size_and_company_do_not_change_a_reply(tiny):
     for params in ({"batch_tokens": 1}, {"batch_tokens": 100}, {"share": False}, {"memory": 1e-5}):
         got = await make(tiny, **params).choose(requests)
         assert np.allclose([r.logprobs for r in got], reference, atol=1e-5), params
+    copying = make(tiny)
+    assert copying.engine._can_share_root
+    copying.engine._can_share_root = False  # as on a GPU: the root is copied into every row
+    assert np.allclose([r.logprobs for r in await copying.choose(requests)], reference, atol=1e-5)
     backwards = await make(tiny).choose(requests[::-1])
     assert np.allclose([r.logprobs for r in backwards[::-1]], reference, atol=1e-5)
     judge = make(tiny)

@@ -18,7 +18,7 @@ from run_builder import Grid, build_run
 
 from bench.errors import CorruptTable, DataError, DigestMismatch, RunError, SpecError
 from bench.leaderboards.export import COLUMNS, rounded, to_csv, to_json
-from bench.leaderboards.format import dollars, percent, short
+from bench.leaderboards.format import dollars, other_metrics, percent, short
 from bench.leaderboards.load import load_run
 from bench.leaderboards.markdown import markdown
 from bench.leaderboards.results import add_results, moved, moved_since, page, read_results, render
@@ -319,3 +319,18 @@ def test_moves_against_a_git_revision_are_found(tmp_path: Path) -> None:
     assert "its score was" in faults[0]
     with pytest.raises(DataError, match="nowhere"):
         moved_since(root, "nowhere")
+
+
+def test_tables_show_the_first_metrics_and_the_exports_all(tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "r", Grid())
+    scores = pd.read_parquet(folder / "scores.parquet")
+    recall = scores[scores.metric == "recall"]
+    names = ["auroc@random", "n", "ap", "f1", "precision"]
+    pd.concat([scores, *(recall.assign(metric=name) for name in names)]).to_parquet(folder / "scores.parquet")
+    record = json.loads((folder / "run.json").read_text())
+    for cell in record["cells"]:
+        cell["scorer"]["metrics"] += [{"name": name, "floor": None, "higher_is_better": True} for name in names]
+    (folder / "run.json").write_text(json.dumps(record))
+    (table,) = tables(read_rows([folder]))
+    assert other_metrics(table) == ["recall", "ap", "f1"]
+    assert {line["metric"] for line in csv.DictReader(io.StringIO(to_csv([table])))} == {"accuracy", "recall", *names}

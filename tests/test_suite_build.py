@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from bench.coders.saelens import save
 from bench.errors import DataError, DigestMismatch, SpecError
 from bench.suites.build import build_from_file, build_suite
 from bench.suites.promoted import promoted
-from bench.suites.recipe import anchored_recipe, load_recipe
+from bench.suites.recipe import TestEntry, anchored_recipe, load_recipe
 from bench.suites.store import load_suite
 from bench.suites.tokens import TokenStrings
 from bench.suites.verify import verify
@@ -26,6 +27,15 @@ from tests.conftest import SENTENCES
 
 CONTEXT, WINDOW = 48, 8
 EXTRAS = ["Ünïcödé 漢字かな交じり文 🎉👩‍👩‍👧 \u200d🇩🇪", "naïve café — “quoted” … ﷽"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Threads of a tiny matrix product only wait for each other, for minutes on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +110,18 @@ def test_a_suite_has_what_its_recipe_asked_for(suite):
     assert sum(v.split == "tune" for v in views if v.coder == "sae") == 4
     assert suite.manifest["corpus"]["documents"] == 150
     assert [c["got"] for c in suite.manifest["coders"]] == [8, 6, 6]
+    assert all(not any(c["short"].values()) for c in suite.manifest["coders"])
+
+
+def test_shortfalls_are_recorded_and_nothing_is_padded(place, suite, tmp_path):
+    recipe = _recipe(place, test=TestEntry(positives_per_decile=50, negatives=100000))
+    short = build_suite(recipe, tmp_path / "suite", suite.path.parent / "work")
+    assert verify(short).ok
+    for coder in short.manifest["coders"]:
+        views = short.latents(coders=[coder["name"]])
+        assert coder["short"]["negative"] == len(views)
+        assert coder["short"]["positive"] == sum(v.row["got_positive"] < 500 for v in views)
+    assert sum(coder["short"]["positive"] for coder in short.manifest["coders"]) > 0
 
 
 def test_building_twice_gives_the_same_bytes(place, suite, tmp_path):
@@ -148,7 +170,7 @@ KILLED = """
 def test_a_build_killed_twice_is_finished_to_the_same_bytes(place, suite, tmp_path):
     for where in ("activations", "tables"):
         command = [sys.executable, "-c", textwrap.dedent(KILLED), str(place), str(tmp_path), where]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert not (tmp_path / "suite" / "manifest.json").exists()
         assert (f"{where}: resumed" in done.stdout) == (where == "tables")

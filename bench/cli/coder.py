@@ -15,7 +15,9 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="Training recipe (YAML).")],
     corpus: Annotated[Path, typer.Option(help="Text to train on: JSONL with a `text` field, .gz or not.")],
     out: Annotated[Path, typer.Option(help="Folder for the coder folders.")],
-    minutes: Annotated[float | None, typer.Option(help="Stop after this long instead of at the recipe's tokens.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after this long instead of at the recipe's tokens.")
+    ] = None,
 ) -> None:
     """Train all coders of a recipe in one pass of the subject (needs the `train` extra)."""
     from bench.coders.train import train as start

@@ -1,4 +1,4 @@
-"""The model card of a trained coder, rendered from its configuration, its measured quality and its recipe.
+"""The model card of a trained coder, rendered from its configuration and its measured quality.
 
 A pure function: a card that is edited by hand and numbers that are measured again part company within a month.
 """
@@ -8,21 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.coders.recipe import TrainRecipe
 
-
-def card(name: str, config: Mapping[str, Any], evals: Mapping[str, Any], recipe: TrainRecipe) -> str:
+def card(name: str, config: Mapping[str, Any], evals: Mapping[str, Any]) -> str:
     """Markdown of a coder's `README.md`.
 
     Args:
         name: of the coder.
         config: its `cfg.json`, as `bench.coders.saelens.save` writes it.
         evals: its `eval.json`.
-        recipe: what it was trained with.
     """
     meta = config["metadata"]
     width, d = config["d_sae"], config["d_in"]
-    sources = "\n".join(f"- {s.name} ({s.licence})" for s in recipe.sources) or "- not recorded"
+    sources = "\n".join(f"- {s['name']} ({s['licence']})" for s in meta["sources"]) or "- not recorded"
     stopped = "" if meta["training_finished"] else " The run was stopped before its learning rate had decayed."
     return f"""# {name}
 
@@ -30,7 +27,7 @@ A TopK sparse autoencoder (k = {config["k"]}, {width:,} latents, {d} inputs) on 
 `{meta["model_name"]}`. It is a small coder for tests, demonstrations and comparisons of explanation methods on a CPU; it is
 trained on few tokens and should not be taken as the state of the art.
 
-Format: SAELens (`cfg.json`, `sae_weights.safetensors`; matrices in {recipe.stored}). It takes raw activations of the subject
+Format: SAELens (`cfg.json`, `sae_weights.safetensors`; matrices in {meta["stored"]}). It takes raw activations of the subject
 in {meta["subject_dtype"]}; the centring and scaling of training are folded into the weights, decoder rows have norm 1, and
 the decoder bias is subtracted from the input.
 
@@ -48,7 +45,7 @@ the decoder bias is subtracted from the input.
 | loss recovered against mean ablation | {evals["recovered_mean"]:.4f} |
 | loss recovered against zero ablation | {evals["recovered_zero"]:.4f} |
 
-Measured on {evals["date"]} with `{evals["command"]}`: {evals["tokens"]:,} tokens of the last {recipe.held_out:.0%} of the
+Measured on {evals["date"]} with `{evals["command"]}`: {evals["tokens"]:,} tokens of the last {meta["held_out"]:.0%} of the
 corpus ({evals["held_out_documents"]:,} documents, none of them in training), cross-entropy on the first
 {evals["loss_tokens"]:,} of them. BOS keeps its own activation in every condition and is not counted.
 
@@ -57,10 +54,11 @@ corpus ({evals["held_out_documents"]:,} documents, none of them in training), cr
 {meta["training_tokens"]:,} tokens in {meta["training_steps"]:,} steps of {meta["batch"]:,} ({meta["training_minutes"]} minutes,
 {meta["hardware"]}), contexts of {meta["context_size"]} tokens after BOS, whose activations are dropped; sae-lens
 {meta["sae_lens_training_version"]}, torch {meta["torch_version"]}, Adam, learning rate {meta["learning_rate"]:g} with
-linear warm-up and decay, auxiliary loss for dead latents, seed {meta["seed"]}, {meta["date"]}. Recipe: `tasks/coders/{meta["recipe"]}`
-(digest {meta["recipe_digest"]}), which trains {len(recipe.coders)} coders in one pass of the subject.{stopped}
+linear warm-up and decay, auxiliary loss for dead latents, seed {meta["seed"]}, {meta["date"]}.
+Recipe: `tasks/coders/{meta["recipe"]}`
+(digest {meta["recipe_digest"]}), which trains {meta["trained_together"]} coders in one pass of the subject.{stopped}
 
-Text (sha256 of the file, uncompressed: {evals["corpus_sha256"][:16]}...), none of which is part of this repository:
+Text (sha256 of the file, uncompressed: {meta["corpus_sha256"][:16]}...), none of which is part of this repository:
 
 {sources}
 

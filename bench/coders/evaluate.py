@@ -27,72 +27,68 @@ from bench.coders.check import check
 from bench.coders.folder import EVALS, read_config
 from bench.coders.load import CoderSpec, load_coder
 from bench.coders.quality import Quality
-from bench.coders.recipe import TrainRecipe, read_recipe
 from bench.coders.sparse import SparseCoder
 from bench.corpora.corpus import content_sha256
 from bench.errors import CoderError
 from bench.models.load import Loaded, load
 from bench.runners.hooks import edit
 
-Report = Callable[[str], None]
+Say = Callable[[str], None]
+
+BATCH = 8
+"""Contexts per forward pass: the logits of the whole vocabulary are the largest tensor here."""
 
 
-def evaluate(
-    recipe_path: Path,
+def evaluate_folders(
+    folders: Sequence[Path],
     corpus: Path,
-    parent: Path,
     tokens: int = 131072,
     loss_tokens: int = 16384,
     device: str = "auto",
-    command: str = "",
-    report: Report = print,
+    command: str = "bench coder evaluate",
+    say: Say = print,
 ) -> dict[str, dict[str, Any]]:
-    """Evaluate every coder of a recipe on the held-out end of the corpus; write `eval.json` and `README.md` beside each.
+    """Evaluate coders of one training run on the held-out end of its corpus; write `eval.json` and `README.md` beside each.
 
     Args:
-        recipe_path: the recipe that they were trained with.
-        corpus: the same file as in training.
-        parent: folder that holds the coders' folders.
-        tokens: sample for FVU, L0 and dead latents; whole contexts.
+        folders: as `bench.coders.train` leaves them; they record subject, context length and held-out share.
+        corpus: the same text as in training.
+        tokens: sample for FVU, L0 and dead latents, in whole contexts; less if the held-out part is shorter.
         loss_tokens: first part of the sample, for loss recovered (every condition runs the whole subject).
         device: of the subject and the coders.
         command: what the user typed, for the card.
-        report: takes progress lines.
+        say: takes progress lines.
 
     Returns:
         coder name -> what `eval.json` holds.
 
     Raises:
-        SpecError, DataError, EmptyCorpus, CoderError, ModelError: from the parts.
+        CoderError: a folder without these facts, folders of different runs, or a coder trained on other text.
+        DataError, EmptyCorpus, ModelError: from the parts.
     """
-    recipe = read_recipe(recipe_path)
-    loaded = load(recipe.subject, recipe.dtype, device)
-    coders = [
-        load_coder(
-            CoderSpec(name=c.name, format="saelens", path=str((parent / c.name).resolve())), loaded, verify=False
+    facts = [_facts(folder) for folder in folders]
+    if not facts or any(fact != facts[0] for fact in facts):
+        raise CoderError("evaluate coders of one training run at a time: same subject, dtype, contexts and corpus.")
+    subject, dtype, context, share, sha = facts[0]
+    found = content_sha256(corpus)
+    if found != sha:
+        raise CoderError(
+            f"{corpus} is not the text of the training run (sha256 {found[:16]}, recorded is {sha[:16]}), "
+            "so its last documents may have been trained on. Give the same text."
         )
-        for c in recipe.coders
+    loaded = load(subject, dtype, device)
+    coders = [
+        load_coder(CoderSpec(name=f.name, format="saelens", path=str(f.resolve())), loaded, verify=False)
+        for f in folders
     ]
-    _, held_out = feed.split(feed.read_documents(corpus), recipe.held_out)
-    rows = torch.stack(list(islice(feed.token_rows(loaded, held_out, recipe.context), -(-tokens // recipe.context))))
-    batch = max(1, recipe.contexts_per_batch // 4)  # logits of the whole vocabulary are the largest tensor here
-    qualities = reconstruction(loaded, coders, list(feed.batched(rows, batch)), report)
-    few = rows[: -(-loss_tokens // recipe.context)]
-    means = {c.hookpoint: qualities[c.name].mean for c in coders}
-    losses = loss_recovered(loaded, coders, few, means, batch, report)
-    common = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "command": command,
-        "corpus_sha256": content_sha256(corpus),
-        "subject": loaded.identity,
-        "held_out_documents": len(held_out),
-        "tokens": qualities[coders[0].name].rows,
-        "loss_tokens": int(few.shape[0] * recipe.context),
-    }
+    _, held_out = feed.split(feed.read_documents(corpus), share)
+    rows = torch.stack(list(islice(feed.token_rows(loaded, held_out, context), -(-tokens // context))))
+    qualities = reconstruction(loaded, coders, list(feed.batched(rows, BATCH)), say)
+    few = rows[: -(-loss_tokens // context)]
+    losses = loss_recovered(loaded, coders, few, {c.hookpoint: qualities[c.name].mean for c in coders}, BATCH, say)
     results: dict[str, dict[str, Any]] = {}
-    for coder in coders:
-        quality = qualities[coder.name]
-        checked = check(coder, loaded)
+    for folder, coder in zip(folders, coders, strict=True):
+        quality, checked = qualities[coder.name], check(coder, loaded)
         results[coder.name] = {
             "fvu": quality.fvu,
             "l0": quality.l0,
@@ -101,27 +97,44 @@ def evaluate(
             "check_fvu": checked.fvu,
             "check_l0": checked.l0,
             "key": coder.key,
-            **common,
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "command": command,
+            "subject": loaded.identity,
+            "held_out_documents": len(held_out),
+            "tokens": quality.rows,
+            "loss_tokens": few.shape[0] * context,
         }
-        write(parent / coder.name, recipe, results[coder.name])
-        report(
+        _write(folder, results[coder.name])
+        say(
             f"{coder.name}: "
             + ", ".join(f"{k} {v:.4f}" for k, v in results[coder.name].items() if isinstance(v, float))
         )
     return results
 
 
-def write(folder: Path, recipe: TrainRecipe, evals: dict[str, Any]) -> None:
-    """Write `eval.json` and the model card into a coder's folder."""
+def _facts(folder: Path) -> tuple[str, Any, int, float, str]:
+    """(subject, dtype, context, held-out share, sha256 of the text) of a training run."""
+    config = read_config(folder, ("metadata",))
+    keys = ("model_name", "subject_dtype", "context_size", "held_out", "corpus_sha256")
+    missing = [key for key in keys if key not in config["metadata"]]
+    if missing:
+        raise CoderError(
+            f"{folder} does not record {', '.join(missing)}; only coders trained by this project are evaluated."
+        )
+    subject, dtype, context, share, sha = (config["metadata"][key] for key in keys)
+    return str(subject), dtype, int(context), float(share), str(sha)
+
+
+def _write(folder: Path, evals: dict[str, Any]) -> None:
     part = folder / (EVALS + ".part")
     part.write_text(json.dumps(evals, indent=1, sort_keys=True) + "\n")
     part.replace(folder / EVALS)
-    (folder / "README.md").write_text(card(folder.name, read_config(folder), evals, recipe))
+    (folder / "README.md").write_text(card(folder.name, read_config(folder), evals))
 
 
 @torch.inference_mode()
 def reconstruction(
-    loaded: Loaded, coders: Sequence[SparseCoder], batches: Sequence[Tensor], report: Report = print
+    loaded: Loaded, coders: Sequence[SparseCoder], batches: Sequence[Tensor], say: Say = print
 ) -> dict[str, Quality]:
     """FVU, L0 and dead latents of several coders in one pass.
 
@@ -129,7 +142,7 @@ def reconstruction(
         loaded: the subject.
         coders: any that can reconstruct.
         batches: token ids [contexts, tokens], BOS first if the subject has one.
-        report: takes progress lines.
+        say: takes progress lines.
 
     Returns:
         coder name -> sums over the sample.
@@ -142,7 +155,7 @@ def reconstruction(
             latents = coder.encode(x)
             found[coder.name].add(x, latents, coder.decode(latents, x))
         if i % 16 == 15:
-            report(f"reconstruction: {found[coders[0].name].rows:,} tokens")
+            say(f"reconstruction: {found[coders[0].name].rows:,} tokens")
     return found
 
 
@@ -152,7 +165,7 @@ def loss_recovered(
     rows: Tensor,
     means: dict[str, Tensor],
     batch: int,
-    report: Report = print,
+    say: Say = print,
 ) -> dict[str, dict[str, float]]:
     """Cross-entropy with each coder spliced in, and the shares recovered.
 
@@ -162,7 +175,7 @@ def loss_recovered(
         rows: token ids [contexts, tokens].
         means: hookpoint -> mean activation [d].
         batch: contexts per forward pass.
-        report: takes progress lines.
+        say: takes progress lines.
 
     Returns:
         coder name -> `ce_clean`, `ce_spliced`, `ce_zero`, `ce_mean` (nats per token), `recovered_zero`, `recovered_mean`.
@@ -203,7 +216,7 @@ def loss_recovered(
             "recovered_zero": (zero - spliced) / (zero - clean),
             "recovered_mean": (average - spliced) / (average - clean),
         }
-        report(f"loss: {coder.name} clean {clean:.3f} spliced {spliced:.3f} zero {zero:.3f} mean {average:.3f}")
+        say(f"loss: {coder.name} clean {clean:.3f} spliced {spliced:.3f} zero {zero:.3f} mean {average:.3f}")
     return out
 
 

@@ -123,7 +123,7 @@ def train(
     tokens: int | None = None,
     device: str = "auto",
     checkpoints: Path | None = None,
-    report: Callable[[str], None] = print,
+    say: Callable[[str], None] = print,
 ) -> list[Path]:
     """Train every coder of a recipe and save it under `out/NAME`.
 
@@ -135,7 +135,7 @@ def train(
         tokens: replaces the recipe's.
         device: of the subject and the coders.
         checkpoints: parent folder of the intermediate coders; None: `out`.
-        report: takes one progress line.
+        say: takes one progress line.
 
     Returns:
         The coders' folders.
@@ -171,6 +171,9 @@ def train(
         "corpus": corpus.name,
         "corpus_sha256": content_sha256(corpus),
         "held_out": recipe.held_out,
+        "sources": [s.model_dump() for s in recipe.sources],
+        "stored": recipe.stored,
+        "trained_together": len(recipe.coders),
         "recipe": recipe_path.name,
         "recipe_digest": digest(recipe.settings),
         "sae_lens_version": version,
@@ -178,7 +181,7 @@ def train(
         "torch_version": torch.__version__,
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {loaded.device.type}",
     }
-    return _loop(recipe, loaded, batches, progress, facts, out, checkpoints or out, report)
+    return _loop(recipe, loaded, batches, progress, facts, out, checkpoints or out, say)
 
 
 def _loop(
@@ -189,7 +192,7 @@ def _loop(
     facts: dict[str, Any],
     out: Path,
     checkpoints: Path,
-    report: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> list[Path]:
     first = next(batches, None)
     if first is None:
@@ -217,7 +220,7 @@ def _loop(
         if lines:
             minutes = (time.monotonic() - progress.started) / 60
             speed = progress.seen / max(minutes * 60, 1e-9)
-            report(
+            say(
                 f"{progress.done:6.1%} {progress.seen:>9,} tokens {minutes:5.1f} min {speed:6,.0f}/s | "
                 + " | ".join(lines)
             )

@@ -19,8 +19,12 @@ from bench.explainers.base import Explainer, Explanation, Params, total_usage
 from bench.judges.base import Capability, Chat, Outcome, Reply, Request
 from bench.scorers.answers import refused
 from bench.scorers.fuzzing import active_marks
+from bench.scorers.selection import weighted
 from bench.scorers.template import Prompts, marked, one_line
 from bench.suites.latent import LatentView, Window
+
+PROMPTS = ("direct", "bare", "cot")
+"""With activations, without them, and with reasoning."""
 
 
 class LlmParams(Params):
@@ -28,9 +32,12 @@ class LlmParams(Params):
 
     n_examples: int = Field(default=10, ge=1)
     """Explain windows in the prompt; fewer where the suite has fewer."""
-    sampling: Literal["quantile", "top", "random"] = "quantile"
+    sampling: Literal["quantile", "top", "random", "importance"] = "quantile"
     """Which of the suite's explain windows: one drawn from each of `n_examples` equal parts of their ranking by strength, the
-    strongest, or any. What is drawn differs per latent and repeat."""
+    strongest, any, or the `n_top` strongest and others with a probability that grows with the square of their maximum. What is
+    drawn differs per latent and repeat."""
+    n_top: int = Field(default=10, ge=0)
+    """Of `importance`: how many of the strongest windows are always shown."""
     threshold: float = Field(default=0.3, gt=0, le=1)
     """Share of the window's maximum from which a token is highlighted."""
     show_activations: bool = True
@@ -50,9 +57,9 @@ class LlmExplainer(Explainer):
 
     def __init__(self, name: str, version: str, params: Params, prompts: Mapping[str, Any]) -> None:
         super().__init__(name, version, params, prompts)
-        section = Prompts(prompts, ("marker", "direct", "cot"), f"explainer {name!r}")
-        templates = {key: section.messages(key, ("examples", "marker")) for key in ("direct", "cot")}
-        self._template = templates["cot" if self.params.cot else "direct"]
+        section = Prompts(prompts, ("marker", *PROMPTS), f"explainer {name!r}")
+        templates = {key: section.messages(key, ("examples", "marker")) for key in PROMPTS}
+        self._template = templates["cot" if self.params.cot else "direct" if self.params.show_activations else "bare"]
         self._marker = section.text("marker")
 
     def requests(self, latent: LatentView, seed: int) -> list[Request]:
@@ -74,6 +81,10 @@ class LlmExplainer(Explainer):
         if self.params.sampling == "random":
             picked = np.random.default_rng(seed).choice(len(windows), n, replace=False)
             return [windows[i] for i in sorted(picked)]
+        if self.params.sampling == "importance":
+            top = min(self.params.n_top, n)
+            drawn = {w.id for w in (*windows[:top], *weighted(windows[top:], n - top, seed))}
+            return [w for w in windows if w.id in drawn]
         edges = [i * len(windows) // n for i in range(n + 1)]
         rng = np.random.default_rng(seed)
         return [windows[int(rng.integers(a, b))] for a, b in pairwise(edges)]

@@ -17,7 +17,9 @@ from bench.harness.judge import Key
 from bench.harness.plan import Cell, Plan
 from bench.harness.records import Journal, finite
 from bench.judges.base import Outcome
+from bench.judges.qualification import qualification
 from bench.scorers.base import Judgement, Scorer
+from bench.scorers.question import question_key
 from bench.suites.schema import EXPLANATIONS, JUDGEMENTS, SCORES, write_table
 
 
@@ -148,7 +150,12 @@ def _cell(plan: Plan, cell: Cell) -> dict[str, Any]:
             ],
             "prompts": dict(scorer.prompts),
         },
-        "judge": {"label": cell.judge, "key": judge.identity.key, "identity": judge.identity},
+        "judge": {
+            "label": cell.judge,
+            "key": judge.identity.key,
+            "identity": judge.identity,
+            "qualification": qualification(judge.identity.key, question_key(scorer)),
+        },
     }
 
 

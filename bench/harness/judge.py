@@ -68,7 +68,6 @@ async def judge(plan: Plan, explanations: Explanations, journal: Journal, done: 
         asked = plan.judges[judge_label]
         scorer = plan.scorers[scorer_label]
         with Stage(f"judge {scorer_label} · {judge_label}", total, "latents", console, total - len(owed)) as stage:
-            # A remote judge has its own limit on open calls; a second batch under way keeps it from idling at batch ends.
             slots = asyncio.Semaphore(getattr(asked, "in_flight", 1))
             async with asyncio.TaskGroup() as group:
                 for batch in _batches(plan, scorer, asked, explanations, owed):

@@ -60,8 +60,7 @@ def prepare(spec: RunSpec, base: Path, cache: ReplyCache | None) -> Plan:
         for e in spec.explainers
     }
     scorers = {
-        s.label: load_scorer({"use": _local(s.use, base), "preset": s.preset, "params": s.params})
-        for s in spec.scorers
+        s.label: load_scorer({"use": _local(s.use, base), "preset": s.preset, "params": s.params}) for s in spec.scorers
     }
     by_reference: dict[str, Judge] = {}
 
@@ -110,20 +109,39 @@ def start(
     """
     spec = load_run_spec(spec_path)
     folder = out or Path("runs") / f"{spec.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    record = begin(spec, spec_path.parent, folder, f"bench run {spec_path}", cache_path, console, created)
+    return folder, record
+
+
+def begin(
+    spec: RunSpec,
+    base: Path,
+    folder: Path,
+    command: str,
+    cache_path: Path | None,
+    console: Console,
+    created: Callable[[Path], None] = lambda _: None,
+) -> dict[str, Any]:
+    """`start` for a spec that other code has made.
+
+    Args:
+        base: folder that relative paths of the spec are relative to.
+        command: how the run is reproduced.
+    """
     if folder.exists() and any(folder.iterdir()):
         raise RunError(
             f"{folder} exists already. To go on with it: bench resume {folder}. For a new run give another --out."
         )
     cache = ReplyCache(cache_path or default_cache())
-    plan = prepare(spec, spec_path.parent, cache)
+    plan = prepare(spec, base, cache)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spec.yaml").write_text(yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
     record = {
         "id": folder.name,
         "name": spec.name,
         "status": "running",
-        "command": f"bench run {spec_path}",
-        "base": str(spec_path.parent.resolve()),
+        "command": command,
+        "base": str(base.resolve()),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": 0.0,
         "spec": spec.model_dump(mode="json"),
@@ -133,7 +151,7 @@ def start(
     }
     write_json(folder / "run.json", record)
     created(folder)
-    return folder, _carry_out(plan, folder, record, console)
+    return _carry_out(plan, folder, record, console)
 
 
 def resume(folder: Path, cache_path: Path | None, console: Console) -> dict[str, Any]:

@@ -272,6 +272,8 @@ class BaseJudge:
     identity: JudgeIdentity
     can: frozenset[Capability] = frozenset()
     reads_truth: bool = False
+    in_flight: int = 1
+    """Batches that may be under way at once; a remote judge takes more, so that it does not idle at batch ends."""
 
     async def generate(self, requests: Sequence[Chat]) -> list[Reply]:
         """See `Judge`."""

@@ -28,6 +28,7 @@ class CachedJudge(BaseJudge):
     def __init__(self, judge: Judge, cache: ReplyCache) -> None:
         self.judge, self.cache = judge, cache
         self.identity, self.can, self.reads_truth = judge.identity, judge.can, judge.reads_truth
+        self.in_flight = int(getattr(judge, "in_flight", 1))
         self._chunk = int(getattr(judge, "chunk", 256))
         self._flying: dict[str, asyncio.Future[Reply]] = {}
 

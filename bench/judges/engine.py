@@ -21,7 +21,7 @@ from transformers.cache_utils import Cache
 from bench.errors import ModelError
 from bench.judges.kv import KV, Keep, Layer, Past, length
 from bench.judges.prefix import Tokens
-from bench.models.attention import use_grouped_decode
+from bench.models.attention import ROOT, can_share_root, use_grouped_decode
 from bench.models.load import Loaded
 
 
@@ -98,12 +98,15 @@ class Engine:
         window = getattr(self.config, "sliding_window", None)
         self._window = None if kinds == {"full_attention"} else window
         self._mixed = len(kinds) == 2
+        self._can_share_root = self._window is None and can_share_root(self.model, self.device)
         self._check_head(loaded.files.reference)
 
     @torch.inference_mode()
     def forward(self, pieces: Sequence[Piece], keep: Keep = "nothing") -> Pass:
         """Run the new tokens of all pieces in one pass."""
-        past = Past([p.chain for p in pieces], self.device)
+        root = self._root(pieces) if keep != "all" else None
+        chains = [p.chain[1:] if root else p.chain for p in pieces]
+        past = Past(chains, self.device, length(root) if root else 0)
         width = max(len(p.tokens) for p in pieces)
         ids = np.zeros((len(pieces), width), dtype=np.int64)
         position = np.zeros((len(pieces), width), dtype=np.int64)
@@ -115,11 +118,25 @@ class Engine:
                 position[i, trunk + k] = position[i, parent] + 1
         at = torch.from_numpy(position).to(self.device)
         mask = None
-        if past.width or any(p.parents for p in pieces):
+        if root or past.width or any(p.parents for p in pieces):
             mask = self.mask(past.valid, past.position, at, self._sees(pieces, width))
         cache = Cache(layers=[Layer(n, past, keep) for n in range(self.n_layers)])
-        hidden = self.step(torch.from_numpy(ids).to(self.device), mask, at, cache)
+        token = ROOT.set(root)
+        try:
+            hidden = self.step(torch.from_numpy(ids).to(self.device), mask, at, cache)
+        finally:
+            ROOT.reset(token)
         return Pass(hidden, cache, past, at)
+
+    def _root(self, pieces: Sequence[Piece]) -> KV | None:
+        """The run that all rows start with, where the attention can read it without copies.
+
+        A sliding window may end inside the root, so models with such windows copy it and mask it.
+        """
+        first = pieces[0].chain[:1]
+        if not first or not self._can_share_root or len(pieces) == 1:
+            return None
+        return first[0] if all(p.chain and p.chain[0] is first[0] for p in pieces) else None
 
     @torch.inference_mode()
     def step(self, ids: torch.Tensor, mask: Any, position: torch.Tensor, cache: Any) -> torch.Tensor:

@@ -46,15 +46,19 @@ def size(kv: KV) -> int:
 class Past:
     """The computed prefixes of a batch, as blocks of runs: one block per depth of the chains, padded on the left.
 
+    Args:
+        chains: the runs before each row's new tokens.
+        start: position of the first token of the chains.
+
     Attributes:
         width: keys of the past per row, padding included.
         valid: bool [rows, width].
         position: int64 [rows, width] of each key; meaningless where not valid.
     """
 
-    def __init__(self, chains: Sequence[tuple[KV, ...]], device: torch.device) -> None:
+    def __init__(self, chains: Sequence[tuple[KV, ...]], device: torch.device, start: int = 0) -> None:
         self._blocks: list[tuple[list[KV | None], torch.Tensor, int]] = []
-        starts = np.zeros(len(chains), dtype=np.int64)
+        starts = np.full(len(chains), start, dtype=np.int64)
         valid, position = [np.zeros((len(chains), 0), dtype=bool)], [np.zeros((len(chains), 0), dtype=np.int64)]
         for depth in range(max((len(c) for c in chains), default=0)):
             distinct: dict[int, tuple[int, KV | None]] = {}

@@ -1,11 +1,11 @@
-"""Deterministic judges without weights: `mock:label`, `mock:lexical`, `mock:constant`.
+"""Deterministic judges without weights: `mock:label`, `mock:lexical`, `mock:constant`, `mock:oracle`.
 
 Every decision - whether to fail, to talk nonsense, to flip a label - is a hash of the seed and of what is asked, never of a
 counter or a generator, so replies do not depend on order, batch size or on what was cached. A random generator would make each
 resume a different experiment.
 
 A variant says how likely windows and tokens are active; this class turns that into every kind of reply. A new variant is
-a class with these two methods and a line in `VARIANTS`.
+a class with these two methods (texts are read by word overlap unless it says otherwise) and a line in `VARIANTS`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
+import numpy as np
 import pydantic
 
 from bench.errors import UnknownName
@@ -63,6 +64,8 @@ class MockParams(pydantic.BaseModel):
     """How long a call takes; calls queue, as on a busy machine."""
     answer: int = pydantic.Field(default=1, ge=0, le=1)
     """`constant`: what it always says."""
+    rules: str = ""
+    """`oracle`: file of rules; those of `planted-1` by default."""
     can: str = ""
     """Capabilities joined by `+`, such as `chat+embed`; all by default. A mock of a judge that only talks has `chat`."""
 
@@ -77,14 +80,38 @@ class Variant(Protocol):
 
     reads_truth: bool
 
+    @property
+    def revision(self) -> str:
+        """What its answers depend on beside the parameters."""
+
     def windows(self, question: Question) -> tuple[float, ...]:
         """p(active) per window."""
 
     def tokens(self, question: Question) -> tuple[tuple[float, ...], ...]:
         """p(active) per window and token."""
 
+    def loglik(self, request: Continuation) -> tuple[float, int]:
+        """log p of the text in nats, and its number of words."""
 
-class Label:
+    def vector(self, request: Embed) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Unit vector of a text."""
+
+
+class Worded:
+    """What variants without an own reading of texts share: word overlap."""
+
+    revision = VERSION
+
+    def loglik(self, request: Continuation) -> tuple[float, int]:
+        """See `lexical.log_likelihood`."""
+        return lexical.log_likelihood(request.context, request.text)
+
+    def vector(self, request: Embed) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """See `lexical.vector`."""
+        return lexical.vector(request.text)
+
+
+class Label(Worded):
     """Knows the truth, and says the opposite in a share `error` of the cases."""
 
     reads_truth = True
@@ -117,8 +144,16 @@ class Label:
             found.append(tuple(1 - p if f else p for p, f in zip(level, flips, strict=True)))
         return tuple(found)
 
+    def loglik(self, request: Continuation) -> tuple[float, int]:
+        """One nat a word more where it says "active" and the context holds the explanation."""
+        total, words = super().loglik(request)
+        question = request.question
+        if question and question.explanation and question.explanation in request.context:
+            total += words * sum(p > 0.5 for p in self.windows(question)[:1])
+        return total, words
 
-class Lexical:
+
+class Lexical(Worded):
     """Predicts from the words that explanation and window share; see `bench.judges.lexical`."""
 
     reads_truth = False
@@ -135,7 +170,7 @@ class Lexical:
         return tuple(lexical.token_probabilities(question.explanation, w) for w in question.windows)
 
 
-class Constant:
+class Constant(Worded):
     """Says the same whatever is asked: a measured floor."""
 
     reads_truth = False
@@ -151,8 +186,24 @@ class Constant:
         """The same for every token."""
         return tuple((self.p,) * len(w.tokens) for w in question.windows)
 
+    def loglik(self, request: Continuation) -> tuple[float, int]:
+        """The same for every word, whatever stands before it."""
+        _, words = super().loglik(request)
+        return -6.0 * words, words
 
-VARIANTS: dict[str, Callable[[MockParams], Variant]] = {"label": Label, "lexical": Lexical, "constant": Constant}
+
+def _oracle(params: MockParams) -> Variant:
+    from bench.judges.oracle import Oracle
+
+    return Oracle(params.rules)
+
+
+VARIANTS: dict[str, Callable[[MockParams], Variant]] = {
+    "label": Label,
+    "lexical": Lexical,
+    "constant": Constant,
+    "oracle": _oracle,
+}
 
 
 class MockJudge(BaseJudge):
@@ -179,12 +230,13 @@ class MockJudge(BaseJudge):
             if name not in set(Capability):
                 raise UnknownName("capability", name, list(Capability))
         self.can = frozenset(map(Capability, named)) or frozenset(Capability)
-        settings = self.params.model_dump(exclude={"seconds", "can"})
-        self.identity = JudgeIdentity("mock", model, VERSION, "exact", tuple((k, str(v)) for k, v in settings.items()))
+        settings = self.params.model_dump(exclude={"seconds", "can", "rules"})
+        named_settings = tuple((k, str(v)) for k, v in settings.items())
+        self.identity = JudgeIdentity("mock", model, self.variant.revision, "exact", named_settings)
         self._free_at = 0.0
 
     async def generate(self, requests: Sequence[Chat]) -> list[Reply]:
-        """A list answer for a question with windows, else a sentence about the `<<marked>>` tokens of the prompt."""
+        """See `written` for a question with windows, else a sentence about the `<<marked>>` tokens of the prompt."""
         return await self._all(requests, self._chat)
 
     async def choose(self, requests: Sequence[Choice]) -> list[Reply]:
@@ -192,13 +244,12 @@ class MockJudge(BaseJudge):
         return await self._all(requests, lambda r: Reply(logprobs=choice_logprobs(self.variant, r)))
 
     async def loglik(self, requests: Sequence[Continuation]) -> list[Reply]:
-        """Word overlap of context and text; a variant that reads the truth adds one nat a word where it says "active" and
-        the context holds the explanation."""
+        """The variant's."""
         return await self._all(requests, self._continuation)
 
     async def embed(self, requests: Sequence[Embed]) -> list[Reply]:
-        """Hashed bag of words."""
-        return await self._all(requests, lambda r: Reply(vector=lexical.vector(r.text)))
+        """The variant's."""
+        return await self._all(requests, lambda r: Reply(vector=self.variant.vector(r)))
 
     async def simulate(self, requests: Sequence[Simulate]) -> list[Reply]:
         """The variant's probabilities."""
@@ -229,13 +280,10 @@ class MockJudge(BaseJudge):
         question = request.question
         if question is None or not question.windows:
             return Reply(text=_explanation(request))
-        return Reply(text=str([int(p > 0.5) for p in self.variant.windows(question)]))
+        return Reply(text=written(self.variant, question))
 
     def _continuation(self, request: Continuation) -> Reply:
-        total, words = lexical.log_likelihood(request.context, request.text)
-        question = request.question
-        if self.reads_truth and question and question.explanation and question.explanation in request.context:
-            total += words * sum(p > 0.5 for p in self.variant.windows(question)[:1])
+        total, words = self.variant.loglik(request)
         return Reply(loglik=total, n_tokens=words)
 
 
@@ -258,6 +306,24 @@ def choice_logprobs(variant: Variant, choice: Choice) -> tuple[tuple[float, ...]
     if len(windows) == n:
         return (_normal([math.log(p) for p in windows]),) * len(choice.slots)
     return ((-math.log(n),) * n,) * len(choice.slots)
+
+
+def written(variant: Variant, question: Question) -> str:
+    """The written answer to a question about windows, in one of four readings of its `answers`.
+
+    The windows' numbers: the likeliest one's. A word for none and the windows' numbers: those of all active windows. Levels 0..n
+    of one window: a list with one for every token. Anything else: a list of 0 and 1.
+    """
+    windows = variant.windows(question)
+    numbers = tuple(str(i + 1) for i in range(len(windows)))
+    if question.answers == numbers:
+        return numbers[windows.index(max(windows))]
+    if question.answers[1:] == numbers and not question.answers[0].isdigit():
+        return ", ".join(n for n, p in zip(numbers, windows, strict=True) if p > 0.5) or question.answers[0]
+    top = len(question.answers) - 1
+    if len(windows) == 1 and top > 1 and question.answers == tuple(map(str, range(top + 1))):
+        return str([round(top * p, 2) for p in variant.tokens(question)[0]])
+    return str([int(p > 0.5) for p in windows])
 
 
 def _normal(logits: Sequence[float]) -> tuple[float, ...]:

@@ -91,6 +91,7 @@ class OpenAIJudge(BaseJudge):
 
     params_model: ClassVar[type[pydantic.BaseModel]] = OpenAIParams
     chunk: ClassVar[int] = 1
+    in_flight = 4
 
     def __init__(self, model: str, params: OpenAIParams | None = None) -> None:
         self.params = p = params or OpenAIParams()

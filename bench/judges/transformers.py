@@ -1,7 +1,7 @@
 """A language model in this process as a judge.
 
 Trials of one latent share system message, examples and explanation; computing that prefix once is worth more than any serving
-engine here (200 prompts of 423 tokens of which 400 are shared: 18 times the tokens are saved). The judge only words requests
+engine here (200 prompts of 423 tokens of which 400 are shared: a seventeenth of the tokens). The judge only words requests
 and reads replies; the sharing is in `shared`, the reading in `readout`, the generation in `decode`.
 
 The computation runs in one thread of its own, so that the event loop lives and calls queue in order.

@@ -7,6 +7,7 @@ from bench.leaderboards.table import Table
 
 FLOOR_NOTE = "Floor: knows nothing of the latent; a real explainer that shares its rank has shown nothing."
 BOUNDS_NOTE = "Bounds: the mean if every missing judgement had been the worst or the best possible."
+SHOWN_METRICS = 3
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -56,5 +57,10 @@ def total(row: Row) -> Price:
 
 
 def other_metrics(table: Table) -> list[str]:
-    """Names of the metrics beside the headline, in the scorer's order."""
-    return list(dict.fromkeys(name for row in table.rows for name in row.metrics))
+    """Metrics that tables show beside the headline: the first few that the scorer declares.
+
+    Counts and metrics of one kind of window (`auroc@random`) are in the CSV, the JSON and MLflow; a table of thirty columns
+    is not read.
+    """
+    known = list(dict.fromkeys(name for row in table.rows for name in row.metrics))
+    return [name for name in known if "@" not in name and name != "n"][:SHOWN_METRICS]

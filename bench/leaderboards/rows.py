@@ -109,23 +109,17 @@ def _row(
     explainer, scorer, judge = first["explainer"], first["scorer"], first["judge"]
     table = pd.concat(scores) if scores else run.scores.iloc[:0]
     # mean() skips missing values: a latent counts with the repeats that it has.
-    per_latent = table.groupby(["metric", "latent"])["value"].mean()
+    per_latent = table.groupby(["latent", "metric"])["value"].mean().unstack("metric").reindex(latents)
     asked = table[table["metric"] == scorer["headline"]]
     units = max(1, len(latents) * len(cells))
 
-    def values(metric: str) -> pd.Series[float]:
-        known = (
-            per_latent.loc[metric] if metric in per_latent.index.get_level_values("metric") else pd.Series(dtype=float)
-        )
-        return known.reindex(latents)
-
     declared = {m["name"]: m for m in scorer["metrics"]}
     others = {
-        name: _estimate(values(name), metric, seed)
+        name: _estimate(per_latent[name], metric, seed)
         for name, metric in declared.items()
-        if name != scorer["headline"] and values(name).notna().any()
+        if name != scorer["headline"] and name in per_latent and per_latent[name].notna().any()
     }
-    headline = values(scorer["headline"])
+    headline = per_latent.get(scorer["headline"], pd.Series(index=latents, dtype=float))
     worst, best = _bounds(asked, declared[scorer["headline"]])
     return Row(
         run=run.id,

@@ -94,7 +94,8 @@ def _forward(
     real = np.arange(lengths.max())[None, :] < lengths[:, None]
     # Padding with 0 is safe whatever token that is: nothing to its left can see it.
     ids = np.zeros((len(contexts), head + lengths.max()), dtype=np.int64)
-    ids[:, :head] = loaded.bos
+    if loaded.bos is not None:
+        ids[:, 0] = loaded.bos
     ids[:, head:][real] = np.concatenate(contexts)
     found = session.run(torch.from_numpy(ids).to(loaded.device))
     rows = torch.from_numpy((starts[:, None] + np.arange(lengths.max())[None, :])[real]).to(loaded.device)

@@ -37,6 +37,7 @@ def merge(out: Path, shards: Sequence[Path], coders: Sequence[SparseCoder]) -> d
         RunError: more tokens than positions of 32 bits can name.
         CorruptTable: a shard cannot be read.
     """
+    out.mkdir(exist_ok=True)
     offsets = _merge_corpus(out, shards)
     entries: dict[str, int] = {}
     for coder in coders:

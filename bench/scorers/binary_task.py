@@ -80,6 +80,10 @@ class BinaryTask(Scorer):
 
     # --- what a subclass decides
 
+    def positives_of(self, latent: LatentView, seed: int) -> list[tuple[Window, int]]:
+        """Positive windows with their label 1."""
+        return [(w, 1) for w in selection.positives(latent, self.params.positives, seed)]
+
     def negatives_of(self, latent: LatentView, seed: int) -> list[tuple[Window, int]]:
         """Negative windows with their label 0."""
         p = self.params
@@ -112,8 +116,7 @@ class BinaryTask(Scorer):
 
         The order and the marks do not depend on the explanation, so explainers are compared on the same prompts.
         """
-        chosen = [(w, 1) for w in selection.positives(latent, self.params.positives, seed)]
-        chosen += self.negatives_of(latent, seed)
+        chosen = self.positives_of(latent, seed) + self.negatives_of(latent, seed)
         pairs = list(zip(chosen, self.shown(latent, chosen, seed), strict=True))
         size = self.params.windows_per_prompt if self.params.answer == "list" else 1
         trials = []

@@ -6,6 +6,7 @@ their content first. So permuting a suite's rows changes no score.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
@@ -50,6 +51,20 @@ def _draw(windows: Sequence[Window], count: int, seed: int) -> list[Window]:
         return list(windows)
     chosen = sorted(random.Random(seed).sample(range(len(windows)), count))
     return [windows[i] for i in chosen]
+
+
+def weighted(windows: Sequence[Window], count: int, seed: int) -> list[Window]:
+    """`count` windows without replacement, drawn with probability proportional to the square of their maximum.
+
+    Exponential races (Efraimidis and Spirakis 2006): the keys -log(u) / w of the drawn windows are the smallest ones. Each key
+    comes from the window itself, so other windows joining or leaving do not change it.
+    """
+
+    def key(w: Window) -> float:
+        u = random.Random(seed_for(seed, "weighted", w.kind, w.position, *w.ids)).random()
+        return -math.log(1 - u) / w.max**2 if w.max > 0 else math.inf
+
+    return sorted(by_content(windows), key=key)[:count]
 
 
 def shuffled(items: Sequence[T], seed: int) -> list[T]:

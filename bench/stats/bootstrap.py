@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ RESAMPLES = 2000
 LEVEL = 0.95
 CHUNK = 4_000_000
 """Drawn indices held at a time: 32 MB, whatever the number of latents."""
+_INFINITE = "an infinite score has no mean; leave undefined scores out as NaN."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +73,49 @@ def cluster_means(values: ArrayLike | Sequence[ArrayLike]) -> Array:
     Raises:
         ValueError: an infinite value, whose mean would have no interval.
     """
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype != object:
+        flat: Array = values[~np.isnan(values)].astype(np.float64)
+        if np.isinf(flat).any():
+            raise ValueError(_INFINITE)
+        return flat
     parts = [np.atleast_1d(np.asarray(v, dtype=np.float64)) for v in values]  # type: ignore[union-attr]
     means = []
     for part in parts:
         kept = part[~np.isnan(part)]
         if np.isinf(kept).any():
-            raise ValueError("an infinite score has no mean; leave undefined scores out as NaN.")
+            raise ValueError(_INFINITE)
         if kept.size:
             means.append(kept.mean())
     return np.asarray(means, dtype=np.float64)
 
 
-def resampled_means(values: Array, n: int, rng: np.random.Generator, chunk: int = CHUNK) -> Array:
-    """Means of `n` resamples with replacement of `values` [m]; [n]. The result does not depend on `chunk`."""
+def resampled_means(values: Array, n: int, seed: int, chunk: int = CHUNK) -> Array:
+    """Means of `n` resamples with replacement of `values` [m]; [n].
+
+    The draws depend on (seed, m, n) only, so all metrics of a table share them: they are drawn once, kept as counts, and a
+    metric costs one matrix product. Above `chunk` draws nothing is kept; the resamples are the same.
+    """
     m = len(values)
+    if n * m <= chunk:
+        means: Array = _counts(seed, m, n) @ values / m
+        return means
+    rng = np.random.default_rng(seed)
     means = np.empty(n, dtype=np.float64)
     step = max(1, chunk // m)
     for start in range(0, n, step):
         stop = min(n, start + step)
         means[start:stop] = values[rng.integers(0, m, size=(stop - start, m))].mean(axis=1)
     return means
+
+
+@lru_cache(maxsize=4)
+def _counts(seed: int, m: int, n: int) -> Array:
+    """How often each of `m` clusters is in each of `n` resamples; [n, m], read-only."""
+    drawn = np.random.default_rng(seed).integers(0, m, size=(n, m))
+    places = (drawn + m * np.arange(n)[:, None]).ravel()
+    counts = np.bincount(places, minlength=n * m).reshape(n, m).astype(np.float64)
+    counts.flags.writeable = False
+    return counts
 
 
 def bootstrap_mean(
@@ -114,7 +139,7 @@ def bootstrap_mean(
     Returns:
         The interval; see `Interval` for 0 and 1 clusters. Values that are all equal give an interval of width 0.
     """
-    return _interval(cluster_means(values), np.random.default_rng(seed), level, n, method)[0]
+    return _interval(cluster_means(values), seed, level, n, method)[0]
 
 
 def paired_difference(
@@ -152,16 +177,14 @@ def paired_difference(
     for i, latent in enumerate(ids):
         groups.setdefault(latent, []).append(i)
     delta = left - right
-    interval, means = _interval(
-        cluster_means([delta[places] for places in groups.values()]), np.random.default_rng(seed), level, n, method
-    )
+    interval, means = _interval(cluster_means([delta[places] for places in groups.values()]), seed, level, n, method)
     if interval.n < 2:
         return Difference(interval, float("nan"))
     below, above = int((means <= 0).sum()), int((means >= 0).sum())
     return Difference(interval, min(1.0, 2 * (1 + min(below, above)) / (n + 1)))
 
 
-def _interval(values: Array, rng: np.random.Generator, level: float, n: int, method: Method) -> tuple[Interval, Array]:
+def _interval(values: Array, seed: int, level: float, n: int, method: Method) -> tuple[Interval, Array]:
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, not {level}.")
     m, nan = len(values), float("nan")
@@ -172,7 +195,7 @@ def _interval(values: Array, rng: np.random.Generator, level: float, n: int, met
         return Interval(estimate, nan, nan, 1, level), np.empty(0)
     if np.ptp(values) == 0:
         return Interval(estimate, estimate, estimate, m, level), np.full(n, estimate)
-    means = resampled_means(values, n, rng)
+    means = resampled_means(values, n, seed)
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     if method == "bca":
         tails = _bca(values, means, estimate, tails)

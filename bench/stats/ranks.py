@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.identity import seed_for
 from bench.stats.bootstrap import LEVEL, RESAMPLES, Interval, paired_difference
 from bench.stats.holm import holm
 
@@ -69,7 +68,7 @@ def ranks_from_pairs(
     Args:
         scores: [entries, latents], NaN where an entry has no score.
         ids: [latents].
-        seed: of the bootstraps; each pair derives its own.
+        seed: of the bootstraps; all pairs see the same resamples of latents.
         alpha: family-wise error rate.
         higher_is_better: direction.
 
@@ -80,9 +79,7 @@ def ranks_from_pairs(
     pairs = list(itertools.combinations(range(n), 2))
     # The smallest p is 2 / (resamples + 1): with too few, a large family could never show any difference.
     resamples = max(RESAMPLES, math.ceil(4 * len(pairs) / alpha))
-    found = [
-        paired_difference(scores[i], scores[j], ids, seed=seed_for("ranks", seed, i, j), n=resamples) for i, j in pairs
-    ]
+    found = [paired_difference(scores[i], scores[j], ids, seed=seed, n=resamples) for i, j in pairs]
     better = np.zeros((n, n), dtype=bool)
     for (i, j), difference, p in zip(pairs, found, holm([d.p for d in found]), strict=True):
         if p < alpha and difference.interval.estimate != 0:

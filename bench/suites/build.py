@@ -30,7 +30,7 @@ from bench.runners.store import FORMAT, ActivationStore
 from bench.suites.draw import count, draw
 from bench.suites.promoted import promoted
 from bench.suites.recipe import SuiteRecipe, anchored_recipe, load_recipe
-from bench.suites.sampling import Tiles, sample, tile
+from bench.suites.sampling import EXPLAIN, TEST, Tiles, sample, tile
 from bench.suites.store import Suite, load_suite, save_suite
 from bench.suites.tables import Part, latent_table, window_table
 from bench.suites.tokens import TokenStrings
@@ -182,15 +182,20 @@ def _manifest(
             "windows": len(tiles.start),
             "unused_tokens": tiles.unused + counts["dropped_tokens"],
         },
-        "coders": [_coder_entry(entry.latents, p) for entry, p in zip(recipe.coders, parts, strict=True)],
+        "coders": [_coder_entry(recipe, entry.latents, p) for entry, p in zip(recipe.coders, parts, strict=True)],
         "latents": sum(len(p.samples) for p in parts),
         "windows": sum(len(s.start) for p in parts for s in p.samples),
         "versions": {name: version(name) for name in ("latentbench", "torch", "transformers", "numpy", "pyarrow")},
     }
 
 
-def _coder_entry(asked: int, part: Part) -> dict[str, Any]:
-    coder = part.coder
+def _coder_entry(recipe: SuiteRecipe, asked: int, part: Part) -> dict[str, Any]:
+    coder, plan = part.coder, recipe.plan
+    wanted = {
+        "explain": (plan.explain, EXPLAIN, True),
+        "positive": (plan.positives, TEST, True),
+        "negative": (plan.negatives, TEST, False),
+    }
     return {
         "name": coder.name,
         "kind": coder.kind,
@@ -201,6 +206,10 @@ def _coder_entry(asked: int, part: Part) -> dict[str, Any]:
         "asked": asked,
         "qualifying": part.drawn.qualifying,
         "got": len(part.samples),
+        # Latents with fewer windows of a sort than asked for; how many each got stands in the latents table.
+        "short": {
+            name: sum(s.count(role, active) < n for s in part.samples) for name, (n, role, active) in wanted.items()
+        },
     }
 
 

@@ -43,13 +43,13 @@ class Document:
     Attributes:
         tokens: with leading white space; joined they are the text.
         bare: the same without white space.
-        source: where it came from.
+        source: where it came from; None where nobody knows. A `source` clause then holds, because nothing speaks against it.
         code: whether it holds source code.
     """
 
     tokens: tuple[str, ...]
     bare: tuple[str, ...]
-    source: str
+    source: str | None
     code: bool
 
 
@@ -58,6 +58,11 @@ def tokenise(text: str, source: str = "") -> Document:
     tokens = tuple(TOKEN.findall(text))
     # Two signs of code in one document, because one "return" at a line's start also happens in prose.
     return Document(tokens, tuple(t.strip() for t in tokens), source, len(CODE.findall(text)) >= 2)
+
+
+def fragment(tokens: Sequence[str]) -> Document:
+    """A window cut out of an unknown document, with the tokens that it was cut into."""
+    return Document(tuple(tokens), tuple(t.strip() for t in tokens), None, True)
 
 
 def matches(rule: Mapping[str, Any], document: Document, lists: Mapping[str, Sequence[str]]) -> Mask:
@@ -99,7 +104,8 @@ def matches(rule: Mapping[str, Any], document: Document, lists: Mapping[str, Seq
         window = np.ones(2 * int(value["distance"]) + 1)
         return np.convolve(inner, window, "full")[int(value["distance"]) :][:n] > 0
     if kind == "source":
-        holds = document.code if value == "code" else value in document.source
+        known = document.source
+        holds = known is None or (document.code if value == "code" else value in known)
         return np.full(n, holds, np.bool_)
     if kind in ("all", "any"):
         held = [matches(r, document, lists) for r in value]
@@ -135,9 +141,12 @@ def _in_range(token: str, bounds: Mapping[str, float]) -> bool:
 
 
 def _sentence_starts(document: Document) -> Mask:
-    """A word is first in its sentence at the start, after `.`, `!` or `?` (with closing marks), or after a line break."""
+    """A word is first in its sentence at the start, after `.`, `!` or `?` (with closing marks), or after a line break.
+
+    A fragment begins anywhere; its first word counts if it has a capital.
+    """
     found = np.zeros(len(document.bare), np.bool_)
-    open_ = True
+    open_ = document.source is not None or document.bare[:1] != () and document.bare[0][:1].isupper()
     for i, (raw, bare) in enumerate(zip(document.tokens, document.bare, strict=True)):
         open_ = open_ or "\n" in raw
         if bare[:1].isalnum():

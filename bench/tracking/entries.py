@@ -1,7 +1,7 @@
 """Row -> what MLflow is told about it. Pure: names and values only, no client.
 
-Every metric carries its n and its bounds as metrics of their own (`auroc`, `auroc_low`, `auroc_high`, `auroc_n`), because a chart of
-bare means is what people would otherwise compare.
+Every metric carries its n and its bounds as metrics of their own (`auroc`, `auroc_low`, `auroc_high`, `auroc_n`), because a
+chart of bare means is what people would otherwise compare.
 """
 
 from __future__ import annotations

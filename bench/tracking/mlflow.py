@@ -7,6 +7,7 @@ result. Logging while judging is the tempting alternative: it ties an hour of pa
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -28,6 +29,7 @@ from bench.tracking.settings import BASE, PROBE, WORK, lent
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
+    from mlflow.entities import Run as MlflowRun
     from mlflow.tracking import MlflowClient
 
     from bench.suites.store import Suite
@@ -36,8 +38,9 @@ EXPERIMENT = "latentbench"
 STORE = Path("mlruns")
 RUN_TAG = "latentbench.run_id"
 FILES = ("run.json", "spec.yaml", "explanations.parquet", "judgements.parquet", "scores.parquet")
-METRICS_PER_CALL, PARAMS_PER_CALL = 900, 90
-"""Below MLflow's limits for one batch (1,000 in all, 100 params)."""
+REASON_CHARS = 120
+METRICS_PER_CALL, PARAMS_PER_CALL = 850, 90
+"""Below MLflow's limits for one batch (1,000 in all, 100 params, 100 tags)."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +80,26 @@ def track(run_dir: Path, suite_dir: Path | None = None, uri: str | None = None) 
     run = load_run(run_dir)
     suite = suite_of(run, suite_dir)
     target = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE.as_posix()}/mlflow.db"
-    try:
-        with lent(BASE):
+    # MLflow raises its own, SQLAlchemy's, requests' and OS errors; none of them may fail a run whose files are complete.
+    with lent(BASE):
+        try:
             with lent(PROBE):
                 client, experiment = _connect(target)
+        except Exception as e:
+            return _failed(f"{target} does not answer", e, target, run_dir)
+        try:
             with lent(WORK):
                 return _log(client, experiment, run, suite, target)
-    # MLflow raises its own, SQLAlchemy's, requests' and OS errors; none of them may fail a run whose files are complete.
-    except Exception as e:
-        reason = " ".join(str(e).split())[:200] or type(e).__name__
-        return TrackResult(False, target, f"not logged to {target}: {reason}. Log it later: bench track {run_dir}")
+        except Exception as e:
+            return _failed(f"logging to {target} failed", e, target, run_dir)
+
+
+def _failed(what: str, error: Exception, uri: str, run_dir: Path) -> TrackResult:
+    reason = " ".join(str(error).split())
+    reason = f"{type(error).__name__}: {reason[:REASON_CHARS]}{'...' if len(reason) > REASON_CHARS else ''}"
+    return TrackResult(
+        False, uri, f"{what} ({reason}). The run folder is complete; log it later: bench track {run_dir}"
+    )
 
 
 def _connect(uri: str) -> tuple[MlflowClient, str]:
@@ -97,12 +110,13 @@ def _connect(uri: str) -> tuple[MlflowClient, str]:
     if local:
         Path(uri.removeprefix("sqlite:///")).resolve().parent.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    found = client.get_experiment_by_name(EXPERIMENT)
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+    found = client.get_experiment_by_name(name)
     if found is not None:
         return client, found.experiment_id
     # Without a location MLflow puts artifacts under the working directory of whoever logs first.
     beside = Path(uri.removeprefix("sqlite:///")).resolve().parent / "artifacts"
-    return client, client.create_experiment(EXPERIMENT, artifact_location=beside.as_uri() if local else None)
+    return client, client.create_experiment(name, artifact_location=beside.as_uri() if local else None)
 
 
 def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, uri: str) -> TrackResult:
@@ -114,18 +128,23 @@ def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, u
 
     def write(key: str, entry: Entry, tags: Mapping[str, str]) -> str:
         all_tags = {RUN_TAG: run.id, **entry.tags, **tags}
-        if key in known:
-            run_id = known[key]
-        else:
-            run_id = client.create_run(experiment, start_time=start, tags=all_tags, run_name=entry.name).info.run_id
+        earlier = known.get(key)
+        if earlier is None:
+            run_id: str = client.create_run(
+                experiment, start_time=start, tags=all_tags, run_name=entry.name
+            ).info.run_id
             client.log_inputs(run_id, [dataset])
-        _batch(client, run_id, entry, all_tags)
+        else:
+            run_id = earlier.info.run_id
+        # Params are immutable in MLflow: only what is missing may be sent again.
+        there = earlier.data.params if earlier is not None else {}
+        _batch(client, run_id, entry.metrics, {k: v for k, v in entry.params.items() if k not in there}, all_tags)
         client.set_terminated(run_id, "FINISHED", end)
         return run_id
 
-    top = write("", parent(run), {})
-    for version in register(client, run.record):
-        client.link_prompt_version_to_run(top, version)
+    # `link_prompt_version_to_run` would write to the process-wide server; the link is this tag.
+    prompts = [{"name": p.name, "version": str(p.version)} for p in register(client, experiment, run.record)]
+    top = write("", parent(run), {"mlflow.linkedPrompts": json.dumps(prompts)} if prompts else {})
     identities = {cell["judge"]["label"]: cell["judge"]["identity"] for cell in run.record["cells"]}
     children = {}
     for row in found:
@@ -135,40 +154,37 @@ def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, u
     return TrackResult(True, uri, parent=top, children=children)
 
 
-def _known(client: MlflowClient, experiment: str, run_id: str) -> dict[str, str]:
-    """Row name ("" for the parent) -> MLflow run id of what was logged of this run before."""
-    known: dict[str, str] = {}
+def _known(client: MlflowClient, experiment: str, run_id: str) -> dict[str, MlflowRun]:
+    """Row name ("" for the parent) -> what was logged of this run before."""
+    known: dict[str, MlflowRun] = {}
     token = None
     while True:
         page = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run_id}'", max_results=500, page_token=token)
-        known |= {found.data.tags.get("latentbench.row", ""): found.info.run_id for found in page}
+        known |= {found.data.tags.get("latentbench.row", ""): found for found in page}
         token = page.token
         if not token:
             return known
 
 
-def _batch(client: MlflowClient, run_id: str, entry: Entry, tags: Mapping[str, str]) -> None:
+def _batch(
+    client: MlflowClient, run_id: str, metrics: Mapping[str, float], params: Mapping[str, str], tags: Mapping[str, str]
+) -> None:
     """Metrics, params and tags in as few calls as MLflow allows; one `log_metric` each would take 200 times as long."""
     from mlflow.entities import Metric, Param, RunTag
 
     now = int(time.time() * 1000)
-    metrics = [Metric(name, value, now, 0) for name, value in entry.metrics.items()]
-    # Params are immutable in MLflow: only what is missing may be sent again.
-    there = client.get_run(run_id).data.params
-    params = [Param(name, value) for name, value in entry.params.items() if name not in there]
-    client.log_batch(
-        run_id, metrics[:METRICS_PER_CALL], params[:PARAMS_PER_CALL], [RunTag(k, v) for k, v in tags.items()][:9]
-    )
-    for i in range(METRICS_PER_CALL, len(metrics), METRICS_PER_CALL):
-        client.log_batch(run_id, metrics=metrics[i : i + METRICS_PER_CALL])
-    for i in range(PARAMS_PER_CALL, len(params), PARAMS_PER_CALL):
-        client.log_batch(run_id, params=params[i : i + PARAMS_PER_CALL])
+    values = [Metric(name, value, now, 0) for name, value in metrics.items()]
+    texts = [Param(name, value) for name, value in params.items()]
+    marks = [RunTag(name, value) for name, value in tags.items()]
+    client.log_batch(run_id, values[:METRICS_PER_CALL], texts[:PARAMS_PER_CALL], marks)
+    for i in range(METRICS_PER_CALL, len(values), METRICS_PER_CALL):
+        client.log_batch(run_id, metrics=values[i : i + METRICS_PER_CALL])
+    for i in range(PARAMS_PER_CALL, len(texts), PARAMS_PER_CALL):
+        client.log_batch(run_id, params=texts[i : i + PARAMS_PER_CALL])
 
 
 def _dataset(run: Run, suite: Suite | None) -> DatasetInput:
     """The suite as MLflow's dataset: its own digest, not one that MLflow would compute over a sample of rows."""
-    import json
-
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     record = run.record["suite"]

@@ -7,15 +7,19 @@ carries; the same text re-registered at every run would make the version list un
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.identity import text_digest
 from bench.tracking.entries import clean
+from bench.tracking.settings import forced
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import PromptVersion
     from mlflow.tracking import MlflowClient
+
+LINK_SECONDS = 10
 
 
 def prompts_of(record: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, str]]]:
@@ -47,9 +51,22 @@ def prompts_of(record: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, str]
     return found
 
 
-def register(client: MlflowClient, record: Mapping[str, Any]) -> list[PromptVersion]:
-    """Make sure that the registry has every prompt of the run; returns the versions, in the order of their names."""
-    return [_version(client, name, text, tags) for name, (text, tags) in sorted(prompts_of(record).items())]
+def register(client: MlflowClient, experiment: str, record: Mapping[str, Any]) -> list[PromptVersion]:
+    """Make sure that the registry has every prompt of the run; returns the versions, in the order of their names.
+
+    Args:
+        experiment: id of the experiment under which the prompts are shown.
+    """
+    # The client links a new prompt to the *process-wide* experiment on the *process-wide* server, in a thread of its own:
+    # for this call both are made to be ours, and the thread is waited for, so that it neither outlives the settings nor
+    # meets our next write in SQLite.
+    ours = {
+        "MLFLOW_TRACKING_URI": client.tracking_uri,
+        "MLFLOW_EXPERIMENT_ID": experiment,
+        "MLFLOW_EXPERIMENT_NAME": None,
+    }
+    with forced(ours):
+        return [_version(client, name, text, tags) for name, (text, tags) in sorted(prompts_of(record).items())]
 
 
 def _version(client: MlflowClient, name: str, text: str, tags: dict[str, str]) -> PromptVersion:
@@ -58,7 +75,11 @@ def _version(client: MlflowClient, name: str, text: str, tags: dict[str, str]) -
         if found.template == text:
             return found
         number += 1
-    return client.register_prompt(name=name, template=text, commit_message=tags["latentbench.id"], tags=tags)
+    made = client.register_prompt(name=name, template=text, commit_message=tags["latentbench.id"], tags=dict(tags))
+    for thread in threading.enumerate():
+        if thread.name.startswith("link_prompt_to_experiment"):
+            thread.join(timeout=LINK_SECONDS)
+    return made
 
 
 def _get(client: MlflowClient, name: str, number: int) -> PromptVersion | None:

@@ -27,15 +27,34 @@ WORK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": 
 @contextmanager
 def lent(settings: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables that are not set yet, and silence MLflow's chatter; both are undone at the end."""
-    added = {k: v for k, v in settings.items() if k not in os.environ}
-    levels = {name: logging.getLogger(name).level for name in QUIET}
-    os.environ.update(added)
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    with forced({k: v for k, v in settings.items() if k not in os.environ}):
+        # Importing MLflow sets the levels of its loggers, so it must come before they are read and changed.
+        import mlflow  # noqa: F401
+
+        levels = {name: logging.getLogger(name).level for name in QUIET}
+        for name in QUIET:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def forced(settings: Mapping[str, str | None]) -> Iterator[None]:
+    """Set environment variables (None unsets one) whatever they were; undone at the end."""
+    before = {name: os.environ.get(name) for name in settings}
+    _apply(settings)
     try:
         yield
     finally:
-        for name in added:
+        _apply(before)
+
+
+def _apply(settings: Mapping[str, str | None]) -> None:
+    for name, value in settings.items():
+        if value is None:
             os.environ.pop(name, None)
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        else:
+            os.environ[name] = value
