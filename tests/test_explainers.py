@@ -119,9 +119,7 @@ def test_tokens_are_weighted_by_activation() -> None:
     two = replace(window(2, "quantile:8", [3, 6, 0]), tokens=("red", " blue", " y"))
     assert strongest([one, two], 5) == ["Red", "blue", "the"]
     view = replace(latent(), explain=(one, two))
-    assert explain(load_explainer("tokens"), view).text == (
-        'Tokens such as "Red", "blue", "the". As in "Red the x"; "red blue y".'
-    )
+    assert explain(load_explainer("tokens"), view).text == ("Red, blue, the. Red the x ... red blue y")
 
 
 def test_null_explainers_are_floors_and_know_nothing() -> None:

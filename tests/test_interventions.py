@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import random
+import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+import yaml
 from scipy.stats import entropy
 
+from bench.coders.load import load_coder
 from bench.coders.sae import Sae
-from bench.errors import CoderError
+from bench.errors import CoderError, CorruptTable, DataError, DigestMismatch, SpecError, UnknownName
+from bench.identity import seed_for
+from bench.models.load import load
 from bench.runners import interventions as iv
 from bench.runners.hooks import capture, edit
 from bench.runners.strength import FARTHEST, search
+from bench.suites.build import build_suite
+from bench.suites.intervene import Settings, _places, intervene
+from bench.suites.interventions import save_interventions
+from bench.suites.prompts import prompts
+from bench.suites.recipe import anchored_recipe, load_recipe
+from bench.suites.schema import INTERVENTIONS, read_table
+from bench.suites.store import load_suite
+from tests.conftest import SENTENCES
 
 HOOK = "layers.1"
 PROMPTS = [[1, 40, 77, 12, 300], [1, 9, 250], [1, 33, 34, 35, 36, 37, 38, 39], [1, 200]]
@@ -263,7 +279,9 @@ def test_the_search_finds_the_strength_that_brute_force_finds(tiny, coder, ready
     latents, calls = [3, 7, 15], []
 
     def mean_kl(latent, delta):
-        return float(iv.kl(clean, iv.log_probs(tiny, ready, torch.arange(4), add(coder, [latent] * 4, [delta] * 4))).mean())
+        return float(
+            iv.kl(clean, iv.log_probs(tiny, ready, torch.arange(4), add(coder, [latent] * 4, [delta] * 4))).mean()
+        )
 
     def evaluate(asked):
         calls.append(len(asked))
@@ -272,7 +290,7 @@ def test_the_search_finds_the_strength_that_brute_force_finds(tiny, coder, ready
     targets = (0.1, 0.33, 1.0, 3.0)
     found = search(evaluate, targets, [5.0] * 3)
     assert len(calls) <= 10
-    grid = np.geomspace(0.02, 200, 400)
+    grid = np.geomspace(0.05, 20, 80)
     for latent, row in zip(latents, found, strict=True):
         for target, end in zip(targets, row, strict=True):
             if not end.reached:
@@ -311,3 +329,208 @@ def test_the_search_needs_few_steps_for_any_scale_and_steepness(scale, power):
         assert all(end.reached and end.steps <= 5 for end in found)
 
 
+# --- the table of a suite -------------------------------------------------------------------------------------------
+
+SETTINGS = {"modes": ("add", "ablate"), "kls": (0.1, 1.0), "prompts": 6, "explain": 3, "length": 16, "new_tokens": 3}
+
+
+def _recipe(folder, subject):
+    rng = random.Random(0)
+    words = " ".join(SENTENCES).split()
+    with (folder / "corpus.jsonl").open("w") as f:
+        for _ in range(120):
+            f.write(json.dumps({"text": " ".join(rng.choice(words) for _ in range(rng.randrange(8, 60)))}) + "\n")
+    where = {"a": "layers.1", "b": "layers.2", "n": "layers.2.mlp.down_proj:in"}
+    coders = [
+        {"latents": 4, "coder": {"name": n, "format": "random", "hookpoint": where[n], "k": 4, "n_latents": 24}}
+        for n in ("a", "b")
+    ]
+    coders.append({"latents": 4, "coder": {"name": "n", "format": "neurons", "hookpoint": where["n"], "k": 4}})
+    recipe = {
+        "name": "toy",
+        "version": "1-0",
+        "subject": {"model": str(subject), "dtype": "float32"},
+        "corpus": {"kind": "jsonl", "path": "corpus.jsonl"},
+        "context": 40,
+        "window": 8,
+        "min_windows": 30,
+        "strata": 2,
+        "tune_share": 0.0,
+        "explain": {"n": 20},
+        "test": {"positives_per_decile": 2, "negatives": 10},
+        "coders": coders,
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def steered(tiny_folder, tmp_path_factory):
+    """A suite with an intervention table of two coders at two layers, and the folder of finished latents."""
+    folder = tmp_path_factory.mktemp("steered")
+    _recipe(folder, tiny_folder)
+    recipe = anchored_recipe(load_recipe(folder / "recipe.yaml"), folder)
+    suite = build_suite(recipe, folder, folder / "acts")
+    intervene(suite, Settings(**SETTINGS), ["a", "b"], work=folder / "work", device="cpu", say=_quiet)
+    return load_suite(folder), folder / "work"
+
+
+def _quiet(line):
+    pass
+
+
+def test_a_table_has_every_latent_strength_and_prompt(steered):
+    suite, _ = steered
+    for view in suite.latents("test", ["a", "b"]):
+        rows = view.interventions
+        assert {(s.mode, s.target) for s in rows} == {("add", 0.1), ("add", 1.0), ("ablate", None)}
+        for target in (0.1, 1.0, None):
+            test = [s for s in rows if s.role == "test" and s.target == target]
+            assert len(test) == 6
+            assert len({s.window for s in test}) == 6
+            assert {s.window for s in test} <= {w.id for w in view.test if w.active}
+            shown = [s for s in rows if s.role == "explain" and s.target == target]
+            assert {s.window for s in shown} <= {w.id for w in view.explain}
+            assert all(len(s.promoted) == len(s.suppressed) == 5 for s in rows)
+            assert all(s.clean == s.steered == "" for s in shown)
+            assert all(s.prompt for s in rows)
+        strong = {s.kl for s in rows if s.target == 1.0}
+        assert len(strong) == 1
+        if next(s.reached for s in rows if s.target == 1.0):
+            assert strong.pop() == pytest.approx(1.0, rel=0.1)
+    assert suite.latents("test", ["n"])[0].interventions == ()
+    summary = suite.interventions.meta["latents"]
+    assert set(summary) == {v.id for v in suite.latents("test", ["a", "b"])}
+    assert sum(x["reached"] for v in summary.values() for x in v["strengths"]) >= 0.9 * 3 * len(summary)
+
+
+def test_prompts_end_at_the_first_activating_token_and_roles_share_no_text(steered):
+    suite, _ = steered
+    recipe = anchored_recipe(load_recipe(suite.path / "recipe.yaml"), suite.path)
+    loaded = load(recipe.subject.model, "float32", "cpu")
+    latents = suite.latents("test", ["a"])
+    places = _places(suite, recipe, loaded, latents)
+    for view in latents:
+        found = prompts(view, places, 6, 3, 16, loaded.bos, 0)
+        test, shown = ([p for p in found if p.role == role] for role in ("test", "explain"))
+        assert len(test) == 6
+        assert not any(p.start < t.end and t.start < p.end for p in shown for t in test)
+        for p in found:
+            first = next(t for t, a in enumerate(p.window.activations) if a > 0)
+            assert p.ids[0] == loaded.bos
+            assert len(p.ids) <= 17
+            assert p.end == p.window.position + first + 1
+            assert p.ids[-first - 1 :] == p.window.ids[: first + 1]
+            place = places[p.window.id]
+            assert list(p.ids[1:]) == place.ids[p.start - place.start : p.end - place.start].tolist()
+        quintiles = [p.window.decile // 2 for p in test]
+        assert min(quintiles.count(q) for q in range(5)) >= 1
+
+
+def test_the_recorded_kl_and_text_are_those_of_an_own_computation(steered):
+    suite, _ = steered
+    recipe = anchored_recipe(load_recipe(suite.path / "recipe.yaml"), suite.path)
+    loaded = load(recipe.subject.model, "float32", "cpu")
+    view = suite.latents("test", ["b"])[1]
+    places = _places(suite, recipe, loaded, [view])
+    own = {p.window.id: p for p in prompts(view, places, 6, 3, 16, loaded.bos, 0)}
+    direction = load_coder(recipe.coders[1].coder, loaded).direction(torch.tensor([view.index]))[0]
+    assert float(direction.norm()) == pytest.approx(1.0, abs=1e-5)
+    rows = [s for s in view.interventions if s.role == "test" and s.target == 1.0]
+    kls = []
+    for s in rows:
+        ids = list(own[s.window].ids)
+        last = len(ids) - 1
+
+        def change(h, start=last, s=s):
+            out = h.clone()
+            out[:, start:] += s.delta * direction
+            return out
+
+        noise = iv.gumbel([seed_for("steer-noise", 0, view.id, s.window)], 3, loaded.model.config.vocab_size)[0]
+        texts = []
+        for steer in (False, True):
+            now = list(ids)
+            for step in range(3):
+                with torch.inference_mode(), edit(loaded, "layers.2", change if steer else (lambda h: h)):
+                    logp = loaded.model(torch.tensor([now]), use_cache=False).logits[0, -1].log_softmax(-1)
+                if step == 0:
+                    kls.append(logp)
+                now.append(int((logp + noise[step]).argmax()))
+            texts.append(loaded.tokenizer.decode(now, skip_special_tokens=True))
+        assert texts == [s.prompt + s.clean, s.prompt + s.steered]
+    mean = np.mean([float(iv.kl(a, b)) for a, b in zip(kls[::2], kls[1::2], strict=True)])
+    assert mean == pytest.approx(rows[0].kl, rel=1e-3)
+
+
+def test_a_build_goes_on_with_the_latents_that_are_missing(steered, monkeypatch):
+    suite, work = steered
+    digest = suite.interventions.digest
+    files = sorted(work.rglob("*.parquet"))
+    assert len(files) == 8
+    files[3].unlink()
+    said = []
+    again = intervene(suite, Settings(**SETTINGS), ["a", "b"], work=work, device="cpu", say=said.append)
+    assert again == digest
+    assert said[0] == "8 latents, 7 of them done before"
+    assert len(said) == 1 + 4  # the group of the missing one is computed whole, so that no last digit differs
+    # Nothing is owed now: the subject does not run at all.
+    monkeypatch.setattr("bench.suites.intervene.Group", None)
+    assert intervene(suite, Settings(**SETTINGS), ["a", "b"], work=work, device="cpu", say=_quiet) == digest
+
+
+def test_figures_joining_one_layers_scores_to_every_layers_latents(steered):
+    """The fault: rows joined by latent number alone, so one layer's scores meet every layer's latents."""
+    suite, _ = steered
+    a, b = (suite.latents("test", [c]) for c in ("a", "b"))
+    table = read_table(suite.path / "interventions.parquet", INTERVENTIONS).to_pylist()
+    for view in (*a, *b):
+        mine = [r for r in table if r["latent"] == view.id]
+        assert {r["hookpoint"] for r in mine} == {view.row["hookpoint"]}
+        assert [s.steered for s in view.interventions] == [r["steered"] for r in mine]
+    assert {v.row["hookpoint"] for v in a} != {v.row["hookpoint"] for v in b}
+
+
+def test_a_table_of_another_suite_or_layer_is_refused(steered, tmp_path):
+    suite, _ = steered
+    for name in ("latents.parquet", "windows.parquet", "manifest.json", "interventions.parquet", "interventions.json"):
+        (tmp_path / name).write_bytes((suite.path / name).read_bytes())
+    assert load_suite(tmp_path).interventions.digest == suite.interventions.digest
+    meta = tmp_path / "interventions.json"
+    good = meta.read_text()
+    meta.write_text(good.replace(suite.digest, "0" * 16))
+    with pytest.raises(DigestMismatch, match="made from a suite"):
+        load_suite(tmp_path).latents()
+    meta.write_text(good.replace(suite.interventions.digest, "1" * 16))
+    with pytest.raises(DigestMismatch, match="hashes to"):
+        load_suite(tmp_path).latents()
+    table = read_table(tmp_path / "interventions.parquet", INTERVENTIONS)
+    moved = table.set_column(
+        table.schema.get_field_index("hookpoint"), "hookpoint", pa.array(["layers.3"] * len(table), pa.string())
+    )
+    save_interventions(tmp_path, moved, {"suite": suite.digest})
+    with pytest.raises(CorruptTable, match=r"layers\.3"):
+        load_suite(tmp_path).latents()
+    meta.unlink()
+    assert load_suite(tmp_path).latents()[0].interventions == ()
+
+
+def test_neurons_can_be_steered_and_not_ablated(steered, tmp_path):
+    suite, _ = steered
+    copy = tmp_path / "copy"
+    shutil.copytree(suite.path, copy)
+    (copy / "interventions.json").unlink()
+    own = load_suite(copy)
+    settings = Settings(**{**SETTINGS, "modes": ("add",), "prompts": 3})
+    intervene(own, settings, ["n"], 2, work=tmp_path / "work", device="cpu", say=_quiet)
+    assert sum(bool(v.interventions) for v in load_suite(copy).latents("test", ["n"])) == 2
+    with pytest.raises(CoderError, match="absolute"):
+        intervene(own, Settings(**SETTINGS), ["n"], 1, work=tmp_path / "work", device="cpu", say=_quiet)
+
+
+def test_settings_and_suites_that_cannot_be_steered_are_refused():
+    with pytest.raises(UnknownName, match="'ablate'"):
+        Settings(modes=("ablation",))
+    with pytest.raises(SpecError, match="above 0"):
+        Settings(kls=(0.0,))
+    with pytest.raises(DataError, match="nothing to steer"):
+        intervene(load_suite("planted-1"), Settings(), say=_quiet)

@@ -104,6 +104,31 @@ async def test_intruder_is_found_by_the_one_odd_window():
     assert int(np.argmax(reply.logprobs[0])) == 3
 
 
+async def test_written_answers_follow_what_may_be_answered():
+    judge = MockJudge("label")
+    numbers = ("1", "2", "3", "4", "5")
+    levels = tuple(str(v) for v in range(11))
+    actual = ((0.0, 4.0, 2.0, 0, 0, 0, 0, 0),)
+
+    async def said(**changes):
+        q = replace(question(0), **changes)
+        return (await judge.generate([Chat((), question=q)]))[0].text
+
+    assert await said(truth=(0, 0, 0, 1, 0), answers=numbers) == "4"
+    assert await said(answers=("none", *numbers)) == "1, 3"
+    assert await said(truth=(0,) * 5, answers=("none", *numbers)) == "none"
+    assert await said(answers=("No", "Yes")) == "[1, 0, 1, 0, 0]"
+    listed = ast.literal_eval(await said(windows=(RIVER,), truth=(1,), actual=actual, answers=levels))
+    assert listed[:3] == [0.05, 9.95, 5.0]
+    assert len(listed) == 8
+
+
+async def test_constant_finds_no_text_likelier_after_any_context():
+    judge = MockJudge("constant")
+    near, far = await judge.loglik([Continuation("about rivers", RIVER.text), Continuation("about ovens", RIVER.text)])
+    assert near.loglik == far.loglik
+
+
 async def test_lexical_sees_the_words_and_not_the_truth():
     judge = MockJudge("lexical")
     assert not judge.reads_truth

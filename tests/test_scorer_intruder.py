@@ -112,9 +112,14 @@ def test_written_numbers_are_read() -> None:
 
 
 def test_small_deciles_are_grouped_on_demand() -> None:
-    assert intruder().trials(latent(positives=20), "z", 0) == []
+    assert intruder(groups=10).trials(latent(positives=20), "z", 0) == []
     assert len(intruder(groups=2).trials(latent(positives=20), "z", 0)) == 4
-    for groups in (2, 3, 5):
+    # The most groups with four windows each: 20 windows give five, 9 windows two, 4 windows one.
+    for positives, kinds in ((60, 10), (40, 10), (39, 5), (20, 5), (9, 2), (4, 1), (3, 0)):
+        trials = intruder().trials(latent(positives=positives), "z", 0)
+        assert len({t.windows[0].kind for t in trials}) == kinds
+        assert len(trials) == 2 * kinds
+    for groups in (2, 5):
         for t in intruder(groups=groups).trials(latent(positives=60), "z", 0):
             # A toy window numbered i stands in decile i mod 10; its ids start at 1000 i.
             deciles = {int(w.ids[0] / 1000) % 10 for i, w in enumerate(t.question.windows) if not t.question.truth[i]}

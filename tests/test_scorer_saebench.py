@@ -82,7 +82,7 @@ def test_the_prompt_does_not_leak_how_many_windows_are_active() -> None:
         # All but the windows themselves: the numbers at the beginnings of their lines stay.
         return [*texts[:-1], *(line.partition(" ")[0] for line in texts[-1].splitlines())]
 
-    assert prompt(2, 2, 10) == prompt(0, 1, 13) == prompt(7, 7, 0) == prompt(0, 0, 14)
+    assert prompt(2, 2, 10) == prompt(0, 1, 13) == prompt(6, 7, 1) == prompt(0, 0, 14)
     examples = load_scorer("saebench").prompts["list"]
     answers = [m["assistant"] for m in examples if "assistant" in m]
     sizes = {0 if a == "none" else len(a.split(",")) for a in answers}

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from toy_latents import latent
 
 from bench.judges.base import Capability, Continuation, Outcome, Reply
+from bench.judges.transformers import TransformersJudge, TransformersParams
 from bench.scorers.load import load_scorer
 
 TEXT = frozenset({Capability.TEXT})
@@ -72,3 +73,38 @@ def test_half_a_pair_is_no_score(told: Reply, generic: Reply, outcome: Outcome) 
     (judged,) = scorer.read(scorer.trials(latent(), "z", 0)[0], [told, generic])
     assert judged.outcome is outcome
     assert judged.probability is None
+
+
+async def test_a_kv_cache_mutated_across_batches_would_show(tiny) -> None:  # type: ignore[no-untyped-def]
+    """The prefix of an explanation is computed once; later windows must not see what earlier ones appended to it."""
+    import torch
+
+    scorer = load_scorer({"use": "surprisal", "params": {"positives": 6, "negatives": 5}})
+    trials = [t for z in ("Names of rivers.", "Iron and stone.") for t in scorer.trials(latent(), z, 0)]
+    requests = [r for t in trials for r in scorer.requests(t, TEXT)]
+
+    def plain(request: Continuation) -> float:
+        """The whole text in one forward pass without any cache."""
+        context = judge.wording.raw([request.context], start=True)[0]
+        text = judge.wording.raw([request.text], start=False)[0]
+        with torch.no_grad():
+            logits = tiny.model(torch.tensor([[*context, *text]]), use_cache=False).logits[0].double()
+        logp = logits.log_softmax(-1)
+        return float(sum(logp[len(context) + i - 1, token] for i, token in enumerate(text)))
+
+    # Small batches: 22 windows of each context take several, and the last one is short.
+    params = TransformersParams(dtype="float32", device="cpu", batch_tokens=100)
+    judge = TransformersJudge("tiny", params, tiny)
+    try:
+        together = await judge.loglik(requests)
+        again = [(await judge.loglik([r]))[0] for r in reversed(requests)][::-1]
+    finally:
+        await judge.close()
+    expected = [plain(r) for r in requests]
+    np.testing.assert_allclose([r.loglik for r in together], expected, atol=1e-4)
+    np.testing.assert_allclose([r.loglik for r in again], expected, atol=1e-4)
+    assert sum(r.usage.tokens_cached for r in together) > 0.5 * sum(r.usage.tokens_in for r in together)
+    judged = [j for i, t in enumerate(trials) for j in scorer.read(t, together[2 * i : 2 * i + 2])]
+    assert [j.outcome for j in judged] == [Outcome.OK] * 22
+    v = [a - b for a, b in zip(expected[::2], expected[1::2], strict=True)]
+    np.testing.assert_allclose([j.probability for j in judged], v, atol=2e-4)

@@ -18,18 +18,26 @@ TASKS = Path(__file__).parent.parent / "tasks"
 FILES = sorted([*(TASKS / "scorers").glob("*.yaml"), *(TASKS / "explainers").glob("*.yaml")])
 
 DIGESTS = {
+    "explainers/best-of-k@1-0": "f7cac8369750ab0d",
     "explainers/constant@1-0": "c8f80855b86afb42",
+    "explainers/contrastive@1-0": "8cd97a97b60acf19",
     "explainers/empty@1-0": "8b49efe1683f46be",
+    "explainers/ensemble@1-0": "b7227796ea121a8e",
+    "explainers/file@1-0": "e33110699a33136e",
     "explainers/llm@1-0": "b576e2c186fca898",
+    "explainers/output@1-0": "1bfab3a3ed7e6376",
+    "explainers/planted@1-0": "66435d1d87fa4bc2",
     "explainers/shuffled@1-0": "4a5d856d2d0272ba",
     "explainers/tokens@1-0": "c012c471b3b3b87b",
+    "explainers/vocab@1-0": "e6f4a0bf2af623db",
     "scorers/detection@1-0": "7968453992e12017",
     "scorers/embedding@1-0": "f5fef3a24eb71f18",
     "scorers/fuzzing@1-0": "a6660b788add5100",
-    "scorers/intruder@1-0": "bd9029a90edc8589",
-    "scorers/saebench@1-0": "b8bb44eca8931bf8",
+    "scorers/intervention@1-0": "b81505667a32a8fc",
+    "scorers/intruder@1-0": "2d054d8439ee28ae",
+    "scorers/saebench@1-0": "4d21a6a80184eae8",
     "scorers/simulation@1-0": "6758f221ce7713b9",
-    "scorers/surprisal@1-0": "591d3e75958f5f98",
+    "scorers/surprisal@1-0": "6a73a754d1e4c0e8",
 }
 
 

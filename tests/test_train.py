@@ -256,7 +256,13 @@ def trained(parent: Path, name: str, subject: Path, corpus: Path, seed: int, **m
     meta |= {"training_finished": False, "training_tokens": 1000, "training_steps": 8, "training_minutes": 0.1}
     meta |= {"batch": 128, "hardware": "cpu", "sae_lens_training_version": "6", "torch_version": "2", "seed": 0}
     meta |= {"learning_rate": 1e-3, "date": "2026-01-01", "recipe": "r.yaml", "recipe_digest": "0", "stored": "float32"}
-    meta |= {"sources": [{"name": "Made up", "licence": "CC0"}], "trained_together": 2, "hook_name": "layers.1"}
+    meta |= {
+        "sources": [{"name": "Made up", "licence": "CC0"}],
+        "trained_together": 2,
+        "planned_tokens": 2000,
+        "time_limit_minutes": None,
+        "hook_name": "layers.1",
+    }
     g = torch.Generator().manual_seed(seed)
     w = {"W_enc": torch.randn(32, 64, generator=g), "b_enc": torch.zeros(64)}
     w |= {"W_dec": torch.randn(64, 32, generator=g), "b_dec": torch.zeros(32)}
@@ -277,6 +283,17 @@ def test_evaluation_writes_numbers_and_card(tmp_path: Path, tiny_folder: Path, c
     assert f"{stored['fvu']:.4f}" in text
     assert "stopped before" in text
     assert "Made up (CC0)" in text
+
+
+def test_the_card_says_what_ended_the_run(tmp_path: Path, tiny_folder: Path, corpus: Path) -> None:
+    folder = trained(tmp_path, "a", tiny_folder, corpus, 0, training_finished=True, time_limit_minutes=5.0)
+    evaluate_folders([folder], corpus, 64, 64, say=lambda s: None)
+    assert "time limit of 5 minutes" in (folder / "README.md").read_text()
+    config, evals = (json.loads((folder / name).read_text()) for name in ("cfg.json", "eval.json"))
+    config["metadata"]["training_tokens"] = 2048
+    text = card("a", config, evals)
+    assert "time limit" not in text
+    assert "stopped" not in text
 
 
 def test_evaluation_refuses_other_text_and_other_runs(tmp_path: Path, tiny_folder: Path, corpus: Path) -> None:

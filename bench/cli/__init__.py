@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from bench.cli import cache, coder, leaderboard, listing, models, run, suite
+from bench.cli import cache, coder, judge, leaderboard, listing, models, run, scorer, suite
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app.add_typer(suite.app, name="suite")
 app.add_typer(models.app, name="models")
 app.add_typer(coder.app, name="coder")
 app.add_typer(cache.app, name="cache")
+app.add_typer(judge.app, name="judge")
+app.add_typer(scorer.app, name="scorer")
 app.command("run")(run.run)
 app.command("resume")(run.resume)
 app.command("track")(run.track)

@@ -1,4 +1,4 @@
-"""`bench suite`: build, show and verify frozen suites."""
+"""`bench suite`: build, show, verify and steer frozen suites."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Latent suites: build, show, verify.", no_args_is_help=True)
+app = typer.Typer(help="Latent suites: build, show, verify, intervene.", no_args_is_help=True)
 
 
 @app.command()
@@ -59,4 +59,54 @@ def verify(
     for line in report.lines:
         typer.echo(line)
     if not report.ok:
-        raise DataError(f"{name}: {'; '.join(report.problems)}")
+        raise DataError(f"{name}: {len(report.problems)} promises are broken; the first: {report.problems[0]}")
+
+
+@app.command()
+def intervene(
+    name: Annotated[str, typer.Argument(help="Suite name or folder.")],
+    coders: Annotated[list[str] | None, typer.Option(help="Coder; repeat for several, all by default.")] = None,
+    latents: Annotated[int | None, typer.Option(help="At most this many, chosen as a run's `limit` does.")] = None,
+    split: Annotated[str, typer.Option(help="Latents of this split: test, tune or all.")] = "test",
+    kl: Annotated[list[float] | None, typer.Option(help="Target KL in nats; repeat. 0.1 0.33 1 3 by default.")] = None,
+    mode: Annotated[list[str] | None, typer.Option(help="add or ablate; repeat for both, add by default.")] = None,
+    prompts: Annotated[int, typer.Option(help="Scoring prompts per latent.")] = 30,
+    explain: Annotated[int, typer.Option(help="Prompts per latent for output-side explainers.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of prompts and noise.")] = 0,
+    group: Annotated[int, typer.Option(help="Latents computed together.")] = 4,
+    dtype: Annotated[str | None, typer.Option(help="Of the subject; as in the suite's build by default.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    work: Annotated[Path | None, typer.Option(help="Folder for finished latents; the user cache by default.")] = None,
+) -> None:
+    """Steer the subject along latents at given strengths; goes on where an earlier call stopped."""
+    from typing import cast, get_args
+
+    from bench.errors import UnknownName
+    from bench.models.load import DType
+    from bench.suites.intervene import Settings
+    from bench.suites.intervene import intervene as run
+    from bench.suites.store import load_suite
+
+    if dtype is not None and dtype not in get_args(DType):
+        raise UnknownName("dtype", dtype, get_args(DType))
+    defaults = Settings()
+    settings = Settings(
+        modes=tuple(mode or defaults.modes),
+        kls=tuple(kl or defaults.kls),
+        prompts=prompts,
+        explain=explain,
+        seed=seed,
+        group=group,
+        dtype=cast(DType | None, dtype),
+    )
+    digest = run(
+        load_suite(name),
+        settings,
+        coders,
+        latents,
+        None if split == "all" else split,
+        work,
+        device,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(f"interventions {digest}")

@@ -20,7 +20,15 @@ def card(name: str, config: Mapping[str, Any], evals: Mapping[str, Any]) -> str:
     meta = config["metadata"]
     width, d = config["d_sae"], config["d_in"]
     sources = "\n".join(f"- {s['name']} ({s['licence']})" for s in meta["sources"]) or "- not recorded"
-    stopped = "" if meta["training_finished"] else " The run was stopped before its learning rate had decayed."
+    if not meta["training_finished"]:
+        stopped = " The run was stopped before its learning rate had decayed."
+    elif meta["training_tokens"] < meta["planned_tokens"]:
+        stopped = (
+            f" A time limit of {meta['time_limit_minutes']:g} minutes ended the run, with its learning rate decayed, before "
+            f"the {meta['planned_tokens']:,} tokens of the recipe."
+        )
+    else:
+        stopped = ""
     return f"""# {name}
 
 A TopK sparse autoencoder (k = {config["k"]}, {width:,} latents, {d} inputs) on `{meta["hook_name"]}` of

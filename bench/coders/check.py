@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bench.coders.quality import Quality
 from bench.coders.sparse import SparseCoder
 from bench.models.load import Loaded
-from bench.runners.hooks import Capture
+from bench.runners.hooks import capture
 from bench.spec import read_yaml, validate
 from bench.tasks_dir import find
 
@@ -79,12 +79,14 @@ def check(coder: SparseCoder, loaded: Loaded, texts: Sequence[str] | None = None
     quality = Quality(coder.d_in, coder.n_latents)
     reconstructs = coder.kind in ("sae", "random")
     head = [] if loaded.bos is None else [loaded.bos]
-    with Capture(loaded, [coder.hookpoint]) as session:
-        for text in check_texts() if texts is None else texts:
-            ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
-            acts = session.run(torch.tensor([[*head, *ids]]))[coder.hookpoint][0, len(head) :]
-            found = coder.encode(acts)
-            quality.add(acts, found, coder.decode(found, acts) if reconstructs else None)
+    rows = [[*head, *loaded.tokenizer(t, add_special_tokens=False)["input_ids"]] for t in texts or check_texts()]
+    width = max(len(row) for row in rows)
+    # One pass, padded on the right with anything: no real token sees what stands to its right.
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    real = torch.tensor([[len(head) <= i < len(row) for i in range(width)] for row in rows])
+    acts = capture(loaded, ids, None, [coder.hookpoint])[coder.hookpoint][real.to(loaded.device)]
+    found = coder.encode(acts)
+    quality.add(acts, found, coder.decode(found, acts) if reconstructs else None)
     fvu = quality.fvu if reconstructs else None
     same_texts = texts is None
     problems = _compare("L0", quality.l0, coder.evals, "l0", same_texts)

@@ -174,6 +174,8 @@ def train(
         "sources": [s.model_dump() for s in recipe.sources],
         "stored": recipe.stored,
         "trained_together": len(recipe.coders),
+        "planned_tokens": progress.tokens,
+        "time_limit_minutes": minutes,
         "recipe": recipe_path.name,
         "recipe_digest": digest(recipe.settings),
         "sae_lens_version": version,

@@ -1,12 +1,14 @@
 """What an explainer is: what to ask, and how to read it.
 
 Like a scorer it never calls a model: `requests` says what to generate and `read` turns the replies into a text, so explaining
-is batched over latents, cached and resumed by the same code as judging.
+is batched over latents, cached and resumed by the same code as judging. An explainer that must see replies before it knows what
+to ask next (write candidates, then compare them) asks in rounds, through `more`; letting it call the model itself would be
+shorter and would take the batches away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -44,8 +46,13 @@ class Explanation:
 
 
 class Params(pydantic.BaseModel):
-    """Base of every explainer's parameters: unknown keys are errors, values are frozen."""
+    """Base of every explainer's parameters: unknown keys are errors, values are frozen.
 
+    Class attributes:
+        files: names of parameters that are paths; relative ones start at the folder of the run spec.
+    """
+
+    files: ClassVar[tuple[str, ...]] = ()
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
@@ -54,13 +61,15 @@ class Explainer:
 
     Class attributes:
         params_model: pydantic model of the parameters.
-        needs: capability of the generating model, or None for an explainer that asks no model.
+        needs: every capability that the generating model must have; empty for an explainer that asks no model.
         null: True for explainers that know nothing of the latent; their rows are floors.
+        uses_interventions: True for explainers that read `LatentView.interventions`; the table is then part of a run's identity.
     """
 
     params_model: ClassVar[type[Params]] = Params
-    needs: ClassVar[Capability | None] = None
+    needs: ClassVar[frozenset[Capability]] = frozenset()
     null: ClassVar[bool] = False
+    uses_interventions: ClassVar[bool] = False
 
     def __init__(self, name: str, version: str, params: Params, prompts: Mapping[str, Any]) -> None:
         self.name, self.version = name, version
@@ -72,8 +81,26 @@ class Explainer:
         """Labels of explainers whose explanations `read` needs."""
         return ()
 
+    def check(self, latents: Collection[str]) -> None:
+        """Refuse a suite that this explainer cannot serve, before anything is paid.
+
+        Args:
+            latents: ids of every latent of the suite, those that the run leaves out included.
+
+        Raises:
+            SpecError, DataError: it cannot.
+        """
+
     def requests(self, latent: LatentView, seed: int) -> list[Request]:
         """What to ask the generating model about one latent; `seed` is already specific to the latent and repeat."""
+        return []
+
+    def more(self, latent: LatentView, replies: Sequence[Reply], seed: int) -> list[Request]:
+        """What to ask next, given the replies to everything asked so far, in order; nothing ends the asking.
+
+        It must be a function of its arguments alone: a resumed run asks again from the start and finds its replies in the
+        cache. `read` gets the replies of all rounds.
+        """
         return []
 
     def read(

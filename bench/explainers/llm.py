@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from bench.explainers.base import Explainer, Explanation, Params, total_usage
+from bench.explainers.tokens import strongest
 from bench.judges.base import Capability, Chat, Outcome, Reply, Request
 from bench.scorers.answers import refused
 from bench.scorers.fuzzing import active_marks
@@ -44,6 +45,8 @@ class LlmParams(Params):
     """List (token, activation 0-10) below each window."""
     cot: bool = False
     """Let the model reason before it answers."""
+    n_words: int = Field(default=12, ge=1)
+    """Most activating tokens of the examples, for prompts with the field `words`."""
     max_tokens: int = Field(default=48, ge=1)
     """Length of the reply."""
     temperature: float = Field(default=0.0, ge=0)
@@ -53,14 +56,17 @@ class LlmExplainer(Explainer):
     """Asks one chat request per latent."""
 
     params_model = LlmParams
-    needs = Capability.CHAT
+    needs = frozenset({Capability.CHAT})
 
     def __init__(self, name: str, version: str, params: Params, prompts: Mapping[str, Any]) -> None:
         super().__init__(name, version, params, prompts)
         section = Prompts(prompts, ("marker", *PROMPTS), f"explainer {name!r}")
-        templates = {key: section.messages(key, ("examples", "marker")) for key in PROMPTS}
-        self._template = templates["cot" if self.params.cot else "direct" if self.params.show_activations else "bare"]
+        # Those that are written are read, so that a fault in any of them is found; the one that is used must be there.
+        written = {key: section.messages(key, ("examples", "words", "marker")) for key in PROMPTS if key in prompts}
+        wanted = "cot" if self.params.cot else "direct" if self.params.show_activations else "bare"
+        self._template = written.get(wanted) or section.messages(wanted, ())
         self._marker = section.text("marker")
+        self._lead = self._template.lead
 
     def requests(self, latent: LatentView, seed: int) -> list[Request]:
         """One request; none for a latent without explain windows."""
@@ -68,7 +74,8 @@ class LlmExplainer(Explainer):
             return []
         windows = self.chosen(latent.explain, seed)
         examples = "\n".join(self._example(i, w, latent.max) for i, w in enumerate(windows, 1))
-        messages = self._template.render(examples=examples, marker=self._marker)
+        words = ", ".join(strongest(windows, self.params.n_words))
+        messages = self._template.render(examples=examples, words=words, marker=self._marker)
         # Greedy decoding reads no seed: leaving it out lets repeats that draw the same windows share a cached reply.
         own_seed = seed % 2**31 if self.params.temperature > 0 else 0
         return [Chat(messages, self.params.max_tokens, self.params.temperature, own_seed)]
@@ -126,7 +133,8 @@ class LlmExplainer(Explainer):
             return Explanation(latent.id, None, Outcome.PARSE, usage, "empty answer")
         if refused(text):
             return Explanation(latent.id, None, Outcome.REFUSAL, usage, text[:120])
-        return Explanation(latent.id, text, Outcome.OK, usage)
+        # A prompt that opens the reply ("The marked words are") gets the whole sentence back.
+        return Explanation(latent.id, f"{self._lead} {text}".strip(), Outcome.OK, usage)
 
 
 def scaled(value: float, scale: float) -> int:

@@ -22,9 +22,9 @@ class TokensParams(Params):
 
     n_tokens: int = Field(default=8, ge=1)
     """Distinct tokens named, by summed activation over the explain windows."""
-    n_contexts: int = Field(default=3, ge=0)
+    n_contexts: int = Field(default=8, ge=0)
     """Distinct contexts quoted, by peak activation."""
-    reach: int = Field(default=3, ge=0)
+    reach: int = Field(default=6, ge=0)
     """Tokens quoted before and after a peak."""
 
 
@@ -49,12 +49,12 @@ class TokensExplainer(Explainer):
         """The sentence; a latent without explain windows has none."""
         if not latent.explain:
             return Explanation(latent.id, None, Outcome.SKIPPED, error="the latent has no explain windows")
-        tokens = ", ".join(f'"{t}"' for t in strongest(latent.explain, self.params.n_tokens))
+        # No quotation marks: to an embedding they are content, and they made all explanations alike.
+        tokens = ", ".join(strongest(latent.explain, self.params.n_tokens))
         text = fill(self._sentence, {"tokens": tokens})
         quotes = contexts(latent.explain, self.params.n_contexts, self.params.reach)
         if quotes:
-            joined = "; ".join(f'"{q}"' for q in quotes)
-            text += " " + fill(self._contexts, {"contexts": joined})
+            text += " " + fill(self._contexts, {"contexts": " ... ".join(quotes)})
         return Explanation(latent.id, text)
 
 
@@ -68,7 +68,7 @@ def strongest(windows: Sequence[Window], n: int) -> list[str]:
     for window in windows:
         for token, value in zip(window.tokens, window.activations, strict=True):
             if value > 0:
-                shown = one_line(token) or repr(token)
+                shown = one_line(token.strip()) or one_line(token) or repr(token)
                 key = shown.lower()
                 total[key] = total.get(key, 0.0) + value
                 if key not in spelling or value > spelling[key][0]:

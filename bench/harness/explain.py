@@ -76,13 +76,20 @@ async def _explain(
 ) -> list[tuple[Explanation, dict[str, int]]]:
     seeds = [seed_for("explain", seed, repeat, explainer.name, latent.id) for latent in latents]
     requests: list[list[Request]] = [explainer.requests(latent, s) for latent, s in zip(latents, seeds, strict=True)]
-    flat = [request for of_latent in requests for request in of_latent]
-    replies = iter(await ask(judge, flat) if judge is not None and flat else [])
-    explained = []
-    for latent, own_seed, asked in zip(latents, seeds, requests, strict=True):
-        own = [next(replies) for _ in asked]
-        explained.append((explainer.read(latent, own, own_seed, others), paid(own)))
-    return explained
+    replies: list[list[Reply]] = [[] for _ in latents]
+    while judge is not None and any(requests):
+        # One batch a round, over all latents that are still asking.
+        new = iter(await ask(judge, [request for of_latent in requests for request in of_latent]))
+        for own, asked in zip(replies, requests, strict=True):
+            own += [next(new) for _ in asked]
+        requests = [
+            explainer.more(latent, own, s) if asked else []
+            for latent, own, s, asked in zip(latents, replies, seeds, requests, strict=True)
+        ]
+    return [
+        (explainer.read(latent, own, s, others), paid(own))
+        for latent, own, s in zip(latents, replies, seeds, strict=True)
+    ]
 
 
 def paid(replies: Sequence[Reply]) -> dict[str, int]:

@@ -59,8 +59,12 @@ class Plan:
 
     def identities(self) -> dict[str, Any]:
         """Keys of everything that can change a number; equal identities mean that a run may be resumed."""
+        used = [e.uses_interventions for e in self.explainers.values()]
+        used += [s.uses_interventions for s in self.scorers.values()]
+        steered = self.suite.interventions if any(used) else None
         return {
             "suite": self.suite.digest,
+            **({"interventions": steered.digest} if steered else {}),
             "latents": digest([latent.id for latent in self.latents]),
             "seed": self.spec.seed,
             "explainers": {label: explainer.key for label, explainer in self.explainers.items()},
@@ -96,14 +100,16 @@ def make_plan(
         raise SpecError(f"suite {suite.name} has no latents with split {spec.split!r} and coders {spec.coders}.")
     ordered = _ordered(explainers)
     for label, explainer in ordered.items():
-        if explainer.needs is None:
+        explainer.check(suite.ids)
+        if not explainer.needs:
             continue
         if label not in models:
             raise SpecError(f"explainer {label!r} asks a model: give it one with `model: PROVIDER:NAME`.")
         model = judges[models[label]]
-        if explainer.needs not in model.can:
+        if not explainer.needs <= model.can:
             raise CapabilityError(
-                f"explainer {label!r} needs {explainer.needs.value}, but {model.identity.label} can {sorted(model.can)}."
+                f"explainer {label!r} needs {' and '.join(sorted(explainer.needs))}, but {model.identity.label} can "
+                f"{sorted(model.can)}."
             )
     cells, used = [], set()
     for entry in spec.scorers:

@@ -56,7 +56,7 @@ def prepare(spec: RunSpec, base: Path, cache: ReplyCache | None) -> Plan:
     """
     suite = load_suite(_local(spec.suite, base))
     explainers = {
-        e.label: load_explainer({"use": _local(e.use, base), "preset": e.preset, "params": e.params})
+        e.label: load_explainer({"use": _local(e.use, base), "preset": e.preset, "params": e.params}, base)
         for e in spec.explainers
     }
     scorers = {

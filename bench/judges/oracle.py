@@ -82,9 +82,7 @@ class Oracle:
 
     def windows(self, question: Question) -> tuple[float, ...]:
         """p(active) per window."""
-        return tuple(
-            _window(w, p) if p else NO for w, p in zip(question.windows, self.tokens(question), strict=True)
-        )
+        return tuple(_window(w, p) if p else NO for w, p in zip(question.windows, self.tokens(question), strict=True))
 
     def tokens(self, question: Question) -> tuple[tuple[float, ...], ...]:
         """p(active) per window and token: 0.98 where the rule fires, 0.02 where not."""
@@ -131,4 +129,6 @@ def _window(window: Shown, tokens: tuple[float, ...]) -> float:
     if marks is None or not any(marks):
         return max(tokens)
     own = [p for p, m in zip(tokens, marks, strict=True) if m]
-    return sum(own) / len(own)
+    if UNKNOWN in own:
+        return UNKNOWN
+    return NO + (YES - NO) * (own.count(YES) / len(own))

@@ -147,7 +147,9 @@ def read(folder: Path) -> list[Qualification]:
             raise DataError(f"{path} is not JSON: {e}.") from e
         content = validate(_File, data, str(path))
         if digest(content.row) != content.digest:
-            raise DigestMismatch(f"{path}: the row hashes to {digest(content.row)}, not to {content.digest}; restore it.")
+            raise DigestMismatch(
+                f"{path}: the row hashes to {digest(content.row)}, not to {content.digest}; restore it."
+            )
         rows.append(content.row)
     return rows
 

@@ -18,8 +18,6 @@ from bench.scorers.binary import auroc
 from bench.stats.bootstrap import bootstrap_mean
 from bench.suites.planted import NEAR
 
-RIGHT = ("truth", "paraphrase")
-"""Explanations under which the labels are the right answers."""
 PERMUTATIONS = 999
 TRIAL = ["asked", "explainer", "latent", "trial"]
 
@@ -61,7 +59,8 @@ def aurocs(judgements: pd.DataFrame) -> pd.DataFrame:
             labels = [1] * len(on) + [0] * len(off)
             rows.append((explainer, latent, kind, auroc(labels, [*on["score"], *off["score"]])))
     found = pd.DataFrame(rows, columns=["explainer", "latent", "kind", "value"])
-    return found.groupby(["explainer", "latent", "kind"], sort=False, as_index=False)["value"].mean()
+    repeats = found.groupby(["explainer", "latent", "kind"], sort=False)["value"].mean()
+    return repeats.reset_index()
 
 
 def auroc_table(found: pd.DataFrame) -> dict[str, dict[str, Mean]]:
@@ -88,12 +87,13 @@ def yes_bias(judgements: pd.DataFrame) -> Mean | None:
 
 
 def position(judgements: pd.DataFrame, seed: int) -> Position | None:
-    """Accuracy by place in prompts with several windows, given right explanations; None where there are none.
+    """Accuracy by place in prompts with several windows, given the truth; None where there are none.
 
     p is (1 + permutations with at least the observed spread) / (1 + permutations); correctness is permuted within prompts, so
-    a prompt that is hard as a whole says nothing about places.
+    a prompt that is hard as a whole says nothing about places. Other explanations are asked about the same windows in the same
+    order: counting them as further prompts would make chance look certain.
     """
-    used = judgements[judgements["explainer"].isin(RIGHT) & judgements["prediction"].notna()]
+    used = judgements[(judgements["explainer"] == "truth") & judgements["prediction"].notna()]
     sizes = used.groupby(TRIAL, sort=False)["label"].transform("size")
     used = used[sizes > 1]
     if used.empty:
@@ -101,7 +101,7 @@ def position(judgements: pd.DataFrame, seed: int) -> Position | None:
     prompt = used.groupby(TRIAL, sort=False).ngroup().to_numpy()
     order = np.argsort(prompt, kind="stable")
     place = used.groupby(TRIAL, sort=False).cumcount().to_numpy()[order]
-    right = (used["prediction"] == used["label"]).to_numpy(np.float64)[order]
+    right = np.asarray(used["prediction"] == used["label"], np.float64)[order]
     prompt = prompt[order]
     counts = np.bincount(place)
 
@@ -168,7 +168,7 @@ def mean(values: pd.Series[float] | Sequence[float], seed: int = 0) -> Mean:
 
 def comparisons(headline: pd.DataFrame, family: Mapping[str, str]) -> dict[str, Any]:
     """The fields of a `Qualification` that compare headlines."""
-    unrelated = [name for name in headline if group(str(name)) == "unrelated"]
+    unrelated = [str(name) for name in headline if group(str(name)) == "unrelated"]
     near = outranks(headline, NEAR)
     over = {"near": near, "unrelated": outranks(headline, unrelated)}
     over |= {which: outranks(headline, [which]) for which in NEAR}

@@ -186,7 +186,9 @@ def _spec(asked: Asked, number: int) -> RunSpec:
 def _families(suite: Suite) -> dict[str, str]:
     found = {latent.id: latent.row.get("truth") for latent in suite.latents()}
     if not all(found.values()):
-        raise DataError(f"suite {suite.name} has latents without a planted truth; judges are qualified on planted suites.")
+        raise DataError(
+            f"suite {suite.name} has latents without a planted truth; judges are qualified on planted suites."
+        )
     return {latent: str(json.loads(str(truth))["family"]) for latent, truth in found.items()}
 
 
@@ -195,4 +197,3 @@ def _reads_explanation(scorer: Scorer, suite: Suite) -> None:
     latent = suite.latents(limit=1)[0]
     if any(trial.question.explanation != told for trial in scorer.trials(latent, told, 0)):
         raise SpecError(f"scorer {scorer.name!r} asks about no explanation, so no explanation can outrank another.")
-

@@ -275,15 +275,16 @@ def continue_texts(loaded: Loaded, prompts: Prompts, prompt: Tensor, change: Cha
 
     Args:
         loaded, prompts, prompt, change: as in `log_probs`.
-        noise: [prompts, new tokens, vocabulary] from `gumbel`, by *prompt*, so that all rows of a prompt share it.
+        noise: [prompts, new tokens, vocabulary] from `gumbel`, by *prompt*, so that all rows of a prompt share it; prompts
+            that stand in no row may be missing at the end.
 
     Returns:
         Token ids int64 [rows, new tokens]; end tokens are tokens like others.
     """
     rows = _Rows(loaded, prompts, prompt, change)
     token, drawn = rows.first, []
-    own = noise[prompt.to(noise.device)]
+    where = prompt.to(noise.device)
     for step in range(noise.shape[1]):
-        token = (torch.log_softmax(rows.step(token), -1) + own[:, step].to(loaded.device)).argmax(-1)
+        token = (torch.log_softmax(rows.step(token), -1) + noise[where, step].to(loaded.device)).argmax(-1)
         drawn.append(token)
     return torch.stack(drawn, 1)

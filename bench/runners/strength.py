@@ -106,12 +106,12 @@ def propose(points: dict[float, float], target: float, scale: float, step: int) 
             return None
         (d0, k0) = known[-2] if len(known) > 1 else (delta / 2, k / 4)
         slope = math.log(k / k0) / math.log(delta / d0) if k0 < k else 0.5
-        factor = 1.1 * (target / k) ** (1 / min(max(slope, 0.5), 4.0))
+        factor = 1.1 * math.pow(target / k, 1 / min(max(slope, 0.5), 4.0))
         return min(delta * min(max(factor, 1.25), 8.0), FARTHEST * scale)
     if above == 0:
         delta, k = known[0]
         # Small steers act linearly: KL ~ delta^2.
-        return delta * min(max(0.95 * (target / k) ** 0.5, 0.02), 0.9)
+        return delta * min(max(0.95 * math.sqrt(target / k), 0.02), 0.9)
     (low, k_low), (high, k_high) = known[above - 1], known[above]
     share = 0.5
     if step % 3 and math.isfinite(k_high):

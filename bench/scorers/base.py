@@ -51,7 +51,7 @@ class Judgement:
         label: the right answer.
         outcome: only `ok` rows have a probability or prediction.
         probability: of the positive answer, or any score that ranks windows (cosine, log-likelihood difference).
-        prediction: hard answer 0/1, where the method has one.
+        prediction: hard answer, where the method has one: 0/1, or the number of a choice as in `label`.
         predicted: per-token prediction, for methods that have one.
         actual: the truth beside `predicted`.
         error: one line for failed outcomes.
@@ -96,10 +96,12 @@ class Scorer:
     Class attributes:
         params_model: pydantic model of the parameters.
         metric_table: every metric that `metrics` may return.
+        uses_interventions: True for scorers that read `LatentView.interventions`; the table is then part of a run's identity.
     """
 
     params_model: ClassVar[type[Params]] = Params
     metric_table: ClassVar[tuple[Metric, ...]] = ()
+    uses_interventions: ClassVar[bool] = False
 
     def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
         self.name, self.version, self.headline = name, version, headline

@@ -233,7 +233,8 @@ def pooled(values: Sequence[float], how: str) -> float:
         return max(values)
     if how == "noisy_or":
         return 1 - math.prod(1 - p for p in values)
-    return math.fsum(values) / len(values)
+    # Kept within the values: rounding of the division would make equal answers of a constant judge rank by their number.
+    return min(max(math.fsum(values) / len(values), min(values)), max(values))
 
 
 def _judged(trial: Trial, probabilities: Sequence[float]) -> list[Judgement]:

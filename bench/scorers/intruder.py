@@ -15,7 +15,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -38,8 +38,9 @@ class IntruderParams(Params):
 
     k: int = Field(default=5, ge=3, le=9)
     """Windows in a prompt, the intruder among them; with two-digit numbers the mass of "1" would hold that of "10"."""
-    groups: int = Field(default=10, ge=1, le=10)
-    """Groups of neighbouring deciles from which a prompt's activating windows come; 10 is one group per decile."""
+    groups: Literal[1, 2, 5, 10] | None = None
+    """Groups of neighbouring deciles from which a prompt's activating windows come; 10 is one group per decile. By default the
+    most that leave every group k - 1 windows, so that a small suite has prompts at all."""
     trials: int = Field(default=2, ge=1)
     """Prompts per group. A group with fewer than k - 1 windows has none, which `n` shows."""
     marks: bool = False
@@ -78,18 +79,18 @@ class Intruder(Scorer):
     def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
         """`trials` prompts per group of deciles; intruders are drawn without replacement as far as they last."""
         p = self.params
-        groups: dict[int, list[Window]] = {}
-        for w in selection.by_content(latent.test):
-            if w.decile is not None:
-                groups.setdefault(w.decile * p.groups // 10, []).append(w)
+        active = [w for w in selection.by_content(latent.test) if w.decile is not None]
+        per_group = grouped(active, p.groups or 10)
+        for coarser in () if p.groups else (5, 2, 1):
+            if min(map(len, per_group.values()), default=0) < p.k - 1:
+                per_group = grouped(active, coarser)
         silent = selection.shuffled(selection.negatives(latent, "random", None, seed), seed_for(seed, "intruders"))
         found: list[Trial] = []
         places: list[int] = []
-        for group in sorted(groups):
-            for number in range(p.trials if len(groups[group]) >= p.k - 1 and silent else 0):
-                own = seed_for(seed, "trial", group, number)
-                rng = random.Random(own)
-                same = rng.sample(groups[group], p.k - 1)
+        for lowest, windows in sorted(per_group.items()):
+            for number in range(p.trials if len(windows) >= p.k - 1 and silent else 0):
+                own = seed_for(seed, "trial", lowest, number)
+                same = random.Random(own).sample(windows, p.k - 1)
                 intruder = silent[len(found) % len(silent)]
                 if not places:
                     places = selection.shuffled(range(p.k), seed_for(seed, "places", len(found)))
@@ -97,7 +98,7 @@ class Intruder(Scorer):
                 # `sample` has put the others in random order.
                 order = [*same[:place], intruder, *same[place:]]
                 # The kind names the strength that was recognised, not the intruder.
-                labelled = replace(intruder, kind=f"quantile:{-(-group * 10 // p.groups)}")
+                labelled = replace(intruder, kind=f"quantile:{lowest}")
                 question = Question(
                     self.name,
                     "",
@@ -106,7 +107,7 @@ class Intruder(Scorer):
                     tuple(int(w is intruder) for w in order),
                     tuple(w.activations for w in order),
                 )
-                found.append(Trial(f"{group}.{number}", question, (labelled,), (place + 1,)))
+                found.append(Trial(f"{lowest}.{number}", question, (labelled,), (place + 1,)))
         return found
 
     def _shown(self, window: Window, same: Sequence[Window], seed: int) -> Shown:
@@ -169,6 +170,16 @@ class Intruder(Scorer):
         for kind in sorted({j.kind for j in used}):
             out[f"accuracy@{kind}"] = _found([j for j in used if j.kind == kind])
         return out
+
+
+def grouped(windows: Sequence[Window], groups: int) -> dict[int, list[Window]]:
+    """Activating windows in groups of neighbouring deciles, by the lowest decile of the group."""
+    size = 10 // groups
+    found: dict[int, list[Window]] = {}
+    for w in windows:
+        if w.decile is not None:
+            found.setdefault(w.decile // size * size, []).append(w)
+    return found
 
 
 def _found(judgements: Sequence[Judgement]) -> float:

@@ -59,6 +59,12 @@ class Template:
         """Fields in the order in which the finished prompt shows them."""
         return [name for _, text in self._messages for name in FIELD.findall(text)]
 
+    @property
+    def lead(self) -> str:
+        """Text of a trailing assistant message, which a reply continues; "" if there is none."""
+        role, text = self._messages[-1]
+        return text if role == "assistant" else ""
+
     def render(self, **values: str) -> tuple[Message, ...]:
         """The messages with every field replaced.
 

@@ -55,6 +55,39 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Steered:
+    """What an intervention on the latent did to the subject after one prompt.
+
+    Attributes:
+        window: id of the window that the prompt was cut from.
+        role: `explain` or `test`, that of the window.
+        kind: of the window.
+        mode: `add` or `ablate`.
+        target: KL asked for in nats; None for ablation.
+        kl: mean KL over the latent's test prompts at the strength that was found.
+        reached: whether that is the target, within the tolerance of the search.
+        delta: multiplier of the decoder direction; None for ablation.
+        prompt: text up to the first activating token of the window.
+        clean, steered: what the subject wrote after it, with the same random numbers; "" for explain prompts.
+        promoted, suppressed: next tokens by increase and decrease of probability, largest first.
+    """
+
+    window: int
+    role: str
+    kind: str
+    mode: str
+    target: float | None
+    kl: float
+    reached: bool
+    delta: float | None
+    prompt: str
+    clean: str
+    steered: str
+    promoted: tuple[str, ...]
+    suppressed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LatentView:
     """One latent with its windows.
 
@@ -64,8 +97,10 @@ class LatentView:
         index: coordinate in the coder.
         split: `tune` or `test`.
         row: every other column of the latents table (firing rates, promoted tokens, planted truth, ...).
-        explain: windows that an explainer may see, strongest first.
+        explain: activating windows that an explainer may see, strongest first.
         test: windows that only scorers see.
+        contrast: silent windows that an explainer may see; most suites have none.
+        interventions: of the suite's intervention table; empty where the suite has none or the latent is not in it.
     """
 
     id: str
@@ -75,6 +110,8 @@ class LatentView:
     row: Mapping[str, Any] = field(hash=False, compare=False)
     explain: tuple[Window, ...] = field(hash=False, compare=False)
     test: tuple[Window, ...] = field(hash=False, compare=False)
+    contrast: tuple[Window, ...] = field(default=(), hash=False, compare=False)
+    interventions: tuple[Steered, ...] = field(default=(), hash=False, compare=False)
 
     @property
     def max(self) -> float:

@@ -37,7 +37,7 @@ BATCH = 8
 
 
 @dataclass(frozen=True)
-class _Cut:
+class Cut:
     """A context cut from the corpus again: its number, the corpus position of its first token, and its ids."""
 
     number: int
@@ -68,7 +68,7 @@ def compare(suite: Suite, n_contexts: int, base: Path) -> tuple[list[str], str]:
     if problems:
         return problems, "subject, coders and corpus are those of the build"
     chosen = _choose(suite, n_contexts)
-    cuts = _cut_again(recipe, loaded, chosen)
+    cuts = cut_again(recipe, loaded, chosen)
     return _compare(suite, recipe, loaded, coders, cuts)
 
 
@@ -94,7 +94,8 @@ def _choose(suite: Suite, n: int) -> NDArray[np.int64]:
     return np.sort(rng.choice(held, min(n, len(held)), replace=False))
 
 
-def _cut_again(recipe: SuiteRecipe, loaded: Loaded, chosen: NDArray[np.int64]) -> list[_Cut]:
+def cut_again(recipe: SuiteRecipe, loaded: Loaded, chosen: NDArray[np.int64]) -> list[Cut]:
+    """Contexts of the recipe's corpus by number, in corpus order."""
     wanted, last = set(chosen.tolist()), int(chosen.max(initial=-1))
     settings = ContextSettings(context=recipe.context, min_context=recipe.window)
     cuts, start = [], 0
@@ -102,7 +103,7 @@ def _cut_again(recipe: SuiteRecipe, loaded: Loaded, chosen: NDArray[np.int64]) -
         contexts(documents(recipe.corpus), loaded.tokenizer, settings, recipe.corpus.max_tokens)
     ):
         if number in wanted:
-            cuts.append(_Cut(number, start, context.ids))
+            cuts.append(Cut(number, start, context.ids))
         if number >= last:
             break
         start += len(context.ids)
@@ -110,7 +111,7 @@ def _cut_again(recipe: SuiteRecipe, loaded: Loaded, chosen: NDArray[np.int64]) -
 
 
 def _compare(
-    suite: Suite, recipe: SuiteRecipe, loaded: Loaded, coders: list[SparseCoder], cuts: list[_Cut]
+    suite: Suite, recipe: SuiteRecipe, loaded: Loaded, coders: list[SparseCoder], cuts: list[Cut]
 ) -> tuple[list[str], str]:
     found = encode_contexts(loaded, coders, [c.ids for c in cuts], BATCH)
     first = np.concatenate([[0], np.cumsum([len(c.ids) for c in cuts])])

@@ -146,7 +146,7 @@ def _sentence_starts(document: Document) -> Mask:
     A fragment begins anywhere; its first word counts if it has a capital.
     """
     found = np.zeros(len(document.bare), np.bool_)
-    open_ = document.source is not None or document.bare[:1] != () and document.bare[0][:1].isupper()
+    open_ = document.source is not None or "".join(document.bare[:1])[:1].isupper()
     for i, (raw, bare) in enumerate(zip(document.tokens, document.bare, strict=True)):
         open_ = open_ or "\n" in raw
         if bare[:1].isalnum():

@@ -54,6 +54,28 @@ WINDOWS = pa.schema(
     ]
 )
 
+INTERVENTIONS = pa.schema(
+    [
+        ("latent", _STR),
+        ("hookpoint", _STR),  # of the latent's coder, compared with the latents table when it is joined
+        ("mode", _STR),  # add, ablate
+        ("target", pa.float64()),  # KL asked for, null for ablation, which has no strength
+        ("role", _STR),  # explain, test: that of the window
+        ("window", pa.int64()),  # row number in the windows table
+        ("kind", _STR),  # of the window
+        ("prompt", _STR),
+        ("clean", _STR),  # what follows without the intervention; "" for explain prompts
+        ("steered", _STR),
+        ("delta", pa.float64()),  # null for ablation
+        ("kl", pa.float64()),  # mean over the latent's test prompts
+        ("prompt_kl", pa.float64()),  # of this prompt
+        ("steps", pa.int32()),  # rounds of the strength search
+        ("reached", pa.bool_()),  # whether kl is within the tolerance of the target
+        ("promoted", pa.list_(_STR)),  # tokens by increase of next-token probability, largest first
+        ("suppressed", pa.list_(_STR)),
+    ]
+)
+
 EXPLANATIONS = pa.schema(
     [
         ("latent", _STR),

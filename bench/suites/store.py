@@ -3,6 +3,7 @@
     latents.parquet, windows.parquet     the content
     manifest.json                        name, version, digest, provenance; written last, so a folder without it is not a suite
     recipe.yaml                          what it was built from
+    interventions.parquet, .json         optional, with a digest of their own (see `bench.suites.interventions`)
 
 The digest is checked at every load. It costs less than reading the tables, and a suite that was edited, half copied or built
 by other code is found before a judge is paid. Columns become Python objects in bulk and a window only when asked for.
@@ -24,6 +25,7 @@ import pyarrow as pa
 
 from bench.errors import CorruptTable, DigestMismatch, SpecError, UnknownName
 from bench.identity import table_digest
+from bench.suites.interventions import Interventions, load_interventions
 from bench.suites.latent import LatentView, Window
 from bench.suites.sampling import spread
 from bench.suites.schema import LATENTS, WINDOWS, read_table, write_table
@@ -60,6 +62,11 @@ class Suite:
     def id(self) -> str:
         """`name@version`."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of all latents, in the suite's order."""
+        return list(self._rows["latent"])
 
     @property
     def coders(self) -> list[str]:
@@ -137,6 +144,16 @@ class Suite:
         return columns
 
     @cached_property
+    def interventions(self) -> Interventions | None:
+        """The suite's intervention table, if there is one.
+
+        Raises:
+            CorruptTable, DigestMismatch: it is unreadable, or of another suite.
+        """
+        hookpoints = dict(zip(self._rows["latent"], self._rows["hookpoint"], strict=True))
+        return load_interventions(self.path, self.digest, hookpoints)
+
+    @cached_property
     def _windows(self) -> _Columns:
         return _columns(self.window_table)
 
@@ -149,8 +166,15 @@ class Suite:
             index=rows["index"][i],
             split=rows["split"][i],
             row=MappingProxyType({name: values[i] for name, values in rows.items() if name not in OWN_FIELDS}),
-            explain=tuple(sorted((w for w in windows if w.role == "explain"), key=lambda w: (-w.max, w.position))),
+            explain=tuple(
+                sorted(
+                    (w for w in windows if w.role == "explain" and w.decile is not None),
+                    key=lambda w: (-w.max, w.position),
+                )
+            ),
+            contrast=tuple(w for w in windows if w.role == "explain" and w.decile is None),
             test=tuple(w for w in windows if w.role == "test"),
+            interventions=self.interventions.of(rows["latent"][i]) if self.interventions else (),
         )
 
 
