@@ -8,14 +8,17 @@ import shutil
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from rich.console import Console
 from scipy.stats import entropy
 
 from bench.coders.load import load_coder
 from bench.coders.sae import Sae
-from bench.errors import CoderError, CorruptTable, DataError, DigestMismatch, SpecError, UnknownName
+from bench.errors import CoderError, CorruptTable, DataError, DigestMismatch, RunError, SpecError, UnknownName
+from bench.harness.run import resume, start
 from bench.identity import seed_for
 from bench.models.load import load
 from bench.runners import interventions as iv
@@ -534,3 +537,42 @@ def test_settings_and_suites_that_cannot_be_steered_are_refused():
         Settings(kls=(0.0,))
     with pytest.raises(DataError, match="nothing to steer"):
         intervene(load_suite("planted-1"), Settings(), say=_quiet)
+
+
+def test_a_run_scores_the_table_and_is_not_resumed_on_another_one(steered, tmp_path):
+    suite, _ = steered
+    copy = tmp_path / "suite"
+    shutil.copytree(suite.path, copy)
+    spec = {
+        "name": "t",
+        "suite": str(copy),
+        "coders": ["a", "b"],
+        "explainers": [
+            "tokens",
+            "empty",
+            {"use": "output", "model": "lex"},
+            {"use": "shuffled", "params": {"of": "tokens"}},
+        ],
+        "scorers": [{"use": "intervention", "params": {"also": [0.1]}}],
+        "judges": [{"use": "mock:lexical", "label": "lex"}],
+        "max_failures": 1.0,
+    }
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    quiet = Console(quiet=True)
+    run, record = start(tmp_path / "spec.yaml", tmp_path / "run", tmp_path / "c.sqlite", quiet)
+    assert record["identities"]["interventions"] == suite.interventions.digest
+    scores = pq.read_table(run / "scores.parquet").to_pandas()
+    headline = scores[scores.metric == "nats"]
+    assert len(headline) == 4 * 8
+    assert (headline[headline.explainer == "empty"].value.dropna() == 0).all()
+    told = headline[headline.explainer == "tokens"].set_index("latent").value
+    assert told.abs().max() > 0
+    judged = pq.read_table(run / "judgements.parquet").to_pandas()
+    mine = judged[(judged.explainer == "tokens") & (judged.kind == "kl:1") & (judged.outcome == "ok")]
+    assert mine.groupby("latent").probability.mean().to_dict() == pytest.approx(told.dropna().to_dict())
+    windows = {v.id: {s.window for s in v.interventions if s.role == "test"} for v in load_suite(copy).latents()}
+    assert all(set(rows.window) <= windows[latent] | {-1} for latent, rows in judged.groupby("latent"))
+    table = read_table(copy / "interventions.parquet", INTERVENTIONS)
+    save_interventions(copy, table.slice(0, len(table) - 1), {"suite": suite.digest})
+    with pytest.raises(RunError, match="interventions"):
+        resume(run, tmp_path / "c.sqlite", quiet)

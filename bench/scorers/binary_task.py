@@ -28,7 +28,7 @@ from bench.scorers.template import Prompts, one_line
 from bench.suites.latent import LatentView, Window
 
 RANDOM = "random"
-HARD_KINDS = ("neighbour", "similar", "nearest", "wrong_marks")
+HARD_KINDS = ("neighbour", "similar", "nearest", "near-miss", "wrong_marks")
 """Kinds of harder negatives. They have metrics of their own and never enter the headline."""
 
 _RANKED = (Metric("ap_normalised", 0.0), Metric("auroc", 0.5), Metric("balanced_accuracy", 0.5))

