@@ -19,6 +19,7 @@ def build(
     """Run the subject over the corpus, draw latents and windows, and freeze them."""
     from rich.console import Console
 
+    from bench.judges.vectors import embedder
     from bench.spec import read_yaml
     from bench.suites.build import build_from_file
     from bench.suites.planted import build_planted
@@ -27,7 +28,7 @@ def build(
     if isinstance(data, dict) and data.get("kind") == "planted":
         built = build_planted(recipe, out)
     else:
-        built = build_from_file(recipe, out, work, Console(stderr=True))
+        built = build_from_file(recipe, out, work, Console(stderr=True), embedder)
     typer.echo(f"{built.name}@{built.version}  digest {built.digest}  {built.path}")
 
 

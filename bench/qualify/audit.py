@@ -48,8 +48,8 @@ class Line:
 
     Attributes:
         prevalence: share of positives, or None for the test set as drawn.
-        halved, doubled: value under wrong labels; NaN where it is undefined (a balanced test set with doubled labels has no
-            silent window left).
+        halved, doubled: value under wrong labels; NaN where it is undefined on a latent (a balanced test set with doubled
+            labels has no silent window left).
     """
 
     metric: str
@@ -93,11 +93,10 @@ def audit(scorer: Scorer, suite: Suite, limit: int | None = None, prevalence: fl
         for metric in scorer.metric_table:
             if "@" in metric.name or metric.name == "n":
                 continue
-            # Means of the three columns compare only over the same latents.
-            whole = [three for three in tables if all(metric.name in t for t in three)] or tables
-            columns = [[three[i][metric.name] for three in whole if metric.name in three[i]] for i in range(3)]
-            if columns[0]:
-                value, half, double = (fmean(c) if c else math.nan for c in columns)
+            defined = [three for three in tables if metric.name in three[0]]
+            if defined:
+                # A mean over the few latents on which a column is defined would not compare with the others.
+                value, half, double = (fmean(t[i].get(metric.name, math.nan) for t in defined) for i in range(3))
                 found.append(Line(metric.name, share, value, half, double, metric.higher_is_better))
     return found
 

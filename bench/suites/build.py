@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import yaml
 
@@ -22,28 +21,18 @@ from bench.coders.load import load_coder
 from bench.coders.sparse import SparseCoder
 from bench.corpora.contexts import ContextSettings
 from bench.corpora.corpus import corpus_identity
-from bench.errors import DataError, SpecError
+from bench.errors import DataError
 from bench.identity import digest, seed_for
 from bench.models.load import Loaded, load
 from bench.models.source import cache_dir
 from bench.runners.activations import SHARD, Progress, collect
 from bench.runners.store import FORMAT, ActivationStore
-from bench.suites.draw import Drawn, count, draw
-from bench.suites.negatives import (
-    SILENT,
-    Embed,
-    Firing,
-    Floats,
-    Pool,
-    aligned,
-    cooccurring,
-    counted,
-    explained,
-    with_hard,
-)
+from bench.suites.draw import count, draw
+from bench.suites.hard import embedded, with_hard
+from bench.suites.negatives import SILENT, Embed, Firing, Pool, counted
 from bench.suites.promoted import promoted
 from bench.suites.recipe import SuiteRecipe, anchored_recipe, load_recipe
-from bench.suites.sampling import EXPLAIN, TEST, Ints, Sample, Tiles, sample, tile
+from bench.suites.sampling import EXPLAIN, TEST, Tiles, sample, tile
 from bench.suites.store import Suite, load_suite, save_suite
 from bench.suites.tables import Part, latent_table, window_table
 from bench.suites.tokens import TokenStrings
@@ -85,7 +74,7 @@ def build_suite(
     coders = [load_coder(entry.coder, loaded) for entry in recipe.coders]
     store = _activations(recipe, loaded, coders, work_dir or cache_dir() / "activations", say)
     tiles = tile(store.contexts, recipe.window)
-    pool = _pool(recipe, store, tiles, loaded, embed)
+    pool = embedded(recipe, store, tiles, loaded.tokenizer, embed)
     parts = []
     for entry, coder in zip(recipe.coders, coders, strict=True):
         say(f"drawing {entry.latents} latents of {coder.name}")
@@ -188,61 +177,9 @@ def _coder_part(
         )
         for index in drawn.index.tolist()
     ]
-    samples = _with_hard(recipe, Firing(table.indptr, table.position, table.value, tiles), coder, drawn, samples, pool)
+    samples = with_hard(recipe, Firing(table.indptr, table.position, table.value, tiles), coder, drawn, samples, pool)
     directions = coder.direction(torch.from_numpy(drawn.index)).float().cpu()
     return Part(coder, drawn, samples, directions, promoted(loaded, directions, recipe.promoted))
-
-
-def _with_hard(
-    recipe: SuiteRecipe,
-    firing: Firing,
-    coder: SparseCoder,
-    drawn: Drawn,
-    samples: Sequence[Sample],
-    pool: Pool | None,
-) -> list[Sample]:
-    """The samples with the hard negatives that the recipe asks for."""
-    hard, tiles, latents = recipe.test.hard, firing.tiles, drawn.index.tolist()
-    none: list[list[int]] = [[] for _ in latents]
-    asked = {"neighbour": hard.neighbour, "similar": hard.similar, "nearest": hard.nearest}
-    if not any(asked.values()):
-        return list(samples)
-
-    def directions(index: Ints) -> Floats:
-        rows: Floats = coder.direction(torch.from_numpy(index)).float().cpu().numpy()
-        return rows
-
-    fires = np.flatnonzero(np.diff(firing.indptr) > 0)
-    others = {
-        "neighbour": cooccurring(firing, latents, hard.latents) if hard.neighbour else none,
-        "similar": aligned(directions, latents, fires, hard.latents) if hard.similar else none,
-    }
-    found = []
-    for i, (latent, s) in enumerate(zip(latents, samples, strict=True)):
-        candidates = {kind: np.concatenate([*map(firing.of, lists[i]), []]).astype(int) for kind, lists in others.items()}
-        candidates["nearest"] = pool.ordered(explained(s)) if pool else tiles.context[:0]
-        wanted = [(kind, n, candidates[kind]) for kind, n in asked.items() if n]
-        found.append(with_hard(s, firing.of(latent), tiles, wanted, seed_for("hard", recipe.seed, coder.name, latent)))
-    return found
-
-
-def _pool(recipe: SuiteRecipe, store: ActivationStore, tiles: Tiles, loaded: Loaded, embed: Embed | None) -> Pool | None:
-    """The embedded windows, if the recipe asks for any.
-
-    Raises:
-        SpecError: it does and nobody gave an embedding model.
-    """
-    if not recipe.test.hard.nearest:
-        return None
-    if embed is None:
-        raise SpecError(f"{recipe.name} asks for `nearest` windows: build it with an embedding model.")
-    strings = TokenStrings(loaded.tokenizer)
-
-    def text(start: Ints) -> list[str]:
-        ids = store.tokens[start[:, None] + np.arange(tiles.window)].tolist()
-        return ["".join(tokens) for tokens in strings.of(ids)]
-
-    return Pool(tiles, text, embed, recipe.test.hard.pool, recipe.seed)
 
 
 def _manifest(
@@ -290,7 +227,9 @@ def _coder_entry(recipe: SuiteRecipe, asked: int, part: Part) -> dict[str, Any]:
         "qualifying": part.drawn.qualifying,
         "got": len(part.samples),
         # Latents with fewer windows of a sort than asked for; how many each got stands in the latents table.
-        "short": {name: sum(s.count(role, active) < n for s in part.samples) for name, (n, role, active) in wanted.items()}
+        "short": {
+            name: sum(s.count(role, active) < n for s in part.samples) for name, (n, role, active) in wanted.items()
+        }
         | {kind: sum(counted(s, kind) < n for s in part.samples) for kind, n in hard.items() if n},
     }
 

@@ -173,7 +173,7 @@ class Pool:
         return self.tile[np.argsort(-(self._vectors @ centre), kind="stable")]
 
 
-def with_hard(
+def appended(
     sample: Sample,
     active: Ints,
     tiles: Tiles,
@@ -228,7 +228,8 @@ def counted(sample: Sample, kind: str) -> int:
 
 def explained(sample: Sample) -> Ints:
     """Starts of the activating explain windows."""
-    return sample.start[(sample.role == EXPLAIN) & (sample.decile >= 0)]
+    start: Ints = sample.start[(sample.role == EXPLAIN) & (sample.decile >= 0)]
+    return start
 
 
 def _unit(rows: Floats) -> Floats:

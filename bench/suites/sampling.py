@@ -322,8 +322,8 @@ def _explain(low: list[int], free: Bools, plan: Plan, rng: np.random.Generator) 
 
 
 def _silent(active: Ints, starts: Ints, tiles: Tiles, plan: Plan) -> Ints:
-    """Tiles on which the latent is silent. Those that a centred candidate reaches into are left out, whether it is chosen or not, so that
-    the negatives too are the same for every way of choosing explain windows.
+    """Tiles on which the latent is silent. Those that a centred candidate reaches into are left out, whether it is chosen or not,
+    so that the negatives too are the same for every way of choosing explain windows.
     """
     silent = np.ones(len(tiles.start), dtype=np.bool_)
     silent[active] = False
