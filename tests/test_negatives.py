@@ -88,11 +88,11 @@ def test_hard_windows_are_silent_disjoint_and_drawn_once(centred: bool) -> None:
     latent = 1
     where = np.flatnonzero(dense[latent])
     plain = sample(where, dense[latent][where], TILES, Plan(5, "quantile", 1, 20, centred), 0, 1)
-    other = firing.of(2)
+    other = np.union1d(firing.of(0), firing.of(3))
     asked = [
         ("neighbour", 6, np.concatenate([other, other])),
         ("similar", 500, other),
-        ("nearest", 3, np.arange(150)[::-1]),
+        ("nearest", 3, np.arange(len(TILES.start))[::-1]),
     ]
     found = appended(plain, firing.of(latent), TILES, asked, seed=4)
     # Nothing that was there has changed.
@@ -110,14 +110,14 @@ def test_hard_windows_are_silent_disjoint_and_drawn_once(centred: bool) -> None:
     assert 0 < counted(found, "similar") < 500
     by_kind = {k: found.start[found.decile == -1 - i] for i, k in enumerate(negatives.SILENT)}
     for kind in ("neighbour", "similar"):
-        assert all((dense[2][s : s + 8] > 0).any() for s in by_kind[kind])
+        assert all((dense[[0, 3], s : s + 8] > 0).any() for s in by_kind[kind])
     # Every usable candidate is used before any is short.
     usable = set(TILES.start[other].tolist()) - {s for p in plain.start.tolist() for s in range(p - 7, p + 8)}
     usable -= set(TILES.start[firing.of(latent)].tolist())
     assert set(by_kind["neighbour"]) | set(by_kind["similar"]) == usable
     # Of `nearest` the first ones that are free.
     before = {t for s in found.start.tolist() if s not in by_kind["nearest"] for t in TILES.of[[s, s + 7]].tolist()}
-    free = [t for t in range(149, -1, -1) if t not in before and t not in firing.of(latent)]
+    free = [t for t in reversed(range(len(TILES.start))) if t not in before and t not in firing.of(latent)]
     assert sorted(TILES.start[free[:3]].tolist()) == by_kind["nearest"].tolist()
     assert np.array_equal(appended(plain, firing.of(latent), TILES, asked, seed=4).start, found.start)
     assert not np.array_equal(appended(plain, firing.of(latent), TILES, asked, seed=5).start, found.start)

@@ -127,6 +127,9 @@ def test_half_a_pair_is_no_score(told: Reply, plain: Reply, outcome: Outcome) ->
 def test_fewer_prompts_on_demand_and_wrong_parameters_are_refused() -> None:
     scorer = load_scorer({"use": "intervention", "params": {"prompts": 2}})
     assert len(scorer.trials(FULL, "z", 0)) == 2
+    many = view(*(steered(w, 1.0) for w in range(10)))
+    spread = load_scorer({"use": "intervention", "params": {"prompts": 3}}).trials(many, "z", 0)
+    assert [t.windows[0].id for t in spread] == [1, 5, 8]
     with pytest.raises(SpecError, match="kl"):
         load_scorer({"use": "intervention", "params": {"kl": 0}})
 

@@ -20,7 +20,8 @@ SPEC: dict[str, Any] = {
     "name": "four",
     "suite": "planted-1",
     "limit": 4,
-    "explainers": ["tokens", "empty"],
+    # A list of words alone: quoted contexts hold words that a judge by word overlap finds everywhere.
+    "explainers": [{"use": "tokens", "params": {"n_contexts": 0}}, "empty"],
     "scorers": ["simulation", "surprisal", "intruder", "saebench"],
     "judges": [
         {"use": "mock:label", "label": "knows"},

@@ -18,6 +18,7 @@ TASKS = Path(__file__).parent.parent / "tasks"
 FILES = sorted([*(TASKS / "scorers").glob("*.yaml"), *(TASKS / "explainers").glob("*.yaml")])
 
 DIGESTS = {
+    "explainers/llm-small@1-0": "648f3b04ce821e42",
     "explainers/best-of-k@1-0": "f7cac8369750ab0d",
     "explainers/constant@1-0": "c8f80855b86afb42",
     "explainers/contrastive@1-0": "8cd97a97b60acf19",
@@ -28,11 +29,11 @@ DIGESTS = {
     "explainers/output@1-0": "1bfab3a3ed7e6376",
     "explainers/planted@1-0": "66435d1d87fa4bc2",
     "explainers/shuffled@1-0": "4a5d856d2d0272ba",
-    "explainers/tokens@1-0": "c012c471b3b3b87b",
+    "explainers/tokens@1-0": "2c40fd2c2183b41a",
     "explainers/vocab@1-0": "e6f4a0bf2af623db",
-    "scorers/detection@1-0": "7968453992e12017",
+    "scorers/detection@1-0": "35ed76bbb92735e7",
     "scorers/embedding@1-0": "f5fef3a24eb71f18",
-    "scorers/fuzzing@1-0": "a6660b788add5100",
+    "scorers/fuzzing@1-0": "73c1f48ee83b6e69",
     "scorers/intervention@1-0": "b81505667a32a8fc",
     "scorers/intruder@1-0": "2d054d8439ee28ae",
     "scorers/saebench@1-0": "4d21a6a80184eae8",

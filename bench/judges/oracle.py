@@ -53,7 +53,7 @@ def normalised(text: str) -> str:
 
 
 class Oracle:
-    """See the module docstring; a variant of `bench.judges.mock`.
+    """See the module docstring; one of `bench.judges.variants`.
 
     Args:
         rules: file of rules; those of `planted-1` if empty.

@@ -123,7 +123,10 @@ def _main(rows: Sequence[Qualification]) -> str:
         )
         for r in rows
     ]
-    return _table(head, lines) + "\nwindows: judged in all. tokens, $ and s: of the calls behind a judged window, cached ones counted as if made.\n"
+    note = (
+        "windows: judged in all. tokens, $ and s: of the calls behind a judged window, cached ones counted as if made."
+    )
+    return f"{_table(head, lines)}\n{note}\n"
 
 
 def _detail(rows: Sequence[Qualification]) -> str:

@@ -43,7 +43,7 @@ class InterventionParams(Params):
     also: tuple[float, ...] = ()
     """Further strengths, each reported as `nats@kl:X`."""
     prompts: int | None = Field(default=None, ge=1)
-    """Scoring prompts per strength, the first of the table; all by default."""
+    """Scoring prompts per strength, evenly over their activation; all by default."""
 
 
 class Intervention(Scorer):
@@ -73,7 +73,7 @@ class Intervention(Scorer):
         wanted = list(dict.fromkeys([self._main, *(kind(x) for x in p.also)]))
         found: list[Trial] = []
         for name in wanted:
-            rows = [s for s in latent.interventions if s.role == "test" and kind(s.target) == name][: p.prompts]
+            rows = _even([s for s in latent.interventions if s.role == "test" and kind(s.target) == name], p.prompts)
             if not rows:
                 found.append(self._trial(name, explanation, -1, ()))
             found += [self._trial(name, explanation, s.window, self._shown(s) if s.reached else ()) for s in rows]
@@ -129,3 +129,10 @@ class Intervention(Scorer):
         if self._main in means:
             found |= {"nats": means[self._main], "n": float(len(by_kind[self._main]))}
         return found
+
+
+def _even(rows: Sequence[Steered], n: int | None) -> list[Steered]:
+    """`n` of the rows at equal distances in their order of activation decile."""
+    n = min(n or len(rows), len(rows))
+    rows = sorted(rows, key=lambda s: (s.kind, s.window))
+    return [rows[int((i + 0.5) * len(rows) / n)] for i in range(n)]
