@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from bench.atomic import write_json
 from bench.errors import CorruptTable
-from bench.harness.records import Journal, finite, write_json
+from bench.harness.records import Journal, finite
 
 
 def test_a_torn_last_line_is_owed_again(tmp_path):

@@ -8,6 +8,7 @@ shorter and would take the batches away.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -56,7 +57,7 @@ class Params(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
-class Explainer:
+class Explainer(ABC):
     """Base class of explainers.
 
     Class attributes:
@@ -81,7 +82,7 @@ class Explainer:
         """Labels of explainers whose explanations `read` needs."""
         return ()
 
-    def check(self, latents: Collection[str]) -> None:
+    def check(self, latents: Collection[str]) -> None:  # noqa: B027 - optional, and refusing nothing is right for most
         """Refuse a suite that this explainer cannot serve, before anything is paid.
 
         Args:
@@ -103,6 +104,7 @@ class Explainer:
         """
         return []
 
+    @abstractmethod
     def read(
         self,
         latent: LatentView,
@@ -111,7 +113,6 @@ class Explainer:
         others: Mapping[str, Mapping[str, Explanation]],
     ) -> Explanation:
         """The explanation from the replies. `others[label][latent id]` are finished explanations of `after`."""
-        raise NotImplementedError
 
     @property
     def id(self) -> str:

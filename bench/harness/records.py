@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from bench.atomic import plain
 from bench.errors import CorruptTable
 
 
@@ -51,7 +52,7 @@ class Journal:
         if self._file is None:
             self._cut_torn_line()
             self._file = self.path.open("a", encoding="utf-8")
-        self._file.write(json.dumps(unit, ensure_ascii=False, separators=(",", ":"), default=_plain) + "\n")
+        self._file.write(json.dumps(unit, ensure_ascii=False, separators=(",", ":"), default=plain) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -72,23 +73,6 @@ class Journal:
                 f.truncate(end)
 
 
-def _plain(value: Any) -> Any:
-    if hasattr(value, "item"):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} cannot be written to a journal: {value!r}")
-
-
 def finite(value: float | None) -> float | None:
     """NaN and infinities become null: JSON has no name for them and a reader must not guess."""
     return None if value is None or not math.isfinite(value) else float(value)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically: temporary file, flush to disk, rename."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as f:
-        json.dump(value, f, indent=2, ensure_ascii=False, default=_plain)
-        f.write("\n")
-        f.flush()
-        os.fsync(f.fileno())
-    part.replace(path)

@@ -25,6 +25,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from bench.atomic import write_json
 from bench.errors import RunError
 from bench.explainers.load import load_explainer
 from bench.harness import explain as explaining
@@ -32,7 +33,7 @@ from bench.harness import judge as judging
 from bench.harness.environment import environment
 from bench.harness.finish import describe, failure_rate, totals, write_tables
 from bench.harness.plan import Plan, make_plan
-from bench.harness.records import Journal, write_json
+from bench.harness.records import Journal
 from bench.harness.spec import RunSpec, load_run_spec
 from bench.judges.base import Judge
 from bench.judges.cache import CachedJudge, ReplyCache

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.atomic import write_json
 from bench.coders.sparse import SparseCoder
 from bench.corpora.contexts import Context, ContextSettings, Tally, contexts
 from bench.corpora.corpus import CorpusSpec, corpus_identity, documents
@@ -117,7 +118,7 @@ def collect(
         "dtypes": {"tokens": "int32", "contexts": "int64", "indptr": "int64", "position": "uint32", "value": "float16"},
         "versions": {name: version(name) for name in ("latentbench", "torch", "transformers", "numpy")},
     }
-    _write_json(out / "meta.json", meta)
+    write_json(out / "meta.json", meta)
     shutil.rmtree(out / "shards")
     return ActivationStore.open(out)
 
@@ -171,7 +172,7 @@ def _claim(out: Path, identity: dict[str, Any]) -> bool:
         if out.exists() and not mark.exists() and (not out.is_dir() or any(out.iterdir())):
             raise RunError(f"{out} exists and is no activation store. Name another folder, or remove it.")
         out.mkdir(parents=True, exist_ok=True)
-        _write_json(mark, identity)
+        write_json(mark, identity)
     try:
         found = json.loads(mark.read_text())
     except (ValueError, OSError) as e:
@@ -184,12 +185,6 @@ def _claim(out: Path, identity: dict[str, Any]) -> bool:
         return False
     shutil.rmtree(out / "shards", ignore_errors=True)
     return True
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-    part.replace(path)
 
 
 def _encode_shards(

@@ -11,6 +11,7 @@ distribute without any scorer knowing, and a third-party scorer is these few fun
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -90,7 +91,7 @@ class Metric:
     higher_is_better: bool = True
 
 
-class Scorer:
+class Scorer(ABC):
     """Base class of scoring methods.
 
     Class attributes:
@@ -112,25 +113,25 @@ class Scorer:
             raise SpecError(f"scorer {name!r}: headline {headline!r} is not one of its metrics {known}.")
 
     @property
+    @abstractmethod
     def needs(self) -> tuple[frozenset[Capability], ...]:
         """Alternatives: a judge fits if it has all capabilities of one of them. The first that fits is used."""
-        raise NotImplementedError
 
+    @abstractmethod
     def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
         """What to ask about one latent; `seed` is already specific to the latent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
         """The trial put to a judge that has the capabilities `can`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         """One judgement per judged window, whatever the outcome."""
-        raise NotImplementedError
 
+    @abstractmethod
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """Per-latent metrics over the `ok` judgements of one latent; a metric that is undefined is left out."""
-        raise NotImplementedError
 
     def fits(self, can: frozenset[Capability]) -> bool:
         """Whether a judge with these capabilities can serve this scorer."""

@@ -33,7 +33,7 @@ def show_suite(suite: Suite, latent: str | None = None) -> RenderableType:
     """
     views = suite.latents()
     chosen = suite.latent(latent) if latent else views[0] if views else None
-    n_windows = sum(len(v.explain) + len(v.test) for v in views)
+    n_windows = sum(len(v.explain) + len(v.contrast) + len(v.test) for v in views)
     parts: list[RenderableType] = [
         Text(f"{suite.id}  digest {suite.digest}  {len(views)} latents  {n_windows} windows"),
         Text(_origin(suite), style="dim"),
@@ -103,7 +103,7 @@ def _coders(names: Sequence[str], views: Sequence[LatentView]) -> Table:
             str(sum(v.split == "tune" for v in mine)),
             str(sum(v.split == "test" for v in mine)),
             spread,
-            str(sum(len(v.explain) + len(v.test) for v in mine)),
+            str(sum(len(v.explain) + len(v.contrast) + len(v.test) for v in mine)),
         )
     return table
 

