@@ -21,7 +21,7 @@ import pydantic
 from bench.errors import ModelError
 from bench.identity import digest, file_sha256
 from bench.judges.base import BaseJudge, Capability, Embed, JudgeIdentity, Outcome, Reply, Usage
-from bench.models.load import pick_device
+from bench.models.load import hide_library_bars, pick_device
 from bench.models.source import folder_identity, resolve
 
 
@@ -84,6 +84,7 @@ class EmbedJudge(BaseJudge):
         try:
             from sentence_transformers import SentenceTransformer
 
+            hide_library_bars()
             device = str(pick_device(self.params.device))
             self.encoder: Any = SentenceTransformer(str(folder), device=device, local_files_only=True)
         except ImportError as e:

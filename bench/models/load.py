@@ -62,6 +62,13 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def hide_library_bars() -> None:
+    """Switch off transformers' own progress bars: they are drawn into logs, and every stage has a line of its own."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
 def load(reference: str, dtype: DType = "bfloat16", device: str = "auto") -> Loaded:
     """Fetch if needed, then load a causal LM and its tokenizer.
 
@@ -71,6 +78,7 @@ def load(reference: str, dtype: DType = "bfloat16", device: str = "auto") -> Loa
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    hide_library_bars()
     files = resolve(reference)
     where = pick_device(device)
     try:
