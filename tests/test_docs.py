@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "tasks").rglob("*.md")]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
+    *(ROOT / "tasks").rglob("*.md"),
+    *(ROOT / "leaderboards").rglob("*.md"),
+]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 COMMAND = re.compile(r"^\s*(?:\$ )?(?:\.venv/bin/)?(bench [^\n#`]*)", re.MULTILINE)
 FENCE = re.compile(r"```(?:bash|sh|console|text)?\n(.*?)```", re.DOTALL)
@@ -47,3 +52,17 @@ def test_commands_in_the_docs_exist():
 def test_no_page_is_empty():
     for page in PAGES:
         assert len(page.read_text()) > 100, page
+
+
+def test_published_results_render_to_their_pages():
+    from bench.leaderboards.results import read_results, render
+
+    assert read_results(ROOT / "leaderboards")
+    render(ROOT / "leaderboards", check=True)
+
+
+def test_the_judge_leaderboard_is_up_to_date():
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "judge", "leaderboard", "--check"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr

@@ -73,7 +73,8 @@ class Stage:
         seconds = self._printed - self._start
         of = f"/{self.total}" if self.total else ""
         left = ""
-        if self.total and self.done > self._first and self.done < self.total:
+        # The first units of a stage come with its first batch; a forecast from one of them is off by orders of magnitude.
+        if self.total > self.done > self._first + self.total // 20:
             left = f", {(self.total - self.done) * seconds / (self.done - self._first):.0f} s left"
         self.console.print(
             f"{self.name:<28.28} {self.done}{of} {self.unit}  {self._rate()}  {seconds:.0f} s{left}", highlight=False
