@@ -223,7 +223,7 @@ def test_references_are_read_and_wrong_ones_answered_with_a_suggestion():
         load_judge("mock:labl")
     with pytest.raises(SpecError, match="Did you mean 'error'"):
         load_judge("mock:label?eror=0.1")
-    for wrong in ("mock:label?error=2", "mock:label?error", "mock:label?seed=1&seed=2", "mock:", "mock"):
+    for wrong in ("mock:label?error=2", "mock:label?error", "mock:label?seed=1&seed=2", "transformers:", "mock"):
         with pytest.raises(SpecError):
             load_judge(wrong)
 
@@ -232,3 +232,7 @@ def test_parameters_that_change_answers_are_in_the_identity():
     keys = {load_judge(f"mock:label?{p}").identity.key for p in ("", "error=0.1", "seed=2", "fail=0.1")}
     assert len(keys) == 4
     assert load_judge("mock:label?seconds=1").identity == load_judge("mock:label").identity
+
+
+def test_a_mock_without_a_name_knows_the_answers() -> None:
+    assert load_judge("mock:?fail=0.2").identity == load_judge("mock:label?fail=0.2").identity

@@ -24,7 +24,7 @@ def split_reference(reference: str) -> tuple[str, str, dict[str, str]]:
     """Provider, model and parameters of a reference.
 
     Raises:
-        SpecError: no provider, no model, or a parameter that is not `name=value` or stands twice.
+        SpecError: no provider, no colon after it, or a parameter that is not `name=value` or stands twice.
         UnknownName: a provider that is not registered.
     """
     head, _, tail = reference.partition("?")
@@ -32,7 +32,7 @@ def split_reference(reference: str) -> tuple[str, str, dict[str, str]]:
     known = names("judge")
     if provider not in known:
         raise UnknownName("judge provider", provider, known)
-    if not colon or not model:
+    if not colon:
         raise SpecError(f"judge {reference!r} names no model; write `{provider}:MODEL`.")
     params: dict[str, str] = {}
     for part in tail.split("&") if tail else []:
@@ -56,5 +56,8 @@ def load_judge(reference: str) -> Judge:
     """
     provider, model, given = split_reference(reference)
     cls: Any = lookup("judge", provider)
+    model = model or getattr(cls, "default_model", "")
+    if not model:
+        raise SpecError(f"judge {reference!r} names no model; write `{provider}:MODEL`.")
     judge: Judge = cls(model, validate(cls.params_model, given, f"judge {reference!r}"))
     return judge

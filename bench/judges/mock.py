@@ -58,6 +58,8 @@ class MockJudge(BaseJudge):
     """
 
     params_model: ClassVar[type[pydantic.BaseModel]] = MockParams
+    default_model: ClassVar[str] = "label"
+    """`mock:?fail=0.2` is the judge that knows the answers, with failures."""
     chunk: ClassVar[int] = 64
 
     def __init__(self, model: str, params: MockParams | None = None) -> None:
