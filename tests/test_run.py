@@ -249,7 +249,13 @@ def test_an_interrupt_leaves_a_run_that_can_be_resumed(tmp_path):
     spec = write_spec(tmp_path, judges=[{"use": "mock:lexical?seconds=0.01", "label": "lex"}])
     run, cache = tmp_path / "run", tmp_path / "c.sqlite"
     command = [sys.executable, "-m", "bench", "run", spec, "--out", run, "--cache", cache, "--no-track"]
-    process = subprocess.Popen([str(c) for c in command], stderr=subprocess.PIPE, text=True)
+    # A CI runner that starts us in the background has SIGINT ignored, and children inherit that.
+    process = subprocess.Popen(
+        [str(c) for c in command],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (run / "judgements.jsonl").exists():
         time.sleep(0.02)
