@@ -13,10 +13,9 @@ from typing import Any
 from rich.console import Console
 
 from bench.explainers.base import Explainer, Explanation
-from bench.harness.plan import Plan
+from bench.harness.plan import Plan, explain_seed
 from bench.harness.progress import Stage
 from bench.harness.records import Journal
-from bench.identity import seed_for
 from bench.judges.base import Judge, Outcome, Reply, Request, Usage, ask
 from bench.judges.usage import cost
 from bench.suites.latent import LatentView
@@ -74,7 +73,7 @@ async def _explain(
     repeat: int,
     others: Mapping[str, Mapping[str, Explanation]],
 ) -> list[tuple[Explanation, dict[str, int]]]:
-    seeds = [seed_for("explain", seed, repeat, explainer.name, latent.id) for latent in latents]
+    seeds = [explain_seed(seed, repeat, explainer, latent) for latent in latents]
     requests: list[list[Request]] = [explainer.requests(latent, s) for latent, s in zip(latents, seeds, strict=True)]
     replies: list[list[Reply]] = [[] for _ in latents]
     while judge is not None and any(requests):

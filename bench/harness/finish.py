@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from bench.explainers.base import Explainer
 from bench.harness.judge import Key
 from bench.harness.plan import Cell, Plan
@@ -20,7 +18,7 @@ from bench.judges.base import Outcome
 from bench.judges.qualification import qualification
 from bench.scorers.base import Judgement, Scorer
 from bench.scorers.question import question_key
-from bench.suites.schema import EXPLANATIONS, JUDGEMENTS, SCORES, write_table
+from bench.suites.schema import EXPLANATIONS, JUDGEMENTS, SCORES, table_of, write_table
 
 
 def write_tables(
@@ -40,13 +38,9 @@ def write_tables(
             rows = units[(cell.id, latent.id)]
             judged += [_identified(row, cell, latent.id) for row in rows]
             scores += _scores(plan.scorers[cell.scorer], cell, latent.id, latent.coder, rows)
-    write_table(_table(explained, EXPLANATIONS), folder / "explanations.parquet")
-    write_table(_table(judged, JUDGEMENTS), folder / "judgements.parquet")
-    write_table(_table(scores, SCORES), folder / "scores.parquet")
-
-
-def _table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    return pa.table({f.name: pa.array([row[f.name] for row in rows], type=f.type) for f in schema}, schema=schema)
+    write_table(table_of(explained, EXPLANATIONS), folder / "explanations.parquet")
+    write_table(table_of(judged, JUDGEMENTS), folder / "judgements.parquet")
+    write_table(table_of(scores, SCORES), folder / "scores.parquet")
 
 
 def _identified(row: dict[str, Any], cell: Cell, latent: str) -> dict[str, Any]:

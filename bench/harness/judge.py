@@ -15,10 +15,9 @@ from rich.console import Console
 
 from bench.explainers.base import Explanation
 from bench.harness.explain import RETRIED, Explanations, paid
-from bench.harness.plan import Cell, Plan
+from bench.harness.plan import Cell, Plan, judge_seed
 from bench.harness.progress import Stage
 from bench.harness.records import Journal, finite
-from bench.identity import seed_for
 from bench.judges.base import Judge, Outcome, Reply, Request, ask
 from bench.judges.usage import cost
 from bench.scorers.base import Judgement, Scorer, Trial
@@ -82,7 +81,7 @@ def _batches(
     size = 0
     for cell, latent in owed:
         explanation = explanations[(cell.explainer, cell.repeat)][latent.id]
-        seed = seed_for("judge", plan.spec.seed, cell.repeat, scorer.name, latent.id)
+        seed = judge_seed(plan.spec.seed, cell.repeat, scorer, latent)
         trials = scorer.trials(latent, explanation.text or "", seed)
         # A failed explanation still makes its trials: their windows are recorded as skipped.
         asked = [scorer.requests(t, judge.can) for t in trials] if explanation.text is not None else []

@@ -8,11 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.harness.explain import Explanations, stored
-from bench.harness.plan import Plan
+from bench.harness.plan import Plan, explain_seed, judge_seed
 from bench.harness.records import Journal
 from bench.harness.run import default_cache, prepare
 from bench.harness.spec import load_run_spec
-from bench.identity import seed_for
 from bench.judges.base import Judge, Request, request_key
 from bench.judges.replies import ReplyCache
 
@@ -65,7 +64,7 @@ def _explaining(plan: Plan, label: str) -> list[Request]:
     return [
         request
         for latent in plan.latents
-        for request in explainer.requests(latent, seed_for("explain", plan.spec.seed, 0, explainer.name, latent.id))
+        for request in explainer.requests(latent, explain_seed(plan.spec.seed, 0, explainer, latent))
     ]
 
 
@@ -78,7 +77,7 @@ def _free_explanations(plan: Plan, done: Explanations) -> None:
         mine = done.setdefault((label, 0), {})
         for latent in plan.latents:
             if latent.id not in mine:
-                seed = seed_for("explain", plan.spec.seed, 0, explainer.name, latent.id)
+                seed = explain_seed(plan.spec.seed, 0, explainer, latent)
                 mine[latent.id] = explainer.read(latent, [], seed, others)
 
 
@@ -90,7 +89,7 @@ def _judging(plan: Plan, scorer_label: str, judge_label: str, done: Explanations
             explanation = done.get((label, 0), {}).get(latent.id)
             if explanation is None or explanation.text is None:
                 continue
-            seed = seed_for("judge", plan.spec.seed, 0, scorer.name, latent.id)
+            seed = judge_seed(plan.spec.seed, 0, scorer, latent)
             for trial in scorer.trials(latent, explanation.text, seed):
                 requests += scorer.requests(trial, judge.can)
     return requests

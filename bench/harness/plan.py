@@ -13,7 +13,7 @@ from typing import Any
 from bench.errors import CapabilityError, SpecError, UnknownName
 from bench.explainers.base import Explainer
 from bench.harness.spec import RunSpec
-from bench.identity import digest
+from bench.identity import digest, seed_for
 from bench.judges.base import Judge
 from bench.scorers.base import Scorer
 from bench.suites.latent import LatentView
@@ -137,6 +137,16 @@ def make_plan(
             f"judge {idle[0]!r} serves none of the scorers {sorted(scorers)}; remove it or add a scorer for it."
         )
     return Plan(spec, suite, latents, ordered, models, scorers, judges, tuple(cells))
+
+
+def explain_seed(spec_seed: int, repeat: int, explainer: Explainer, latent: LatentView) -> int:
+    """Seed of one explanation. Here and nowhere else: whoever looks for a stored call must ask exactly what the run asked."""
+    return seed_for("explain", spec_seed, repeat, explainer.name, latent.id)
+
+
+def judge_seed(spec_seed: int, repeat: int, scorer: Scorer, latent: LatentView) -> int:
+    """Seed of one latent's trials; without the explainer, so that all explainers are judged on the same windows."""
+    return seed_for("judge", spec_seed, repeat, scorer.name, latent.id)
 
 
 def _ordered(explainers: Mapping[str, Explainer]) -> dict[str, Explainer]:

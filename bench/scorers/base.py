@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pydantic
@@ -159,12 +159,3 @@ def failed(trial: Trial, reply: Reply) -> list[Judgement]:
         Judgement(trial.id, w.id, w.kind, label, reply.outcome, error=reply.error)
         for w, label in zip(trial.windows, trial.labels, strict=True)
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class ScorerSpec:
-    """A scorer as a run spec names it: `detection`, or `{use: detection, preset: paper, params: {...}}`."""
-
-    use: str
-    preset: str | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,7 +28,7 @@ from bench.identity import digest, seed_for
 from bench.spec import read_yaml, validate
 from bench.suites.rules import Document, Mask, matches, tokenise
 from bench.suites.sampling import EXPLAIN, Plan, Sample, Tiles, sample, tile
-from bench.suites.schema import LATENTS, WINDOWS
+from bench.suites.schema import LATENTS, WINDOWS, table_of
 from bench.suites.store import Suite, load_suite, save_suite
 
 Near = Literal["narrow", "broad", "wrong", "sibling"]
@@ -176,7 +175,7 @@ def build_planted(recipe_path: Path, out: Path | None = None) -> Suite:
         "tokens": len(tokens),
     }
     folder = out or base
-    save_suite(folder, manifest, _table(latents, LATENTS), _table(windows, WINDOWS))
+    save_suite(folder, manifest, table_of(latents, LATENTS), table_of(windows, WINDOWS))
     return load_suite(folder)
 
 
@@ -305,7 +304,3 @@ def _window_rows(
         }
         for start, role, kind, values in rows
     ]
-
-
-def _table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    return pa.table({f.name: pa.array([row[f.name] for row in rows], type=f.type) for f in schema}, schema=schema)

@@ -6,7 +6,9 @@ one message instead of a KeyError three stages later.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -139,6 +141,11 @@ SCORES = pa.schema(
         ("n_attempted", pa.int32()),
     ]
 )
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table of a declared schema; keys that the schema does not have are left out."""
+    return pa.table({f.name: pa.array([row[f.name] for row in rows], type=f.type) for f in schema}, schema=schema)
 
 
 def write_table(table: pa.Table, path: Path) -> None:
