@@ -127,11 +127,14 @@ class Explainer(ABC):
 
 
 def total_usage(replies: Sequence[Reply]) -> Usage:
-    """Sum of the usage of replies; what came from the cache was not paid and counts nothing."""
-    paid = [r.usage for r in replies if not r.cached]
+    """Sum of the usage of replies, those from the cache included: the price of an explanation is the same in every run.
+
+    What a run paid is counted apart, per unit (`bench.harness.explain.paid`).
+    """
+    usages = [r.usage for r in replies]
     return Usage(
-        sum(u.tokens_in for u in paid),
-        sum(u.tokens_out for u in paid),
-        sum(u.tokens_cached for u in paid),
-        sum(u.seconds for u in paid),
+        sum(u.tokens_in for u in usages),
+        sum(u.tokens_out for u in usages),
+        sum(u.tokens_cached for u in usages),
+        sum(u.seconds for u in usages),
     )

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from bench.explainers.base import Explainer, Explanation, Params
 from bench.explainers.llm import LlmExplainer, LlmParams
+from bench.explainers.shown import cropped
 from bench.identity import seed_for
 from bench.judges.base import Chat, Outcome, Reply, Request
 from bench.scorers.template import Prompts, one_line
@@ -52,7 +53,8 @@ class ContrastiveExplainer(LlmExplainer):
         n = min(self.params.n_contrast, len(latent.contrast))
         drawn = np.random.default_rng(seed_for(seed, "contrast")).choice(len(latent.contrast), n, replace=False)
         silent = "\n".join(
-            f"Silent {i}: {one_line(latent.contrast[w].text)}" for i, w in enumerate(sorted(drawn.tolist()), 1)
+            f"Silent {i}: {one_line(cropped(latent.contrast[w], self.params.window).text)}"
+            for i, w in enumerate(sorted(drawn.tolist()), 1)
         )
         messages = self._template.render(examples=examples, silent=silent, marker=self._marker)
         own_seed = seed % 2**31 if self.params.temperature > 0 else 0

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from bench.explainers.base import Explainer, Explanation, Params, total_usage
+from bench.explainers.shown import Sampling, chosen, cropped
 from bench.explainers.tokens import strongest
 from bench.judges.base import Capability, Chat, Outcome, Reply, Request
 from bench.scorers.answers import refused
 from bench.scorers.fuzzing import active_marks
-from bench.scorers.selection import weighted
 from bench.scorers.template import Prompts, marked, one_line
 from bench.suites.latent import LatentView, Window
 
@@ -33,12 +31,14 @@ class LlmParams(Params):
 
     n_examples: int = Field(default=10, ge=1)
     """Explain windows in the prompt; fewer where the suite has fewer."""
-    sampling: Literal["quantile", "top", "random", "importance"] = "quantile"
+    sampling: Sampling = "quantile"
     """Which of the suite's explain windows: one drawn from each of `n_examples` equal parts of their ranking by strength, the
     strongest, any, or the `n_top` strongest and others with a probability that grows with the square of their maximum. What is
     drawn differs per latent and repeat."""
     n_top: int = Field(default=10, ge=0)
     """Of `importance`: how many of the strongest windows are always shown."""
+    window: int | None = Field(default=None, ge=1)
+    """Tokens shown of each window, around its strongest one; the whole window by default."""
     threshold: float = Field(default=0.3, gt=0, le=1)
     """Share of the window's maximum from which a token is highlighted."""
     show_activations: bool = True
@@ -82,19 +82,9 @@ class LlmExplainer(Explainer):
 
     def chosen(self, windows: Sequence[Window], seed: int) -> list[Window]:
         """The windows of the prompt, strongest first."""
-        n = min(self.params.n_examples, len(windows))
-        if self.params.sampling == "top":
-            return list(windows[:n])
-        if self.params.sampling == "random":
-            picked = np.random.default_rng(seed).choice(len(windows), n, replace=False)
-            return [windows[i] for i in sorted(picked)]
-        if self.params.sampling == "importance":
-            top = min(self.params.n_top, n)
-            drawn = {w.id for w in (*windows[:top], *weighted(windows[top:], n - top, seed))}
-            return [w for w in windows if w.id in drawn]
-        edges = [i * len(windows) // n for i in range(n + 1)]
-        rng = np.random.default_rng(seed)
-        return [windows[int(rng.integers(a, b))] for a, b in pairwise(edges)]
+        p = self.params
+        drawn = chosen(windows, p.n_examples, p.sampling, p.n_top, seed)
+        return [cropped(w, p.window) for w in drawn]
 
     def _example(self, number: int, window: Window, scale: float) -> str:
         text = one_line(marked(window.tokens, active_marks(window.activations, self.params.threshold)))

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from bench.explainers.base import Explainer, Explanation, Params
+from bench.explainers.shown import Sampling, chosen, cropped
 from bench.judges.base import Outcome, Reply
 from bench.scorers.template import Prompts, fill, one_line
 from bench.suites.latent import LatentView, Window
@@ -26,6 +27,14 @@ class TokensParams(Params):
     """Distinct contexts quoted, by peak activation."""
     reach: int = Field(default=6, ge=0)
     """Tokens quoted before and after a peak."""
+    n_examples: int | None = Field(default=None, ge=1)
+    """Explain windows that are read; all by default."""
+    sampling: Sampling = "top"
+    """Which of them; see `bench.explainers.shown.chosen`."""
+    n_top: int = Field(default=10, ge=0)
+    """Of `importance`: how many of the strongest windows are always read."""
+    window: int | None = Field(default=None, ge=1)
+    """Tokens read of each window, around its strongest one; the whole window by default."""
 
 
 class TokensExplainer(Explainer):
@@ -49,10 +58,13 @@ class TokensExplainer(Explainer):
         """The sentence; a latent without explain windows has none."""
         if not latent.explain:
             return Explanation(latent.id, None, Outcome.SKIPPED, error="the latent has no explain windows")
+        p = self.params
+        n = len(latent.explain) if p.n_examples is None else p.n_examples
+        windows = [cropped(w, p.window) for w in chosen(latent.explain, n, p.sampling, p.n_top, seed)]
         # No quotation marks: to an embedding they are content, and they made all explanations alike.
-        tokens = ", ".join(strongest(latent.explain, self.params.n_tokens))
+        tokens = ", ".join(strongest(windows, p.n_tokens))
         text = fill(self._sentence, {"tokens": tokens})
-        quotes = contexts(latent.explain, self.params.n_contexts, self.params.reach)
+        quotes = contexts(windows, p.n_contexts, p.reach)
         if quotes:
             text += " " + fill(self._contexts, {"contexts": " ... ".join(quotes)})
         return Explanation(latent.id, text)

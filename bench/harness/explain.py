@@ -16,6 +16,7 @@ from bench.explainers.base import Explainer, Explanation
 from bench.harness.plan import Plan, explain_seed
 from bench.harness.progress import Stage
 from bench.harness.records import Journal
+from bench.harness.spec import RunSpec
 from bench.judges.base import Judge, Outcome, Reply, Request, Usage, ask
 from bench.judges.usage import cost
 from bench.suites.latent import LatentView
@@ -59,7 +60,7 @@ async def explain(plan: Plan, journal: Journal, done: Explanations, console: Con
                 others = {a: done[(a, repeat)] for a in explainer.after}
                 owed = [latent for latent in plan.latents if latent.id not in mine]
                 for chunk in chunks(owed, CHUNK):
-                    for explanation, paid in await _explain(explainer, judge, chunk, plan.spec.seed, repeat, others):
+                    for explanation, paid in await _explain(explainer, judge, chunk, plan.spec, repeat, others):
                         mine[explanation.latent] = explanation
                         journal.append(_row(plan, label, repeat, explanation) | {"paid": paid})
                     stage.advance(len(chunk))
@@ -69,11 +70,11 @@ async def _explain(
     explainer: Explainer,
     judge: Judge | None,
     latents: Sequence[LatentView],
-    seed: int,
+    spec: RunSpec,
     repeat: int,
     others: Mapping[str, Mapping[str, Explanation]],
 ) -> list[tuple[Explanation, dict[str, int]]]:
-    seeds = [explain_seed(seed, repeat, explainer, latent) for latent in latents]
+    seeds = [explain_seed(spec, repeat, explainer, latent) for latent in latents]
     requests: list[list[Request]] = [explainer.requests(latent, s) for latent, s in zip(latents, seeds, strict=True)]
     replies: list[list[Reply]] = [[] for _ in latents]
     while judge is not None and any(requests):

@@ -16,7 +16,7 @@ from bench.harness.plan import Cell, Plan
 from bench.harness.records import Journal, finite
 from bench.judges.base import Outcome
 from bench.judges.qualification import qualification
-from bench.scorers.base import Judgement, Scorer
+from bench.scorers.base import Judgement, Metric, Scorer
 from bench.scorers.question import question_key
 from bench.suites.schema import EXPLANATIONS, JUDGEMENTS, SCORES, table_of, write_table
 
@@ -139,9 +139,7 @@ def _cell(plan: Plan, cell: Cell) -> dict[str, Any]:
             "id": scorer.id,
             "key": scorer.key,
             "headline": scorer.headline,
-            "metrics": [
-                {"name": m.name, "floor": m.floor, "higher_is_better": m.higher_is_better} for m in scorer.metric_table
-            ],
+            "metrics": [_metric(scorer, m) for m in scorer.metric_table],
             "prompts": dict(scorer.prompts),
         },
         "judge": {
@@ -150,6 +148,17 @@ def _cell(plan: Plan, cell: Cell) -> dict[str, Any]:
             "identity": judge.identity,
             "qualification": qualification(judge.identity.key, question_key(scorer)),
         },
+    }
+
+
+def _metric(scorer: Scorer, metric: Metric) -> dict[str, Any]:
+    low, high = scorer.range(metric.name)
+    return {
+        "name": metric.name,
+        "floor": metric.floor,
+        "higher_is_better": metric.higher_is_better,
+        "low": low,
+        "high": high,
     }
 
 

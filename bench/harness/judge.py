@@ -15,16 +15,17 @@ from rich.console import Console
 
 from bench.explainers.base import Explanation
 from bench.harness.explain import RETRIED, Explanations, paid
-from bench.harness.plan import Cell, Plan, judge_seed
+from bench.harness.plan import Cell, Plan, trials_of
 from bench.harness.progress import Stage
 from bench.harness.records import Journal, finite
-from bench.judges.base import Judge, Outcome, Reply, Request, ask
+from bench.judges.base import Judge, Outcome, Reply, Request
 from bench.judges.usage import cost
 from bench.scorers.base import Judgement, Scorer, Trial
+from bench.scorers.rounds import replies_to
 from bench.suites.latent import LatentView
 
 BATCH = 512
-"""Requests per batch: a few seconds of an in-process judge, and what a kill can lose."""
+"""Requests of the first round per batch: a few seconds of an in-process judge, and what a kill can lose."""
 
 Key = tuple[str, str]
 """(cell id, latent id)."""
@@ -81,10 +82,9 @@ def _batches(
     size = 0
     for cell, latent in owed:
         explanation = explanations[(cell.explainer, cell.repeat)][latent.id]
-        seed = judge_seed(plan.spec.seed, cell.repeat, scorer, latent)
-        trials = scorer.trials(latent, explanation.text or "", seed)
+        trials = trials_of(plan.spec, cell.repeat, scorer, latent, explanation.text or "")
         # A failed explanation still makes its trials: their windows are recorded as skipped.
-        asked = [scorer.requests(t, judge.can) for t in trials] if explanation.text is not None else []
+        asked = [scorer.requests(t, judge.can) if explanation.text is not None else [] for t in trials]
         batch.append(_Unit(cell, latent, explanation, trials, asked))
         size += sum(map(len, asked))
         if size >= BATCH:
@@ -98,10 +98,11 @@ async def _judge(
     scorer: Scorer, judge: Judge, units: list[_Unit], journal: Journal, stage: Stage, slots: asyncio.Semaphore
 ) -> None:
     try:
-        flat = [r for unit in units for of_trial in unit.requests for r in of_trial]
-        replies = iter(await ask(judge, flat))
+        trials = [trial for unit in units for trial in unit.trials]
+        first = [of_trial for unit in units for of_trial in unit.requests]
+        replies = iter(await replies_to(scorer, judge, trials, first))
         for unit in units:
-            own = [[next(replies) for _ in of_trial] for of_trial in unit.requests]
+            own = [next(replies) for _ in unit.trials]
             rows = _rows(unit, scorer, judge, own)
             journal.append(
                 {

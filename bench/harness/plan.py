@@ -15,7 +15,9 @@ from bench.explainers.base import Explainer
 from bench.harness.spec import RunSpec
 from bench.identity import digest, seed_for
 from bench.judges.base import Judge
-from bench.scorers.base import Scorer
+from bench.scorers.base import Scorer, Trial
+from bench.scorers.order import reordered
+from bench.suites.kinds import require_kinds
 from bench.suites.latent import LatentView
 from bench.suites.store import Suite
 
@@ -67,6 +69,8 @@ class Plan:
             **({"interventions": steered.digest} if steered else {}),
             "latents": digest([latent.id for latent in self.latents]),
             "seed": self.spec.seed,
+            **({"explain_seed": self.spec.explain_seed} if self.spec.explain_seed is not None else {}),
+            **({"order": self.spec.order} if self.spec.order else {}),
             "explainers": {label: explainer.key for label, explainer in self.explainers.items()},
             "models": dict(self.models),
             "scorers": {label: scorer.key for label, scorer in self.scorers.items()},
@@ -91,8 +95,8 @@ def make_plan(
         models: explainer label -> label in `judges`.
 
     Raises:
-        SpecError: a judge that no scorer uses, an explainer without its model, or an explainer that reads from one that
-            is not in the grid or from itself.
+        SpecError: a judge that no scorer uses, an explainer without its model, an explainer that reads from one that
+            is not in the grid or from itself, or a scorer that asks for a kind of negative windows that the suite lacks.
         CapabilityError: a scorer that no judge of the grid can serve, or an explainer's model that cannot chat.
     """
     latents = tuple(suite.latents(split=spec.split, coders=spec.coders, limit=spec.limit))
@@ -112,8 +116,10 @@ def make_plan(
                 f"{sorted(model.can)}."
             )
     cells, used = [], set()
+    held = suite.test_kinds
     for entry in spec.scorers:
         scorer = scorers[entry.label]
+        require_kinds(getattr(scorer.params, "negative_kinds", ()), held, entry.label, suite.name)
         offered = [j.label for j in spec.judges]
         for name in entry.judges or []:
             if name not in offered:
@@ -139,14 +145,21 @@ def make_plan(
     return Plan(spec, suite, latents, ordered, models, scorers, judges, tuple(cells))
 
 
-def explain_seed(spec_seed: int, repeat: int, explainer: Explainer, latent: LatentView) -> int:
+def explain_seed(spec: RunSpec, repeat: int, explainer: Explainer, latent: LatentView) -> int:
     """Seed of one explanation. Here and nowhere else: whoever looks for a stored call must ask exactly what the run asked."""
-    return seed_for("explain", spec_seed, repeat, explainer.name, latent.id)
+    own = spec.seed if spec.explain_seed is None else spec.explain_seed
+    return seed_for("explain", own, repeat, explainer.name, latent.id)
 
 
 def judge_seed(spec_seed: int, repeat: int, scorer: Scorer, latent: LatentView) -> int:
     """Seed of one latent's trials; without the explainer, so that all explainers are judged on the same windows."""
     return seed_for("judge", spec_seed, repeat, scorer.name, latent.id)
+
+
+def trials_of(spec: RunSpec, repeat: int, scorer: Scorer, latent: LatentView, explanation: str) -> list[Trial]:
+    """What a run asks about one explanation of a latent."""
+    trials = scorer.trials(latent, explanation, judge_seed(spec.seed, repeat, scorer, latent))
+    return reordered(trials, spec.order)
 
 
 def _ordered(explainers: Mapping[str, Explainer]) -> dict[str, Explainer]:

@@ -17,7 +17,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,22 +40,33 @@ from bench.judges.cache import CachedJudge, ReplyCache
 from bench.judges.load import load_judge
 from bench.models.source import cache_dir
 from bench.scorers.load import load_scorer
-from bench.suites.store import load_suite
+from bench.suites.store import Suite, load_suite
 
 DONE = "complete"
 
 
-def prepare(spec: RunSpec, base: Path, cache: ReplyCache | None) -> Plan:
+@dataclass(frozen=True)
+class Pool:
+    """Suites and judges that a process keeps from one run to the next, each loaded once. Its owner closes the judges."""
+
+    suites: dict[str, Suite] = field(default_factory=dict)
+    judges: dict[str, Judge] = field(default_factory=dict)
+
+
+def prepare(spec: RunSpec, base: Path, cache: ReplyCache | None, pool: Pool | None = None) -> Plan:
     """Look everything up.
 
     Args:
         base: folder that relative paths of the spec are relative to.
         cache: reply cache put in front of every judge; None to ask every time.
+        pool: where loaded suites and judges are kept for the next run.
 
     Raises:
         BenchError: whatever is wrong with the spec, before anything is paid.
     """
-    suite = load_suite(_local(spec.suite, base))
+    kept = pool or Pool()
+    place = _local(spec.suite, base)
+    suite = kept.suites.get(place) or kept.suites.setdefault(place, load_suite(place))
     explainers = {
         e.label: load_explainer({"use": _local(e.use, base), "preset": e.preset, "params": e.params}, base)
         for e in spec.explainers
@@ -63,13 +74,12 @@ def prepare(spec: RunSpec, base: Path, cache: ReplyCache | None) -> Plan:
     scorers = {
         s.label: load_scorer({"use": _local(s.use, base), "preset": s.preset, "params": s.params}) for s in spec.scorers
     }
-    by_reference: dict[str, Judge] = {}
 
     def load(reference: str) -> Judge:
-        if reference not in by_reference:
+        if reference not in kept.judges:
             loaded = load_judge(reference)
-            by_reference[reference] = CachedJudge(loaded, cache) if cache is not None else loaded
-        return by_reference[reference]
+            kept.judges[reference] = CachedJudge(loaded, cache) if cache is not None else loaded
+        return kept.judges[reference]
 
     judges = {j.label: load(j.use) for j in spec.judges}
     models: dict[str, str] = {}
@@ -135,6 +145,19 @@ def begin(
         )
     cache = ReplyCache(cache_path or default_cache())
     plan = prepare(spec, base, cache)
+    record = open_run(plan, base, folder, command)
+    created(folder)
+    return carry_out(plan, folder, record, console)
+
+
+def open_run(plan: Plan, base: Path, folder: Path, command: str) -> dict[str, Any]:
+    """Create a run folder and its `run.json`, which is returned.
+
+    Args:
+        base, command: as in `begin`.
+        folder: empty or missing.
+    """
+    spec = plan.spec
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spec.yaml").write_text(yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
     record = {
@@ -151,8 +174,7 @@ def begin(
         **environment(),
     }
     write_json(folder / "run.json", record)
-    created(folder)
-    return _carry_out(plan, folder, record, console)
+    return record
 
 
 def resume(folder: Path, cache_path: Path | None, console: Console) -> dict[str, Any]:
@@ -170,7 +192,7 @@ def resume(folder: Path, cache_path: Path | None, console: Console) -> dict[str,
             f"{folder} cannot be resumed: {'; '.join(changed)} changed since it was started. "
             "Its rows stay as they are; start a new run for the new state."
         )
-    return _carry_out(plan, folder, record, console)
+    return carry_out(plan, folder, record, console)
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -205,11 +227,27 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any], place: str = "") ->
     return changed
 
 
-def _carry_out(plan: Plan, folder: Path, record: dict[str, Any], console: Console) -> dict[str, Any]:
+def carry_out(
+    plan: Plan, folder: Path, record: dict[str, Any], console: Console, runner: asyncio.Runner | None = None
+) -> dict[str, Any]:
+    """Do what a run folder owes and write its tables.
+
+    The same folder can be carried out again with a plan of more latents: what is there stays, the rest is added.
+
+    Args:
+        record: `run.json` as it is; changed in place and written.
+        runner: the caller's event loop. The judges then stay open, for the caller to close.
+
+    Returns:
+        `record`.
+    """
     began = time.monotonic()
     explanations, judgements = Journal(folder / "explanations.jsonl"), Journal(folder / "judgements.jsonl")
     try:
-        asyncio.run(_stages(plan, explanations, judgements, console))
+        if runner is not None:
+            runner.run(_stages(plan, explanations, judgements, console))
+        else:
+            asyncio.run(_closing(plan, explanations, judgements, console))
     except BaseExceptionGroup as group:
         # Batches run in a task group; the user is owed the one error, not the group.
         raise group.exceptions[0] from group
@@ -227,10 +265,14 @@ def _carry_out(plan: Plan, folder: Path, record: dict[str, Any], console: Consol
 
 
 async def _stages(plan: Plan, explanations: Journal, judgements: Journal, console: Console) -> None:
+    done = explaining.stored(explanations)
+    await explaining.explain(plan, explanations, done, console)
+    await judging.judge(plan, done, judgements, set(judging.stored(judgements)), console)
+
+
+async def _closing(plan: Plan, explanations: Journal, judgements: Journal, console: Console) -> None:
     try:
-        done = explaining.stored(explanations)
-        await explaining.explain(plan, explanations, done, console)
-        await judging.judge(plan, done, judgements, set(judging.stored(judgements)), console)
+        await _stages(plan, explanations, judgements, console)
     finally:
         for judge in plan.judges.values():
             await judge.close()

@@ -79,6 +79,10 @@ class RunSpec(BaseModel):
     repeats: int = Field(default=1, ge=1)
     """Each repeat redraws every seed: explainer sampling, order of windows, marks."""
     seed: int = 0
+    explain_seed: int | None = None
+    """Seed of the explainers; `seed` by default. Another one gives other explanations, judged on the same windows."""
+    order: int = Field(default=0, ge=0)
+    """Number of an order of the same windows in prompts that show several; 0 is the scorer's own."""
     max_failures: float = Field(default=0.05, ge=0, le=1)
     """Share of failed calls above which the run exits with code 1."""
 

@@ -46,6 +46,8 @@ class Capability(StrEnum):
     """A vector for a text (`Embed`)."""
     SIMULATE = "simulate"
     """Probability of being active for every token and window of a question (`Simulate`)."""
+    ACTIVATE = "activate"
+    """What a latent does on a text (`Activate`): measured by running subject and coder, not judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +160,37 @@ class Embed:
 
 @dataclass(frozen=True, slots=True)
 class Simulate:
-    """Probability of being active per token and per window, given the question's explanation."""
+    """Probability of being active per token and per window, given the question's explanation.
+
+    Marks, answers and the task's name are not read (but by mocks that know the truth): they are the scorer's, which reads the
+    marked tokens out of the reply. See `bare`.
+    """
 
     question: Question
 
 
-Request = Chat | Choice | Continuation | Embed | Simulate
+@dataclass(frozen=True, slots=True)
+class LatentRef:
+    """A latent as a request names it.
+
+    Attributes:
+        id: `coder/index`.
+        origin: digest of what computes its activations (`bench.suites.latent.origin`); "" where the suite does not say.
+    """
+
+    id: str
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """The activation of a latent on every token of a text that stands alone (behind the start token, if there is one)."""
+
+    text: str
+    latent: LatentRef
+
+
+Request = Chat | Choice | Continuation | Embed | Simulate | Activate
 
 NEEDS: dict[type, Capability] = {
     Chat: Capability.CHAT,
@@ -171,6 +198,7 @@ NEEDS: dict[type, Capability] = {
     Continuation: Capability.TEXT,
     Embed: Capability.EMBED,
     Simulate: Capability.SIMULATE,
+    Activate: Capability.ACTIVATE,
 }
 
 
@@ -185,8 +213,8 @@ class Reply:
         loglik: of a `Continuation`: sum of log p in nats.
         n_tokens: of a `Continuation`: how many tokens the sum runs over.
         vector: of an `Embed`: float32 [d], unit norm.
-        tokens: of a `Simulate`: p(active) [window][token].
-        windows: of a `Simulate`: p(active) per window.
+        tokens: of a `Simulate`: p(active) [window][token]; of an `Activate`: one row, the activation on each token, >= 0.
+        windows: of a `Simulate`: p(active) per window; of an `Activate`: the largest activation.
         error: one line for the failed outcomes.
         cached: answered from the cache, so nothing was paid.
     """
@@ -262,6 +290,9 @@ class Judge(Protocol):
     async def simulate(self, requests: Sequence[Simulate]) -> list[Reply]:
         """Probabilities of being active."""
 
+    async def activate(self, requests: Sequence[Activate]) -> list[Reply]:
+        """Activations of latents on texts."""
+
     async def close(self) -> None:
         """Release what is held."""
 
@@ -295,6 +326,10 @@ class BaseJudge:
         """See `Judge`."""
         raise self._cannot(Capability.SIMULATE)
 
+    async def activate(self, requests: Sequence[Activate]) -> list[Reply]:
+        """See `Judge`."""
+        raise self._cannot(Capability.ACTIVATE)
+
     async def close(self) -> None:
         """Release connections; nothing by default."""
 
@@ -313,6 +348,7 @@ async def ask(judge: Judge, requests: Sequence[Request]) -> list[Reply]:
         Continuation: judge.loglik,
         Embed: judge.embed,
         Simulate: judge.simulate,
+        Activate: judge.activate,
     }
     for kind, method in methods.items():
         places = [i for i, r in enumerate(requests) if isinstance(r, kind)]
@@ -322,15 +358,29 @@ async def ask(judge: Judge, requests: Sequence[Request]) -> list[Reply]:
     return [r for r in replies if r is not None]
 
 
-def request_key(identity: JudgeIdentity, request: Request, reads_truth: bool) -> str:
-    """Content address of one call: judge identity + exact request.
+def bare(question: Question) -> Question:
+    """What a simulator reads of a question: the explanation and the windows without marks."""
+    return Question("", question.explanation, tuple(replace(w, marks=None) for w in question.windows))
 
-    The structured question is part of the key only where the judge reads it (`Simulate`, mocks): two explanations that
-    render to the same text are the same call for a judge that reads text.
+
+def seen(request: Request, reads_truth: bool) -> Request:
+    """The request without what the judge does not read.
+
+    The structured question is read only by mocks that know the truth and in a `Simulate`, and there only as far as `bare`:
+    detection, fuzzing and simulation of the same window are then the same call, paid once.
     """
-    if not reads_truth:
-        if isinstance(request, Simulate):
-            request = Simulate(replace(request.question, truth=(), actual=()))
-        elif isinstance(request, Chat | Choice | Continuation):
-            request = replace(request, question=None)
-    return digest([identity.key, type(request).__name__, request])
+    if reads_truth:
+        return request
+    if isinstance(request, Simulate):
+        return Simulate(bare(request.question))
+    if isinstance(request, Chat | Choice | Continuation):
+        return replace(request, question=None)
+    return request
+
+
+def request_key(identity: JudgeIdentity, request: Request, reads_truth: bool) -> str:
+    """Content address of one call: judge identity + exact request, as far as the judge reads it.
+
+    Two explanations that render to the same text are the same call for a judge that reads text.
+    """
+    return digest([identity.key, type(request).__name__, seen(request, reads_truth)])

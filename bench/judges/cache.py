@@ -7,10 +7,24 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bench.judges.base import BaseJudge, Chat, Choice, Continuation, Embed, Judge, Reply, Simulate, request_key
+from bench.judges.base import (
+    Activate,
+    BaseJudge,
+    Chat,
+    Choice,
+    Continuation,
+    Embed,
+    Judge,
+    Reply,
+    Simulate,
+    request_key,
+)
 from bench.judges.replies import CacheStats, ReplyCache
 
 __all__ = ["CacheStats", "CachedJudge", "ReplyCache"]
+
+CHUNK = 256
+"""Requests per chunk where the judge names no size; always for `activate`, which runs in this process whatever the judge is."""
 
 
 class CachedJudge(BaseJudge):
@@ -29,7 +43,7 @@ class CachedJudge(BaseJudge):
         self.judge, self.cache = judge, cache
         self.identity, self.can, self.reads_truth = judge.identity, judge.can, judge.reads_truth
         self.in_flight = int(getattr(judge, "in_flight", 1))
-        self._chunk = int(getattr(judge, "chunk", 256))
+        self._chunk = int(getattr(judge, "chunk", CHUNK))
         self._flying: dict[str, asyncio.Future[Reply]] = {}
 
     async def generate(self, requests: Sequence[Chat]) -> list[Reply]:
@@ -52,12 +66,19 @@ class CachedJudge(BaseJudge):
         """See `Judge`."""
         return await self._answer(requests, self.judge.simulate)
 
+    async def activate(self, requests: Sequence[Activate]) -> list[Reply]:
+        """See `Judge`."""
+        return await self._answer(requests, self.judge.activate, CHUNK)
+
     async def close(self) -> None:
         """Close the backend; the cache may serve other judges and stays open."""
         await self.judge.close()
 
     async def _answer(
-        self, requests: Sequence[Any], method: Callable[[Sequence[Any]], Awaitable[list[Reply]]]
+        self,
+        requests: Sequence[Any],
+        method: Callable[[Sequence[Any]], Awaitable[list[Reply]]],
+        size: int | None = None,
     ) -> list[Reply]:
         keys = [request_key(self.identity, r, self.reads_truth) for r in requests]
         known = self.cache.get(keys)
@@ -66,7 +87,8 @@ class CachedJudge(BaseJudge):
         loop = asyncio.get_running_loop()
         self._flying.update({k: loop.create_future() for k in mine})
         todo = list(mine.items())
-        chunks = [todo[i : i + self._chunk] for i in range(0, len(todo), self._chunk)]
+        size = size or self._chunk
+        chunks = [todo[i : i + size] for i in range(0, len(todo), size)]
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._ask(chunk, method)) for chunk in chunks]

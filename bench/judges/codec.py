@@ -7,13 +7,12 @@ make a cache file something that one must trust.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bench.identity import canonical, digest
-from bench.judges.base import Chat, Choice, Continuation, Embed, Outcome, Reply, Request, Simulate, Usage
+from bench.judges.base import Activate, Chat, Choice, Continuation, Embed, Outcome, Reply, Request, Simulate, Usage
 
 
 def encode(reply: Reply) -> tuple[str, bytes | None]:
@@ -53,17 +52,6 @@ def decode(outcome: str, value: str, vector: bytes | None) -> Reply:
     )
 
 
-def seen(request: Request, reads_truth: bool) -> Request:
-    """The request without what the judge does not read; the same rule as in `request_key`."""
-    if reads_truth:
-        return request
-    if isinstance(request, Simulate):
-        return Simulate(replace(request.question, truth=(), actual=()))
-    if isinstance(request, Chat | Choice | Continuation):
-        return replace(request, question=None)
-    return request
-
-
 def describe(request: Request) -> tuple[str, str, str]:
     """Digest of the whole request, digest of its text, and JSON of its settings: what `explain_miss` compares."""
     kind = type(request).__name__
@@ -81,6 +69,8 @@ def describe(request: Request) -> tuple[str, str, str]:
             text, settings = request.text, {"query": request.query}
         case Simulate():
             text, settings = request.question, {}
+        case Activate():
+            text, settings = request.text, {"latent": request.latent.id, "origin": request.latent.origin}
     if isinstance(request, Chat | Choice | Continuation) and request.question is not None:
         settings["question"] = digest(request.question)
     return digest([kind, request]), digest(text), canonical({"kind": kind, **settings})

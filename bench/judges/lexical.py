@@ -26,6 +26,8 @@ STOP = frozenset(
 )
 """Words that every explanation uses; they say nothing about the feature."""
 
+FILLER = ("nobody", "there", "said", "anything", "about", "them")
+
 DIMENSIONS = 256
 
 
@@ -77,6 +79,13 @@ def log_likelihood(context: str, text: str) -> tuple[float, int]:
     words = [stem(w) for w in WORD.findall(text)]
     known = frozenset(stem(w) for w in WORD.findall(context))
     return sum(-2.0 if w in known else -6.0 for w in words), max(1, len(words))
+
+
+def sentence(explanation: str, seed: int) -> str:
+    """A text made of the explanation's own words, all of them in a drawn order; a filler where it has none."""
+    words = sorted({w for w in WORD.findall(explanation) if w.lower() not in STOP}) or list(FILLER)
+    order = sorted(words, key=lambda w: hashlib.sha256(f"{seed}:{w}".encode()).digest())
+    return f"{' '.join(order)}."
 
 
 def vector(text: str) -> np.ndarray[Any, np.dtype[np.float32]]:

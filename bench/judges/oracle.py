@@ -9,6 +9,7 @@ window's edge. So the oracle is free of noise, but not always right.
 
     a text without a rule     the same answer to everything: p = 1/2, no gain in likelihood, a vector at right angles to all
     a window with marks       mean over the marked tokens (is what is marked right?), the largest token otherwise
+    a text to be written      a piece of the suite's text in which the rule fires; any piece for a text without a rule
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from typing import Any
 import numpy as np
 
 from bench.identity import canonical, digest
+from bench.judges import lexical
 from bench.judges.base import Continuation, Embed, Question, Shown
+from bench.judges.planted import Quotes
 from bench.suites.planted import NEAR, Rules, load_rules
 from bench.suites.rules import TOKEN, Mask, fragment, matches
 from bench.tasks_dir import find
@@ -75,6 +78,7 @@ class Oracle:
         # Asked again for every explanation of a latent and every latent that shares a window.
         self._fires = lru_cache(REMEMBERED)(self._evaluate)
         self._document = lru_cache(REMEMBERED)(self._indicators)
+        self._quotes = Quotes(self._rules, path.parent)
 
     def rule(self, explanation: str) -> Rule | None:
         """The rule of an explanation, or None if no text of the file is this one."""
@@ -108,6 +112,10 @@ class Oracle:
         found = np.zeros(len(self._distinct) + 2, np.float32)
         found[-1 if rule is None else self._number[canonical(rule)]] = 1
         return found
+
+    def write(self, question: Question, seed: int) -> str:
+        """A quotation, see `bench.judges.planted.Quotes`; the explanation's words where no suite lies beside the rules."""
+        return self._quotes.text(self.rule(question.explanation), seed) or lexical.sentence(question.explanation, seed)
 
     def _evaluate(self, number: int, tokens: tuple[str, ...]) -> tuple[bool, ...]:
         mask: Mask = matches(self._distinct[number], fragment(tokens), self._rules.lists)

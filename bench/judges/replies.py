@@ -20,8 +20,8 @@ from typing import Any
 
 from bench.errors import DataError
 from bench.identity import canonical
-from bench.judges.base import JudgeIdentity, Outcome, Reply, Request, request_key
-from bench.judges.codec import decode, describe, encode, seen
+from bench.judges.base import JudgeIdentity, Outcome, Reply, Request, request_key, seen
+from bench.judges.codec import decode, describe, encode
 
 SCHEMA = 1
 STORED = frozenset({Outcome.OK, Outcome.REFUSAL, Outcome.PARSE})

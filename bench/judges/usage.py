@@ -1,4 +1,4 @@
-"""What calls cost.
+"""What calls cost, as an estimate: tokens that a provider counted times a table of prices. Nobody's bill was read.
 
 A model without a known price costs `None`, never 0: a table that shows an unknown cost as free ranks it first. Models in this
 process or behind a loopback address are free. Output tokens are priced by the number of output tokens.
@@ -20,7 +20,7 @@ from bench.errors import SpecError
 from bench.judges.base import JudgeIdentity, Usage
 from bench.spec import read_yaml
 
-LOCAL = frozenset({"transformers", "embed", "mock"})
+LOCAL = frozenset({"transformers", "embed", "simulator", "mock"})
 """Providers that run in this process."""
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -40,7 +40,7 @@ class Price(BaseModel):
     """Input tokens that the provider had in its cache."""
     output: float = Field(ge=0)
     date: date
-    """As of when the row is known to hold."""
+    """As of when the row was written down. That is no promise that it was compared with a price list then."""
 
 
 _ROWS = TypeAdapter(list[Price])
@@ -93,6 +93,26 @@ def cost(usage: Usage, model: JudgeIdentity | str, table: Sequence[Price] | None
         return None
     fresh = usage.tokens_in - usage.tokens_cached
     return (fresh * price.input + usage.tokens_cached * price.cached + usage.tokens_out * price.output) / 1e6
+
+
+ESTIMATE_NOTE = (
+    "~: dollars are estimates, tokens times a price table that was never checked against a live price list "
+    "(docs/numbers.md)."
+)
+
+
+def estimated(dollars: float | None) -> bool:
+    """Whether a sum of money rests on the price table."""
+    return bool(dollars)
+
+
+def as_text(dollars: float | None) -> str:
+    """Dollars as every table writes them: `~` and two significant digits, 0 for what costs nothing, – for what is not known."""
+    if dollars is None:
+        return "\u2013"
+    if not estimated(dollars):
+        return "0"
+    return f"~{dollars:.2g}" if dollars < 10 else f"~{dollars:.0f}"
 
 
 def is_local(identity: JudgeIdentity) -> bool:

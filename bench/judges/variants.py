@@ -35,7 +35,8 @@ class MockParams(pydantic.BaseModel):
     answer: int = pydantic.Field(default=1, ge=0, le=1)
     """`constant`: what it always says."""
     rules: str = ""
-    """`oracle`: file of rules; those of `planted-1` by default."""
+    """File of rules: those that `oracle` understands, and the latents whose activations every mock measures. Those of
+    `planted-1` by default."""
     can: str = ""
     """Capabilities joined by `+`, such as `chat+embed`; all by default. A mock of a judge that only talks has `chat`."""
 
@@ -66,6 +67,9 @@ class Variant(Protocol):
     def vector(self, request: Embed) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Unit vector of a text."""
 
+    def write(self, question: Question, seed: int) -> str:
+        """A text that shows what the question's explanation describes."""
+
 
 class Worded:
     """What variants without an own reading of texts share: word overlap."""
@@ -79,6 +83,10 @@ class Worded:
     def vector(self, request: Embed) -> np.ndarray[Any, np.dtype[np.float32]]:
         """See `lexical.vector`."""
         return lexical.vector(request.text)
+
+    def write(self, question: Question, seed: int) -> str:
+        """See `lexical.sentence`."""
+        return lexical.sentence(question.explanation, seed)
 
 
 class Label(Worded):
@@ -165,6 +173,10 @@ class Constant(Worded):
     def vector(self, request: Embed) -> np.ndarray[Any, np.dtype[np.float32]]:
         """The same for every text."""
         return lexical.vector("")
+
+    def write(self, question: Question, seed: int) -> str:
+        """The same text, whatever it is to show."""
+        return lexical.sentence("", 0)
 
 
 def _oracle(params: MockParams) -> Variant:

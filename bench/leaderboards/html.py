@@ -12,8 +12,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.judges.usage import as_text
 from bench.leaderboards.bars import axis, bar, ruler
-from bench.leaderboards.format import BOUNDS_NOTE, dollars, interval, number, other_metrics, percent, short
+from bench.leaderboards.format import BOUNDS_NOTE, KIND_NOTE, by_kind, interval, number, other_metrics, percent, short
 from bench.leaderboards.limits import limits
 from bench.leaderboards.load import Run, load_run, suite_of
 from bench.leaderboards.rows import rows
@@ -59,7 +60,7 @@ def report(run: Run, suite: Suite | None) -> str:
     body = [
         f"<h1>{escape(record['name'])}</h1>",
         f'<p class="soft">run {escape(run.id)}, started {escape(record["started"])}, {record["seconds"]:.0f} s</p>',
-        _facts(_summary(run)),
+        facts_html(_summary(run)),
         "<h2>Scores</h2>",
         "<p>Dot: mean over latents. Bar: 95 % interval (bootstrap over latents). Thin line: bounds under missing judgements. "
         "Dashed: declared floor. Grey rows: measured floors, explainers that know nothing of the latent. A rank is the range of "
@@ -74,12 +75,16 @@ def report(run: Run, suite: Suite | None) -> str:
     body += ["<h2>Sample explanations</h2>", *_samples(run, suite)]
     body += ["<h2>Outcomes</h2>", _outcomes(run), "<h2>Identities</h2>", _identities(run)]
     body += ["<h2>Specification</h2>", f"<p>Reproduce: <code>{escape(record['command'])}</code></p>"]
-    body.append(_json({name: record[name] for name in ("spec", "versions", "git", "hardware") if name in record}))
-    title = f"{escape(record['name'])}: {escape(run.id)}"
+    body.append(json_html({name: record[name] for name in ("spec", "versions", "git", "hardware") if name in record}))
+    return document(f"{record['name']}: {run.id}", body)
+
+
+def document(title: str, body: Sequence[str]) -> str:
+    """A whole page from the parts of its body, which are HTML already."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{CSS}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
+        f"<title>{escape(title)}</title><style>{CSS}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
     )
 
 
@@ -98,13 +103,14 @@ def _summary(run: Run) -> dict[str, str]:
     return facts | {"failed calls": f"{record['failure_rate']:.1%}"} if "failure_rate" in record else facts
 
 
-def _facts(facts: Mapping[str, str]) -> str:
+def facts_html(facts: Mapping[str, str]) -> str:
+    """Names and values as a list."""
     return (
         '<dl class="facts">' + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()) + "</dl>"
     )
 
 
-def _grid(
+def table_html(
     heads: Sequence[str], kinds: Sequence[str], lines: Sequence[Sequence[str]], floors: Sequence[bool] = ()
 ) -> str:
     """A table; `kinds` are CSS classes of the columns, cells are HTML already."""
@@ -140,10 +146,28 @@ def _table(table: Table) -> str:
             str(row.score.n),
             f"{short(a.tokens_in + a.tokens_out)} + {short(b.tokens_in + b.tokens_out)}",
         ]
-        texts += [f"{dollars(a.dollars)} + {dollars(b.dollars)}", f"{short(a.seconds)} + {short(b.seconds)}"]
+        texts += [f"{as_text(a.dollars)} + {as_text(b.dollars)}", f"{short(a.seconds)} + {short(b.seconds)}"]
         lines.append(texts)
     title = f'<h3>{escape(table.title)}</h3><p class="soft">{escape(table.conditions)}</p>'
-    return title + _grid(heads, kinds, lines, [row.is_floor for row in table.rows])
+    return title + table_html(heads, kinds, lines, [row.is_floor for row in table.rows]) + _kinds(table)
+
+
+def _kinds(table: Table) -> str:
+    """The grid by kind of silent windows, if there are several."""
+    found = by_kind(table)
+    if found is None:
+        return ""
+    lines = [
+        [
+            escape(row.explainer.label),
+            _breakable(metric),
+            *("–" if e is None else f'{number(e.estimate)} <span class="soft">{interval(e)}</span>' for e in estimates),
+        ]
+        for row, metric, estimates in found.lines
+    ]
+    heads = ["explainer", "metric", *map(escape, found.kinds)]
+    grid = table_html(heads, ["", "", *["n"] * len(found.kinds)], lines, [row.is_floor for row, _, _ in found.lines])
+    return f'<p class="soft">By kind of silent windows. {escape(KIND_NOTE)}</p>{grid}'
 
 
 def _breakable(name: str) -> str:
@@ -178,7 +202,7 @@ def _samples(run: Run, suite: Suite | None) -> Iterable[str]:
         for label, text, outcome, error in own[["explainer", "text", "outcome", "error"]].itertuples(index=False):
             cells = [_score(values.get((label, *column))) for column in columns]
             lines.append([escape(str(label)), _text(text, outcome, error), *cells])
-        yield _grid(heads, ["w", "", *["n"] * len(columns)], lines)
+        yield table_html(heads, ["w", "", *["n"] * len(columns)], lines)
 
 
 def _text(text: object, outcome: object, error: object) -> str:
@@ -211,7 +235,7 @@ def _outcomes(run: Run) -> str:
         [*(escape(str(part)) for part in key), *(str(n) for n in row)]
         for key, row in zip(counts.index.tolist(), counts[kinds].to_numpy().tolist(), strict=True)
     ]
-    table = _grid([*parts, *map(escape, kinds)], [*[""] * len(parts), *["n"] * len(kinds)], lines)
+    table = table_html([*parts, *map(escape, kinds)], [*[""] * len(parts), *["n"] * len(kinds)], lines)
     return f"<p>Judgements by outcome; only ok is scored.</p>{table}"
 
 
@@ -223,8 +247,9 @@ def _identities(run: Run) -> str:
             what = part["id"] if kind != "judge" else json.dumps(part["identity"], ensure_ascii=False)
             key = f"<code>{escape(part['key'])}</code>"
             lines[(kind, part["label"])] = [kind, escape(part["label"]), escape(what), key]
-    return _grid(["kind", "label", "identity", "key"], [""] * 4, [lines[place] for place in sorted(lines)])
+    return table_html(["kind", "label", "identity", "key"], [""] * 4, [lines[place] for place in sorted(lines)])
 
 
-def _json(value: Any) -> str:
+def json_html(value: Any) -> str:
+    """Data as indented JSON."""
     return f"<pre>{escape(json.dumps(value, indent=2, ensure_ascii=False))}</pre>"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.leaderboards.format import percent
+from bench.judges.usage import ESTIMATE_NOTE, estimated
+from bench.leaderboards.format import percent, total
 from bench.leaderboards.load import Run
 from bench.leaderboards.row import UNQUALIFIED
 from bench.leaderboards.table import Table
@@ -29,6 +30,8 @@ def limits(run: Run, tables: Sequence[Table]) -> list[str]:
         found.append(
             "One repeat: the spread of explainer and judge sampling is inside the interval over latents, not separated."
         )
+    if any(estimated(total(row).dollars) for table in tables for row in table.rows):
+        found.append(ESTIMATE_NOTE)
     found.append("Intervals are over latents of this suite; they say nothing about other subjects, coders or judges.")
     return list(dict.fromkeys(found))
 
@@ -46,12 +49,13 @@ def _of_table(table: Table) -> list[str]:
             found.append(
                 f"{table.title}: {', '.join(lost)} cannot be told from a floor; the judge or the method may be too weak."
             )
-    holes = [row for row in table.rows if row.worst is not None]
+    holes = [row for row in table.rows if row.coverage is not None and row.coverage < 1]
     if holes:
         worst = min(holes, key=lambda row: row.coverage or 0.0)
+        bounded = any(row.worst is not None for row in holes)
         found.append(
             f"{table.title}: judgements are missing (coverage down to {percent(worst.coverage)} for {worst.explainer.label}); "
-            "compare the bounds before the scores."
+            + ("compare the bounds before the scores." if bounded else f"{table.headline} has no range, so no bounds.")
         )
     few = min(row.score.n for row in table.rows)
     if few < FEW_LATENTS:

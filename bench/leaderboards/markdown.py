@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from bench.judges.usage import ESTIMATE_NOTE, as_text, estimated
 from bench.leaderboards.format import (
     BOUNDS_NOTE,
     FLOOR_NOTE,
-    dollars,
+    KIND_NOTE,
+    by_kind,
     explainer,
     interval,
     number,
     other_metrics,
     percent,
     short,
+    total,
 )
 from bench.leaderboards.row import Row
 from bench.leaderboards.table import Table
@@ -36,9 +39,12 @@ def markdown(tables: Sequence[Table], level: int = 2) -> str:
             _line(_markdown_cells(row, str(rank), others)) for row, rank in zip(table.rows, table.ranks, strict=True)
         ]
         parts.append("\n".join(lines))
+        parts += _kinds(table)
     commands = {row.run: (row.date, row.command) for table in tables for row in table.rows}
     runs = [f"- {run} ({date[:10]}): `{command}`" for run, (date, command) in sorted(commands.items())]
     notes = f"{FLOOR_NOTE} {BOUNDS_NOTE} Tokens, dollars and seconds are per latent."
+    if any(estimated(total(row).dollars) for table in tables for row in table.rows):
+        notes += f" {ESTIMATE_NOTE}"
     return "\n\n".join([*parts, notes, "Reproduce:\n\n" + "\n".join(runs)]) + "\n"
 
 
@@ -49,8 +55,20 @@ def _markdown_cells(row: Row, rank: str, others: Iterable[str]) -> list[str]:
     cells += [percent(row.coverage), str(row.score.n)]
     parts = (row.explaining, row.judging)
     cells += [short(p.tokens_in + p.tokens_out) for p in parts]
-    cells += [dollars(p.dollars) for p in parts] + [short(p.seconds) for p in parts]
+    cells += [as_text(p.dollars) for p in parts] + [short(p.seconds) for p in parts]
     return [*cells, row.run]
+
+
+def _kinds(table: Table) -> list[str]:
+    """The table by kind of silent windows, if there are several."""
+    found = by_kind(table)
+    if found is None:
+        return []
+    lines = [_line(["explainer", "metric", *found.kinds]), _line(["---", "---", *["---:"] * len(found.kinds)])]
+    for row, metric, estimates in found.lines:
+        cells = ["–" if e is None else f"{number(e.estimate)} {interval(e)}" for e in estimates]
+        lines.append(_line([explainer(row), metric, *cells]))
+    return [f"By kind of silent windows. {KIND_NOTE}", "\n".join(lines)]
 
 
 def _line(cells: Iterable[str]) -> str:

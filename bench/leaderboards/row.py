@@ -67,7 +67,8 @@ class Price(_Part):
 
     tokens_in: float = Field(ge=0)
     tokens_out: float = Field(ge=0)
-    dollars: float = Field(ge=0)
+    dollars: Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_finite)]
+    """Estimated from tokens and a price table; null where a model has no price there."""
     seconds: float = Field(ge=0)
 
 

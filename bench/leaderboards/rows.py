@@ -73,8 +73,7 @@ def _group(run: Run, cells: Mapping[tuple[str, str, str], list[Mapping[str, Any]
         explanations = explanations[explanations["latent"].isin(inside)]
     latents = sorted(set(scores["latent"]))
     score_cells = dict(iter(scores.groupby("cell", sort=False)))
-    spent = judgements.groupby("cell", sort=False)[_SPENT].sum()
-    written = explanations.groupby("explainer", sort=False)[_SPENT].sum()
+    spent, written = _sums(judgements, "cell"), _sums(explanations, "explainer")
     return [
         _row(
             run,
@@ -163,25 +162,41 @@ def _estimate(values: pd.Series[float], metric: Mapping[str, Any], seed: int) ->
 
 
 def _bounds(asked: pd.DataFrame, metric: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """Bounds under missing judgements, over latents and repeats; none when nothing is missing."""
+    """Bounds under missing judgements, over latents and repeats; none when nothing is missing or the metric has no range."""
+    span = _range(asked["value"].to_numpy(np.float64), metric)
+    if span is None:
+        return None, None
     values = asked["value"].to_numpy(np.float64)
     judged, attempted = asked["n_judged"].to_numpy(np.float64), asked["n_attempted"].to_numpy(np.float64)
     if (judged == attempted).all() and not np.isnan(values).any():
         return None, None
     coverage = np.divide(judged, attempted, out=np.zeros_like(judged), where=attempted > 0)
-    return missing_bounds(values, coverage, *_range(values, metric))
+    return missing_bounds(values, coverage, *span)
 
 
-def _range(values: NDArray[np.float64], metric: Mapping[str, Any]) -> tuple[float, float]:
-    """Range of a metric: as declared, else [-1, 1] if its floor is 0 or a value is negative, else [0, 1]."""
-    if metric.get("low") is not None and metric.get("high") is not None:
-        return float(metric["low"]), float(metric["high"])
+def _range(values: NDArray[np.float64], metric: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Range of a metric as its scorer declared it; None where it is open at an end, because a guess would bound nothing.
+
+    Runs of the first version recorded no ranges: there [-1, 1] if the floor is 0 or a value is negative, else [0, 1].
+    """
+    if "low" in metric and "high" in metric:
+        low, high = metric["low"], metric["high"]
+        return None if low is None or high is None else (float(low), float(high))
     signed = metric["floor"] == 0 or bool((values < 0).any())
     return (-1.0, 1.0) if signed else (0.0, 1.0)
 
 
+def _sums(table: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Tokens, cost and seconds of each group. One call without a known price makes the cost of its group unknown (NaN)."""
+    groups = table.groupby(by, sort=False)
+    sums = groups[_SPENT].sum()
+    unpriced = table["cost"].isna().groupby(table[by], sort=False).any()
+    sums["cost"] = sums["cost"].mask(unpriced)
+    return sums
+
+
 def _price(sums: pd.DataFrame, names: list[str], units: int) -> Price:
-    total = sums.reindex(names, fill_value=0).sum() / units
+    total = sums.reindex(names, fill_value=0).sum(skipna=False) / units
     return Price(
         tokens_in=total["tokens_in"], tokens_out=total["tokens_out"], dollars=total["cost"], seconds=total["seconds"]
     )

@@ -14,10 +14,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from bench.judges.usage import ESTIMATE_NOTE, as_text, estimated
 from bench.leaderboards.format import (
     BOUNDS_NOTE,
     FLOOR_NOTE,
-    dollars,
+    KIND_NOTE,
+    by_kind,
     interval,
     number,
     other_metrics,
@@ -46,11 +48,14 @@ def terminal(tables: Sequence[Table], width: int = 80) -> RenderableType:
     """Rich renderable of all tables that is readable at `width` columns."""
     parts: list[RenderableType] = []
     for table in tables:
-        parts += [Text(table.title, style="bold"), Text(table.conditions, style="dim"), *_table(table, width), Text()]
+        parts += [Text(table.title, style="bold"), Text(table.conditions, style="dim"), *_table(table, width)]
+        parts += [*_kinds(table), Text()]
     if any(row.is_floor for table in tables for row in table.rows):
         parts.append(Text(FLOOR_NOTE, style="dim"))
     if any(row.worst is not None for table in tables for row in table.rows):
         parts.append(Text(BOUNDS_NOTE, style="dim"))
+    if any(estimated(total(row).dollars) for table in tables for row in table.rows):
+        parts.append(Text(ESTIMATE_NOTE, style="dim"))
     parts.append(Text("tok, $, s: per latent, explaining and judging together.", style="dim"))
     return Group(*parts)
 
@@ -69,7 +74,7 @@ def _table(table: Table, width: int) -> list[RenderableType]:
         _Column("cover", tuple(percent(row.coverage) for row in rows)),
         _Column("n", tuple(str(row.score.n) for row in rows)),
         _Column("tok", tuple(short(p.tokens_in + p.tokens_out) for p in prices)),
-        _Column("$", tuple(dollars(p.dollars) for p in prices)),
+        _Column("$", tuple(as_text(p.dollars) for p in prices)),
         _Column("s", tuple(short(p.seconds) for p in prices)),
     ]
     extra = {
@@ -108,6 +113,22 @@ def _table(table: Table, width: int) -> list[RenderableType]:
     if bounded:
         lines.append(f"bounds: {', '.join(bounded)}")
     return [out, *(Text(line, style="dim") for line in lines)]
+
+
+def _kinds(table: Table) -> list[RenderableType]:
+    """Scores by kind of silent windows, if there are several; intervals are in the Markdown and the CSV."""
+    found = by_kind(table)
+    if found is None:
+        return []
+    out = RichTable(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for head in ("by kind", "", *found.kinds):
+        name = head in ("by kind", "")
+        out.add_column(Text(head), justify="left" if name else "right", no_wrap=not name, overflow="fold")
+    names = {id(row): name for row, name in zip(table.rows, _names(table), strict=True)}
+    for row, metric, estimates in found.lines:
+        cells = (number(e.estimate if e else None) for e in estimates)
+        out.add_row(*map(Text, (names[id(row)], metric, *cells)), style="dim" if row.is_floor else None)
+    return [Text(), out, Text(KIND_NOTE, style="dim")]
 
 
 def _needs(columns: Sequence[_Column], pad: int) -> int:

@@ -27,9 +27,10 @@ from statistics import fmean
 
 from bench.errors import DataError, SpecError
 from bench.identity import seed_for
-from bench.judges.base import Judge, Outcome, Reply, Request, ask
+from bench.judges.base import Judge, Outcome, Request
 from bench.judges.load import load_judge
 from bench.scorers.base import Judgement, Scorer
+from bench.scorers.rounds import replies_to
 from bench.suites.latent import LatentView
 from bench.suites.store import Suite
 
@@ -109,9 +110,8 @@ def answers(scorer: Scorer, latent: LatentView, judge: Judge) -> list[Judgement]
     """
     trials = scorer.trials(latent, "", seed_for("audit", latent.id))
     requests: list[list[Request]] = [scorer.requests(t, judge.can) for t in trials]
-    replies: list[Reply] = asyncio.run(ask(judge, [r for of_trial in requests for r in of_trial]))
-    given = iter(replies)
-    read = [j for t, rs in zip(trials, requests, strict=True) for j in scorer.read(t, [next(given) for _ in rs])]
+    replies = asyncio.run(replies_to(scorer, judge, trials, requests))
+    read = [j for t, own in zip(trials, replies, strict=True) for j in scorer.read(t, own)]
     failed = [j for j in read if j.outcome is not Outcome.OK]
     if failed:
         raise DataError(f"scorer {scorer.name!r} cannot read the oracle on {latent.id}: {failed[0].error}")

@@ -50,8 +50,10 @@ def outranks(headline: pd.DataFrame, over: Iterable[str]) -> pd.Series[float]:
 def aurocs(judgements: pd.DataFrame) -> pd.DataFrame:
     """AUROC of the scores of judged windows; columns explainer, latent, kind (of the negative windows), value.
 
-    Repeats are averaged. A window's score is the probability, else the answer, else the largest predicted activation.
+    Repeats are averaged. A window's score is the probability, else the answer, else the largest predicted activation; what has
+    none of these (a text that the judge wrote) is not ranked.
     """
+    judgements = judgements[judgements["score"].notna()]
     rows = []
     for (_, explainer, latent), part in judgements.groupby(["asked", "explainer", "latent"], sort=False):
         on = part[part["label"] == 1]

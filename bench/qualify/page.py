@@ -17,7 +17,9 @@ from rich.text import Text
 
 from bench.errors import DataError
 from bench.judges.qualification import Mean, Qualification, read
-from bench.suites.planted import NEAR, NEAR_MISS
+from bench.judges.usage import ESTIMATE_NOTE, as_text, estimated
+from bench.suites.kinds import NEAR_MISS
+from bench.suites.planted import NEAR
 
 PAGE = "README.md"
 NONE = "–"
@@ -87,6 +89,8 @@ def terminal(rows: Sequence[Qualification]) -> RenderableType:
             parts.append(Text(f"  retest {_retest(r)}, position {_position(r)}, yes bias {_bias(r)}", style="dim"))
             parts.append(Text(f"  {_price(r)}", style="dim"))
         parts.append(Text())
+    if any(estimated(r.dollars) for r in rows):
+        parts.append(Text(ESTIMATE_NOTE, style="dim"))
     return Group(*parts)
 
 
@@ -118,7 +122,7 @@ def _main(rows: Sequence[Qualification]) -> str:
             str(r.latents),
             str(r.judgements),
             f"{r.tokens:.0f}",
-            NONE if r.dollars is None else f"{r.dollars:.2g}",
+            as_text(r.dollars),
             f"{r.seconds:.2g}",
         )
         for r in rows
@@ -126,6 +130,8 @@ def _main(rows: Sequence[Qualification]) -> str:
     note = (
         "windows: judged in all. tokens, $ and s: of the calls behind a judged window, cached ones counted as if made."
     )
+    if any(estimated(r.dollars) for r in rows):
+        note += f" {ESTIMATE_NOTE}"
     return f"{_table(head, lines)}\n{note}\n"
 
 
@@ -187,5 +193,5 @@ def _bias(r: Qualification) -> str:
 
 
 def _price(r: Qualification) -> str:
-    dollars = NONE if r.dollars is None else f"{r.dollars:.2g}"
+    dollars = as_text(r.dollars)
     return f"{r.judgements} judgements; per judgement {r.tokens:.0f} tokens, ${dollars}, {r.seconds:.2g} s"

@@ -28,11 +28,9 @@ from bench.scorers.base import Scorer
 from bench.scorers.load import load_scorer
 from bench.scorers.question import question_key
 from bench.spec import validate
-from bench.suites.planted import NEAR_MISS
+from bench.suites.kinds import NEAR_MISS, RANDOM
 from bench.suites.schema import JUDGEMENTS, SCORES, read_table
 from bench.suites.store import Suite, load_suite
-
-RANDOM = "random"
 
 
 @dataclass(frozen=True)
@@ -193,7 +191,18 @@ def _families(suite: Suite) -> dict[str, str]:
 
 
 def _reads_explanation(scorer: Scorer, suite: Suite) -> None:
+    """Refuse a scorer under which no explanation can outrank another, before the judge is asked anything."""
+    known = (
+        "Judges are qualified with scorers that read one on such a suite, for example detection, fuzzing or embedding."
+    )
+    if scorer.uses_interventions and suite.interventions is None:
+        raise SpecError(
+            f"scorer {scorer.name!r} reads interventions and suite {suite.name} has none: there is no subject to steer "
+            f"along a planted rule, so no explanation can outrank another. {known}"
+        )
     told = "Names of days of the week."
-    latent = suite.latents(limit=1)[0]
-    if any(trial.question.explanation != told for trial in scorer.trials(latent, told, 0)):
-        raise SpecError(f"scorer {scorer.name!r} asks about no explanation, so no explanation can outrank another.")
+    asked = [trial.question.explanation for trial in scorer.trials(suite.latents(limit=1)[0], told, 0)]
+    if told not in asked:
+        raise SpecError(
+            f"scorer {scorer.name!r} asks about no explanation, so no explanation can outrank another. {known}"
+        )

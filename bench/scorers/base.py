@@ -1,7 +1,8 @@
-"""What a scoring method is: three pure functions and a YAML file.
+"""What a scoring method is: pure functions and a YAML file.
 
     trials(latent, explanation, seed)  what to ask
     requests(trial, can)               how to put it to a judge with these capabilities
+    more(trial, can, replies)          what to ask next, for the few methods that must see replies first
     read(trial, replies)               what was answered, one judgement per judged window
     metrics(judgements)                per-latent numbers
 
@@ -20,7 +21,7 @@ import pydantic
 
 from bench.errors import SpecError
 from bench.identity import digest, source_digest
-from bench.judges.base import Capability, Outcome, Question, Reply, Request
+from bench.judges.base import Capability, LatentRef, Outcome, Question, Reply, Request
 from bench.suites.latent import LatentView, Window
 
 
@@ -33,12 +34,16 @@ class Trial:
         question: what is asked.
         windows: the judged windows, in the question's order.
         labels: the right answer for each.
+        latent: whose activations are measured on texts that a judge writes, where the method does that.
+        seed: of requests that sample.
     """
 
     id: str
     question: Question
     windows: tuple[Window, ...]
     labels: tuple[int, ...]
+    latent: LatentRef | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +89,15 @@ class Metric:
         name: key in `metrics()`.
         floor: its value for an answer that knows nothing; None where only a measured floor exists.
         higher_is_better: direction.
+        low, high: least and greatest value that it can have; None where it has none or it is not known. A leaderboard gives
+            bounds under missing judgements only for a metric with both.
     """
 
     name: str
     floor: float | None
     higher_is_better: bool = True
+    low: float | None = None
+    high: float | None = None
 
 
 class Scorer(ABC):
@@ -125,6 +134,14 @@ class Scorer(ABC):
     def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
         """The trial put to a judge that has the capabilities `can`."""
 
+    def more(self, trial: Trial, can: frozenset[Capability], replies: Sequence[Reply]) -> list[Request]:
+        """What to ask next about a trial, given the replies to everything asked so far, in order; nothing ends the asking.
+
+        It must be a function of its arguments alone: a resumed run asks again from the start and finds its replies in the
+        cache. `read` gets the replies of all rounds.
+        """
+        return []
+
     @abstractmethod
     def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         """One judgement per judged window, whatever the outcome."""
@@ -140,6 +157,13 @@ class Scorer(ABC):
     def floor(self, metric: str) -> float | None:
         """Floor of a metric by name."""
         return next(m.floor for m in self.metric_table if m.name == metric)
+
+    def range(self, metric: str) -> tuple[float | None, float | None]:
+        """Least and greatest value of a metric by name; one of a kind (`auroc@neighbour`) has the range of what stands before
+        the `@`, unless it declares its own."""
+        declared = {m.name: (m.low, m.high) for m in self.metric_table}
+        own = declared.get(metric, (None, None))
+        return declared.get(metric.partition("@")[0], own) if own == (None, None) else own
 
     @property
     def id(self) -> str:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from bench.errors import CapabilityError
 from bench.identity import seed_for
@@ -25,20 +25,18 @@ from bench.scorers.answers import read_list, read_word, unread
 from bench.scorers.base import Judgement, Metric, Params, Scorer, Trial, failed
 from bench.scorers.binary import binary_metrics
 from bench.scorers.template import Prompts, one_line
+from bench.suites.kinds import HARD_KINDS, RANDOM, known_kinds
 from bench.suites.latent import LatentView, Window
 
-RANDOM = "random"
-HARD_KINDS = ("neighbour", "similar", "nearest", "near-miss", "wrong_marks")
-"""Kinds of harder negatives. They have metrics of their own and never enter the headline."""
-
-_RANKED = (Metric("ap_normalised", 0.0), Metric("auroc", 0.5), Metric("balanced_accuracy", 0.5))
+_RANKED = (
+    # The worst ranking has 1 - (1 + r) log(1 + 1/r) with r silent windows to one activating: above -1 from r = 0.27 on.
+    Metric("ap_normalised", 0.0, low=-1.0, high=1.0),
+    Metric("auroc", 0.5, low=0.0, high=1.0),
+    Metric("balanced_accuracy", 0.5, low=0.0, high=1.0),
+)
 _METRICS = (
     *_RANKED,
-    Metric("ap", None),
-    Metric("accuracy", None),
-    Metric("f1", None),
-    Metric("precision", None),
-    Metric("recall", None),
+    *(Metric(name, None, low=0.0, high=1.0) for name in ("ap", "accuracy", "f1", "precision", "recall")),
     Metric("n", None),
 )
 
@@ -54,7 +52,7 @@ class BinaryParams(Params):
     """Activating windows, evenly over the deciles; all by default."""
     negatives: int | None = Field(default=None, ge=1)
     """Windows of each kind in `negative_kinds`; all by default."""
-    negative_kinds: tuple[str, ...] = (RANDOM,)
+    negative_kinds: Annotated[tuple[str, ...], AfterValidator(known_kinds)] = (RANDOM,)
     """Kinds of non-activating windows. Only `random` ones enter the headline; each other kind is scored apart."""
     simulate: Literal["first", "last", "never"] = "first"
     """Whether a judge that can both simulate and read text is asked to simulate."""

@@ -7,20 +7,20 @@ for all explainers; that is why a window's text carries no wording of its own un
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from bench.judges.base import Capability, Embed, Outcome, Question, Reply, Request, Shown
 from bench.scorers import selection
 from bench.scorers.base import Judgement, Metric, Params, Scorer, Trial, failed
 from bench.scorers.binary import binary_metrics
-from bench.scorers.binary_task import HARD_KINDS, RANDOM
 from bench.scorers.template import Prompts, fill
+from bench.suites.kinds import HARD_KINDS, RANDOM, known_kinds
 from bench.suites.latent import LatentView
 
-_RANKED = (Metric("auroc", 0.5), Metric("ap_normalised", 0.0))
+_RANKED = (Metric("auroc", 0.5, low=0.0, high=1.0), Metric("ap_normalised", 0.0, low=-1.0, high=1.0))
 
 
 class EmbeddingParams(Params):
@@ -30,7 +30,7 @@ class EmbeddingParams(Params):
     """Activating windows, evenly over the deciles; all by default."""
     negatives: int | None = Field(default=None, ge=1)
     """Windows of each kind in `negative_kinds`; all by default."""
-    negative_kinds: tuple[str, ...] = (RANDOM,)
+    negative_kinds: Annotated[tuple[str, ...], AfterValidator(known_kinds)] = (RANDOM,)
     """Kinds of non-activating windows. Only `random` ones enter the headline; each other kind is scored apart."""
 
 

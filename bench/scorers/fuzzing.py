@@ -11,9 +11,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from bench.identity import seed_for
 from bench.judges.base import Shown
@@ -21,14 +21,20 @@ from bench.scorers import selection
 from bench.scorers.base import Params
 from bench.scorers.binary_task import BinaryParams, BinaryTask, pooled
 from bench.scorers.template import marked, one_line
+from bench.suites.kinds import IN_SUITES, RANDOM, WRONG_MARKS, known_kinds
 from bench.suites.latent import LatentView, Window
 
-WRONG_MARKS = "wrong_marks"
+
+def fuzzing_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Kinds that a suite holds, and the one that fuzzing makes itself."""
+    return known_kinds(kinds, (*IN_SUITES, WRONG_MARKS))
 
 
 class FuzzingParams(BinaryParams):
     """Parameters of fuzzing. `reduction: window` reads a simulator's mean over the marked tokens, as `mean` does."""
 
+    negative_kinds: Annotated[tuple[str, ...], AfterValidator(fuzzing_kinds)] = (RANDOM,)
+    """As of detection, and `wrong_marks`."""
     threshold: float = Field(default=0.3, gt=0, le=1)
     """Share of the window's maximum from which a token is marked."""
 

@@ -55,8 +55,8 @@ class Intruder(Scorer):
 
     params_model: ClassVar[type[Params]] = IntruderParams
     metric_table: ClassVar[tuple[Metric, ...]] = (
-        Metric("accuracy", None),
-        Metric("accuracy_normalised", 0.0),
+        Metric("accuracy", None, low=0.0, high=1.0),
+        Metric("accuracy_normalised", 0.0, high=1.0),
         *(Metric(f"accuracy@quantile:{d}", None) for d in range(10)),
         Metric("n", None),
     )
@@ -67,8 +67,9 @@ class Intruder(Scorer):
         self._answers = tuple(str(i + 1) for i in range(self.params.k))
         # The floor of a share depends on k, so it belongs to the instance.
         share = 1 / self.params.k
+        own = {"accuracy": {"floor": share}, "accuracy_normalised": {"low": normalised(0.0, share)}}
         self.metric_table = tuple(  # type: ignore[misc]
-            replace(m, floor=share) if m.name.partition("@")[0] == "accuracy" else m for m in self.metric_table
+            replace(m, **own.get(m.name.partition("@")[0], {})) for m in self.metric_table
         )
 
     @property

@@ -49,7 +49,10 @@ class SaeBench(BinaryTask):
     """See the module docstring. `answer: single` asks about each window alone, as detection does."""
 
     params_model: ClassVar[type[Params]] = SaeBenchParams
-    metric_table: ClassVar[tuple[Metric, ...]] = (Metric("accuracy_normalised", 0.0), *BinaryTask.metric_table)
+    metric_table: ClassVar[tuple[Metric, ...]] = (
+        Metric("accuracy_normalised", 0.0, high=1.0),
+        *BinaryTask.metric_table,
+    )
 
     def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
         super().__init__(name, version, headline, params, prompts)
@@ -57,9 +60,11 @@ class SaeBench(BinaryTask):
         if p.negatives is not None:
             # Of "never", for a latent that has all windows asked for; `accuracy_normalised` knows how many it had.
             share = p.negatives / (p.top + p.weighted + p.negatives)
-            self.metric_table = tuple(  # type: ignore[misc]
-                replace(m, floor=share) if m.name == "accuracy" else m for m in self.metric_table
-            )
+            own = {
+                "accuracy": {"floor": share},
+                "accuracy_normalised": {"low": normalised(0.0, share) if share < 1 else None},
+            }
+            self.metric_table = tuple(replace(m, **own.get(m.name, {})) for m in self.metric_table)  # type: ignore[misc]
 
     def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
         """As for every yes/no task; the answers to a list are the numbers of its windows and a word for none."""

@@ -31,7 +31,12 @@ from bench.suites.latent import LatentView
 
 LEVELS = tuple(str(v) for v in range(11))
 UNKNOWN = "unknown"
-_MAIN = (Metric("pearson", 0.0), Metric("r2", None), Metric("absolute_deviation_explained", 0.0))
+_MAIN = (
+    Metric("pearson", 0.0, low=-1.0, high=1.0),
+    # Both are at most 1 and have no least value.
+    Metric("r2", None, high=1.0),
+    Metric("absolute_deviation_explained", 0.0, high=1.0),
+)
 
 
 class SimulationParams(Params):

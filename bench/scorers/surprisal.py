@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from bench.judges.base import Capability, Continuation, Outcome, Question, Reply, Request, Shown
 from bench.scorers import selection
 from bench.scorers.base import Judgement, Metric, Params, Scorer, Trial, failed
 from bench.scorers.binary import binary_metrics
-from bench.scorers.binary_task import HARD_KINDS, RANDOM
 from bench.scorers.template import Prompts, fill
+from bench.suites.kinds import HARD_KINDS, RANDOM, known_kinds
 from bench.suites.latent import LatentView
 
-_RANKED = (Metric("ap_normalised", 0.0), Metric("auroc", 0.5), Metric("mean_gap", 0.0))
+_RANKED = (
+    Metric("ap_normalised", 0.0, low=-1.0, high=1.0),
+    Metric("auroc", 0.5, low=0.0, high=1.0),
+    Metric("mean_gap", 0.0),
+)
 
 
 class SurprisalParams(Params):
@@ -31,7 +35,7 @@ class SurprisalParams(Params):
     """Activating windows, evenly over the deciles; all by default."""
     negatives: int | None = Field(default=None, ge=1)
     """Windows of each kind in `negative_kinds`; all by default."""
-    negative_kinds: tuple[str, ...] = (RANDOM,)
+    negative_kinds: Annotated[tuple[str, ...], AfterValidator(known_kinds)] = (RANDOM,)
     """Kinds of non-activating windows. Only `random` ones enter the headline; each other kind is scored apart."""
 
 

@@ -27,11 +27,12 @@ from bench.models.load import Loaded, load
 from bench.models.source import cache_dir
 from bench.runners.activations import SHARD, Progress, collect
 from bench.runners.store import FORMAT, ActivationStore
-from bench.suites.draw import count, draw
+from bench.suites.draw import chosen, count, draw
 from bench.suites.hard import embedded, with_hard
-from bench.suites.negatives import SILENT, Embed, Firing, Pool, counted
+from bench.suites.kinds import DRAWN
+from bench.suites.negatives import Embed, Firing, Pool, counted
 from bench.suites.promoted import promoted
-from bench.suites.recipe import SuiteRecipe, anchored_recipe, load_recipe
+from bench.suites.recipe import CoderEntry, SuiteRecipe, anchored_recipe, load_recipe
 from bench.suites.sampling import EXPLAIN, TEST, Tiles, sample, tile
 from bench.suites.store import Suite, load_suite, save_suite
 from bench.suites.tables import Part, latent_table, window_table
@@ -72,14 +73,13 @@ def build_suite(
     say(f"loading {recipe.subject.model}")
     loaded = load(recipe.subject.model, recipe.subject.dtype, device)
     coders = [load_coder(entry.coder, loaded) for entry in recipe.coders]
-    store = _activations(recipe, loaded, coders, work_dir or cache_dir() / "activations", say)
+    store = activations(recipe, loaded, coders, work_dir or cache_dir() / "activations", say)
     tiles = tile(store.contexts, recipe.window)
     pool = embedded(recipe, store, tiles, loaded.tokenizer, embed)
     parts = []
     for entry, coder in zip(recipe.coders, coders, strict=True):
         say(f"drawing {entry.latents} latents of {coder.name}")
-        min_windows = entry.min_windows or recipe.min_windows
-        parts.append(_coder_part(recipe, store, tiles, loaded, coder, entry.latents, min_windows, pool))
+        parts.append(_coder_part(recipe, store, tiles, loaded, coder, entry, pool))
     say("writing tables")
     strings = TokenStrings(loaded.tokenizer)
     latents = latent_table(parts, recipe.plan, strings)
@@ -128,10 +128,10 @@ def _silent(line: str) -> None:
     """Progress that nobody reads."""
 
 
-def _activations(
+def activations(
     recipe: SuiteRecipe, loaded: Loaded, coders: Sequence[SparseCoder], work: Path, say: Say
 ) -> ActivationStore:
-    """The activations of every coder, from the cache as far as they are there."""
+    """The activations of every coder of a recipe, from the folder `work` as far as they are there."""
     settings = ContextSettings(context=recipe.context, min_context=recipe.window)
 
     def on_tokens(n: int) -> None:
@@ -155,13 +155,16 @@ def _coder_part(
     tiles: Tiles,
     loaded: Loaded,
     coder: SparseCoder,
-    n: int,
-    min_windows: int,
+    entry: CoderEntry,
     pool: Pool | None,
 ) -> Part:
     table = store.coder(coder.name)
     counts = count(table.indptr, table.position, table.value, tiles)
-    drawn = draw(counts, n, min_windows, recipe.strata, recipe.tune_share, recipe.seed, coder.name)
+    min_windows = entry.min_windows or recipe.min_windows
+    if entry.indices is None:
+        drawn = draw(counts, entry.latents, min_windows, recipe.strata, recipe.tune_share, recipe.seed, coder.name)
+    else:
+        drawn = chosen(counts, entry.indices, min_windows, recipe.strata, recipe.tune_share)
     if not len(drawn.index):
         raise DataError(
             f"no latent of {coder.name} fires in {min_windows} windows; the most active one does in "
@@ -215,7 +218,7 @@ def _coder_entry(recipe: SuiteRecipe, asked: int, part: Part) -> dict[str, Any]:
     }
     if plan.contrast:
         wanted["contrast"] = (plan.contrast, EXPLAIN, False)
-    hard = {kind: getattr(recipe.test.hard, kind) for kind in SILENT[1:]}
+    hard = {kind: getattr(recipe.test.hard, kind) for kind in DRAWN}
     return {
         "name": coder.name,
         "kind": coder.kind,

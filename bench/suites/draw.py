@@ -7,11 +7,13 @@ differ least. The split alternates through the strata, so both sides have the sa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import SpecError
 from bench.identity import seed_for
 from bench.suites.sampling import Ints, Tiles, spread
 
@@ -102,3 +104,28 @@ def draw(counts: Counts, n: int, min_windows: int, strata: int, tune_share: floa
     tune = np.diff(steps) > 0
     order = np.argsort(index)
     return Drawn(index[order], stratum[order], tune[order], len(qualifying))
+
+
+def chosen(counts: Counts, index: Sequence[int], min_windows: int, strata: int, tune_share: float) -> Drawn:
+    """The latents that a recipe names, as `draw` would return them; those that do not qualify are left out.
+
+    For suites that must hold the same latents as another one (another corpus, another window length): a draw depends on the
+    firing rates, so two such suites would hardly share a latent and could not be compared pair by pair.
+
+    Args:
+        counts, min_windows, strata, tune_share: as for `draw`.
+        index: coordinates in the coder.
+
+    Raises:
+        SpecError: a coordinate that the coder does not have.
+    """
+    wanted = np.unique(np.asarray(index, dtype=np.int64))
+    if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(counts.windows):
+        raise SpecError(f"latents {wanted[0]} to {wanted[-1]} are asked for; the coder has {len(counts.windows)}.")
+    kept = wanted[counts.windows[wanted] >= max(min_windows, 1)]
+    by_rate = kept[np.argsort(counts.tokens[kept], kind="stable")]
+    bins = np.array_split(by_rate, strata)
+    stratum = np.repeat(np.arange(strata), [len(b) for b in bins])
+    steps = np.floor(np.arange(len(by_rate) + 1) * tune_share + 1e-9)
+    order = np.argsort(by_rate)
+    return Drawn(by_rate[order], stratum[order], (np.diff(steps) > 0)[order], len(kept))

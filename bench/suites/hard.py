@@ -16,6 +16,7 @@ from bench.errors import SpecError
 from bench.identity import seed_for
 from bench.runners.store import ActivationStore
 from bench.suites.draw import Drawn
+from bench.suites.kinds import DRAWN
 from bench.suites.negatives import Embed, Firing, Floats, Pool, aligned, appended, cooccurring, explained
 from bench.suites.recipe import SuiteRecipe
 from bench.suites.sampling import Ints, Sample, Tiles
@@ -39,7 +40,7 @@ def with_hard(
     """
     hard, tiles, latents = recipe.test.hard, firing.tiles, drawn.index.tolist()
     none: list[list[int]] = [[] for _ in latents]
-    asked = {"neighbour": hard.neighbour, "similar": hard.similar, "nearest": hard.nearest}
+    asked = {kind: int(getattr(hard, kind)) for kind in DRAWN}
     if not any(asked.values()):
         return list(samples)
 

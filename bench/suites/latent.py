@@ -9,6 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.identity import digest
+
+
+def origin(subject: str, coder: str) -> str:
+    """Digest of what computes a latent's activations, so that they are never measured with another subject or coder.
+
+    Args:
+        subject: identity of its weights; "" for planted latents.
+        coder: its key; the digest of the rules for planted latents.
+    """
+    return digest([subject, coder])
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -101,6 +113,8 @@ class LatentView:
         test: windows that only scorers see.
         contrast: silent windows that an explainer may see; most suites have none.
         interventions: of the suite's intervention table; empty where the suite has none or the latent is not in it.
+        peers: the same for every latent of its coder that is in the table, this one included: what its own is compared with.
+        origin: see `origin`; "" where the suite does not say.
     """
 
     id: str
@@ -112,6 +126,8 @@ class LatentView:
     test: tuple[Window, ...] = field(hash=False, compare=False)
     contrast: tuple[Window, ...] = field(default=(), hash=False, compare=False)
     interventions: tuple[Steered, ...] = field(default=(), hash=False, compare=False)
+    peers: Mapping[str, tuple[Steered, ...]] = field(default_factory=dict, hash=False, compare=False)
+    origin: str = ""
 
     @property
     def max(self) -> float:

@@ -8,8 +8,9 @@ A random window is told from an activating one by its topic; these are not, so a
 never replace random windows: scores on them are reported apart, by kind.
 
 All kinds are drawn after, and apart from, the other windows of the latent, in the order above: no corpus position stands in two
-windows of a latent, and asking for them changes no other window. Co-occurrence is a product of sparse binary matrices over
-blocks of latents; a dense matrix of latents by windows would be larger than the corpus.
+windows of a latent, and asking for them changes no other window. Kind i of `SILENT` has the code -1 - i in `Sample.decile`.
+Co-occurrence is a product of sparse binary matrices over blocks of latents; a dense matrix of latents by windows would be
+larger than the corpus.
 """
 
 from __future__ import annotations
@@ -22,10 +23,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from bench.identity import seed_for
+from bench.suites.kinds import SILENT
 from bench.suites.sampling import EXPLAIN, TEST, Halves, Ints, Sample, Tiles
 
-SILENT = ("random", "neighbour", "similar", "nearest")
-"""Kinds of silent windows; kind i has the code -1 - i in `Sample.decile`."""
 BLOCK = 1 << 22
 """Activations, or numbers of a product, looked at together."""
 

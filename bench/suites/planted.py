@@ -26,6 +26,7 @@ from bench.corpora.corpus import content_sha256
 from bench.errors import DataError, SpecError
 from bench.identity import digest, seed_for
 from bench.spec import read_yaml, validate
+from bench.suites.kinds import NEAR_MISS
 from bench.suites.rules import Document, Mask, matches, tokenise
 from bench.suites.sampling import EXPLAIN, Plan, Sample, Tiles, sample, tile
 from bench.suites.schema import LATENTS, WINDOWS, table_of
@@ -33,7 +34,6 @@ from bench.suites.store import Suite, load_suite, save_suite
 
 Near = Literal["narrow", "broad", "wrong", "sibling"]
 NEAR: tuple[Near, ...] = ("narrow", "broad", "wrong", "sibling")
-NEAR_MISS = "near-miss"
 UNRELATED = 3
 CODER = "planted"
 

@@ -40,6 +40,14 @@ class CoderEntry(_Part):
     """Latents to draw; fewer when fewer qualify, which the manifest records."""
     min_windows: int | None = Field(default=None, ge=1)
     """Overrides the recipe's `min_windows`."""
+    indices: tuple[int, ...] | None = None
+    """These latents, as far as they qualify, instead of a draw; `latents` must be their number."""
+
+    @model_validator(mode="after")
+    def _counted(self) -> CoderEntry:
+        if self.indices is not None and len(set(self.indices)) != self.latents:
+            raise ValueError(f"latents is {self.latents}, but {len(set(self.indices))} indices are given")
+        return self
 
 
 class ExplainEntry(_Part):

@@ -115,12 +115,18 @@ def _latent(view: LatentView) -> list[RenderableType]:
         head += f", fires on {row['rate_token']:.3%} of tokens, largest {row['max_activation']:.3g}"
     parts: list[RenderableType] = [Text(head, style="bold")]
     parts += [Text(f"{n}: " + "  ".join(map(_visible, row[n]))) for n in ("promoted", "suppressed") if row[n]]
-    positives, negatives = ([w for w in view.test if w.active is active] for active in (True, False))
-    for title, windows in (
+    positives = [w for w in view.test if w.active]
+    silent: dict[str, list[Window]] = {}
+    for w in view.test:
+        if not w.active:
+            silent.setdefault(w.kind, []).append(w)
+    groups: list[tuple[str, Sequence[Window]]] = [
         (f"explain, strongest of {len(view.explain)}", view.explain),
+        *([(f"explain, silent, first of {len(view.contrast)}", view.contrast)] if view.contrast else []),
         (f"test, activating, first of {len(positives)}", positives),
-        (f"test, silent, first of {len(negatives)}", negatives),
-    ):
+        *((f"test, silent ({kind}), first of {len(windows)}", windows) for kind, windows in silent.items()),
+    ]
+    for title, windows in groups:
         parts.append(Text(title, style="bold"))
         parts += [_window(w) for w in windows[:WINDOWS_SHOWN]]
     return parts

@@ -21,12 +21,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bench.atomic import write_json
 from bench.errors import CorruptTable, DigestMismatch, SpecError, UnknownName
 from bench.identity import table_digest
 from bench.suites.interventions import Interventions, load_interventions
-from bench.suites.latent import LatentView, Window
+from bench.suites.latent import LatentView, Steered, Window, origin
 from bench.suites.sampling import spread
 from bench.suites.schema import LATENTS, WINDOWS, read_table, write_table
 from bench.tasks_dir import find
@@ -72,6 +73,12 @@ class Suite:
     def coders(self) -> list[str]:
         """Names of the coders, in the suite's order."""
         return list(dict.fromkeys(self._rows["coder"]))
+
+    @property
+    def test_kinds(self) -> frozenset[str]:
+        """Kinds of the test windows, over all latents."""
+        table = self.window_table
+        return frozenset(table.filter(pc.equal(table.column("role"), "test")).column("kind").unique().to_pylist())
 
     def latents(
         self, split: str | None = None, coders: Sequence[str] | None = None, limit: int | None = None
@@ -154,6 +161,23 @@ class Suite:
         return load_interventions(self.path, self.digest, hookpoints)
 
     @cached_property
+    def _peers(self) -> dict[str, Mapping[str, tuple[Steered, ...]]]:
+        """Coder -> latent -> rows of the intervention table."""
+        found: dict[str, dict[str, tuple[Steered, ...]]] = {}
+        for latent, coder in zip(self._rows["latent"], self._rows["coder"], strict=True):
+            if self.interventions and self.interventions.of(latent):
+                found.setdefault(coder, {})[latent] = self.interventions.of(latent)
+        return {coder: MappingProxyType(rows) for coder, rows in found.items()}
+
+    @cached_property
+    def _origins(self) -> dict[str, str]:
+        """Coder -> origin of its latents, of what the manifest says."""
+        if "rules" in self.manifest:
+            return {name: origin("", self.manifest["rules"]) for name in self.coders}
+        weights = self.manifest.get("subject", {}).get("weights", "")
+        return {entry["name"]: origin(weights, entry.get("key", "")) for entry in self.manifest.get("coders", ())}
+
+    @cached_property
     def _windows(self) -> _Columns:
         return _columns(self.window_table)
 
@@ -175,6 +199,8 @@ class Suite:
             contrast=tuple(w for w in windows if w.role == "explain" and w.decile is None),
             test=tuple(w for w in windows if w.role == "test"),
             interventions=self.interventions.of(rows["latent"][i]) if self.interventions else (),
+            peers=self._peers.get(rows["coder"][i], {}),
+            origin=self._origins.get(rows["coder"][i], ""),
         )
 
 

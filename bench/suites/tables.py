@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bench.coders.sparse import SparseCoder
 from bench.suites.draw import Drawn
-from bench.suites.negatives import SILENT
+from bench.suites.kinds import SILENT
 from bench.suites.promoted import Effects
 from bench.suites.sampling import EXPLAIN, TEST, Ints, Plan, Sample, Tiles
 from bench.suites.schema import LATENTS, WINDOWS

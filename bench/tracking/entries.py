@@ -126,7 +126,8 @@ def _totals(run: Run) -> dict[str, float]:
     }
     for what, table in (("explain", run.explanations), ("judge", run.judgements)):
         for column in ("tokens_in", "tokens_out", "tokens_cached", "cost", "seconds"):
-            found[f"{what}_{column}"] = float(table[column].sum())
+            # A cost is unknown as a whole when one call has no known price.
+            found[f"{what}_{column}"] = float(table[column].sum(skipna=False))
         for outcome, n in table["outcome"].value_counts().items():
             found[f"{what}_{outcome}"] = float(n)
     for name, n in run.record.get("totals", {}).get("paid", {}).items():

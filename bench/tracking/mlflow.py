@@ -84,7 +84,7 @@ def track(run_dir: Path, suite_dir: Path | None = None, uri: str | None = None) 
     with lent(BASE):
         try:
             with lent(PROBE):
-                client, experiment = _connect(target)
+                client, experiment = connect(target)
         except Exception as e:
             return _failed(f"{target} does not answer", e, target, run_dir)
         try:
@@ -102,7 +102,7 @@ def _failed(what: str, error: Exception, uri: str, run_dir: Path) -> TrackResult
     )
 
 
-def _connect(uri: str) -> tuple[MlflowClient, str]:
+def connect(uri: str) -> tuple[MlflowClient, str]:
     """Client and experiment id. The first request is what shows whether anybody is there."""
     from mlflow.tracking import MlflowClient
 
@@ -121,7 +121,7 @@ def _connect(uri: str) -> tuple[MlflowClient, str]:
 
 def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, uri: str) -> TrackResult:
     found = rows([run], by_coder=True, any_split=True)
-    known = _known(client, experiment, run.id)
+    known = known_runs(client, experiment, run.id)
     start = int(datetime.fromisoformat(run.record["started"]).timestamp() * 1000)
     end = start + int(run.record["seconds"] * 1000)
     dataset = _dataset(run, suite)
@@ -138,7 +138,7 @@ def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, u
             run_id = earlier.info.run_id
         # Params are immutable in MLflow: only what is missing may be sent again.
         there = earlier.data.params if earlier is not None else {}
-        _batch(client, run_id, entry.metrics, {k: v for k, v in entry.params.items() if k not in there}, all_tags)
+        log_batch(client, run_id, entry.metrics, {k: v for k, v in entry.params.items() if k not in there}, all_tags)
         client.set_terminated(run_id, "FINISHED", end)
         return run_id
 
@@ -154,7 +154,7 @@ def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, u
     return TrackResult(True, uri, parent=top, children=children)
 
 
-def _known(client: MlflowClient, experiment: str, run_id: str) -> dict[str, MlflowRun]:
+def known_runs(client: MlflowClient, experiment: str, run_id: str) -> dict[str, MlflowRun]:
     """Row name ("" for the parent) -> what was logged of this run before."""
     known: dict[str, MlflowRun] = {}
     token = None
@@ -166,7 +166,7 @@ def _known(client: MlflowClient, experiment: str, run_id: str) -> dict[str, Mlfl
             return known
 
 
-def _batch(
+def log_batch(
     client: MlflowClient, run_id: str, metrics: Mapping[str, float], params: Mapping[str, str], tags: Mapping[str, str]
 ) -> None:
     """Metrics, params and tags in as few calls as MLflow allows; one `log_metric` each would take 200 times as long."""

@@ -1,0 +1,51 @@
+"""What a simulator is asked and what it answers, whatever reads it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bench.judges.base import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One window under one explanation.
+
+    Attributes:
+        explanation: z.
+        tokens: the window's token strings; joined they are its text, which is not empty.
+    """
+
+    explanation: str
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """What a simulator says about one window.
+
+    Attributes:
+        tokens: p(active) per token.
+        window: p(active) of the window.
+        n: tokens of the base that the question has.
+        saved: how many of them were not computed for it.
+    """
+
+    tokens: tuple[float, ...]
+    window: float
+    n: int
+    saved: int
+
+
+class Reader(Protocol):
+    """A format of simulators."""
+
+    def read(self, asked: Sequence[Asked], stop: threading.Event) -> list[Simulated | Reply]:
+        """One answer per question, in order; a failed `Reply` where there is none.
+
+        Raises:
+            Stopped: `stop` was set between two batches.
+        """

@@ -1,0 +1,144 @@
+"""A simulator as a judge: p(active) for every token of a window and for the window, given an explanation.
+
+It answers the question itself, so detection, fuzzing and simulation work with it and no prompt is involved. What is asked twice
+in a call - one window under one explanation, in whatever requests - is computed once. Two formats are read
+(`bench.simulators.artifact`): those trained here (`bench.judges.heads`), and causal LMs that write activations
+(`bench.judges.digits`).
+
+    simulator:small                    the folder `judges/small` of the packaged task data
+    simulator:path/to/folder?dtype=float32&device=cpu
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar, Literal
+
+import pydantic
+
+from bench.identity import digest
+from bench.judges.base import BaseJudge, Capability, JudgeIdentity, Outcome, Question, Reply, Simulate, Usage
+from bench.judges.digits import DigitsReader
+from bench.judges.heads import HeadsReader
+from bench.judges.simulated import Asked, Reader, Simulated
+from bench.models.load import Loaded
+from bench.simulators.artifact import Artifact, DigitsConfig, load, load_base, load_heads
+from bench.tasks_dir import find
+
+
+class SimulatorParams(pydantic.BaseModel):
+    """Parameters of `simulator:NAME_OR_PATH?...`."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Of the base; the heads always compute in float32."""
+    device: str = "auto"
+    batch: int = pydantic.Field(default=64, ge=1)
+    """Windows per forward pass (`digits`: as many times 64 tokens)."""
+    share: bool = True
+    """Compute the prefix of an explanation once; off only to measure what it is worth."""
+    memory: float = pydantic.Field(default=1.0, gt=0)
+    """GiB for keys and values of prefixes."""
+
+
+class SimulatorJudge(BaseJudge):
+    """See the module docstring.
+
+    Args:
+        model: name of a folder in `judges/` of the task data, or a path.
+        params: see `SimulatorParams`.
+
+    Raises:
+        UnknownName: no such simulator.
+        ModelError, DigestMismatch, SpecError: the folder is not what it should be, see `bench.simulators.artifact`.
+    """
+
+    params_model: ClassVar[type[pydantic.BaseModel]] = SimulatorParams
+    chunk: ClassVar[int] = 512
+    can = frozenset({Capability.SIMULATE})
+
+    def __init__(self, model: str, params: SimulatorParams | None = None) -> None:
+        self.params = params or SimulatorParams()
+        artifact = load(find("judges", model))
+        loaded = load_base(artifact, self.params.dtype, self.params.device)
+        self.reader = self._reader(artifact, loaded)
+        self.identity = _identity(model, artifact, loaded)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="simulator")
+
+    async def simulate(self, requests: Sequence[Simulate]) -> list[Reply]:
+        """See `Judge`. A window without text or a question that does not fit the context skips its request, never cut."""
+        stop = threading.Event()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._simulate, list(requests), stop)
+        except asyncio.CancelledError:
+            stop.set()
+            raise
+
+    async def close(self) -> None:
+        """Let the thread end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _reader(self, artifact: Artifact, loaded: Loaded) -> Reader:
+        p, config = self.params, artifact.config
+        memory = int(p.memory * (1 << 30))
+        if isinstance(config, DigitsConfig):
+            return DigitsReader(loaded, config, 64 * p.batch, p.share, memory)
+        heads = load_heads(artifact, config, loaded.d_model)
+        return HeadsReader(loaded, heads, config.calibration, p.batch, p.share, memory)
+
+    def _simulate(self, requests: Sequence[Simulate], stop: threading.Event) -> list[Reply]:
+        started = time.perf_counter()
+        asked = dict.fromkeys(
+            Asked(r.question.explanation, w.tokens) for r in requests for w in r.question.windows if w.text
+        )
+        answers = dict(zip(asked, self.reader.read(list(asked), stop), strict=True))
+        computed = sum(a.n - a.saved for a in answers.values() if isinstance(a, Simulated))
+        per_token = (time.perf_counter() - started) / max(1, computed)
+        paid: set[Asked] = set()
+        return [_reply(r.question, answers, per_token, paid) for r in requests]
+
+
+def _reply(question: Question, answers: dict[Asked, Simulated | Reply], per_token: float, paid: set[Asked]) -> Reply:
+    """The reply to one request. Who asks first pays; `paid` is what others have paid for, and grows."""
+    if not question.windows:
+        return Reply(Outcome.SKIPPED, error="the question shows no window")
+    found: list[Simulated] = []
+    failed: Reply | None = None
+    tokens = cached = 0
+    for number, window in enumerate(question.windows, 1):
+        if not window.text:
+            failed = failed or Reply(
+                Outcome.SKIPPED,
+                error=f"window {number} of {len(question.windows)} has no text: nothing can be simulated",
+            )
+            continue
+        asked = Asked(question.explanation, window.tokens)
+        answer = answers[asked]
+        if isinstance(answer, Reply):
+            failed = failed or answer
+            continue
+        found.append(answer)
+        tokens += answer.n
+        cached += answer.n if asked in paid else answer.saved
+        paid.add(asked)
+    usage = Usage(tokens, 0, cached, per_token * (tokens - cached))
+    if failed is not None:
+        return Reply(failed.outcome, error=failed.error, usage=usage)
+    return Reply(tokens=tuple(a.tokens for a in found), windows=tuple(a.window for a in found), usage=usage)
+
+
+def _identity(model: str, artifact: Artifact, loaded: Loaded) -> JudgeIdentity:
+    """Base, adapter, heads, calibration and layout, each by content."""
+    config, base = artifact.config, loaded.files.identity
+    parts = {"format": config.format, "base": base}
+    if isinstance(config, DigitsConfig):
+        parts["layout"] = digest(config.model_dump(mode="json", exclude={"base", "base_identity"}))
+    else:
+        parts |= {"adapter": config.adapter_sha256[:16], "heads": config.heads_sha256[:16]}
+        parts["calibration"] = digest(config.calibration)
+    return JudgeIdentity("simulator", model, digest([artifact.identity, base]), loaded.dtype, tuple(parts.items()))
