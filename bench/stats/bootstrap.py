@@ -198,20 +198,27 @@ def _interval(values: Array, seed: int, level: float, n: int, method: Method) ->
     means = resampled_means(values, n, seed)
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     if method == "bca":
-        tails = _bca(values, means, estimate, tails)
+        # Leaving x_i out moves the mean by (mean - x_i) / (n - 1), so the jackknife needs no loop; the factor cancels.
+        tails = bca_tails(values - estimate, means, estimate, tails)
     low, high = np.quantile(means, tails)
     return Interval(estimate, float(low), float(high), m, level), means
 
 
-def _bca(values: Array, means: Array, estimate: float, tails: Array) -> Array:
-    """Quantiles to read instead of `tails`: bias z0 from the resamples, acceleration from the jackknife."""
+def bca_tails(influence: Array, resampled: Array, estimate: float, tails: Array) -> Array:
+    """Quantiles of the resamples to read instead of `tails` (Efron 1987, eq. 2.3 and 6.6).
+
+    Args:
+        influence: [n] of each cluster on the estimate, up to a positive factor; sums to about 0. Gives the acceleration.
+        resampled: [resamples] values of the statistic; their median against `estimate` gives the bias z0.
+        estimate: of the sample.
+        tails: nominal quantiles.
+    """
     from scipy.special import ndtr, ndtri
 
-    share = float(((means < estimate).mean() + (means <= estimate).mean()) / 2)
-    z0 = ndtri(min(max(share, 0.5 / len(means)), 1 - 0.5 / len(means)))
-    # Leaving x_i out moves the mean by (mean - x_i) / (n - 1), so the jackknife needs no loop; the factor cancels.
-    d = values - estimate
-    acceleration = (d**3).sum() / (6 * (d**2).sum() ** 1.5)
+    share = float(((resampled < estimate).mean() + (resampled <= estimate).mean()) / 2)
+    z0 = ndtri(min(max(share, 0.5 / len(resampled)), 1 - 0.5 / len(resampled)))
+    spread = (influence**2).sum() ** 1.5
+    acceleration = (influence**3).sum() / (6 * spread) if spread > 0 else 0.0
     z = z0 + ndtri(tails)
     adjusted: Array = ndtr(z0 + z / (1 - acceleration * z))
     return adjusted
