@@ -1,0 +1,163 @@
+"""The model card of a trained simulator, rendered from what was measured; a pure function but for the measuring itself."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.atomic import write_json
+from bench.errors import DataError, ModelError
+from bench.simulators.artifact import HEADS, HeadsConfig, load, load_heads
+from bench.simulators.batch import encode
+from bench.simulators.evaluate import answers, report
+from bench.simulators.lora import load_state
+from bench.simulators.train import RESULT, data, read_recipe
+from bench.simulators.trainee import Trainee
+
+CARD = "README.md"
+
+
+def evaluate_folder(
+    folder: Path,
+    recipe_path: Path,
+    corpus: Path,
+    wordnet: Path | None,
+    examples: int,
+    device: str = "auto",
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Measure a simulator on held-out concepts with the weights as they are stored, and write its card.
+
+    Args:
+        folder: a trained simulator with its `result.json`.
+        recipe_path, corpus, wordnet: as it was trained with; they say which concepts were held out.
+        examples: held-out descriptions.
+
+    Returns:
+        The figures, which also replace `held_out` in `result.json`.
+
+    Raises:
+        ModelError: not a trained simulator.
+        DataError: no `result.json`.
+    """
+    artifact = load(folder)
+    if not isinstance(artifact.config, HeadsConfig):
+        raise ModelError(f"{folder} is a simulator of another kind; only those trained here can be evaluated so.")
+    if not (folder / RESULT).is_file():
+        raise DataError(f"{folder} has no {RESULT}; it is written at the end of `bench simulator train`.")
+    from bench.models.load import load as load_model
+
+    config, recipe = artifact.config, read_recipe(recipe_path)
+    trainee = Trainee(load_model(config.base, "bfloat16", device), config.layers, config.rank, config.alpha, 0)
+    load_state(trainee.model, {k: v.float() for k, v in artifact.adapter.items()})
+    trainee.heads = load_heads(artifact, config, trainee.heads.d_model).to(trainee.device)
+    _, streams = data(recipe, recipe_path.parent, corpus, wordnet)
+    rows = [encode(trainee.loaded.tokenizer, streams["held-out"].at(2, n)) for n in range(examples)]
+    started = time.perf_counter()
+    found = answers(trainee, rows)
+    seconds = time.perf_counter() - started
+    figures = report(found, config.calibration)
+    figures["windows_per_second"] = round(len(found.window) / seconds, 1)
+    figures["date"] = datetime.date.today().isoformat()
+    result = json.loads((folder / RESULT).read_text())
+    result["held_out"] = figures
+    write_json(folder / RESULT, result)
+    size = sum(p.stat().st_size for p in (folder / HEADS, folder / "adapter.safetensors"))
+    (folder / CARD).write_text(card(recipe.name, config, result, size), encoding="utf-8")
+    say(json.dumps({k: v for k, v in figures.items() if not isinstance(v, dict)}))
+    return figures
+
+
+def card(name: str, config: HeadsConfig, result: Mapping[str, Any], size: int) -> str:
+    """Markdown of a simulator's `README.md`.
+
+    Args:
+        name: of the simulator.
+        config: its `simulator.yaml`.
+        result: its `result.json`.
+        size: bytes of its weights.
+    """
+    held, recipe = result["held_out"], result["recipe"]
+    curve = "\n".join(
+        f"| {r['examples']:,} | {r['loss_window']:.3f} | {r['loss_token']:.3f} | {_figure(r['window_auroc'])} | "
+        f"{_figure(r['token_auroc'])} | {r['window_ece']:.3f} |"
+        for r in result["curve"]
+    )
+    families = "\n".join(
+        f"| {family} | {v['windows']} | {_figure(v['window_auroc'])} | {_figure(v['token_auroc'])} |"
+        for family, v in sorted(held["by_family"].items(), key=lambda x: -x[1]["windows"])
+    )
+    kinds = "\n".join(f"| {k} | {_figure(v)} |" for k, v in held["window_auroc_by_silent_kind"].items())
+    concepts = result["concepts"]
+    return f"""# {name}
+
+A judge that predicts, for every token of a window and for the window as a whole, whether a latent with a given explanation is
+active there. It is a cheap first screen that needs no key, no GPU and no network, not a substitute for a strong language model.
+
+- Base: `{config.base}`, its first {config.layers} layers, with a LoRA adapter of rank {config.rank} on all linear layers, a
+  bidirectional block and two linear heads: {size / 1e6:.1f} MB of new weights.
+- Use: `--judge simulator:{name}` for `detection`, `fuzzing`, `simulation` and `output_choice`.
+- Reads `Description: EXPLANATION`, `Text: WINDOW`, `Match:`.
+
+## Held-out concepts
+
+{held["windows"]:,} windows and {held["tokens"]:,} tokens of concepts that were never trained on: whole WordNet subtrees, affixes,
+words and rules are held out, not sentences. Measured on {held["date"]} with
+`bench simulator evaluate FOLDER --recipe tasks/simulators/{name}.yaml --corpus CORPUS --wordnet /usr/share/wordnet`.
+
+| measure | per window | per token |
+| --- | ---: | ---: |
+| AUROC | {_figure(held["window_auroc"])} | {_figure(held["token_auroc"])} |
+| expected calibration error | {held["window_ece"]:.3f} | {held["token_ece"]:.3f} |
+
+Calibrated (scale and bias per head) on a third set of concepts, where half of the windows are active. In a suite with another
+share of active windows the probabilities are not calibrated; ranks are not affected.
+{held["windows_per_second"]} windows per second, descriptions included, in that run.
+
+| active windows against | AUROC |
+| --- | ---: |
+{kinds}
+
+`neighbour`: a sibling, the parent or half of a composition fires there; `passage`: another part of the same text; `random`: any
+text.
+
+| kind of concept | windows | per window | per token |
+| --- | ---: | ---: | ---: |
+{families}
+
+## Learning curve
+
+One run with a decaying learning rate; {recipe["evaluate_examples"]} held-out descriptions, uncalibrated.
+
+| windows seen | loss per window | loss per token | AUROC per window | AUROC per token | ECE |
+| ---: | ---: | ---: | ---: | ---: | ---: |
+{curve}
+
+## Training
+
+{recipe["steps"]:,} steps of {recipe["batch"]} descriptions with {recipe["windows"]} windows each, recipe
+`tasks/simulators/{name}.yaml`, seed {recipe["seed"]}: {concepts["train"]:,} concepts ({concepts["calibrate"]:,} to calibrate,
+{concepts["held-out"]:,} held out) that are rules over text, so every label is exact and nothing was labelled by a model or a
+person. Concepts: WordNet 3.0 synsets and words (most frequent sense), affixes, casing, numbers, punctuation, function words,
+neighbouring tokens, vocabularies of registers, and compositions of them. Concepts that share most of their tokens with a latent
+of the planted suite are left out (`bench/simulators/exam.py`).
+
+Text (not part of this repository): Wikipedia, LitBank, MDN, OpenStax, PEPs, Rust RFCs, Digital.gov, 18F, PLOS, OneStopEnglish,
+English Web Treebank, Self-dialogue, Schema-Guided Dialogue, TheAlgorithms, under their own licences (CC BY, CC BY-SA, CC0, public
+domain, MIT, BSD). WordNet: Princeton's licence. The weights are released under Apache-2.0, as their base is.
+
+## What it cannot do
+
+Arithmetic, facts about the world, who a pronoun refers to, sentiment or anything else that no rule over words stands for;
+languages other than English; contexts longer than a window. It was trained on concepts that fire on words that are named or
+described; an explanation of what a latent *does to the output* means nothing to it. It is weakest where near misses are the
+question (the table by kind), so a difference between two good explanations should be confirmed by a stronger judge.
+"""
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

