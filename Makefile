@@ -5,7 +5,7 @@ BIN := .venv/bin
 export TOKENIZERS_PARALLELISM := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test test-slow lint docs-check benchmarks clean
+.PHONY: demo test test-slow lint gate docs-check benchmarks clean
 
 $(BIN)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -28,6 +28,13 @@ lint: $(BIN)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict bench
+
+# Deterministic judges: an unchanged tree gives the frozen numbers. The machine may be busy, so time counts for little.
+gate: $(BIN)/.ready
+	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
+	$(BIN)/bench gate tasks/runs/gate.yaml --baseline leaderboards/gate/planted-1.json --out $$out/planted --max-latency 20 && \
+	$(BIN)/bench gate tasks/runs/gate-embedding.yaml --baseline leaderboards/gate/smollm2-135m-mini.json \
+		--out $$out/embedding --max-latency 20
 
 docs-check: $(BIN)/.ready
 	$(BIN)/python -m pytest tests/test_docs.py

@@ -24,6 +24,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "intruder": "bench.scorers.intruder:Intruder",
         "intervention": "bench.scorers.intervention:Intervention",
         "saebench": "bench.scorers.saebench:SaeBench",
+        "sensitivity": "bench.scorers.sensitivity:Sensitivity",
+        "output_choice": "bench.scorers.output_choice:OutputChoice",
     },
     "explainer": {
         "llm": "bench.explainers.llm:LlmExplainer",
@@ -43,7 +45,9 @@ BUILTIN: dict[str, dict[str, str]] = {
         "transformers": "bench.judges.transformers:TransformersJudge",
         "openai": "bench.judges.openai:OpenAIJudge",
         "embed": "bench.judges.embed:EmbedJudge",
+        "simulator": "bench.judges.simulator:SimulatorJudge",
         "mock": "bench.judges.mock:MockJudge",
+        "subject": "bench.judges.subject:SubjectJudge",
     },
     "coder": {
         "sparsify": "bench.coders.sparsify:load",

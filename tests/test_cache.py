@@ -86,6 +86,21 @@ async def test_a_second_run_asks_nothing_and_gets_the_same(cache):
     assert not any(r.cached for r in paid)
 
 
+def test_a_simulators_key_holds_what_it_reads_and_nothing_else():
+    window = Shown((" a", " river"), (3, 4), (False, True))
+    fuzzing = Question("fuzzing", "rivers", (window,), ("No", "Yes"), (1,), ((0.0, 2.0),))
+    detection = Question("detection", "rivers", (replace(window, marks=None),), ("0", "1"))
+
+    def key(q: Question, reads_truth: bool = False) -> str:
+        return request_key(IDENTITY, Simulate(q), reads_truth)
+
+    assert key(fuzzing) == key(detection)
+    assert key(fuzzing, True) != key(detection, True)
+    assert key(replace(detection, explanation="lakes")) != key(detection)
+    assert key(replace(detection, windows=(replace(window, tokens=(" a", " lake")),))) != key(detection)
+    assert key(replace(detection, windows=detection.windows * 2)) != key(detection)
+
+
 async def test_twins_in_a_batch_are_paid_once(cache):
     judge = Counting()
     replies = await CachedJudge(judge, cache).generate([chat("a"), chat("b"), chat("a"), chat("a")])

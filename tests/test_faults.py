@@ -59,6 +59,7 @@ FAULTS = {
     "a parse failure scored as an answer or as wrong": [
         "test_scorer_detection.py::test_parse_failure_scored",
         "test_scorer_simulation.py::test_a_failed_answer_is_not_scored_as_zeros",
+        "test_scorer_sensitivity.py::test_a_text_that_failed_is_no_silent_text",
         "test_run.py::test_an_answer_that_is_nonsense_is_a_parse_failure_without_a_score",
         "test_explainers.py::test_failed_replies_give_no_explanation",
     ],
@@ -235,7 +236,7 @@ def test_process_wide_seed_reset() -> None:
 
     before = state()
     sample(*firing(0), TILES, Plan(10, "quantile", 2, 20, True), 0, 1)
-    for name in ("detection", "fuzzing", "surprisal", "embedding", "saebench", "simulation", "intruder"):
+    for name in ("detection", "fuzzing", "surprisal", "embedding", "saebench", "simulation", "intruder", "sensitivity"):
         load_scorer(name).trials(latent(), "z", 0)
     for name in ("llm", "best-of-k", "tokens"):
         load_explainer(name).requests(latent(), 0)

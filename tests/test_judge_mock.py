@@ -142,11 +142,11 @@ async def test_lexical_sees_the_words_and_not_the_truth():
     assert listed == "[1, 0, 1, 0, 0]"
 
 
-async def test_lexical_judges_the_marked_tokens_where_there_are_marks():
+def test_lexical_judges_the_marked_tokens_where_there_are_marks():
     right = replace(RIVER, marks=(False, True, False, False, False, True, True, False))
     wrong = replace(RIVER, marks=(True, False, True, False, False, False, False, False))
-    reply = (await MockJudge("lexical").simulate([Simulate(question(0, windows=(right, wrong), truth=(1, 0)))]))[0]
-    assert reply.windows == (pytest.approx(0.95), pytest.approx(0.05))
+    windows = MockJudge("lexical").variant.windows(question(0, windows=(right, wrong), truth=(1, 0)))
+    assert windows == (pytest.approx(0.95), pytest.approx(0.05))
 
 
 def test_words_are_found_across_token_borders():

@@ -12,13 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from rich.console import Console
 from run_builder import Grid, build_run
 
 from bench.errors import CorruptTable, DataError, DigestMismatch, RunError, SpecError
+from bench.judges.usage import as_text
 from bench.leaderboards.export import COLUMNS, rounded, to_csv, to_json
-from bench.leaderboards.format import dollars, other_metrics, percent, short
+from bench.leaderboards.format import other_metrics, percent, short
+from bench.leaderboards.html import report
 from bench.leaderboards.load import load_run
 from bench.leaderboards.markdown import markdown
 from bench.leaderboards.results import add_results, moved, moved_since, page, read_results, render
@@ -26,6 +29,7 @@ from bench.leaderboards.row import Row
 from bench.leaderboards.rows import read_rows, rows
 from bench.leaderboards.table import tables
 from bench.leaderboards.terminal import terminal
+from bench.suites.schema import EXPLANATIONS, JUDGEMENTS, write_table
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +99,39 @@ def test_prices_are_per_latent_and_repeat(run: Path) -> None:
         {"tokens_in": 1000, "tokens_out": 20, "dollars": 0.01, "seconds": 5}
     )
     assert _pick(read_rows([run]), "tokens").explaining.tokens_in == 0
+
+
+def test_a_cost_that_is_not_known_for_one_call_is_not_known_and_never_free(tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "r", Grid(explainers={"llm": 0.8, "tokens": 0.7, "empty": 0.5}))
+    judged = pd.read_parquet(folder / "judgements.parquet")
+    judged.loc[judged.index[judged.explainer == "tokens"][3], "cost"] = None
+    write_table(pa.Table.from_pandas(judged, JUDGEMENTS, preserve_index=False), folder / "judgements.parquet")
+    explained = pd.read_parquet(folder / "explanations.parquet")
+    explained.loc[explained.explainer == "empty", "cost"] = None
+    write_table(pa.Table.from_pandas(explained, EXPLANATIONS, preserve_index=False), folder / "explanations.parquet")
+    found = read_rows([folder])
+    costs = {r.explainer.label: (r.explaining.dollars, r.judging.dollars) for r in found}
+    assert costs["llm"] == pytest.approx((0.01, 0.01))
+    assert costs["tokens"] == (0, None)
+    assert costs["empty"] == (None, pytest.approx(0.01))
+    # Tokens and seconds are known all the same.
+    assert _pick(found, "tokens").judging.tokens_in == pytest.approx(1000)
+    text = _render(found, 80)
+    assert re.search(r"llm .* ~0\.02 ", text)
+    assert re.search(r"tokens .* – ", text)
+    page = markdown(tables(found))
+    assert "| ~0.01 | ~0.01 |" in page
+    assert "| 0 | – |" in page
+    assert "| – | ~0.01 |" in page
+    for printed in (" ".join(text.split()), page, report(load_run(folder), None)):
+        assert "dollars are estimates" in printed
+    table = pd.read_csv(io.StringIO(to_csv(tables(found))))
+    assert table[table.explainer == "tokens"].judge_dollars.isna().all()
+    # A run that cost nothing has nothing to estimate.
+    free = build_run(tmp_path / "free", Grid(explainers={"tokens": 0.7}))
+    judged = pd.read_parquet(free / "judgements.parquet").assign(cost=0.0)
+    write_table(pa.Table.from_pandas(judged, JUDGEMENTS, preserve_index=False), free / "judgements.parquet")
+    assert "estimates" not in markdown(tables(read_rows([free])))
 
 
 def test_rows_by_coder_use_only_the_latents_of_the_coder(run: Path) -> None:
@@ -237,7 +274,7 @@ def test_numbers_are_written_sensibly() -> None:
         "1.5k",
         "1.0M",
     ]
-    assert [dollars(x) for x in (0, 0.00012345, 1.234, 123.4)] == ["0", "0.00012", "1.2", "123"]
+    assert [as_text(x) for x in (0, 0.00012345, 1.234, 123.4, None)] == ["0", "~0.00012", "~1.2", "~123", "–"]
     assert [percent(x) for x in (1.0, 0.9996, 0.8, None)] == ["100%", "100.0%", "80%", "–"]
     assert rounded({"a": [1.23456789, 2], "b": (math.pi,)}) == {"a": [1.23457, 2], "b": [3.14159]}
 

@@ -28,16 +28,25 @@ from bench.registry import BUILTIN
 from bench.scorers.base import Scorer
 from bench.scorers.load import load_scorer
 from bench.suites.store import Suite, load_suite, save_suite
+from tests.planted_steered import add_interventions
 
 QUIET = Console(quiet=True)
 TOLERANCE = 1e-4
 """Nats, in float32."""
-SCORERS = ["detection", "fuzzing", "simulation", "surprisal", "embedding", "saebench", "intruder"]
-WITH_A_SUBJECT = {"intervention", "output_choice", "sensitivity"}
-"""Scorers of what a subject does; planted suites have none."""
+SCORERS = [
+    "detection",
+    "fuzzing",
+    "simulation",
+    "surprisal",
+    "embedding",
+    "saebench",
+    "intruder",
+    "sensitivity",
+    "intervention",
+    "output_choice",
+]
 GRID: dict[str, Any] = {
     "name": "same",
-    "suite": "planted-1",
     "limit": 3,
     "explainers": ["tokens", {"use": "shuffled", "params": {"of": "tokens"}}],
     "scorers": [*SCORERS, {"use": "detection", "preset": "single", "label": "single"}],
@@ -46,7 +55,7 @@ GRID: dict[str, Any] = {
 Scores = dict[tuple[str, str, str], tuple[float | None, int, int]]
 
 
-def scores(folder: Path, suite: str = "planted-1") -> Scores:
+def scores(folder: Path, suite: str) -> Scores:
     """(cell, latent, metric) -> (value, judged, attempted), of a run without a cache from before."""
     folder.mkdir()
     spec = folder / "spec.yaml"
@@ -57,10 +66,11 @@ def scores(folder: Path, suite: str = "planted-1") -> Scores:
 
 
 def rewritten(folder: Path, change: Callable[[pa.Table, pa.Table], tuple[pa.Table, pa.Table]]) -> str:
-    """The planted suite with its rows in another order."""
+    """The planted suite with its rows in another order, and with an intervention table."""
     suite = load_suite("planted-1")
     latents, windows = change(suite.latent_table, suite.window_table)
     save_suite(folder, {"name": "other-order", "version": "1-0"}, latents, windows)
+    add_interventions(folder)
     return str(folder)
 
 
@@ -69,37 +79,46 @@ def permuted(table: pa.Table, seed: int) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Scores:
-    found = scores(tmp_path_factory.mktemp("metamorphic") / "plain")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return rewritten(tmp_path_factory.mktemp("metamorphic") / "suite", lambda latents, windows: (latents, windows))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, suite: str) -> Scores:
+    found = scores(tmp_path_factory.mktemp("metamorphic") / "plain", suite)
     assert {cell.split("/")[1] for cell, _, _ in found} == {*SCORERS, "single"}
     assert all(value is not None and attempted > 0 for value, _, attempted in found.values())
     return found
 
 
 def test_no_scorer_is_left_out() -> None:
-    assert set(BUILTIN["scorer"]) <= {*SCORERS, *WITH_A_SUBJECT}
+    assert set(BUILTIN["scorer"]) == set(SCORERS)
 
 
 def test_permuting_windows_changes_no_score(plain: Scores, tmp_path: Path) -> None:
-    suite = rewritten(tmp_path / "suite", lambda latents, windows: (latents, permuted(windows, 1)))
-    assert load_suite(suite).digest != load_suite("planted-1").digest
-    assert scores(tmp_path / "a", suite) == plain
+    other = rewritten(tmp_path / "suite", lambda latents, windows: (latents, permuted(windows, 1)))
+    assert load_suite(other).digest != load_suite("planted-1").digest
+    assert scores(tmp_path / "a", other) == plain
 
 
 def test_permuting_latents_changes_no_score(plain: Scores, tmp_path: Path) -> None:
-    suite = rewritten(tmp_path / "suite", lambda latents, windows: (permuted(latents, 2), windows))
-    found = scores(tmp_path / "a", suite)
+    other = rewritten(tmp_path / "suite", lambda latents, windows: (permuted(latents, 2), windows))
+    found = scores(tmp_path / "a", other)
     assert list(found) != list(plain)
     assert found == plain
 
 
-def test_batch_size_changes_no_score(plain: Scores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_size_changes_no_score(
+    plain: Scores, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(judge, "BATCH", 1)
     monkeypatch.setattr(explain, "CHUNK", 1)
-    assert scores(tmp_path / "a") == plain
+    assert scores(tmp_path / "a", suite) == plain
 
 
-def test_concurrency_changes_no_score(plain: Scores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrency_changes_no_score(
+    plain: Scores, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answered: list[int] = []
     under_way = [0]
     most = [0]
@@ -118,7 +137,7 @@ def test_concurrency_changes_no_score(plain: Scores, tmp_path: Path, monkeypatch
     monkeypatch.setattr(MockJudge, "_all", late)
     monkeypatch.setattr(MockJudge, "in_flight", 8)
     monkeypatch.setattr(judge, "BATCH", 16)
-    assert scores(tmp_path / "a") == plain
+    assert scores(tmp_path / "a", suite) == plain
     assert most[0] >= 8
     assert answered != sorted(answered)
 

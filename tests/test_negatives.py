@@ -17,6 +17,7 @@ from bench.errors import SpecError
 from bench.scorers.load import load_scorer
 from bench.suites import negatives
 from bench.suites.build import build_from_file, build_suite
+from bench.suites.kinds import SILENT
 from bench.suites.negatives import Firing, Pool, aligned, appended, cooccurring, counted
 from bench.suites.recipe import ExplainEntry, HardEntry, SuiteRecipe, TestEntry, anchored_recipe, load_recipe
 from bench.suites.sampling import EXPLAIN, TEST, Plan, sample, tile
@@ -108,7 +109,7 @@ def test_hard_windows_are_silent_disjoint_and_drawn_once(centred: bool) -> None:
     assert all((dense[latent][s : s + 8] == 0).all() for s in hard)
     assert counted(found, "neighbour") == 6
     assert 0 < counted(found, "similar") < 500
-    by_kind = {k: found.start[found.decile == -1 - i] for i, k in enumerate(negatives.SILENT)}
+    by_kind = {k: found.start[found.decile == -1 - i] for i, k in enumerate(SILENT)}
     for kind in ("neighbour", "similar"):
         assert all((dense[[0, 3], s : s + 8] > 0).any() for s in by_kind[kind])
     # Every usable candidate is used before any is short.

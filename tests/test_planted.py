@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from bench.errors import SpecError
-from bench.suites.planted import NEAR, NEAR_MISS, activation, build_planted, load_rules
+from bench.suites.kinds import NEAR_MISS
+from bench.suites.planted import NEAR, activation, build_planted, load_rules
 from bench.suites.rules import matches, tokenise
 from bench.suites.store import load_suite
 from bench.suites.verify import verify

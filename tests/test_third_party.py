@@ -147,3 +147,9 @@ def test_a_third_party_scorer_is_logged(installed: Path, tmp_path: Path) -> None
     (row,) = [r for r in read_rows([tmp_path / "run"]) if (r.explainer.label, r.scorer.label) == ("tokens", "nearness")]
     assert data.metrics["auroc"] == row.score.estimate
     assert data.params["scorer_key"] == row.scorer.key
+
+
+def test_the_page_on_extending_shows_the_package_as_it_is() -> None:
+    page = (PACKAGE.parent.parent / "docs" / "extending.md").read_text()
+    for name in ("latentbench_nearness/__init__.py", "pyproject.toml", "nearness.yaml"):
+        assert f"\n{(PACKAGE / name).read_text()}```" in page, name

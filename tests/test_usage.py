@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import SpecError
+from bench.judges import usage
 from bench.judges.base import JudgeIdentity, Usage
 from bench.judges.usage import Price, cost, find_price, prices, read_prices
 
@@ -67,3 +68,13 @@ def test_a_table_of_ones_own_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
     bad.write_text("- {model: x, input: -1, cached: 1, output: 1, date: 2026-01-01}\n")
     with pytest.raises(SpecError, match=r"0\.input"):
         read_prices(bad)
+
+
+def test_the_packaged_table_says_that_nobody_checked_it():
+    text = (Path(usage.__file__).parent / "prices.yaml").read_text()
+    assert "checked: never against a live price list" in text
+    assert "never checked against a live price list" in usage.ESTIMATE_NOTE
+
+
+def test_money_is_written_as_an_estimate_and_nothing_as_nothing():
+    assert [usage.as_text(x) for x in (None, 0.0, 0.0001234, 12.3)] == ["–", "0", "~0.00012", "~12"]

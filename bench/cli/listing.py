@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-KINDS = ("scorers", "explainers", "judges", "coders", "suites", "runs")
+KINDS = ("scorers", "explainers", "judges", "coders", "suites", "runs", "studies", "tuning", "profiles")
 
 
 def listing(kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}.")]) -> None:
-    """List registered names, shipped suites and run specs."""
+    """List registered names, shipped suites, run specs, studies and profiles."""
     from bench.errors import UnknownName
     from bench.registry import names
     from bench.tasks_dir import available

@@ -1,4 +1,4 @@
-"""`bench run`, `resume`, `track`, `report`: carry out a grid, go on with it, log it again, look at it."""
+"""`bench run`, `resume`, `track`, `report`: carry out a grid, go on with it, log it again, look at it (or at a study)."""
 
 from __future__ import annotations
 
@@ -65,11 +65,18 @@ def track(
     typer.echo(f"logged to {result.uri}")
 
 
-def report(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
-    """Write the run's self-contained HTML page."""
+def report(folder: Annotated[Path, typer.Argument(metavar="RUN_OR_STUDY", help="Run folder or study folder.")]) -> None:
+    """Write the self-contained HTML page of a run or a study."""
+    from bench.studies.page import RECORD
+
+    if (folder / RECORD).exists():
+        from bench.studies.html import write_report as write_study_report
+
+        typer.echo(write_study_report(folder))
+        return
     from bench.leaderboards.html import write_report
 
-    typer.echo(write_report(run))
+    typer.echo(write_report(folder))
 
 
 def _console() -> Console:

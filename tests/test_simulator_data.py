@@ -1,0 +1,195 @@
+"""Training data of simulators: labels against direct loops, splits, and the exam that is kept out of it."""
+
+from __future__ import annotations
+
+import random
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.errors import DataError, SpecError
+from bench.simulators.compose import composed
+from bench.simulators.concept import Concept, again, hits_of
+from bench.simulators.concepts import all_concepts
+from bench.simulators.exam import forbidden
+from bench.simulators.examples import ACTIVE, Examples
+from bench.simulators.pool import Pool, read_pool
+from bench.simulators.wordnet import WordNet, ing, past, plural
+from bench.spec import read_yaml
+
+TASKS = Path(__file__).parents[1] / "tasks"
+CORPUS = TASKS / "corpora/smollm2-sampled-1.jsonl.gz"
+EXAM = TASKS / "suites/planted-1/rules.yaml"
+SURFACE = read_yaml(TASKS / "simulators/surface.yaml")
+WORDINGS = read_yaml(TASKS / "simulators/wordings.yaml")
+DEBIAN = Path("/usr/share/wordnet")
+
+
+@pytest.fixture(scope="module")
+def pool() -> Pool:
+    return read_pool(CORPUS, 120_000, seed=0)
+
+
+@pytest.fixture(scope="module")
+def concepts(pool: Pool) -> list[Concept]:
+    return all_concepts(pool, None, SURFACE, WORDINGS)
+
+
+def test_hits_are_what_a_loop_over_the_tokens_finds() -> None:
+    pool = Pool([("The cat sat. A dog, the Cat and THE dog.", "a"), ("Cat the", "b")])
+    bare = [t.strip() for t in pool.tokens]
+    assert hits_of({"words": ["cat"]}, pool).tolist() == [i for i, w in enumerate(bare) if w.lower() == "cat"]
+    assert hits_of({"regex": "[A-Z][a-z]+"}, pool).tolist() == [
+        i for i, w in enumerate(bare) if w[:1].isupper() and w[1:].islower() and len(w) > 1
+    ]
+    after = hits_of({"after": {"words": ["the"]}}, pool).tolist()
+    end = int(pool.starts[1])
+    assert after == [i + 1 for i, w in enumerate(bare) if w.lower() == "the" and i + 1 != end and i + 1 < len(bare)]
+    both = hits_of({"words": ["cat", "dog"], "not": {"words": ["dog"]}}, pool)
+    assert both.tolist() == hits_of({"words": ["cat"]}, pool).tolist()
+
+
+def test_near_counts_neighbours_and_not_the_token_itself() -> None:
+    pool = Pool([("x a b c x d e f g x", "s")])
+    x = pool.of_words(["x"])
+    assert x.tolist() == [0, 4, 9]
+    assert pool.near(x, x, 4, 0).tolist() == [4]
+    assert pool.near(x, x, 0, 4).tolist() == [0]
+    assert pool.near(x, pool.of_words(["g"]), 1, 0).tolist() == [9]
+
+
+def test_again_is_the_second_mention_within_the_reach() -> None:
+    pool = Pool([("one two One three four five six one", "s")])
+    assert again(pool, pool.of_words(["one"]), 3).tolist() == [2]
+    assert again(pool, pool.of_words(["one"]), 5).tolist() == [2, 7]
+
+
+def test_a_rule_outside_the_language_is_refused() -> None:
+    pool = Pool([("a", "s")])
+    with pytest.raises(SpecError, match="word"):
+        hits_of({"word": ["a"]}, pool)
+    with pytest.raises(SpecError, match="what it fires on"):
+        hits_of({"not": {"words": ["a"]}}, pool)
+    with pytest.raises(DataError, match="empty"):
+        Pool([])
+
+
+def test_every_label_is_the_concepts_own_and_kinds_are_honest(pool: Pool, concepts: list[Concept]) -> None:
+    stream = Examples(pool, concepts, "train", SURFACE, WORDINGS)
+    known = {c.name: c for c in stream.concepts}
+    checked = 0
+    for example in islice(stream.draw(3), 200):
+        assert len(example.windows) == 4
+        assert example.description.strip()
+        for window in example.windows:
+            assert window.active == (window.kind == ACTIVE)
+            if example.concept in known:
+                words = {pool.words[i] for i in pool.ids[known[example.concept].hits]}
+                fired = {t.strip() for t, y in zip(window.tokens, window.labels, strict=True) if y}
+                assert fired <= words
+                checked += len(fired)
+    assert checked > 100
+
+
+def test_the_nth_example_depends_on_seed_and_number_alone(pool: Pool, concepts: list[Concept]) -> None:
+    stream = Examples(pool, concepts, "train", SURFACE, WORDINGS)
+    first = list(islice(stream.draw(5), 6))
+    again_ = stream.at(5, 4)
+    assert again_.description == first[4].description
+    assert [w.tokens for w in again_.windows] == [w.tokens for w in first[4].windows]
+    assert stream.at(6, 4).description != first[4].description or stream.at(6, 4).windows != first[4].windows
+
+
+def test_no_key_is_in_two_splits_and_compositions_stay_in_theirs(pool: Pool, concepts: list[Concept]) -> None:
+    keys: dict[str, set[str]] = {}
+    for c in concepts:
+        keys.setdefault(c.split, set()).add(c.key)
+    assert not keys["train"] & keys["held-out"]
+    own = [c for c in concepts if c.split == "train"]
+    rng = random.Random(0)
+    made = [composed(rng, own, pool, WORDINGS["compose"], SURFACE["sources"]) for _ in range(60)]
+    assert {c.split for c in made if c} == {"train"}
+
+
+def test_the_exam_is_not_in_the_lessons(pool: Pool, concepts: list[Concept]) -> None:
+    """A concept that is a planted truth is found, whatever it is called, and none is left after the filter."""
+    weekdays = pool.of_words(["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"])
+    quotes = pool.of_pattern('["“”]')
+    harmless = pool.of_words(["of"])
+    made = [
+        Concept("parts of a week", "noun", "k", weekdays, lambda _: "x"),
+        Concept("speech signs", "punctuation", "k", quotes, lambda _: "x"),
+        Concept("of", "word", "k", harmless, lambda _: "x"),
+    ]
+    found = forbidden(made, pool, [EXAM])
+    assert found == {"parts of a week": "weekdays", "speech signs": "quotation-marks"}
+    named = forbidden(concepts, pool, [EXAM])
+    left = [c for c in concepts if c.name not in named]
+    assert len(left) > 50
+    assert not forbidden(left, pool, [EXAM])
+
+
+def test_the_written_rules_hold_nothing_of_the_exam(pool: Pool) -> None:
+    """`surface.yaml` is written by hand; what the filter would drop from it should not stand there."""
+    from bench.simulators.concepts import surface_concepts
+
+    assert not forbidden(surface_concepts(pool, SURFACE), pool, [EXAM])
+
+
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs WordNet's files (Debian: wordnet-base)")
+def test_synsets_hold_their_words_and_no_planted_truth(pool: Pool) -> None:
+    wordnet = WordNet(DEBIAN)
+    assert wordnet.first_sense["sparrow"].startswith("n")
+    assert "n02084071" in wordnet.path(wordnet.first_sense["poodle"])
+    found = all_concepts(pool, wordnet, SURFACE, WORDINGS)
+    named = forbidden(found, pool, [EXAM])
+    left = [c for c in found if c.name not in named]
+    assert len([c for c in left if c.family == "noun"]) > 100
+    assert not {"word:monday", "word:rain", "word:teacher"} & {c.name for c in left}
+    held = {c.key for c in left if c.split == "held-out"}
+    assert held
+    assert not held & {c.key for c in left if c.split == "train"}
+
+
+def test_a_small_wordnet_is_read_by_hand(tmp_path: Path) -> None:
+    """Three nouns, one verb: hypernyms, glosses, the first-sense rule and the forms."""
+    noun = (
+        '00000001 03 n 01 animal 0 001 ~ 00000002 n 0000 | a living thing that moves; "an animal ran"  \n'
+        "00000002 03 n 02 dog 0 hound 0 001 @ 00000001 n 0000 | a tame canine  \n"
+        "00000003 03 n 01 run 0 000 | a score in baseball  \n"
+    )
+    (tmp_path / "data.noun").write_text("  1 licence\n" + noun)
+    (tmp_path / "index.noun").write_text(
+        "animal n 1 1 ~ 1 1 00000001\ndog n 1 1 @ 1 1 00000002\nhound n 1 1 @ 1 0 00000002\nrun n 1 0 1 1 00000003\n"
+    )
+    (tmp_path / "data.verb").write_text("00000009 29 v 01 run 0 000 | move fast  \n")
+    (tmp_path / "index.verb").write_text("run v 1 0 1 1 00000009\n")
+    for part in ("adj",):
+        (tmp_path / f"data.{part}").write_text("")
+        (tmp_path / f"index.{part}").write_text("")
+    (tmp_path / "cntlist.rev").write_text("run%2:38:00:: 1 9\nrun%1:04:00:: 1 1\ndog%1:05:00:: 1 5\n")
+    found = WordNet(tmp_path)
+    assert found.first_sense == {"animal": "n00000001", "dog": "n00000002", "hound": "n00000002", "run": "v00000009"}
+    assert found.synsets["n00000002"].gloss == "a tame canine"
+    assert found.path("n00000002") == ["n00000001", "n00000002"]
+    assert found.forms("dog", "n") == ["dog", "dogs"]
+    (tmp_path / "cntlist.rev").unlink()
+    with pytest.raises(DataError, match="cntlist.rev"):
+        WordNet(tmp_path)
+
+
+def test_inflections() -> None:
+    assert [plural(w) for w in ("dog", "box", "city", "day")] == ["dogs", "boxes", "cities", "days"]
+    assert [past(w) for w in ("stop", "bake", "try", "play")] == ["stopped", "baked", "tried", "played"]
+    assert [ing(w) for w in ("stop", "bake", "lie", "see")] == ["stopping", "baking", "lying", "seeing"]
+
+
+def test_the_pool_does_not_reach_across_passages(pool: Pool, concepts: list[Concept]) -> None:
+    stream = Examples(pool, concepts, "train", SURFACE, WORDINGS)
+    text = ["".join(pool.tokens[a:b]) for a, b in zip(pool.starts[:-1], pool.starts[1:], strict=True)]
+    for example in islice(stream.draw(9), 10):
+        for window in example.windows:
+            assert any("".join(window.tokens) in t for t in text)
+    assert np.all(np.diff(pool.starts) > 0)

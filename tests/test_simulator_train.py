@@ -1,0 +1,173 @@
+"""Training a simulator: rows that share a description, resume to the same weights, and the small recipe end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from sklearn.metrics import roc_auc_score
+
+from bench.errors import ModelError, SpecError
+from bench.models.load import Loaded
+from bench.models.load import load as load_model
+from bench.simulators import train as training
+from bench.simulators.artifact import load
+from bench.simulators.batch import collate, encode
+from bench.simulators.evaluate import auroc, calibration_error, platt
+from bench.simulators.examples import Example, TextWindow
+from bench.simulators.prompt import prefix_ids
+from bench.simulators.trainee import Trainee
+
+TASKS = Path(__file__).parents[1] / "tasks"
+CORPUS = TASKS / "corpora/smollm2-sampled-1.jsonl.gz"
+
+
+def _window(text: str, fires: int | None) -> TextWindow:
+    tokens = tuple(f" {w}" for w in text.split())
+    labels = np.zeros(len(tokens), np.bool_)
+    if fires is not None:
+        labels[fires] = True
+    return TextWindow(tokens, labels, "active" if fires is not None else "random")
+
+
+EXAMPLES = [
+    Example(
+        "f", "c", "Names of birds.", (_window("the sparrow sat on a wall", 1), _window("no such thing here", None))
+    ),
+    Example(
+        "f",
+        "d",
+        "Words for very large buildings of stone.",
+        (_window("a castle", 1), _window("it rained all day long", None)),
+    ),
+]
+
+
+def _fresh(folder: Path) -> Loaded:
+    return load_model(str(folder), dtype="float32", device="cpu")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_windows_of_a_row_see_the_description_and_not_each_other(tiny_folder: Path) -> None:
+    """The logits of a batch of rows are those of every (description, window) run alone through the plain model."""
+    trainee = Trainee(_fresh(tiny_folder), layers=3, rank=2, alpha=4, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in (*trainee.adapter, *trainee.heads.parameters()):
+            p.add_(torch.randn(p.shape, generator=generator) * 0.1)
+    rows = [encode(trainee.loaded.tokenizer, e) for e in EXAMPLES]
+    batch = collate(rows)
+    with torch.no_grad():
+        tokens, windows = trainee.logits(batch)
+        w = 0
+        for row, example in zip(rows, EXAMPLES, strict=True):
+            for ids, pieces in zip(row.windows, row.pieces, strict=True):
+                prefix = prefix_ids(trainee.loaded.tokenizer, example.description)
+                hidden = trainee.model.model(torch.tensor([prefix + ids])).last_hidden_state[:, len(prefix) :]
+                alone, whole = trainee.heads(
+                    hidden, torch.ones(1, len(ids), dtype=torch.bool), torch.tensor([len(ids) - 1])
+                )
+                assert torch.allclose(tokens[w, :pieces], alone[0, :pieces], atol=1e-4)
+                assert torch.allclose(windows[w], whole[0], atol=1e-4)
+                w += 1
+    assert batch.active.tolist() == [1, 0, 1, 0]
+    first = rows[0].ranges[0][1]
+    assert batch.labels[0].nonzero()[:, 0].tolist() == list(range(*first))
+
+
+def _recipe(folder: Path, base: Path, **changed: Any) -> Path:
+    for name in ("surface.yaml", "wordings.yaml"):
+        (folder / name).write_text((TASKS / "simulators" / name).read_text())
+    exam = str(TASKS / "suites/planted-1/rules.yaml")
+    held = {
+        "name": "t",
+        "base": str(base),
+        "layers": 2,
+        "rank": 2,
+        "alpha": 4.0,
+        "pool_tokens": 60000,
+        "batch": 2,
+        "windows": 2,
+        "steps": 6,
+        "warmup": 2,
+        "evaluate_every": 3,
+        "evaluate_examples": 6,
+        "final_examples": 12,
+        "checkpoint_every": 3,
+        "exams": [exam],
+    }
+    path = folder / "t.yaml"
+    path.write_text(yaml.safe_dump(held | changed))
+    return path
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(
+    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = _recipe(tmp_path, tiny_folder)
+    quiet: list[str] = []
+    whole = training.train(recipe, CORPUS, None, tmp_path / "whole", "cpu", "float32", quiet.append)
+
+    real, calls = training._checkpoint, []
+
+    def killed(*args: Any) -> None:
+        real(*args)
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(recipe, CORPUS, None, tmp_path / "cut", "cpu", "float32", quiet.append)
+    resumed = training.train(recipe, CORPUS, None, tmp_path / "cut", "cpu", "float32", quiet.append)
+    one, two = load(tmp_path / "whole"), load(tmp_path / "cut")
+    assert one.config == two.config  # hashes of adapter and heads, calibration
+    assert whole["held_out"] == resumed["held_out"]
+    assert len(whole["curve"]) == 2
+    assert json.loads((tmp_path / "cut/result.json").read_text())["recipe"]["steps"] == 6
+
+    other = _recipe(tmp_path, tiny_folder, lr=1e-3)
+    with pytest.raises(ModelError, match="another recipe"):
+        training.train(other, CORPUS, None, tmp_path / "cut", "cpu", "float32", quiet.append)
+
+
+def test_a_recipe_without_its_files_is_refused(tmp_path: Path, tiny_folder: Path) -> None:
+    recipe = _recipe(tmp_path, tiny_folder)
+    (tmp_path / "wordings.yaml").unlink()
+    with pytest.raises(SpecError, match=r"wordings\.yaml"):
+        training.read_recipe(recipe)
+
+
+def test_the_small_recipe_ends_above_chance(tmp_path: Path) -> None:
+    """The path that made the shipped weights, at a size for CI: held-out AUROC per window and per token of .6 and .7 at least."""
+    result = training.train(
+        TASKS / "simulators/smollm2-135m-small.yaml", CORPUS, None, tmp_path / "out", "cpu", "bfloat16", lambda _: None
+    )
+    assert result["held_out"]["window_auroc"] > 0.60
+    assert result["held_out"]["token_auroc"] > 0.70
+    assert result["curve"][-1]["loss_window"] < 0.75
+    assert load(tmp_path / "out").adapter
+
+
+def test_figures_against_scikit_learn_and_by_hand() -> None:
+    rng = np.random.default_rng(0)
+    score, label = rng.integers(0, 6, 200).astype(float), rng.integers(0, 2, 200).astype(float)
+    assert auroc(score, label) == pytest.approx(roc_auc_score(label, score), abs=1e-12)
+    assert auroc(score, np.ones(200)) is None
+    # Two bins: |.2 - .5| over half of the points, |.9 - 1| over the other half.
+    p, y = np.array([0.2, 0.2, 0.9, 0.9]), np.array([1.0, 0.0, 1.0, 1.0])
+    assert calibration_error(p, y, bins=2) == pytest.approx(0.5 * 0.3 + 0.5 * 0.1)
+
+
+def test_platt_scaling_recovers_what_made_the_labels() -> None:
+    rng = np.random.default_rng(1)
+    logit = rng.normal(0, 2, 20000)
+    label = (rng.random(20000) < 1 / (1 + np.exp(-(0.5 * logit - 1)))).astype(float)
+    found = platt(logit, label)
+    assert found.scale == pytest.approx(0.5, abs=0.04)
+    assert found.bias == pytest.approx(-1, abs=0.06)
