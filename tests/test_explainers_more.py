@@ -20,6 +20,7 @@ from bench.explainers.base import Explainer, Explanation
 from bench.explainers.load import load_explainer
 from bench.explainers.vocab import distinct
 from bench.harness.run import resume, start
+from bench.harness.spec import RunSpec
 from bench.judges import mock
 from bench.judges.base import Chat, Continuation, Outcome, Reply, Usage
 from bench.suites.latent import LatentView
@@ -302,7 +303,9 @@ def test_rounds_are_batched_over_latents_and_each_gets_its_own_replies(monkeypat
     monkeypatch.setattr(stage, "ask", ask)
     views = [latent(name=f"sae/{i}") for i in range(4)]
     rounds = Rounds("rounds", "1-0", Params(), {})
-    found = asyncio.run(stage._explain(rounds, object(), views, 0, 0, {}))  # type: ignore[arg-type]
+    entries = {"explainers": ["empty"], "scorers": ["detection"], "judges": ["mock:oracle"]}
+    spec = RunSpec.model_validate({"name": "t", "suite": "planted-1", **entries})
+    found = asyncio.run(stage._explain(rounds, object(), views, spec, 0, {}))  # type: ignore[arg-type]
     assert [e.text for e, _ in found] == ["", "sae/1", "sae/2|sae/2+", "sae/3|sae/3+|sae/3++"]
     assert [p["calls"] for _, p in found] == [0, 1, 2, 3]
     assert batches == [["sae/1", "sae/2", "sae/3"], ["sae/2+", "sae/3+"], ["sae/3++"]]

@@ -63,3 +63,18 @@ def leaderboard(
         return
     Console().print(terminal(read(folder)))
     typer.echo(f"rendered: {render(folder)}", err=True)
+
+
+@app.command()
+def contrast(
+    first: Annotated[Path, typer.Argument(help="Run folder that `bench judge qualify` left.")],
+    second: Annotated[list[Path], typer.Argument(help="Others, of the same suite; any scorer.")],
+) -> None:
+    """How much oftener one judge puts the truth above its decoys than others do, paired by latent."""
+    from rich.console import Console
+
+    from bench.qualify.paired import paired, table
+
+    console = Console()
+    for other in second:
+        console.print(table(first, other, paired(first, other)))
