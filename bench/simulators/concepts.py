@@ -34,7 +34,7 @@ def all_concepts(pool: Pool, wordnet: WordNet | None, surface: Mapping[str, Any]
     """Every base concept that the pool shows often enough, in a fixed order.
 
     Args:
-        wordnet: None leaves out synsets and words; the rest needs no data but the pool.
+        wordnet: with None words stand for themselves only, and nothing is needed but the pool.
         surface: `surface.yaml`.
         wordings: `wordings.yaml`.
     """
@@ -43,6 +43,8 @@ def all_concepts(pool: Pool, wordnet: WordNet | None, surface: Mapping[str, Any]
     found += registers(pool, surface["sources"], wordings)
     if wordnet:
         found += [*synsets(pool, wordnet, wordings), *words(pool, wordnet, wordings)]
+    else:
+        found += literal_words(pool)
     semantic = ("noun", "verb", "adjective", "word", "register")
     most = {c.name: (MOST if c.family in semantic else MOST_SURFACE) * len(pool) for c in found}
     shown = [c for c in found if LEAST <= len(c.hits) <= most[c.name]]
@@ -242,6 +244,16 @@ def words(pool: Pool, wordnet: WordNet, wordings: Wordings) -> list[Concept]:
         contrasts = (near,) if 4 <= len(near) <= MOST * len(pool) else ()
         word = lemma_word(lemma, wordnet.synsets[sense].gloss, sense[0], wordings)
         found.append(Concept(f"word:{lemma}", "word", key_of(wordnet, sense), hits, word, contrasts))
+    return found
+
+
+def literal_words(pool: Pool) -> list[Concept]:
+    """Words of four letters or more as themselves."""
+    found = []
+    for word in sorted({w.lower() for w in pool.words if len(w) >= 4 and w.isalpha() and w.isascii()}):
+        if pool.count(word) >= LEAST:
+            texts = (f"the word {word}", f"mentions of {word}", f'the token "{word}"', word)
+            found.append(Concept(f"word:{word}", "word", f"word:{word}", pool.of_words([word]), chooser(texts)))
     return found
 
 
