@@ -40,7 +40,7 @@ def _commands() -> set[tuple[str, ...]]:
     return found
 
 
-_GROUPS = {"suite", "models", "coder", "cache", "judge", "scorer", "baseline"}
+_GROUPS = {"suite", "models", "coder", "cache", "judge", "scorer", "baseline", "simulator"}
 
 
 def test_commands_in_the_docs_exist():
