@@ -27,7 +27,6 @@ class Concept:
         hits: positions of the pool that it fires on.
         word: draws one noun phrase for it.
         contrasts: positions of neighbouring concepts (siblings, the parent, one component without the other), own hits left out.
-        source: the only source that it fires in, if any; silent windows then come from everywhere.
     """
 
     name: str
@@ -36,7 +35,6 @@ class Concept:
     hits: Hits
     word: Callable[[random.Random], str]
     contrasts: tuple[Hits, ...] = field(default=())
-    source: tuple[str, ...] = field(default=())
 
     @property
     def split(self) -> Split:
