@@ -291,6 +291,8 @@ def test_urls_get_their_driver_and_lose_their_password(tmp_path: Path) -> None:
     assert "secret" not in storage.shown(url)
     with pytest.raises(SpecError, match="not a URL"):
         storage.storage_url("study.db", tmp_path)
+    with pytest.raises(SpecError, match="cannot be used"):
+        storage.open_storage("postgresql+psycopg://me:secret@127.0.0.1:port/x")
     with pytest.raises(SpecError, match="cannot be used") as e:
         storage.open_storage("mysql+nodriver://me:secret@127.0.0.1:1/x")
     assert "secret" not in str(e.value)

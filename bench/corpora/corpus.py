@@ -216,7 +216,12 @@ def content_sha256(path: Path) -> str:
 
 
 def read_jsonl(path: Path, field: str) -> Iterator[str]:
-    """The `field` of every line of a JSONL file (gzipped if its name ends so); blank lines are passed over.
+    """The `field` of every line of a JSONL file; see `read_rows`."""
+    return (row[field] for row in read_rows(path, field))
+
+
+def read_rows(path: Path, field: str) -> Iterator[dict[str, Any]]:
+    """Every line of a JSONL file (gzipped if its name ends so), with a text under `field`; blank lines are passed over.
 
     Raises:
         DataError: the file is broken, or a line is not a JSON object with a text under `field`.
@@ -226,12 +231,12 @@ def read_jsonl(path: Path, field: str) -> Iterator[str]:
         try:
             for number, line in enumerate(f, 1):
                 if line.strip():
-                    yield _text_of(line, field, path, number)
+                    yield _row_of(line, field, path, number)
         except (EOFError, zlib.error, OSError) as e:
             raise DataError(f"{path} breaks off after line {number}: {e}. Restore it.") from e
 
 
-def _text_of(line: bytes, field: str, path: Path, number: int) -> str:
+def _row_of(line: bytes, field: str, path: Path, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as e:
@@ -244,7 +249,7 @@ def _text_of(line: bytes, field: str, path: Path, number: int) -> str:
             f"is {type(text).__name__}, not text" if field in row else f"is missing; it has {', '.join(row) or 'none'}"
         )
         raise DataError(f"{path}, line {number}: field {field!r} {state}. Set `text_field` to the right name.")
-    return text
+    return row
 
 
 def _read_text(path: Path) -> str:

@@ -7,11 +7,9 @@ not do here is to cut long texts without a word: those are skipped, and say so.
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +19,7 @@ import pydantic
 from bench.errors import ModelError
 from bench.identity import digest, file_sha256
 from bench.judges.base import BaseJudge, Capability, Embed, JudgeIdentity, Outcome, Reply, Usage
+from bench.judges.worker import Worker
 from bench.models.load import hide_library_bars, pick_device
 from bench.models.source import folder_identity, resolve
 
@@ -95,15 +94,16 @@ class EmbedJudge(BaseJudge):
         self.query_prompt: str = prompt if prompt is not None else self.encoder.prompts.get("query") or ""
         dtype = str(next(self.encoder.parameters()).dtype).removeprefix("torch.")
         self.identity = JudgeIdentity("embed", model, weights, dtype, (("query_prompt", self.query_prompt),))
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="embed")
+        self._worker = Worker("embed")
 
     async def embed(self, requests: Sequence[Embed]) -> list[Reply]:
         """See `Judge`. Equal texts are computed once; a text longer than the model reads is skipped."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._embed, list(requests))
+        asked = list(requests)
+        return await self._worker.run(lambda _: self._embed(asked))
 
     async def close(self) -> None:
         """Let the thread end."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._worker.close()
 
     def _embed(self, requests: Sequence[Embed]) -> list[Reply]:
         started = time.perf_counter()

@@ -83,7 +83,7 @@ class Engine:
         self.model, self.device = loaded.model, loaded.device
         self.config = loaded.model.config.get_text_config()
         self.n_layers = int(self.config.num_hidden_layers)
-        self.context = int(getattr(self.config, "max_position_embeddings", None) or 1 << 30)
+        self.context = loaded.context or 1 << 30
         heads = int(getattr(self.config, "num_key_value_heads", None) or self.config.num_attention_heads)
         width = int(
             getattr(self.config, "head_dim", None) or self.config.hidden_size // self.config.num_attention_heads

@@ -11,11 +11,9 @@ in a call - one window under one explanation, in whatever requests - is computed
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Literal
 
 import pydantic
@@ -25,6 +23,7 @@ from bench.judges.base import BaseJudge, Capability, JudgeIdentity, Outcome, Que
 from bench.judges.digits import DigitsReader
 from bench.judges.heads import HeadsReader
 from bench.judges.simulated import Asked, Reader, Simulated
+from bench.judges.worker import Worker
 from bench.models.load import Loaded
 from bench.simulators.artifact import Artifact, DigitsConfig, load, load_base, load_heads
 from bench.tasks_dir import find
@@ -68,20 +67,16 @@ class SimulatorJudge(BaseJudge):
         loaded = load_base(artifact, self.params.dtype, self.params.device)
         self.reader = self._reader(artifact, loaded)
         self.identity = _identity(model, artifact, loaded)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="simulator")
+        self._worker = Worker("simulator")
 
     async def simulate(self, requests: Sequence[Simulate]) -> list[Reply]:
         """See `Judge`. A window without text or a question that does not fit the context skips its request, never cut."""
-        stop = threading.Event()
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, self._simulate, list(requests), stop)
-        except asyncio.CancelledError:
-            stop.set()
-            raise
+        asked = list(requests)
+        return await self._worker.run(lambda stop: self._simulate(asked, stop))
 
     async def close(self) -> None:
         """Let the thread end."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._worker.close()
 
     def _reader(self, artifact: Artifact, loaded: Loaded) -> Reader:
         p, config = self.params, artifact.config

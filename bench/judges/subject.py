@@ -16,10 +16,8 @@ digest of subject and coder), so the latent of another suite that happens to hav
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -42,10 +40,12 @@ from bench.judges.base import (
     Simulate,
     Usage,
 )
+from bench.judges.worker import Worker
 from bench.models.load import load
 from bench.runners.encode import encode_contexts
 from bench.suites.latent import origin
 from bench.suites.recipe import anchored_recipe, load_recipe
+from bench.suites.rerun import changed
 from bench.suites.store import load_suite
 
 
@@ -97,12 +97,8 @@ class SubjectJudge(BaseJudge):
         entries = [entry.coder for entry in recipe.coders if entry.coder.name in wanted]
         self._coders = {spec.name: load_coder(spec, self.loaded, verify=False) for spec in entries}
         weights = self.loaded.files.identity
-        keys = {entry["name"]: entry["key"] for entry in suite.manifest["coders"]}
-        pairs = [("subject weights", suite.manifest["subject"]["weights"], weights)]
-        pairs += [(f"coder {name}", keys[name], coder.key) for name, coder in self._coders.items()]
-        changed = [f"{what}: {here} here, {there} in the build" for what, there, here in pairs if here != there]
-        if changed:
-            raise DigestMismatch(f"judge subject:{model} cannot run {suite.id}: {'; '.join(changed)}.")
+        if differing := changed(suite.manifest, self.loaded, self._coders):
+            raise DigestMismatch(f"judge subject:{model} cannot run {suite.id}: {'; '.join(differing)}.")
         self._origins = {name: origin(weights, coder.key) for name, coder in self._coders.items()}
         self.writer = load_judge(params.writer)
         self.can = self.writer.can | {Capability.ACTIVATE}
@@ -112,7 +108,7 @@ class SubjectJudge(BaseJudge):
             self.chunk = int(self.writer.chunk)
         mine = ("subject", digest([self.loaded.identity, self._origins]))
         self.identity = replace(self.writer.identity, params=(*self.writer.identity.params, mine))
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="subject")
+        self._worker = Worker("subject")
 
     async def generate(self, requests: Sequence[Chat]) -> list[Reply]:
         """The writer's."""
@@ -137,11 +133,12 @@ class SubjectJudge(BaseJudge):
     async def activate(self, requests: Sequence[Activate]) -> list[Reply]:
         """See `Judge`. A text runs once for all latents of its coder that ask for it; one that the subject cannot read whole, or
         a latent of another suite, is skipped."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._activate, list(requests))
+        asked = list(requests)
+        return await self._worker.run(lambda _: self._activate(asked))
 
     async def close(self) -> None:
         """Let the thread end, and close the writer."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._worker.close()
         await self.writer.close()
 
     def _activate(self, requests: Sequence[Activate]) -> list[Reply]:
@@ -158,7 +155,7 @@ class SubjectJudge(BaseJudge):
         started = time.perf_counter()
         coder, loaded = self._coders[name], self.loaded
         texts = list(dict.fromkeys(r.text for r in requests if r.latent.origin == self._origins[name]))
-        limit = int(loaded.model.config.get_text_config().max_position_embeddings) - (loaded.bos is not None)
+        limit = (loaded.context or 1 << 30) - (loaded.bos is not None)
         encoded = loaded.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
         ids = {text: np.array(row, np.int32) for text, row in zip(texts, encoded, strict=True)}
         fits = [text for text in texts if 0 < len(ids[text]) <= limit]

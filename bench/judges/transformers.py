@@ -9,11 +9,9 @@ The computation runs in one thread of its own, so that the event loop lives and 
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -36,6 +34,7 @@ from bench.judges.engine import Engine
 from bench.judges.readout import Row, read
 from bench.judges.shared import SharedPrefixes
 from bench.judges.wording import Wording
+from bench.judges.worker import Worker
 from bench.models.load import Loaded, load
 
 T = TypeVar("T")
@@ -96,33 +95,25 @@ class TransformersJudge(BaseJudge):
         )
         self._ends = self._end_tokens()
         self._bytes = int(self.params.memory * (1 << 30))
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="judge")
+        self._worker = Worker("judge")
 
     async def generate(self, requests: Sequence[Chat]) -> list[Reply]:
         """See `Judge`. Greedy at temperature 0, else sampled from the request's own generator."""
-        return await self._run(lambda stop: self._generate(requests, stop))
+        return await self._worker.run(lambda stop: self._generate(requests, stop))
 
     async def choose(self, requests: Sequence[Choice]) -> list[Reply]:
         """See `Judge`. The answer's tokens are those that it adds behind its place; `end` is scored with it."""
-        return await self._run(lambda stop: self._choose(requests, stop))
+        return await self._worker.run(lambda stop: self._choose(requests, stop))
 
     async def loglik(self, requests: Sequence[Continuation]) -> list[Reply]:
         """See `Judge`. Context and text are tokenised separately, so the sum runs over the same tokens in every context; the
         first token of the text is scored. Without context and start token there is nothing to condition on, and the call is
         skipped."""
-        return await self._run(lambda stop: self._loglik(requests, stop))
+        return await self._worker.run(lambda stop: self._loglik(requests, stop))
 
     async def close(self) -> None:
         """Let the thread end."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    async def _run(self, work: Callable[[threading.Event], list[Reply]]) -> list[Reply]:
-        stop = threading.Event()
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work, stop)
-        except asyncio.CancelledError:
-            stop.set()
-            raise
+        self._worker.close()
 
     def _generate(self, requests: Sequence[Chat], stop: threading.Event) -> list[Reply]:
         started = time.perf_counter()

@@ -52,6 +52,12 @@ class Loaded:
         """Width of the residual stream."""
         return int(self.model.config.get_text_config().hidden_size)
 
+    @property
+    def context(self) -> int | None:
+        """Positions that the model was made for, or None where its configuration names no limit."""
+        found = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return int(found) if found else None
+
 
 def pick_device(name: str = "auto") -> torch.device:
     """`auto` -> CUDA if there is one, else CPU."""

@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.judges.qualification import Mean, Position, Retest
-from bench.scorers.binary import auroc
 from bench.stats.bootstrap import bootstrap_mean
+from bench.stats.ranking import auroc
 from bench.suites.planted import NEAR
 
 PERMUTATIONS = 999

@@ -136,7 +136,7 @@ def _check(loaded: Loaded, coders: Sequence[SparseCoder], settings: ContextSetti
         raise SpecError(
             f"{shard} contexts of {settings.context} tokens per shard; the limit is {MAX_SHARD_TOKENS} tokens."
         )
-    longest = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+    longest = loaded.context
     needed = settings.context + (loaded.bos is not None)
     if longest is not None and needed > longest:
         raise SpecError(f"a context of {settings.context} tokens needs {needed} positions; the subject has {longest}.")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from bench.scorers.binary import auroc, average_precision
+from bench.stats.ranking import auroc, average_precision
 
 CLEAN = "clean"
 HALVES = ("a", "b")

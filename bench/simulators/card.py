@@ -55,7 +55,7 @@ def evaluate_folder(
     trainee = Trainee(load_model(config.base, "bfloat16", device), config.layers, config.rank, config.alpha, 0)
     load_state(trainee.model, {k: v.float() for k, v in artifact.adapter.items()})
     trainee.heads = load_heads(artifact, config, trainee.heads.d_model).to(trainee.device)
-    _, streams = data(recipe, recipe_path.parent, corpus, wordnet)
+    streams = data(recipe, recipe_path.parent, corpus, wordnet)
     rows = [encode(trainee.loaded.tokenizer, streams["held-out"].at(2, n)) for n in range(examples)]
     started = time.perf_counter()
     found = answers(trainee, rows)

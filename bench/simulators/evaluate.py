@@ -14,6 +14,7 @@ from bench.simulators.artifact import Calibration, Scaling
 from bench.simulators.batch import Encoded, collate
 from bench.simulators.examples import ACTIVE
 from bench.simulators.trainee import Trainee
+from bench.stats import ranking
 
 Floats = NDArray[np.float64]
 
@@ -73,15 +74,9 @@ def answers(trainee: Trainee, rows: Sequence[Encoded], batch: int = 8) -> Answer
 
 
 def auroc(score: Floats, label: Floats) -> float | None:
-    """Area under the ROC curve with ties counted half; None where one class is missing."""
-    from scipy.stats import rankdata
-
-    positive = label > 0.5
-    n1, n0 = int(positive.sum()), int((~positive).sum())
-    if not n1 or not n0:
-        return None
-    ranks = rankdata(score)
-    return float((ranks[positive].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
+    """Area under the ROC curve of 0/1 labels; None, which JSON can hold, where one class is missing."""
+    value = ranking.auroc(label > 0.5, score)
+    return None if np.isnan(value) else value
 
 
 def calibration_error(probability: Floats, label: Floats, bins: int = 15) -> float:
@@ -122,20 +117,17 @@ def sigmoid(logit: Floats, scaling: Scaling) -> Floats:
 def report(found: Answers, calibration: Calibration) -> dict[str, Any]:
     """Figures of a set of examples, rounded to four places."""
     window, token = sigmoid(found.window, calibration.window), sigmoid(found.token, calibration.token)
-    positive = found.kind == ACTIVE
-    truly = positive & (found.active > 0.5)
-    by_kind = {
-        str(k): auroc(found.window[truly | (found.kind == k)], found.active[truly | (found.kind == k)])
-        for k in sorted(set(found.kind) - {ACTIVE})
-    }
-    families = sorted(set(found.family))
+    by_kind = {}
+    for kind in sorted(set(found.kind) - {ACTIVE}):
+        own = (found.kind == ACTIVE) | (found.kind == kind)
+        by_kind[str(kind)] = auroc(found.window[own], found.active[own])
     by_family = {
         str(f): {
             "windows": int((found.family == f).sum()),
             "window_auroc": auroc(found.window[found.family == f], found.active[found.family == f]),
             "token_auroc": auroc(found.token[found.token_family == f], found.fires[found.token_family == f]),
         }
-        for f in families
+        for f in sorted(set(found.family))
     }
     figures: dict[str, Any] = _rounded(
         {

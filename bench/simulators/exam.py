@@ -66,8 +66,8 @@ def _overlapping(concepts: Sequence[Concept], pool: Pool, suite: Rules) -> dict[
     masks = np.zeros((len(suite.latents), size), np.bool_)
     for n in range(stop):
         low, high = int(pool.starts[n]), int(pool.starts[n + 1])
-        tokens = tuple(pool.tokens[low:high])
-        document = Document(tokens, tuple(t.strip() for t in tokens), pool.sources[n], "code" in pool.sources[n])
+        bare = tuple(pool.words[i] for i in pool.ids[low:high])
+        document = Document(tuple(pool.tokens[low:high]), bare, pool.sources[n], "code" in pool.sources[n])
         for k, latent in enumerate(suite.latents):
             masks[k, low:high] = matches(latent.truth.rule, document, suite.lists)
     sizes = masks.sum(1)

@@ -140,8 +140,7 @@ class Examples:
             if kind == HARD:
                 at = int(rng.choice(rng.choice(concept.contrasts)))
             elif kind == SAME:
-                passage = int(self.pool.document(np.asarray([anchor]))[0])
-                at = rng.randrange(int(self.pool.starts[passage]), int(self.pool.starts[passage + 1]))
+                at = rng.randrange(*self.pool.passage(anchor))
             else:
                 at = rng.randrange(len(self.pool))
             window = self._around(at, rng)
@@ -154,8 +153,7 @@ class Examples:
     def _around(self, at: int, rng: random.Random) -> tuple[int, int] | None:
         """A window of 14 to 36 tokens of one passage around a position, which stands anywhere but at its very edges."""
         size = rng.choice((14, 18, 22, 26, 26, 28, 28, 32, 36))
-        passage = int(np.searchsorted(self.pool.starts, at, side="right")) - 1
-        low, high = int(self.pool.starts[passage]), int(self.pool.starts[passage + 1])
+        low, high = self.pool.passage(at)
         if high - low < 8:
             return None
         start = max(low, min(at - rng.randint(2, size - 2), high - size))
@@ -182,9 +180,8 @@ class Examples:
         if rng.random() < 0.6:
             quotes = []
             for p in picked[-rng.randint(1, 3) :]:
-                passage = int(np.searchsorted(self.pool.starts, p, side="right")) - 1
-                low = max(p - rng.randint(2, 4), int(self.pool.starts[passage]))
-                high = min(p + rng.randint(2, 4), int(self.pool.starts[passage + 1]))
+                first, end = self.pool.passage(p)
+                low, high = max(p - rng.randint(2, 4), first), min(p + rng.randint(2, 4), end)
                 quote = "".join(self.pool.tokens[low:high]).strip().replace("\n", "⏎")
                 quotes.append(f'"{quote}"')
             text += " As in " + "; ".join(quotes) + "."

@@ -6,8 +6,6 @@ Positions, not masks: most concepts fire on one token in thousands, thousands of
 
 from __future__ import annotations
 
-import gzip
-import json
 import random
 import re
 from collections.abc import Iterable, Sequence
@@ -17,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.corpora.corpus import read_rows
 from bench.errors import DataError
 from bench.suites.rules import ENDS, tokenise
 
@@ -92,6 +91,11 @@ class Pool:
         found: Hits = np.searchsorted(self.starts, positions, side="right") - 1
         return found
 
+    def passage(self, at: int) -> tuple[int, int]:
+        """First token of the passage that a position is in, and the first behind it."""
+        n = int(np.searchsorted(self.starts, at, side="right"))
+        return int(self.starts[n - 1]), int(self.starts[n])
+
     def shifted(self, hits: Hits, by: int) -> Hits:
         """Neighbouring positions in the same passage that are not hits themselves."""
         moved = hits + by
@@ -132,15 +136,9 @@ def read_pool(path: Path, tokens: int, seed: int, share: float = 1.0) -> Pool:
         share: keep at most this many characters of a passage, as a share of 12,000.
 
     Raises:
-        DataError: no such file, or a line without text.
+        DataError: no such file, a broken one, or a line without text.
     """
-    if not path.is_file():
-        raise DataError(f"no corpus at {path}.")
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as stream:
-        rows = [json.loads(line) for line in stream if line.strip()]
-    if bad := next((n for n, r in enumerate(rows, 1) if not isinstance(r.get("text"), str)), None):
-        raise DataError(f"{path}: line {bad} has no `text`.")
+    rows = list(read_rows(path, "text"))
     random.Random(seed).shuffle(rows)
     taken: list[tuple[str, str]] = []
     size = 0

@@ -26,7 +26,7 @@ from bench.simulators.evaluate import answers, calibrate, report
 from bench.simulators.exam import forbidden
 from bench.simulators.examples import Examples
 from bench.simulators.lora import load_state, state
-from bench.simulators.pool import Pool, read_pool
+from bench.simulators.pool import read_pool
 from bench.simulators.recipe import Recipe
 from bench.simulators.trainee import Trainee
 from bench.simulators.wordnet import WordNet
@@ -51,8 +51,8 @@ def read_recipe(path: Path) -> Recipe:
     return recipe
 
 
-def data(recipe: Recipe, folder: Path, corpus: Path, wordnet: Path | None) -> tuple[Pool, dict[str, Examples]]:
-    """The pool and one stream of examples per split.
+def data(recipe: Recipe, folder: Path, corpus: Path, wordnet: Path | None) -> dict[str, Examples]:
+    """One stream of examples per split, over one pool.
 
     Args:
         folder: of the recipe.
@@ -64,7 +64,7 @@ def data(recipe: Recipe, folder: Path, corpus: Path, wordnet: Path | None) -> tu
     out = forbidden(concepts, pool, [folder / e for e in recipe.exams])
     concepts = [c for c in concepts if c.name not in out]
     splits: tuple[Split, ...] = ("train", "calibrate", "held-out")
-    return pool, {s: Examples(pool, concepts, s, surface, wordings, recipe.windows) for s in splits}
+    return {s: Examples(pool, concepts, s, surface, wordings, recipe.windows) for s in splits}
 
 
 def train(
@@ -91,7 +91,7 @@ def train(
         SpecError, DataError, ModelError: the recipe, the texts, the base; `ModelError` also for a checkpoint of another recipe.
     """
     recipe = read_recipe(recipe_path)
-    _, streams = data(recipe, recipe_path.parent, corpus, wordnet)
+    streams = data(recipe, recipe_path.parent, corpus, wordnet)
     loaded = load_model(recipe.base, dtype, device)
     identity = loaded.files.identity
     trainee = Trainee(loaded, recipe.layers, recipe.rank, recipe.alpha, recipe.seed)
@@ -100,8 +100,9 @@ def train(
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, recipe))
     out.mkdir(parents=True, exist_ok=True)
-    read = [read_yaml(recipe_path.parent / name) for name in (recipe.surface, recipe.wordings)]
-    key = digest([recipe, read, identity, str(trainee.loaded.model.dtype)])
+    key = digest(
+        [recipe, [streams["train"].surface, streams["train"].wordings], identity, str(trainee.loaded.model.dtype)]
+    )
     step = _resume(out / CHECKPOINT, key, trainee, optimizer, schedule)
     tokenizer = loaded.tokenizer
     curve_rows = [encode(tokenizer, streams["held-out"].at(1, n)) for n in range(recipe.evaluate_examples)]

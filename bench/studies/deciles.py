@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.scorers.binary import auroc
 from bench.stats.bootstrap import bootstrap_mean
+from bench.stats.ranking import auroc
 from bench.studies.figure import SERIES, panels, points, styled
 from bench.studies.result import Table
 from bench.studies.session import Session

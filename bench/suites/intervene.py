@@ -30,8 +30,8 @@ from bench.suites.interventions import save_interventions
 from bench.suites.latent import LatentView
 from bench.suites.prompts import Place, Prompt, prompts
 from bench.suites.recipe import SuiteRecipe, anchored_recipe, load_recipe
-from bench.suites.rerun import cut_again
-from bench.suites.schema import INTERVENTIONS, read_table, write_table
+from bench.suites.rerun import changed, cut_again
+from bench.suites.schema import INTERVENTIONS, read_table, table_of, write_table
 from bench.suites.steer import Group, Measured
 from bench.suites.store import Suite
 
@@ -142,7 +142,7 @@ def intervene(
         for group in owed:
             rows = _group(loaded, by_coder[group[0].coder], group, places, settings, say)
             for view, own in zip(group, rows, strict=True):
-                write_table(_table(own), files[view.id])
+                write_table(table_of(own, INTERVENTIONS), files[view.id])
     table = pa.concat_tables([read_table(files[v.id], INTERVENTIONS) for v in wanted])
     return save_interventions(
         suite.path,
@@ -159,15 +159,8 @@ def intervene(
 
 
 def _check(suite: Suite, recipe: SuiteRecipe, loaded: Loaded, coders: dict[str, SparseCoder]) -> None:
-    keys = {entry["name"]: entry["key"] for entry in suite.manifest["coders"]}
-    pairs = [
-        ("subject weights", suite.manifest["subject"]["weights"], loaded.files.identity),
-        ("corpus", suite.manifest["corpus"]["identity"], corpus_identity(recipe.corpus)),
-        *((f"coder {name}", keys[name], coder.key) for name, coder in coders.items()),
-    ]
-    changed = [f"{what}: {here} here, {there} in the build" for what, there, here in pairs if here != there]
-    if changed:
-        raise DigestMismatch(f"{suite.id} cannot be steered: {'; '.join(changed)}.")
+    if differing := changed(suite.manifest, loaded, coders, corpus_identity(recipe.corpus)):
+        raise DigestMismatch(f"{suite.id} cannot be steered: {'; '.join(differing)}.")
 
 
 def _places(suite: Suite, recipe: SuiteRecipe, loaded: Loaded, latents: Sequence[LatentView]) -> dict[int, Place]:
@@ -275,12 +268,6 @@ def _after(loaded: Loaded, prompt: Prompt, text: str, new: list[int]) -> str:
     """Text of the new tokens; decoded behind the prompt, so that a character split over both is not lost."""
     whole: str = loaded.tokenizer.decode([*prompt.ids, *new], skip_special_tokens=True)
     return whole[len(text) :] if whole.startswith(text) else loaded.tokenizer.decode(new, skip_special_tokens=True)
-
-
-def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
-    return pa.table(
-        {f.name: pa.array([r[f.name] for r in rows], type=f.type) for f in INTERVENTIONS}, schema=INTERVENTIONS
-    )
 
 
 def _summary(latents: Sequence[LatentView], table: pa.Table) -> dict[str, Any]:

@@ -64,7 +64,8 @@ def compare(suite: Suite, n_contexts: int, base: Path) -> tuple[list[str], str]:
     recipe = anchored_recipe(load_recipe(base / "recipe.yaml"), base.resolve())
     loaded = load(recipe.subject.model, recipe.subject.dtype)
     coders = [load_coder(entry.coder, loaded) for entry in recipe.coders]
-    problems = _identities(suite.manifest, recipe, loaded, coders)
+    named = {entry.coder.name: coder for entry, coder in zip(recipe.coders, coders, strict=True)}
+    problems = changed(suite.manifest, loaded, named, corpus_identity(recipe.corpus), loaded.dtype)
     if problems:
         return problems, "subject, coders and corpus are those of the build"
     chosen = _choose(suite, n_contexts)
@@ -72,18 +73,28 @@ def compare(suite: Suite, n_contexts: int, base: Path) -> tuple[list[str], str]:
     return _compare(suite, recipe, loaded, coders, cuts)
 
 
-def _identities(
-    manifest: Mapping[str, Any], recipe: SuiteRecipe, loaded: Loaded, coders: list[SparseCoder]
+def changed(
+    manifest: Mapping[str, Any],
+    loaded: Loaded,
+    coders: Mapping[str, SparseCoder],
+    corpus: str | None = None,
+    dtype: str | None = None,
 ) -> list[str]:
-    pairs = [
-        ("subject weights", manifest["subject"]["weights"], loaded.files.identity),
-        ("subject dtype", manifest["subject"]["dtype"], loaded.dtype),
-        ("corpus", manifest["corpus"]["identity"], corpus_identity(recipe.corpus)),
-        *(
-            (f"coder {entry['name']}", entry["key"], coder.key)
-            for entry, coder in zip(manifest["coders"], coders, strict=True)
-        ),
-    ]
+    """What is not as it was when a suite was built, one sentence each.
+
+    Args:
+        manifest: of the suite.
+        loaded: its subject as it is here.
+        coders: by name, those to compare.
+        corpus, dtype: identity of the corpus and dtype of the subject here; not compared if None.
+    """
+    keys = {entry["name"]: entry["key"] for entry in manifest["coders"]}
+    pairs = [("subject weights", manifest["subject"]["weights"], loaded.files.identity)]
+    if dtype is not None:
+        pairs.append(("subject dtype", manifest["subject"]["dtype"], dtype))
+    if corpus is not None:
+        pairs.append(("corpus", manifest["corpus"]["identity"], corpus))
+    pairs += [(f"coder {name}", keys[name], coder.key) for name, coder in coders.items()]
     return [f"{what}: {here} here, {there} in the build" for what, there, here in pairs if here != there]
 
 

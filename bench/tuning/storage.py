@@ -98,7 +98,7 @@ def open_storage(url: str, heartbeat: int = HEARTBEAT, grace: int = GRACE) -> Ba
                 grace_period=grace,
                 heartbeat_stale_trial_callback=queue_again,
             )
-    except (ImportError, ArgumentError, SQLAlchemyError) as e:
+    except (ImportError, ValueError, ArgumentError, SQLAlchemyError) as e:
         reason = " ".join(str(e).split())[:200]
         raise SpecError(
             f"the storage {_safe(url)} cannot be used: {reason}. Databases other than SQLite need the extra "
@@ -107,9 +107,11 @@ def open_storage(url: str, heartbeat: int = HEARTBEAT, grace: int = GRACE) -> Ba
 
 
 def _safe(url: str) -> str:
+    from sqlalchemy.exc import ArgumentError
+
     try:
         return shown(url)
-    except Exception:
+    except (ArgumentError, ValueError):  # not a URL, or a port that is no number
         return url.partition("://")[0] + "://..."
 
 
