@@ -328,27 +328,17 @@ def test_parts_decide_what_is_asked_and_what_a_judge_must_be_able_to_do() -> Non
         sensitivity(parts=["wirte"])
 
 
-EXCEPTIONS = {
-    # "Words about money within five words of a number": no text shows that without a number.
-    "planted/colours-or-numbers",
-    # "Colons": what follows one on the next line begins a sentence.
-    "planted/sentence-start",
-}
-
-
 def test_the_truth_outranks_unrelated_explanations_with_the_oracle() -> None:
-    """By clarity, except where every text that shows the unrelated concept shows this one, too; there by purity."""
+    """By its headline, on every planted latent."""
     scorer = load_scorer({"use": "sensitivity", "preset": "natural", "params": {"positives": 3, "negatives": 3}})
     own = load_judge("mock:oracle")
-    beaten = set()
-    for view in load_suite("planted-1").latents():
+    views = load_suite("planted-1").latents()
+    assert len(views) == 61
+    for view in views:
         truth = json.loads(str(view.row["truth"]))
         found = [scorer.metrics(answered(scorer, own, view, z)) for z in (truth["truth"], *truth["unrelated"])]
         assert found[0]["input_success"] == 1
-        if found[0]["clarity_signed"] <= max(f["clarity_signed"] for f in found[1:]):
-            beaten.add(view.id)
-            assert found[0]["purity_normalised"] > max(f.get("purity_normalised", 0) for f in found[1:])
-    assert beaten <= EXCEPTIONS
+        assert found[0]["clarity_signed"] > max(f["clarity_signed"] for f in found[1:]), view.id
 
 
 def test_unsigned_clarity_rewards_texts_that_avoid_a_dense_latent() -> None:

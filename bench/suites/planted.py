@@ -63,6 +63,8 @@ class PlantedLatent(_Part):
     wrong: Described
     """A neighbouring token: the one before or after, or the mark itself."""
     sibling: Described
+    related: tuple[str, ...] = ()
+    """Names of latents that fire on other tokens but cannot be shown without this one; they are not unrelated."""
 
     def near(self, which: Near) -> Described:
         """A near miss by name."""
@@ -230,12 +232,16 @@ def _tiles(tiles: Tiles, mask: Mask) -> NDArray[np.int32]:
 
 
 def _unrelated(latent: PlantedLatent, rules: Rules, truths: Mapping[str, list[Mask]], seed: int) -> list[str]:
-    """Truths of latents of other families that never fire on a token on which this one fires."""
+    """Truths of latents of other families that never fire on a token on which this one fires, and are not `related` to it."""
     own = np.concatenate(truths[latent.name])
+    if unknown := set(latent.related) - {other.name for other in rules.latents}:
+        raise SpecError(f"latent {latent.name!r} is related to {', '.join(sorted(unknown))}; there is no such latent.")
     apart = [
         other.truth.text
         for other in rules.latents
-        if other.family != latent.family and not (own & np.concatenate(truths[other.name])).any()
+        if other.family != latent.family
+        and other.name not in latent.related
+        and not (own & np.concatenate(truths[other.name])).any()
     ]
     if len(apart) < UNRELATED:
         raise SpecError(f"latent {latent.name!r} has only {len(apart)} unrelated latents; it needs {UNRELATED}.")
