@@ -52,6 +52,28 @@ def test_the_shipped_suite_has_enough_latents_of_every_family_and_keeps_its_prom
     assert verify(suite).ok
 
 
+def test_what_cannot_be_shown_without_the_truth_is_not_unrelated(small, tmp_path):
+    def change(*related: str) -> Path:
+        rules = yaml.safe_load((small / "rules.yaml").read_text())
+        next(x for x in rules["latents"] if x["name"] == "weekdays")["related"] = list(related)
+        (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules, allow_unicode=True))
+        shutil.copy(small / "recipe.yaml", tmp_path)
+        return tmp_path / "recipe.yaml"
+
+    plain = {x.id: json.loads(x.row["truth"])["unrelated"] for x in build_planted(change(), tmp_path / "a").latents()}
+    texts = {x.truth.text: x.name for x in load_rules(small / "rules.yaml").latents}
+    name = texts[plain["planted/weekdays"][0]]
+    built = {
+        x.id: json.loads(x.row["truth"])["unrelated"] for x in build_planted(change(name), tmp_path / "b").latents()
+    }
+    assert name not in {texts[text] for text in built["planted/weekdays"]}
+    assert {k: v for k, v in built.items() if k != "planted/weekdays"} == {
+        k: v for k, v in plain.items() if k != "planted/weekdays"
+    }
+    with pytest.raises(SpecError, match="no such latent"):
+        build_planted(change("nothing"), tmp_path / "c")
+
+
 def test_building_twice_gives_the_same_digest(small, tmp_path):
     first = build_planted(small / "recipe.yaml", tmp_path / "a")
     second = build_planted(small / "recipe.yaml", tmp_path / "b")

@@ -177,6 +177,14 @@ def test_a_constant_judge_is_at_the_floor(made, judge, scorer, preset):
         assert found.position.p > 0.05
 
 
+def test_a_judge_can_be_asked_about_both_splits(tmp_path):
+    asked = Asked("mock:oracle", "embedding", split="all", repeats=1, positives=2, negatives=2)
+    row = qualify(asked, tmp_path / "runs", tmp_path / "replies.sqlite", QUIET)
+    assert (row.latents, row.split) == (61, "all")
+    assert row.truth_over["unrelated"].estimate > 0.95
+    assert "--split all" in asked.command
+
+
 def test_failed_calls_lower_the_coverage_only(made):
     found = made("mock:oracle?can=chat&fail=0.3", repeats=1)
     assert 0.5 < found.coverage < 0.9

@@ -18,7 +18,7 @@ def qualify(
     scorer: Annotated[str, typer.Option(help="How it is asked: a scorer.")] = "detection",
     preset: Annotated[str | None, typer.Option(help="Preset of the scorer.")] = None,
     suite: Annotated[str, typer.Option(help="A planted suite.")] = "planted-1",
-    split: Annotated[str, typer.Option(help="Which of its latents: test or tune.")] = "test",
+    split: Annotated[str, typer.Option(help="Which of its latents: test, tune or all.")] = "test",
     limit: Annotated[int | None, typer.Option(help="At most this many latents.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="How often everything is asked.")] = 2,
     positives: Annotated[int | None, typer.Option(help="Activating windows per latent.")] = None,

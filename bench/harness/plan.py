@@ -99,7 +99,9 @@ def make_plan(
             is not in the grid or from itself, or a scorer that asks for a kind of negative windows that the suite lacks.
         CapabilityError: a scorer that no judge of the grid can serve, or an explainer's model that cannot chat.
     """
-    latents = tuple(suite.latents(split=spec.split, coders=spec.coders, limit=spec.limit))
+    latents = tuple(
+        suite.latents(split=None if spec.split == "all" else spec.split, coders=spec.coders, limit=spec.limit)
+    )
     if not latents:
         raise SpecError(f"suite {suite.name} has no latents with split {spec.split!r} and coders {spec.coders}.")
     ordered = _ordered(explainers)

@@ -67,8 +67,8 @@ class RunSpec(BaseModel):
     """First part of the run folder's name."""
     suite: str
     """Name of a suite, or its folder."""
-    split: Literal["test", "tune"] = "test"
-    """Which latents. Leaderboards take `test` only; tuning takes `tune` only."""
+    split: Literal["test", "tune", "all"] = "test"
+    """Which latents. Leaderboards take `test` only; tuning takes `tune` only; `all` is for what is tuned on neither."""
     coders: list[str] | None = None
     """Names of coders of the suite; all by default."""
     limit: int | None = Field(default=None, ge=1)
