@@ -42,12 +42,12 @@ def styled() -> AbstractContextManager[None]:
 
 
 def panels(n: int, width: float = 3.4, height: float = 3.0, columns: int = 3) -> tuple[Figure, list[Axes]]:
-    """A figure with n panels in rows of at most `columns`; sizes in inches per panel. Draw inside `styled`."""
+    """A figure with n panels in rows of at most `columns`, as even as can be; sizes in inches per panel. Draw inside `styled`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    across = min(n, columns)
-    down = -(-n // across)
+    down = -(-n // columns)
+    across = -(-n // down)
     figure = Figure(figsize=(width * across, height * down), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, [figure.add_subplot(down, across, i + 1) for i in range(n)]
@@ -134,8 +134,9 @@ def levels_figure(
                 axis.axhline(value, color=PAPER, linestyle=":", linewidth=0.9)
             axis.set_title(title)
             axis.set_xlabel(axis_name)
-        if axes:
-            axes[0].legend(fontsize=7, loc="best")
+        # Above the panels: one that has the paper's numbers need not be the first, and no panel has room for sure.
+        named = {label: mark for axis in axes for mark, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        figure.legend(list(named.values()), list(named), loc="outside upper left", ncols=len(named), fontsize=7)
     return figure
 
 
