@@ -38,14 +38,6 @@ PROMPTS = [[1, 40, 77, 12, 300], [1, 9, 250], [1, 33, 34, 35, 36, 37, 38, 39], [
 NEW = 5
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def coder():
     g = torch.Generator().manual_seed(3)

@@ -33,14 +33,6 @@ QUIET = Console(quiet=True)
 TEXTS = ["The river rises.", "Add the onions and 12 percent of the wheat.", "No.", "def count(words):"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A suite of two coders on the tiny subject."""

@@ -29,15 +29,6 @@ CONTEXT, WINDOW = 48, 8
 EXTRAS = ["Ünïcödé 漢字かな交じり文 🎉👩‍👩‍👧 \u200d🇩🇪", "naïve café — “quoted” … ﷽"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Threads of a tiny matrix product only wait for each other, for minutes on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def place(tiny_folder, tmp_path_factory):
     """A folder with a corpus, a coder and a recipe that name each other by relative paths."""
