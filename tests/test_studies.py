@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from bench.errors import SpecError, UnknownName
+from bench.studies.compare import supported
 from tests.study_builder import PROFILE, carry_out
 
 
@@ -29,6 +30,14 @@ def test_a_study_leaves_table_figure_page_and_record(demo):
     assert "figure.png" in page
     assert "nowhere" in page
     assert "bench study demo" in page
+
+
+@pytest.mark.parametrize(
+    ("sign", "p", "said"),
+    [("same", 0.04, "same"), ("opposite", 0.15, "unclear"), ("same", float("nan"), "unclear"), ("", 0.01, "")],
+)
+def test_an_interval_beside_zero_is_no_finding_without_the_corrected_p(sign, p, said):
+    assert supported(sign, p) == said
 
 
 def test_the_difference_is_that_of_the_runs_scores(demo):

@@ -18,7 +18,7 @@ from bench.spec import validate
 from bench.stats.bootstrap import bootstrap_mean
 from bench.stats.correlation import CorrelationMatrix, correlation_matrix
 from bench.studies.cells import per_latent
-from bench.studies.compare import difference
+from bench.studies.compare import ALPHA, difference
 from bench.studies.figure import heatmap, panels, styled
 from bench.studies.result import Result, Table
 from bench.studies.session import CONTROL, Session
@@ -109,7 +109,7 @@ def findings(rows: list[dict[str, Any]], reads: list[dict[str, Any]]) -> list[st
         )
         verdict = "the judge carries the claim" if r["carries"] else "this judge cannot carry the claim"
         said.append(f"{r['scorer']} by {r['judge']}: {verdict} (real minus shuffled {gap}, {r['n']} latents).")
-    clear = [r for r in rows if r["p_holm"] < 0.05]
+    clear = [r for r in rows if r["p_holm"] < ALPHA]
     said += [
         f"{r['a']} and {r['b']}: Spearman {r['spearman']:.2f} [{r['spearman_low']:.2f}, {r['spearman_high']:.2f}], "
         f"p = {r['p_holm']:.2g} after Holm."

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 PAIRED_SHARE = 0.8
 """Latents that must be in both groups, as a share of the smaller one, for a paired comparison."""
 
+ALPHA = 0.05
+"""A corrected p above it is no finding, wherever the interval of that one comparison lies."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -117,6 +120,14 @@ def trend(table: pd.DataFrame, x: dict[str, float], seed: int, level: float = LE
     reach = float(t.ppf((1 + level) / 2, len(values) - 2)) * float(fit.stderr)
     slope = float(fit.slope)
     return Trend(slope, slope - reach, slope + reach, float(fit.pvalue), len(values), "two samples")
+
+
+def supported(sign: str, p: float) -> str:
+    """What a sentence may say: `same` or `opposite` only where the corrected p supports it, else `unclear`.
+
+    The intervals of a table are not corrected, so among twenty rows without an effect one lies beside 0.
+    """
+    return "unclear" if sign in ("same", "opposite") and not p < ALPHA else sign
 
 
 def agrees(ours: Comparison, paper: float | None) -> str:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.studies.compare import Comparison, difference
+from bench.studies.compare import ALPHA, Comparison, difference, supported
 from bench.studies.session import Session
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def findings(
     }
     answers = {"same": "yes", "opposite": "no, the opposite", "unclear": "not shown"}
     said = [
-        f"{c['claim']} ({c['explainer']}, {c['scorer']}): {answers.get(c['sign'], 'not tested')}: {c['difference']:+.3f} "
+        f"{c['claim']} ({c['explainer']}, {c['scorer']}): "
+        f"{answers.get(supported(c['sign'], c['p_holm']), 'not tested')}: {c['difference']:+.3f} "
         f"[{c['difference_low']:.3f}, {c['difference_high']:.3f}], p = {c['p_holm']:.2g} after Holm."
         + doubt.get((c["explainer"], c["scorer"]), "")
         for c in claims
@@ -48,7 +49,7 @@ def findings(
     for key, found in heard.items():
         said += [sentence for _, sentence in found]
         mine = [r for r in rows if (r["explainer"], r["scorer"]) == key]
-        clear = [r for r in mine if r.get("p_holm") is not None and r["p_holm"] < 0.05]
+        clear = [r for r in mine if r.get("p_holm") is not None and r["p_holm"] < ALPHA]
         name = f"{key[0]}, {key[1]}"
         for r in clear:
             word = "above" if r["difference"] > 0 else "below"
@@ -62,7 +63,7 @@ def findings(
         f"{t['explainer']}, {t['scorer']}: trend {t['slope']:+.4f} [{t['slope_low']:.4f}, {t['slope_high']:.4f}], "
         f"p = {t['p']:.3g} (not corrected).{doubt.get((t['explainer'], t['scorer']), '')}"
         for t in trends
-        if t["p"] < 0.05
+        if t["p"] < ALPHA
     ]
     said += [
         f"{o['explainer']}, {o['scorer']}: order against the paper: {o['order']} ({o['same']} of {o['pairs']} pairs clearly the "

@@ -20,7 +20,7 @@ from bench.stats.bootstrap import bootstrap_mean
 from bench.stats.correlation import correlation
 from bench.stats.holm import holm
 from bench.studies.cells import per_latent
-from bench.studies.compare import Comparison, difference
+from bench.studies.compare import ALPHA, Comparison, difference, supported
 from bench.studies.figure import CONTROL as GREY
 from bench.studies.figure import SERIES, panels, points, styled
 from bench.studies.result import Result, Table
@@ -242,14 +242,18 @@ def findings(rows: list[dict[str, Any]], against: list[dict[str, Any]], scatter:
     """Sentences from the three tables."""
     said = []
     for r in rows:
-        verdict = "the judge carries the claim" if r["carries"] else "this judge cannot carry the claim"
+        verdict = (
+            "the judge carries the claim"
+            if r["carries"] and r["p_holm"] < ALPHA
+            else "this judge cannot carry the claim"
+        )
         bounds = f"[{r['real_minus_shuffled_low']:.2f}, {r['real_minus_shuffled_high']:.2f}]"
         said.append(
             f"{r['layer']}, {r['coder']}, {r['explainer']}, KL {r['kl']:g}: {r['nats']:+.2f} nats; {verdict}: real minus "
             f"shuffled {r['real_minus_shuffled']:+.2f} {bounds}, p = {r['p_holm']:.2g} after Holm."
         )
     for r in against:
-        word = {"same": "above", "opposite": "below", "unclear": "not clearly above"}[r["sign"]]
+        word = {"same": "above", "opposite": "below", "unclear": "not clearly above"}[supported(r["sign"], r["p_holm"])]
         said.append(
             f"{r['layer']}, {r['explainer']}, KL {r['kl']:g}, {r['quantity']}: SAE latents are {word} random directions "
             f"({r['difference']:+.2f} [{r['difference_low']:.2f}, {r['difference_high']:.2f}], p = {r['p_holm']:.2g} after Holm)."

@@ -20,7 +20,7 @@ from bench.spec import validate
 from bench.stats import alignment
 from bench.stats.bootstrap import bootstrap_mean, paired_difference
 from bench.stats.holm import holm
-from bench.studies.compare import two_samples
+from bench.studies.compare import ALPHA, two_samples
 from bench.studies.figure import heatmap, panels, styled
 from bench.studies.result import Result, Table
 from bench.studies.session import Session
@@ -156,7 +156,7 @@ def findings(rows: list[dict[str, Any]], claims: list[dict[str, Any]]) -> list[s
             f"{c['difference_high']:.3f}], p = {c['p']:.2g})."
         )
     for r in rows:
-        above = "above" if r["above_broken_low"] > 0 else "not above"
+        above = "above" if r["above_broken_low"] > 0 and r["p_holm"] < ALPHA else "not above"
         said.append(
             f"{r['measure']}, {r['a']} and {r['b']}: matched {r['matched']:.3f}, {above} the null of {r['broken']:.3f} "
             f"(p = {r['p_holm']:.2g} after Holm); {r['found']:.0%} of the latents of {r['a']} are found in {r['b']}, so one "
