@@ -27,7 +27,7 @@ from bench.tuning.measure import measure
 from bench.tuning.prune import compare, order, steps
 from bench.tuning.result import best
 from bench.tuning.samplers import make_sampler, sampler_names
-from bench.tuning.space import all_settings, fill, run_spec, suggest
+from bench.tuning.space import fill, run_spec, suggest
 from bench.tuning.spec import Budget, Objective, Parameter, Prune, TuneSpec, load_tune_spec
 from tests.tuning_landscape import landscape, write
 
@@ -77,17 +77,6 @@ def test_suggesting_follows_the_conditions() -> None:
         assert set(settings) == {"explainer", "n"} | ({"k"} if settings["explainer"] == "tokens" else {"t"})
         assert settings["n"] % 5 == 0
     assert {s["explainer"] for s in seen} == {"llm", "tokens"}
-
-
-def test_all_settings_are_those_of_nested_loops() -> None:
-    space = {name: p for name, p in nested().items() if name != "t"}
-    wanted = [{"explainer": "llm", "n": n} for n in range(5, 41, 5)]
-    wanted += [{"explainer": "tokens", "n": n, "k": k} for n, k in itertools.product(range(5, 41, 5), (1, 2, 3))]
-    found = all_settings(space)
-    assert len(found) == len(wanted)
-    assert all(s in found for s in wanted)
-    with pytest.raises(SpecError, match="no grid"):
-        all_settings(nested())
 
 
 @pytest.mark.parametrize(

@@ -129,13 +129,13 @@ class Tried:
         found = tuple(measured.mean(o) for o in self.spec.objectives)
         return found if len(found) > 1 else found[0]
 
-    def plan(self, settings: Mapping[str, Any], held_out: bool = False) -> Plan:
+    def plan(self, settings: Mapping[str, Any]) -> Plan:
         """The run of a setting, looked up.
 
         Raises:
             BenchError: as `prepare`; SpecError: a floor that needs all latents at once.
         """
-        data = run_spec(self.spec, settings, held_out)
+        data = run_spec(self.spec, settings)
         plan = prepare(validate(RunSpec, data, "run"), self.base, self.cache, self.pool)
         for label, explainer in plan.explainers.items():
             if explainer.null and explainer.after:

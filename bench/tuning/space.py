@@ -6,7 +6,6 @@ values; a flat space with ignored dimensions would let a sampler learn from numb
 
 from __future__ import annotations
 
-import itertools
 import math
 import string
 from collections.abc import Iterator, Mapping
@@ -238,18 +237,3 @@ def grid(space: Space) -> dict[str, list[Scalar]]:
         step = p.step or 1
         found[name] = [p.low + i * step for i in range(math.floor((p.high - p.low) / step + 1e-9) + 1)]
     return found
-
-
-def all_settings(space: Space) -> list[Settings]:
-    """Every setting of a space without continuous parameters, inactive values left out, each once."""
-    values = grid(space)
-    names = ordered(space)
-    found: dict[tuple[tuple[str, str], ...], Settings] = {}
-    for combination in itertools.product(*(values[name] for name in names)):
-        given = dict(zip(names, combination, strict=True))
-        settings: Settings = {}
-        for name in names:
-            if active(space, name, settings):
-                settings[name] = given[name]
-        found.setdefault(tuple((k, repr(v)) for k, v in settings.items()), settings)
-    return list(found.values())

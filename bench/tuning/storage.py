@@ -115,12 +115,11 @@ def _safe(url: str) -> str:
         return url.partition("://")[0] + "://..."
 
 
-def open_study(spec: TuneSpec, storage: BaseStorage, join: bool, **options: Any) -> Study:
+def open_study(spec: TuneSpec, storage: BaseStorage, join: bool) -> Study:
     """The spec's study, new or as it is.
 
     Args:
         join: it must be there.
-        options: of Optuna, such as the sampler.
 
     Raises:
         SpecError: nothing to join, or the study was begun with another spec.
@@ -130,9 +129,7 @@ def open_study(spec: TuneSpec, storage: BaseStorage, join: bool, **options: Any)
     there = spec.name in optuna.get_all_study_names(storage)
     if join and not there:
         raise SpecError(f"there is no study {spec.name!r} to join; start it with `bench tune` without --join.")
-    study = optuna.create_study(
-        storage=storage, study_name=spec.name, directions=spec.directions, load_if_exists=True, **options
-    )
+    study = optuna.create_study(storage=storage, study_name=spec.name, directions=spec.directions, load_if_exists=True)
     known = study.user_attrs.get("spec_key")
     if known is None:
         study.set_user_attr("spec_key", spec.key)
