@@ -21,6 +21,7 @@ from bench.simulators.batch import collate, encode
 from bench.simulators.evaluate import auroc, calibration_error, platt
 from bench.simulators.examples import Example, TextWindow
 from bench.simulators.prompt import prefix_ids
+from bench.simulators.recipe import Recipe
 from bench.simulators.trainee import Trainee
 
 TASKS = Path(__file__).parents[1] / "tasks"
@@ -109,7 +110,7 @@ def _recipe(folder: Path, base: Path, **changed: Any) -> Path:
 def test_a_killed_run_goes_on_to_the_same_weights(
     tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = _recipe(tmp_path, tiny_folder)
+    recipe = _recipe(tmp_path, tiny_folder, then=[{"steps": 4, "families": {"casing": 9}}])
     quiet: list[str] = []
     whole = training.train(recipe, CORPUS, None, tmp_path / "whole", "cpu", "float32", quiet.append)
 
@@ -128,12 +129,28 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     one, two = load(tmp_path / "whole"), load(tmp_path / "cut")
     assert one.config == two.config  # hashes of adapter and heads, calibration
     assert whole["held_out"] == resumed["held_out"]
-    assert len(whole["curve"]) == 2
+    assert [row["step"] for row in whole["curve"]] == [3, 6, 9, 10]
     assert json.loads((tmp_path / "cut/result.json").read_text())["recipe"]["steps"] == 6
 
     other = _recipe(tmp_path, tiny_folder, lr=1e-3)
     with pytest.raises(ModelError, match="another recipe"):
         training.train(other, CORPUS, None, tmp_path / "cut", "cpu", "float32", quiet.append)
+
+
+def test_every_cycle_warms_up_and_decays_by_hand() -> None:
+    recipe = Recipe(name="t", steps=10, warmup=2, then=({"steps": 6, "peak": 0.5},))  # type: ignore[arg-type]
+    shares = [training._share(step, recipe) for step in range(17)]
+    assert shares[:4] == [0.5, 1.0, 1.0, pytest.approx(1 - 1 / 8)]
+    assert shares[9] == pytest.approx(1 - 7 / 8)
+    assert shares[10:14] == [0.25, 0.5, 0.5, pytest.approx(0.5 * 0.75)]
+    assert shares[16] == 0.5 * 0.05
+    assert (recipe.all_steps, recipe.cycle(9)[0], recipe.cycle(10)[0]) == (16, 0, 10)
+
+
+def test_a_family_that_does_not_exist_is_refused(tmp_path: Path, tiny_folder: Path) -> None:
+    recipe = _recipe(tmp_path, tiny_folder, then=[{"steps": 1, "families": {"afix": 9}}])
+    with pytest.raises(SpecError, match="afix"):
+        training.train(recipe, CORPUS, None, tmp_path / "out", "cpu", "float32", lambda _: None)
 
 
 def test_a_recipe_without_its_files_is_refused(tmp_path: Path, tiny_folder: Path) -> None:

@@ -93,6 +93,7 @@ def card(name: str, config: HeadsConfig, result: Mapping[str, Any], size: int) -
     )
     kinds = "\n".join(f"| {k} | {_figure(v)} |" for k, v in held["window_auroc_by_silent_kind"].items())
     concepts = result["concepts"]
+    steps = " + ".join(f"{n:,}" for n in (recipe["steps"], *(c["steps"] for c in recipe.get("then", ()))))
     return f"""# {name}
 
 A judge that predicts, for every token of a window and for the window as a whole, whether a latent with a given explanation is
@@ -131,7 +132,7 @@ text.
 
 ## Learning curve
 
-One run with a decaying learning rate; {recipe["evaluate_examples"]} held-out descriptions, uncalibrated.
+The learning rate decays in every cycle of steps; {recipe["evaluate_examples"]} held-out descriptions, uncalibrated.
 
 | windows seen | loss per window | loss per token | AUROC per window | AUROC per token | ECE |
 | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -139,7 +140,7 @@ One run with a decaying learning rate; {recipe["evaluate_examples"]} held-out de
 
 ## Training
 
-{recipe["steps"]:,} steps of {recipe["batch"]} descriptions with {recipe["windows"]} windows each, recipe
+{steps} steps of {recipe["batch"]} descriptions with {recipe["windows"]} windows each, recipe
 `tasks/simulators/{name}.yaml`, seed {recipe["seed"]}: {concepts["train"]:,} concepts ({concepts["calibrate"]:,} to calibrate,
 {concepts["held-out"]:,} held out) that are rules over text, so every label is exact and nothing was labelled by a model or a
 person. Concepts: WordNet 3.0 synsets and words (most frequent sense), affixes, casing, numbers, punctuation, function words,

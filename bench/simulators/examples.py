@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import SpecError
 from bench.identity import seed_for
 from bench.simulators.compose import composed
 from bench.simulators.concept import Concept, Split
@@ -75,6 +76,10 @@ class Examples:
         split: which of them to use.
         surface, wordings: the two YAML files.
         windows: per description.
+        families: family -> how often, in place of its weight in `FAMILIES`.
+
+    Raises:
+        SpecError: a family that does not exist.
     """
 
     def __init__(
@@ -85,14 +90,22 @@ class Examples:
         surface: Mapping[str, Any],
         wordings: Mapping[str, Any],
         windows: int = 4,
+        families: Mapping[str, int] | None = None,
     ) -> None:
-        self.pool, self.windows = pool, windows
+        self.weights = FAMILIES | dict(families or {})
+        if unknown := set(self.weights) - set(FAMILIES):
+            raise SpecError(f"no family {', '.join(sorted(unknown))}; there are {', '.join(FAMILIES)}.")
+        self.pool, self.windows, self.split = pool, windows, split
         self.surface, self.wordings = surface, wordings
         self.concepts = [c for c in concepts if c.split == split]
         self.by_family: dict[str, list[Concept]] = {}
         for c in self.concepts:
             self.by_family.setdefault(c.family, []).append(c)
         self.families = [f for f in FAMILIES if f in self.by_family or f == "compose"]
+
+    def weighted(self, families: Mapping[str, int]) -> Examples:
+        """The same concepts with other weights of their families."""
+        return Examples(self.pool, self.concepts, self.split, self.surface, self.wordings, self.windows, families)
 
     def draw(self, seed: int) -> Iterator[Example]:
         """Endless; the n-th example depends on the seed and n alone, so a stream can be entered anywhere."""
@@ -111,7 +124,7 @@ class Examples:
                 return made
 
     def _concept(self, rng: random.Random) -> Concept | None:
-        family = rng.choices(self.families, [FAMILIES[f] for f in self.families])[0]
+        family = rng.choices(self.families, [self.weights[f] for f in self.families])[0]
         if family == "compose":
             return composed(rng, self.concepts, self.pool, self.wordings["compose"], self.surface["sources"])
         return rng.choice(self.by_family[family])

@@ -5,6 +5,19 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class Cycle(BaseModel):
+    """More training after the first decay of the learning rate."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(ge=1)
+    peak: float = Field(default=0.6, gt=0, le=1)
+    """Learning rates at its beginning, after the same warm-up, as a share of the recipe's."""
+    families: dict[str, int] = {}
+    """Weights of families of concepts that replace those of `bench.simulators.examples.FAMILIES`: what was learnt worst can come
+    more often. Held-out figures keep the old weights, so that they go on measuring the same thing."""
+
+
 class Recipe(BaseModel):
     """`RECIPE.yaml` of `bench simulator train`."""
 
@@ -32,6 +45,8 @@ class Recipe(BaseModel):
     batch: int = Field(default=8, ge=1)
     """Descriptions per step."""
     steps: int = Field(ge=1)
+    """Of the first cycle."""
+    then: tuple[Cycle, ...] = ()
     lr: float = Field(default=5e-4, gt=0)
     """Of the adapter; peak, after the warm-up and before the linear decay."""
     heads_lr: float = Field(default=1e-3, gt=0)
@@ -45,3 +60,22 @@ class Recipe(BaseModel):
     """Held-out descriptions of the last evaluation, and as many to calibrate on."""
     checkpoint_every: int = Field(default=50, ge=1)
     seed: int = 0
+
+    @property
+    def cycles(self) -> tuple[Cycle, ...]:
+        """All of them, in order."""
+        return (Cycle(steps=self.steps, peak=1.0), *self.then)
+
+    @property
+    def all_steps(self) -> int:
+        """Of all cycles."""
+        return sum(c.steps for c in self.cycles)
+
+    def cycle(self, step: int) -> tuple[int, Cycle]:
+        """(first step, cycle) to which a step belongs; the last cycle goes on for ever."""
+        first = 0
+        for c in self.cycles[:-1]:
+            if step < first + c.steps:
+                return first, c
+            first += c.steps
+        return first, self.cycles[-1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,7 @@ def train(
     """
     recipe = read_recipe(recipe_path)
     streams = data(recipe, recipe_path.parent, corpus, wordnet)
+    cycles = _cycles(recipe, streams["train"])
     loaded = load_model(recipe.base, dtype, device)
     identity = loaded.files.identity
     trainee = Trainee(loaded, recipe.layers, recipe.rank, recipe.alpha, recipe.seed)
@@ -106,10 +107,10 @@ def train(
     step = _resume(out / CHECKPOINT, key, trainee, optimizer, schedule)
     tokenizer = loaded.tokenizer
     curve_rows = [encode(tokenizer, streams["held-out"].at(1, n)) for n in range(recipe.evaluate_examples)]
-    say(f"{sum(len(s.concepts) for s in streams.values())} concepts; from step {step} of {recipe.steps}")
+    say(f"{sum(len(s.concepts) for s in streams.values())} concepts; from step {step} of {recipe.all_steps}")
     started, first = time.monotonic(), step
     sums = [0.0, 0.0, 0]
-    for batch in _batches(recipe, streams["train"], tokenizer, step):
+    for batch in _batches(recipe, cycles, tokenizer, step):
         loss, window, token = trainee.loss(collate(batch), recipe.token_weight)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -118,12 +119,12 @@ def train(
         schedule.step()
         step += 1
         sums = [sums[0] + window, sums[1] + token, sums[2] + 1]
-        if step % recipe.checkpoint_every == 0 or step == recipe.steps:
+        if step % recipe.checkpoint_every == 0 or step == recipe.all_steps:
             _checkpoint(out / CHECKPOINT, key, step, trainee, optimizer, schedule)
             rate = (step - first) / (time.monotonic() - started)
             say(f"step {step}: loss window {sums[0] / sums[2]:.4f} token {sums[1] / sums[2]:.4f}, {rate:.2f} steps/s")
             means, sums = (sums[0] / sums[2], sums[1] / sums[2]), [0.0, 0.0, 0]
-            if step % recipe.evaluate_every == 0 or step == recipe.steps:
+            if step % recipe.evaluate_every == 0 or step == recipe.all_steps:
                 figures = report(answers(trainee, curve_rows), Calibration())
                 row = {"step": step, "examples": step * recipe.batch * recipe.windows, "loss_window": means[0]}
                 row["loss_token"] = means[1]
@@ -169,22 +170,35 @@ def finish(
 
 
 def _share(step: int, recipe: Recipe) -> float:
-    """Learning rate as a share of its peak: linear warm-up, then linear decay to a twentieth."""
+    """Learning rate as a share of the recipe's: in every cycle a linear warm-up, then a linear decay to a twentieth."""
+    first, cycle = recipe.cycle(step)
+    step -= first
     if step < recipe.warmup:
-        return (step + 1) / recipe.warmup
-    return max(0.05, 1 - (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup))
+        return cycle.peak * (step + 1) / recipe.warmup
+    return cycle.peak * max(0.05, 1 - (step - recipe.warmup) / max(1, cycle.steps - recipe.warmup))
 
 
-def _batches(recipe: Recipe, stream: Examples, tokenizer: Any, step: int) -> Iterator[list[Encoded]]:
-    """Batches of like length from `step` on; eight of them are sorted together, so that little is padding."""
+def _cycles(recipe: Recipe, plain: Examples) -> dict[int, Examples]:
+    """First step of each cycle -> its training examples."""
+    found, first = {}, 0
+    for cycle in recipe.cycles:
+        found[first] = plain.weighted(cycle.families)
+        first += cycle.steps
+    return found
+
+
+def _batches(recipe: Recipe, streams: Mapping[int, Examples], tokenizer: Any, step: int) -> Iterator[list[Encoded]]:
+    """Batches of like length from `step` on; eight of them are sorted together, so that little is
+    padding, and all are of the cycle of the first."""
     block = 8
     seed = seed_for(recipe.seed, "train")
-    for start in range(step - step % block, recipe.steps, block):
+    for start in range(step - step % block, recipe.all_steps, block):
+        stream = streams[recipe.cycle(start)[0]]
         numbers = range(start * recipe.batch, (start + block) * recipe.batch)
         rows = sorted((encode(tokenizer, stream.at(seed, n)) for n in numbers), key=lambda r: r.length)
         groups = [rows[i : i + recipe.batch] for i in range(0, len(rows), recipe.batch)]
         order = torch.randperm(block, generator=torch.Generator().manual_seed(seed_for(seed, "order", start) % 2**63))
-        for n in range(max(0, step - start), min(block, recipe.steps - start)):
+        for n in range(max(0, step - start), min(block, recipe.all_steps - start)):
             yield groups[int(order[n])]
 
 
