@@ -56,6 +56,7 @@ def test_the_planted_optimum_is_found_with_a_third_of_the_calls_of_a_grid(tuned:
     assert error(**found) <= error(**BEST) + STEP
     assert tuned["spent"]["calls"] * 3 <= calls_of_a_grid(tuned)
     assert sum(t["state"] == "stopped" for t in tuned["trials"]) >= 5
+    assert tuned["storage"] == "study.db"
     assert tuned["chance"]["p"] < 0.05
 
 

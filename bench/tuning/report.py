@@ -115,7 +115,8 @@ def _sections(result: Mapping[str, Any], drawn: Mapping[str, Any]) -> list[tuple
             "",
             [
                 "Importance: share of the variance between trials that only this parameter accounts for, in an additive model. "
-                "Range: bootstrap over trials and latents. Chance: the 95 % quantile if the parameter did nothing."
+                "Range: bootstrap over trials and latents; resampling adds noise, so a large importance can lie above its own "
+                "range. Chance: the 95 % quantile if the parameter did nothing."
             ],
         )
     )

@@ -113,7 +113,9 @@ def tune(asked: Asked, console: Console) -> dict[str, Any] | None:
         finally:
             for judge in tried.pool.judges.values():
                 runner.run(judge.close())
-        return _finish(study, spec, asked, folder, reason, storage.shown(url), console)
+        # A report travels without its folder; the path of a file beside it would only say where it was made.
+        where = "study.db" if url == storage.storage_url(None, folder) else storage.shown(url)
+        return _finish(study, spec, asked, folder, reason, where, console)
 
 
 def _study(spec: TuneSpec, asked: Asked, url: str, folder: Path) -> Study:
