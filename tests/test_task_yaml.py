@@ -19,6 +19,7 @@ FILES = sorted([*(TASKS / "scorers").glob("*.yaml"), *(TASKS / "explainers").glo
 
 DIGESTS = {
     "explainers/llm-small@1-0": "648f3b04ce821e42",
+    "explainers/llm-words@1-0": "f58e6235cfd0f176",
     "explainers/best-of-k@1-0": "f7cac8369750ab0d",
     "explainers/constant@1-0": "c8f80855b86afb42",
     "explainers/contrastive@1-0": "8cd97a97b60acf19",
