@@ -28,6 +28,7 @@ from bench.scorers.rounds import replies_to
 from bench.scorers.sensitivity import natural
 from bench.suites.latent import LatentView, Steered
 from bench.suites.store import load_suite, save_suite
+from bench.tasks_dir import tasks_dirs
 from tests.planted_steered import add_interventions
 from tests.toy_latents import latent
 
@@ -326,6 +327,20 @@ def test_parts_decide_what_is_asked_and_what_a_judge_must_be_able_to_do() -> Non
     }
     with pytest.raises(SpecError, match="parts"):
         sensitivity(parts=["wirte"])
+
+
+@pytest.mark.parametrize(("preset", "headline"), [("ratings", "purity_normalised"), ("output", "faithfulness")])
+def test_a_preset_without_texts_has_a_headline_that_it_measures(preset: str, headline: str) -> None:
+    assert load_scorer({"use": "sensitivity", "preset": preset}).headline == headline
+    assert load_scorer({"use": "sensitivity", "preset": "natural"}).headline == "clarity_signed"
+
+
+def test_a_headline_for_no_preset_is_refused(tmp_path: Path) -> None:
+    task = yaml.safe_load((tasks_dirs()[0] / "scorers/sensitivity.yaml").read_text())
+    task["headlines"] = {"rating": "purity"}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(task))
+    with pytest.raises(SpecError, match="rating is no preset"):
+        load_scorer(str(tmp_path / "mine.yaml"))
 
 
 def test_the_truth_outranks_unrelated_explanations_with_the_oracle() -> None:

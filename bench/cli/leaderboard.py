@@ -11,7 +11,9 @@ import typer
 def leaderboard(
     runs: Annotated[list[Path] | None, typer.Argument(help="Run folders.")] = None,
     by_coder: Annotated[bool, typer.Option("--by-coder", help="One table per coder as well.")] = False,
-    tune: Annotated[bool, typer.Option("--tune", help="Show runs on other latents than test, too, marked as such.")] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Show runs on other latents than test, too, marked as such.")
+    ] = False,
     paired: Annotated[bool, typer.Option("--paired", help="Rank by paired differences, Holm-corrected.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for leaderboard.md, .csv and .json; the first run's by default.")

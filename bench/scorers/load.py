@@ -6,6 +6,7 @@ summary: one line
 headline: ap_normalised      metric that ranks
 params: {...}                defaults
 presets: {paper: {...}}      named changes of params
+headlines: {paper: auroc}    of presets that do not give the headline above
 prompts: {...}               templates, by name
 """
 
@@ -35,6 +36,7 @@ class TaskFile(BaseModel):
     headline: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    headlines: dict[str, str] = Field(default_factory=dict)
     prompts: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -72,7 +74,10 @@ def load_scorer(spec: str | Mapping[str, Any]) -> Scorer:
     name, path, task, params = read_task("scorers", spec)
     implementation = lookup("scorer", task.implementation)
     checked = validate(implementation.params_model, params, f"{path}, params")
-    headline = task.headline or implementation.metric_table[0].name
+    if unknown := set(task.headlines) - set(task.presets):
+        raise SpecError(f"{path}, headlines: {', '.join(sorted(unknown))} is no preset of it.")
+    preset = "" if isinstance(spec, str) else str(spec.get("preset") or "")
+    headline = task.headlines.get(preset) or task.headline or implementation.metric_table[0].name
     try:
         scorer: Scorer = implementation(name, task.version, headline, checked, task.prompts)
     except SpecError as e:
