@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.stats.bootstrap import bootstrap_mean
 from bench.stats.ranking import auroc
-from bench.studies.figure import SERIES, panels, points, styled
+from bench.studies.figure import SERIES, legend_above, panels, points, styled
 from bench.studies.result import Table
 from bench.studies.session import Session
 from bench.suites.kinds import RANDOM
@@ -91,5 +91,5 @@ def _figure(rows: Sequence[dict[str, Any]], levels: Sequence[str]) -> Any:
             axis.set_xlabel("activation decile (0 weakest)")
             axis.set_ylabel("AUROC")
         if scorers:
-            axes[0].legend(fontsize=7)
+            legend_above(figure, axes)
     return figure

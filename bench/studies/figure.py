@@ -72,6 +72,12 @@ def points(
     )
 
 
+def legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend for all panels, above them: what has a name need not be in the first, and no panel has room for sure."""
+    named = {label: mark for axis in axes for mark, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(named.values()), list(named), loc="outside upper left", ncols=min(len(named), 4), fontsize=7)
+
+
 def heatmap(
     axis: Axes, values: Any, rows: Sequence[str], columns: Sequence[str], notes: Any | None = None, limit: float = 1.0
 ) -> None:
@@ -134,9 +140,7 @@ def levels_figure(
                 axis.axhline(value, color=PAPER, linestyle=":", linewidth=0.9)
             axis.set_title(title)
             axis.set_xlabel(axis_name)
-        # Above the panels: one that has the paper's numbers need not be the first, and no panel has room for sure.
-        named = {label: mark for axis in axes for mark, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(list(named.values()), list(named), loc="outside upper left", ncols=len(named), fontsize=7)
+        legend_above(figure, axes)
     return figure
 
 

@@ -21,8 +21,7 @@ from bench.stats.correlation import correlation
 from bench.stats.holm import holm
 from bench.studies.cells import per_latent
 from bench.studies.compare import ALPHA, Comparison, difference, supported
-from bench.studies.figure import CONTROL as GREY
-from bench.studies.figure import SERIES, panels, points, styled
+from bench.studies.figure import SERIES, legend_above, panels, points, styled
 from bench.studies.result import Result, Table
 from bench.studies.session import CONTROL, Session
 from bench.studies.spec import Level, ScorerEntry
@@ -288,7 +287,7 @@ def _figure(rows: list[dict[str, Any]]) -> Any:
                 x = [kls.index(r["kl"]) + 0.18 * k for r in own]
                 triple = ([r[f"nats{end}"] for r in own] for end in ("", "_low", "_high"))
                 points(axis, x, *triple, colour=SERIES[k], label=kind)
-                axis.scatter(x, [r["shuffled"] for r in own], marker="x", color=GREY, label=f"{kind}, shuffled")
+                axis.scatter(x, [r["shuffled"] for r in own], marker="x", color=SERIES[k], label=f"{kind}, shuffled")
             paper = [(kls.index(r["kl"]), r["paper"]) for r in mine if r["paper"] is not None]
             if paper:
                 axis.scatter(
@@ -300,7 +299,7 @@ def _figure(rows: list[dict[str, Any]]) -> Any:
             axis.set_xlabel("KL (nats)")
             axis.set_ylabel("nats")
             axis.set_title(f"{layer}, {explainer}")
-        axes[0].legend(fontsize=6.5)
+        legend_above(figure, axes)
     return figure
 
 

@@ -19,7 +19,7 @@ from bench.stats.bootstrap import bootstrap_mean, paired_difference
 from bench.stats.correlation import correlation
 from bench.studies import factor
 from bench.studies.cells import gather
-from bench.studies.figure import SERIES, panels, styled
+from bench.studies.figure import SERIES, legend_above, panels, styled
 from bench.studies.result import Result, Table
 from bench.studies.session import Session
 
@@ -140,5 +140,5 @@ def _figure(session: Session, table: pd.DataFrame) -> Any:
             axis.set_title(f"{scorer}, {explainer}")
             axis.set_xlabel("words")
             axis.set_ylabel(session.profile.scorers[scorer].metric)
-        axes[0].legend(fontsize=6.5)
+        legend_above(figure, axes)
     return figure
