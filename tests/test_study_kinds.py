@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 from bench.leaderboards.load import load_run
+from bench.studies.overlap import findings
 from tests.conftest import SENTENCES
 from tests.study_builder import PROFILE, carry_out, recipe_folder
 
@@ -277,3 +278,20 @@ def test_a_failing_study_does_not_stop_the_others(place, profile, tmp_path):
     assert "nobody" in failed["bad"]
     assert (tmp_path / "out" / "good" / "study.json").exists()
     assert not (tmp_path / "out" / "bad" / "study.json").exists()
+
+
+def test_a_measure_that_finds_partners_in_random_directions_says_nothing_of_redundancy():
+    base = {
+        "measure": "decoder",
+        "a": "x",
+        "kind": "",
+        "matched": 0.5,
+        "broken": 0.1,
+        "above_broken_low": 0.3,
+        "p_holm": 0.01,
+    }
+    pair = {**base, "b": "y", "found": 0.9, "saved": 0.45}
+    nothing, all_ = ({**base, "b": "random", "kind": "chance", "found": f, "saved": f / 2} for f in (0.04, 0.97))
+    assert findings([pair, nothing], [])[0].endswith("so one coder for both would save 45% of the compute.")
+    assert findings([pair, all_], [])[0].endswith("so this says nothing of redundancy.")
+    assert "save" not in findings([nothing], [])[0]

@@ -37,6 +37,9 @@ COLUMNS = (
 )
 CLAIMS = ("measure", "claim", "difference", "difference_low", "difference_high", "p", "paper", "sign")
 
+CHANCE = 0.1
+"""Share of latents found in random directions (nominally 0.05) above which a measure cannot tell what is redundant."""
+
 
 class Pair(BaseModel):
     """Two coders that are compared."""
@@ -151,17 +154,27 @@ def findings(rows: list[dict[str, Any]], claims: list[dict[str, Any]]) -> list[s
         word = {"same": "as in the paper", "opposite": "the opposite of the paper", "unclear": "not shown here"}[
             c["sign"]
         ]
+        p = "p < 1e-99" if c["p"] < 1e-99 else f"p = {c['p']:.2g}"
         said.append(
             f"{c['measure']}: {c['claim']}: {word} ({c['difference']:+.3f} [{c['difference_low']:.3f}, "
-            f"{c['difference_high']:.3f}], p = {c['p']:.2g})."
+            f"{c['difference_high']:.3f}], {p})."
         )
+    chance = {r["measure"]: r["found"] for r in rows if r["kind"] == "chance"}
     for r in rows:
         above = "above" if r["above_broken_low"] > 0 and r["p_holm"] < ALPHA else "not above"
-        said.append(
+        line = (
             f"{r['measure']}, {r['a']} and {r['b']}: matched {r['matched']:.3f}, {above} the null of {r['broken']:.3f} "
-            f"(p = {r['p_holm']:.2g} after Holm); {r['found']:.0%} of the latents of {r['a']} are found in {r['b']}, so one "
-            f"coder for both would save {r['saved']:.0%} of the compute."
+            f"(p = {r['p_holm']:.2g} after Holm); {r['found']:.0%} of the latents of {r['a']} are found in {r['b']}"
         )
+        lucky = chance.get(r["measure"], 0.0)
+        if r["kind"] == "chance":
+            said.append(f"{line}, which is what this measure finds without any overlap.")
+        elif lucky > CHANCE:
+            said.append(
+                f"{line}; but {lucky:.0%} are in the coder of random directions, so this says nothing of redundancy."
+            )
+        else:
+            said.append(f"{line}, so one coder for both would save {r['saved']:.0%} of the compute.")
     return said
 
 
