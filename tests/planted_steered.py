@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
-
 from bench.suites.interventions import save_interventions
 from bench.suites.latent import LatentView, Window
-from bench.suites.schema import INTERVENTIONS
+from bench.suites.schema import INTERVENTIONS, table_of
 from bench.suites.store import load_suite
 
 PROMPTS = 6
@@ -60,5 +58,4 @@ def add_interventions(folder: Path) -> None:
     """Put the table of every latent beside a planted suite."""
     suite = load_suite(folder)
     every = [row for latent in suite.latents() for row in rows(latent, str(latent.row["hookpoint"]))]
-    table = pa.table({f.name: pa.array([r[f.name] for r in every], f.type) for f in INTERVENTIONS}, INTERVENTIONS)
-    save_interventions(folder, table, {"suite": suite.digest})
+    save_interventions(folder, table_of(every, INTERVENTIONS), {"suite": suite.digest})

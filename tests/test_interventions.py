@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import random
 import shutil
 
 import numpy as np
@@ -31,7 +29,7 @@ from bench.suites.prompts import prompts
 from bench.suites.recipe import anchored_recipe, load_recipe
 from bench.suites.schema import INTERVENTIONS, read_table
 from bench.suites.store import load_suite
-from tests.conftest import SENTENCES
+from tests.toy_recipe import directions, neurons, toy_recipe
 
 HOOK = "layers.1"
 PROMPTS = [[1, 40, 77, 12, 300], [1, 9, 250], [1, 33, 34, 35, 36, 37, 38, 39], [1, 200]]
@@ -329,40 +327,12 @@ def test_the_search_needs_few_steps_for_any_scale_and_steepness(scale, power):
 SETTINGS = {"modes": ("add", "ablate"), "kls": (0.1, 1.0), "prompts": 6, "explain": 3, "length": 16, "new_tokens": 3}
 
 
-def _recipe(folder, subject):
-    rng = random.Random(0)
-    words = " ".join(SENTENCES).split()
-    with (folder / "corpus.jsonl").open("w") as f:
-        for _ in range(120):
-            f.write(json.dumps({"text": " ".join(rng.choice(words) for _ in range(rng.randrange(8, 60)))}) + "\n")
-    where = {"a": "layers.1", "b": "layers.2", "n": "layers.2.mlp.down_proj:in"}
-    coders = [
-        {"latents": 4, "coder": {"name": n, "format": "random", "hookpoint": where[n], "k": 4, "n_latents": 24}}
-        for n in ("a", "b")
-    ]
-    coders.append({"latents": 4, "coder": {"name": "n", "format": "neurons", "hookpoint": where["n"], "k": 4}})
-    recipe = {
-        "name": "toy",
-        "version": "1-0",
-        "subject": {"model": str(subject), "dtype": "float32"},
-        "corpus": {"kind": "jsonl", "path": "corpus.jsonl"},
-        "context": 40,
-        "window": 8,
-        "min_windows": 30,
-        "strata": 2,
-        "tune_share": 0.0,
-        "explain": {"n": 20},
-        "test": {"positives_per_decile": 2, "negatives": 10},
-        "coders": coders,
-    }
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
-
-
 @pytest.fixture(scope="module")
 def steered(tiny_folder, tmp_path_factory):
     """A suite with an intervention table of two coders at two layers, and the folder of finished latents."""
     folder = tmp_path_factory.mktemp("steered")
-    _recipe(folder, tiny_folder)
+    coders = [directions("a", "layers.1", 4), directions("b", "layers.2", 4), neurons(4)]
+    toy_recipe(folder, tiny_folder, coders, texts=120, explain=20, positives=2)
     recipe = anchored_recipe(load_recipe(folder / "recipe.yaml"), folder)
     suite = build_suite(recipe, folder, folder / "acts")
     intervene(suite, Settings(**SETTINGS), ["a", "b"], work=folder / "work", device="cpu", say=_quiet)

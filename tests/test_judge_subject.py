@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from bench.runners.hooks import capture
 from bench.suites.build import build_suite
 from bench.suites.recipe import anchored_recipe, load_recipe
 from bench.suites.store import load_suite
-from tests.conftest import SENTENCES
+from tests.toy_recipe import directions, neurons, toy_recipe
 
 QUIET = Console(quiet=True)
 TEXTS = ["The river rises.", "Add the onions and 12 percent of the wheat.", "No.", "def count(words):"]
@@ -37,32 +36,7 @@ TEXTS = ["The river rises.", "Add the onions and 12 percent of the wheat.", "No.
 def folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A suite of two coders on the tiny subject."""
     home = tmp_path_factory.mktemp("subject")
-    rng = random.Random(0)
-    words = " ".join(SENTENCES).split()
-    lines = [json.dumps({"text": " ".join(rng.choices(words, k=rng.randrange(8, 60)))}) for _ in range(80)]
-    (home / "corpus.jsonl").write_text("\n".join(lines) + "\n")
-    where = {"a": "layers.1", "n": "layers.2.mlp.down_proj:in"}
-    recipe = {
-        "name": "toy",
-        "version": "1-0",
-        "subject": {"model": str(tiny_folder), "dtype": "float32"},
-        "corpus": {"kind": "jsonl", "path": "corpus.jsonl"},
-        "context": 40,
-        "window": 8,
-        "min_windows": 30,
-        "strata": 2,
-        "tune_share": 0.0,
-        "explain": {"n": 10},
-        "test": {"positives_per_decile": 1, "negatives": 10},
-        "coders": [
-            {
-                "latents": 3,
-                "coder": {"name": "a", "format": "random", "hookpoint": where["a"], "k": 4, "n_latents": 24},
-            },
-            {"latents": 2, "coder": {"name": "n", "format": "neurons", "hookpoint": where["n"], "k": 4}},
-        ],
-    }
-    (home / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    toy_recipe(home, tiny_folder, [directions("a", "layers.1", 3), neurons(2)], texts=80, explain=10, positives=1)
     build_suite(anchored_recipe(load_recipe(home / "recipe.yaml"), home), home, home / "acts")
     return home
 

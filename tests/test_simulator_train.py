@@ -144,7 +144,7 @@ def test_every_cycle_warms_up_and_decays_by_hand() -> None:
     assert shares[9] == pytest.approx(1 - 7 / 8)
     assert shares[10:14] == [0.25, 0.5, 0.5, pytest.approx(0.5 * 0.75)]
     assert shares[16] == 0.5 * 0.05
-    assert (recipe.all_steps, recipe.cycle(9)[0], recipe.cycle(10)[0]) == (16, 0, 10)
+    assert (recipe.all_steps, recipe.start(9), recipe.start(10)) == (16, 0, 10)
 
 
 def test_a_family_that_does_not_exist_is_refused(tmp_path: Path, tiny_folder: Path) -> None:

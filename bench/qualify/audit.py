@@ -31,6 +31,7 @@ from bench.judges.base import Judge, Outcome, Request
 from bench.judges.load import load_judge
 from bench.scorers.base import Judgement, Scorer
 from bench.scorers.rounds import replies_to
+from bench.suites.kinds import RANDOM
 from bench.suites.latent import LatentView
 from bench.suites.store import Suite
 
@@ -38,7 +39,6 @@ LEAST = 0.001
 """Fall that counts (NeuronEval)."""
 PREVALENCE = 0.001
 YES, NO = 0.98, 0.02
-RANDOM = "random"
 ORACLE = "mock:oracle"
 Change = Callable[[Sequence[Judgement], random.Random], list[Judgement]]
 

@@ -18,9 +18,10 @@ from bench.errors import DataError
 from bench.explainers.planted import EVERY
 from bench.qualify.measure import group, outranks
 from bench.stats.bootstrap import Difference, paired_difference
+from bench.suites.planted import NEAR
 from bench.suites.schema import SCORES, read_table
 
-DECOYS = {"near": ("narrow", "broad", "wrong", "sibling"), "unrelated": ("unrelated",)}
+DECOYS: dict[str, tuple[str, ...]] = {"near": NEAR, "unrelated": ("unrelated",)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bench.errors import SpecError, UnknownName
 from bench.registry import lookup
@@ -39,9 +39,15 @@ class TaskFile(BaseModel):
     headlines: dict[str, str] = Field(default_factory=dict)
     prompts: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _named(self) -> TaskFile:
+        if unknown := set(self.headlines) - set(self.presets):
+            raise ValueError(f"headlines: {', '.join(sorted(unknown))} is no preset of it")
+        return self
+
 
 def read_task(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, Path, TaskFile, dict[str, Any]]:
-    """Name, file, content and final parameters of a task.
+    """Name, file, content (with the preset's headline, where it has one) and final parameters of a task.
 
     Args:
         kind: `scorers` or `explainers`.
@@ -59,6 +65,7 @@ def read_task(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, Path, Task
         if preset not in task.presets:
             raise UnknownName(f"preset of {path.stem}", preset, task.presets)
         params |= task.presets[preset]
+        task = task.model_copy(update={"headline": task.headlines.get(preset, task.headline)})
     return path.stem, path, task, params | dict(entry.get("params") or {})
 
 
@@ -74,10 +81,7 @@ def load_scorer(spec: str | Mapping[str, Any]) -> Scorer:
     name, path, task, params = read_task("scorers", spec)
     implementation = lookup("scorer", task.implementation)
     checked = validate(implementation.params_model, params, f"{path}, params")
-    if unknown := set(task.headlines) - set(task.presets):
-        raise SpecError(f"{path}, headlines: {', '.join(sorted(unknown))} is no preset of it.")
-    preset = "" if isinstance(spec, str) else str(spec.get("preset") or "")
-    headline = task.headlines.get(preset) or task.headline or implementation.metric_table[0].name
+    headline = task.headline or implementation.metric_table[0].name
     try:
         scorer: Scorer = implementation(name, task.version, headline, checked, task.prompts)
     except SpecError as e:

@@ -62,20 +62,19 @@ class Recipe(BaseModel):
     seed: int = 0
 
     @property
-    def cycles(self) -> tuple[Cycle, ...]:
-        """All of them, in order."""
-        return (Cycle(steps=self.steps, peak=1.0), *self.then)
+    def cycles(self) -> dict[int, Cycle]:
+        """First step -> cycle, in order."""
+        found, first = {}, 0
+        for c in (Cycle(steps=self.steps, peak=1.0), *self.then):
+            found[first] = c
+            first += c.steps
+        return found
 
     @property
     def all_steps(self) -> int:
         """Of all cycles."""
-        return sum(c.steps for c in self.cycles)
+        return self.steps + sum(c.steps for c in self.then)
 
-    def cycle(self, step: int) -> tuple[int, Cycle]:
-        """(first step, cycle) to which a step belongs; the last cycle goes on for ever."""
-        first = 0
-        for c in self.cycles[:-1]:
-            if step < first + c.steps:
-                return first, c
-            first += c.steps
-        return first, self.cycles[-1]
+    def start(self, step: int) -> int:
+        """First step of the cycle to which a step belongs; the last cycle goes on for ever."""
+        return max(first for first in self.cycles if first <= step)

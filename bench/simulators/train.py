@@ -171,7 +171,8 @@ def finish(
 
 def _share(step: int, recipe: Recipe) -> float:
     """Learning rate as a share of the recipe's: in every cycle a linear warm-up, then a linear decay to a twentieth."""
-    first, cycle = recipe.cycle(step)
+    first = recipe.start(step)
+    cycle = recipe.cycles[first]
     step -= first
     if step < recipe.warmup:
         return cycle.peak * (step + 1) / recipe.warmup
@@ -180,11 +181,7 @@ def _share(step: int, recipe: Recipe) -> float:
 
 def _cycles(recipe: Recipe, plain: Examples) -> dict[int, Examples]:
     """First step of each cycle -> its training examples."""
-    found, first = {}, 0
-    for cycle in recipe.cycles:
-        found[first] = plain.weighted(cycle.families)
-        first += cycle.steps
-    return found
+    return {first: plain.weighted(cycle.families) for first, cycle in recipe.cycles.items()}
 
 
 def _batches(recipe: Recipe, streams: Mapping[int, Examples], tokenizer: Any, step: int) -> Iterator[list[Encoded]]:
@@ -193,7 +190,7 @@ def _batches(recipe: Recipe, streams: Mapping[int, Examples], tokenizer: Any, st
     block = 8
     seed = seed_for(recipe.seed, "train")
     for start in range(step - step % block, recipe.all_steps, block):
-        stream = streams[recipe.cycle(start)[0]]
+        stream = streams[recipe.start(start)]
         numbers = range(start * recipe.batch, (start + block) * recipe.batch)
         rows = sorted((encode(tokenizer, stream.at(seed, n)) for n in numbers), key=lambda r: r.length)
         groups = [rows[i : i + recipe.batch] for i in range(0, len(rows), recipe.batch)]

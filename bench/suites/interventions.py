@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from bench.atomic import write_json
 from bench.errors import CorruptTable, DigestMismatch
 from bench.identity import table_digest
 from bench.suites.latent import Steered
@@ -122,7 +123,5 @@ def save_interventions(folder: Path, table: pa.Table, meta: Mapping[str, Any]) -
     # A reader must never find the new table under the old digest.
     (folder / META).unlink(missing_ok=True)
     write_table(table, folder / TABLE)
-    part = folder / (META + ".part")
-    part.write_text(json.dumps({**meta, "digest": digest}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(folder / META)
+    write_json(folder / META, {**meta, "digest": digest})
     return digest
