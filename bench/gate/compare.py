@@ -38,6 +38,28 @@ class _Test:
     evidence: Evidence
 
 
+@dataclass(frozen=True)
+class _Sides:
+    """Both runs over the same latents.
+
+    Attributes:
+        base, head: rows whose values stand in the same order.
+        latents: how many values.
+        whole: why nothing can be compared; "" if something can.
+        reasons: measure -> why its rows cannot be compared.
+    """
+
+    base: Sequence[Scores]
+    head: Sequence[Scores]
+    latents: int
+    whole: str
+    reasons: Mapping[tuple[str, str], str]
+
+    def why_not(self, *measures: tuple[str, str]) -> str:
+        """Why rows of these measures cannot be compared; "" if they can."""
+        return self.whole or next((self.reasons[m] for m in measures if m in self.reasons), "")
+
+
 def compare(
     base: Baseline, head: Baseline, settings: Settings | None = None, drift: Mapping[str, float] | None = None
 ) -> Report:
@@ -48,13 +70,12 @@ def compare(
     """
     settings = settings or Settings()
     whole = _whole(base, head)
-    reasons = _reasons(base, head)
     scored = set(head.latents)
     latents = [latent for latent in base.latents if latent in scored]
     whole_or_none = whole or ("" if latents else "no latent of the baseline was scored")
-    a, b = _aligned(base, latents), _aligned(head, latents)
-    tests, rest = _metrics(a, b, whole_or_none, reasons, settings, len(latents))
-    pairs, more = _pairs(base.agreement, a, b, whole_or_none, reasons, settings, len(latents))
+    sides = _Sides(_aligned(base, latents), _aligned(head, latents), len(latents), whole_or_none, _reasons(base, head))
+    tests, rest = _metrics(sides, settings)
+    pairs, more = _pairs(base.agreement, sides, settings)
     family = [*tests, *pairs]
     decisions = decide([t.evidence for t in family], [t.delta for t in family])
     judged = [_statistical(t, d) for t, d in zip(family, decisions, strict=True)]
@@ -115,33 +136,26 @@ def _aligned(side: Baseline, latents: Sequence[str]) -> list[Scores]:
     return [s.model_copy(update={"values": [s.values[i] for i in order]}) for s in side.scores]
 
 
-def _metrics(
-    base: Sequence[Scores],
-    head: Sequence[Scores],
-    whole: str,
-    reasons: Mapping[tuple[str, str], str],
-    settings: Settings,
-    m: int,
-) -> tuple[list[_Test], list[Check]]:
-    there = {s.id: s for s in head}
+def _metrics(sides: _Sides, settings: Settings) -> tuple[list[_Test], list[Check]]:
+    there = {s.id: s for s in sides.head}
     rest: list[Check] = []
     usable: list[tuple[Scores, Scores]] = []
-    for s in (s for s in base if not s.null):
-        reason = whole or reasons.get(s.measure, "")
+    for s in (s for s in sides.base if not s.null):
+        reason = sides.why_not(s.measure)
         if reason or s.id not in there:
             rest.append(_apart("metric", _metric_name(s), reason or "the run has no such row"))
         else:
             usable.append((s, there[s.id]))
     if not usable:
         return [], rest
-    sides = [np.column_stack([array(pair[i]) for pair in usable]) for i in (0, 1)]
-    draws = resampled(mean_differences(sides[1] - sides[0]), m, settings.seed, settings.resamples)
+    was, now = (np.column_stack([array(pair[i]) for pair in usable]) for i in (0, 1))
+    draws = resampled(mean_differences(now - was), sides.latents, settings.seed, settings.resamples)
     tests = []
     for k, (s, _) in enumerate(usable):
-        a, b = (_paired(sides[i][:, k], sides[1 - i][:, k]) for i in (0, 1))
+        a, b = _paired(was[:, k], now[:, k]), _paired(now[:, k], was[:, k])
         sign = 1.0 if s.higher_is_better else -1.0
         # A head without any value has lost the metric; a baseline without one has nothing to lose.
-        found = evidence(draws[:, k], len(a), _mean(a, sides[0][:, k]), _mean(b, sides[1][:, k]), sign)
+        found = evidence(draws[:, k], len(a), _mean(a, was[:, k]), _mean(b, now[:, k]), sign)
         tests.append(_Test("metric", _metric_name(s), settings.deltas.get(s.metric, settings.delta), found))
     return tests, rest
 
@@ -157,24 +171,16 @@ def _mean(paired: Array, own: Array) -> float:
     return float(values.mean()) if len(values) else math.nan
 
 
-def _pairs(
-    agreement: Agreement,
-    base: Sequence[Scores],
-    head: Sequence[Scores],
-    whole: str,
-    reasons: Mapping[tuple[str, str], str],
-    settings: Settings,
-    m: int,
-) -> tuple[list[_Test], list[Check]]:
-    measures = agreement.measures
-    present = {s.measure for s in head if s.headline}
+def _pairs(agreement: Agreement, sides: _Sides, settings: Settings) -> tuple[list[_Test], list[Check]]:
+    measures, m = agreement.measures, sides.latents
+    present = {s.measure for s in sides.head if s.headline}
     rest: list[Check] = []
     used: list[tuple[int, int]] = []
     for i, j in pairs_of(measures):
         # A pair without a correlation in the baseline - a judge that says the same of everything - has none to lose.
         if agreement.spearman[i][j] is None:
             continue
-        why = whole or next((reasons[measures[k]] for k in (i, j) if measures[k] in reasons), "")
+        why = sides.why_not(measures[i], measures[j])
         why = why or ("" if {measures[i], measures[j]} <= present else "the run has no such row")
         if why:
             rest.append(_apart("agreement", _pair_name(measures, i, j), why))
@@ -182,8 +188,8 @@ def _pairs(
             used.append((i, j))
     if not used:
         return [], rest
-    explainers = list(dict.fromkeys(s.explainer.label for s in base if s.headline and not s.null))
-    a, b = (table(side, measures, explainers, m) for side in (base, head))
+    explainers = list(dict.fromkeys(s.explainer.label for s in sides.base if s.headline and not s.null))
+    a, b = (table(side, measures, explainers, m) for side in (sides.base, sides.head))
     of_base, of_head = agreement_differences(a, b, used)
     draws = resampled(lambda w: of_head(w) - of_base(w), m, settings.seed, settings.resamples)
     one = np.ones((1, m))
