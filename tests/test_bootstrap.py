@@ -127,6 +127,25 @@ def test_no_difference_at_all_has_p_one() -> None:
     assert paired_difference([1, 2, 3], [1, 2, 3], "abc", seed=0).p == 1.0
 
 
+@pytest.mark.parametrize(("n", "least"), [(2, 2 / 4), (5, 2 / 32), (8, 2 / 256)])
+def test_a_handful_of_differences_of_one_sign_is_no_stronger_evidence_than_their_signs(n: int, least: float) -> None:
+    apart = np.arange(1.0, n + 1)
+    for delta in (apart, -apart, np.ones(n)):
+        assert paired_difference(delta, np.zeros(n), range(n), seed=0).p == least
+    repeats = paired_difference(np.repeat(apart, 4), np.zeros(4 * n), np.repeat(range(n), 4).tolist(), seed=0)
+    assert repeats.p == least
+
+
+def test_with_many_latents_the_resamples_alone_decide_p() -> None:
+    apart = np.arange(1.0, 21)
+    assert paired_difference(apart, np.zeros(20), range(20), seed=0).p == 2 / 2001
+    mixed = np.random.default_rng(0).normal(loc=0.5, size=20)
+    means = resampled_means(mixed, 2000, seed=0)
+    below = int(min((means <= 0).sum(), (means >= 0).sum()))
+    assert below > 0
+    assert paired_difference(mixed, np.zeros(20), range(20), seed=0).p == 2 * (1 + below) / 2001
+
+
 def test_holm_on_a_worked_example() -> None:
     # m = 4: sorted .005 .01 .03 .04 -> x4 .02, x3 .03, x2 .06, x1 .04 lifted to .06
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])

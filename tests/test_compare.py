@@ -111,6 +111,11 @@ def test_less_is_better_where_the_metric_says_so(pair, tmp_path):
         ({}, lambda r: [c["judge"].update(key="k") for c in r["cells"]], "judge mock:mock in two settings"),
         ({}, lambda r: [c["scorer"].update(key="k") for c in r["cells"]], "detection@1-0 with two sets of parameters"),
         ({}, lambda r: [c["scorer"].update(headline="recall") for c in r["cells"]], "headlines accuracy and recall"),
+        (
+            {},
+            lambda r: [c["scorer"].update(steered="t") for c in r["cells"]],
+            "intervention tables None and t",
+        ),
         ({"coders": {"mlp10": 30}}, None, "0 shared latents"),
     ],
 )
@@ -135,6 +140,7 @@ def test_another_content_under_the_same_version_does_not_compare(pair, tmp_path)
         ({"judges": ("other",)}, None, "judge"),
         ({"scorer_version": "2-0"}, None, "scorer"),
         ({"suite": "elsewhere"}, None, "suite"),
+        ({}, lambda r: [c["scorer"].update(steered="t") for c in r["cells"]], "suite"),
     ],
 )
 def test_the_part_that_is_compared_is_no_reason(pair, tmp_path, grid, change, across):

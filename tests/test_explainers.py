@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from toy_latents import latent, window
 
 from bench.errors import SpecError
@@ -88,6 +90,33 @@ def test_replies_are_read_after_the_marker() -> None:
     assert explain(llm(), latent(), [Reply(text=" Words for colours. ")]).text == "Words for colours."
     cot = explain(llm("cot"), latent(), [Reply(text="red, blue [EXPLANATION]: no [EXPLANATION]: Colours.")])
     assert cot.text == "Colours."
+
+
+@pytest.mark.parametrize("before", ["", "The words name what one sees.\n\n"])
+def test_a_direct_answer_ends_where_the_model_goes_on_with_its_own_examples(before: str) -> None:
+    reply = "[EXPLANATION]: Words for colours.\n\nExample 4: a <<loud>> noise\n[EXPLANATION]: Other."
+    assert explain(llm(), latent(), [Reply(text=before + reply)]).text == "Words for colours."
+    assert explain(llm("cot"), latent(), [Reply(text=before + reply)]).text == "Other."
+
+
+def test_the_beginning_of_the_reply_stands_before_answers_without_a_marker_only() -> None:
+    small = load_explainer("llm-small")
+    assert explain(small, latent(), [Reply(text=" colours.")]).text == "The marked words are all colours."
+    assert explain(small, latent(), [Reply(text="red. [EXPLANATION]: Colours.")]).text == "Colours."
+
+
+def test_a_beginning_of_the_reply_with_a_field_is_refused(tmp_path: Path) -> None:
+    def load(beginning: str) -> Explainer:
+        bare = [{"user": "{{examples}}"}, {"assistant": beginning}]
+        prompts = {"marker": "[EXPLANATION]:", "bare": bare}
+        task = {"version": "1-0", "implementation": "llm", "summary": "x", "prompts": prompts}
+        path = tmp_path / "mine.yaml"
+        path.write_text(yaml.safe_dump(task | {"params": {"show_activations": False}}))
+        return load_explainer(str(path))
+
+    assert explain(load("The words are"), latent(), [Reply(text="red.")]).text == "The words are red."
+    with pytest.raises(SpecError, match=r"mine\.yaml.*prompts\.bare: the beginning of the reply.*must be plain text"):
+        load("{{marker}} The words are")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -88,12 +89,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
     elif path.suffix == ".csv":
-        import csv
-
-        with path.open("w", newline="") as f:
-            writer = csv.DictWriter(f, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        pd.DataFrame(rows).to_csv(path, index=False)
     else:
         path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     return path
@@ -105,14 +101,29 @@ def from_file(path: Path | str, base: Path | None = None, **params: Any) -> Expl
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 def test_texts_come_from_a_file(tmp_path: Path, suffix: str) -> None:
-    rows = [r for r in ROWS if r["text"] or suffix != ".csv"]
-    file = from_file(write(tmp_path / f"mine{suffix}", rows))
+    file = from_file(write(tmp_path / f"mine{suffix}", ROWS))
     file.check(["sae/7", "sae/8", "sae/9"])
     assert explain(file, latent()).text == ROWS[0]["text"]
     for name in ("sae/8", "sae/9"):
         found = explain(file, latent(name=name))
         assert (found.text, found.outcome) == (None, Outcome.SKIPPED)
         assert name in (found.error or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("x.csv", "latent,text\nsae/7,Words.\n"), ("x.jsonl", '{"latent": "sae/7", "text": "Words."}\n')],
+)
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8-sig")
+    assert (tmp_path / name).read_bytes().startswith(b"\xef\xbb\xbf")
+    assert explain(from_file(tmp_path / name), latent()).text == "Words."
+
+
+def test_a_number_in_the_place_of_a_text_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.jsonl", [*ROWS, {"latent": "sae/9", "text": 7}])
+    with pytest.raises(CorruptTable, match="row 3: the text of sae/9 is 7, which is no text"):
+        from_file(path).check(["sae/7", "sae/8", "sae/9"])
 
 
 def test_the_key_follows_the_files_content_and_not_its_place(tmp_path: Path) -> None:

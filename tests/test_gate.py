@@ -212,6 +212,39 @@ def test_another_minor_version_or_prompt_is_compared_and_noted(base: Baseline) -
     assert "scorer detection: detection@1-0 became detection@1-7" in report.notes[0]
 
 
+def test_scores_over_another_intervention_table_are_not_comparable(base: Baseline, tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "base", GRID)
+    record = json.loads((folder / "run.json").read_text())
+    for cell in record["cells"]:
+        if cell["scorer"]["label"] == "fuzzing":
+            cell["scorer"]["steered"] = "t"
+    (folder / "run.json").write_text(json.dumps(record))
+    head = snapshot(load_run(folder))
+    assert compare(head, head, FAST).verdict is Verdict.PASS
+    checks = {c.name: c for c in compare(base, head, FAST).checks if c.statistical}
+    assert checks["llm/detection/mock: accuracy"].verdict is Verdict.PASS
+    apart = {name for name, c in checks.items() if c.verdict is Verdict.NOT_COMPARABLE}
+    assert apart == {name for name in checks if "fuzzing" in name}
+    assert {checks[name].message for name in apart} == {"the intervention table is t, the baseline's None"}
+
+
+def test_a_row_without_any_value_in_the_baseline_has_none_to_lose(base: Baseline) -> None:
+    def clear(data: dict[str, Any]) -> None:
+        for row in data["scores"]:
+            if (row["explainer"]["label"], row["scorer"]["label"]) == ("llm", "detection"):
+                row["values"] = [None for _ in row["values"]]
+
+    empty, name = changed(base, clear), "llm/detection/mock: accuracy"
+    for head in (empty, base):
+        report = compare(empty, head, FAST)
+        found = by_name(report)[name]
+        assert found.verdict is Verdict.PASS
+        assert "no value" in found.message
+        assert [(c.kind, c.name) for c in report.checks] == planned(empty)
+    assert compare(empty, empty, FAST).verdict is Verdict.PASS
+    assert ("metric", name) in planned(empty)
+
+
 def test_a_gate_that_compares_nothing_does_not_pass() -> None:
     assert Report("nothing", []).exit_code() == 4
 

@@ -82,3 +82,18 @@ def test_a_missing_package_and_a_folder_that_is_no_embedding_model_say_so(tiny_f
         model_folder("pkg:no-such-model")
     with pytest.raises(ModelError, match=r"no modules\.json"):
         model_folder(str(tiny_folder))
+
+
+@pytest.mark.parametrize("weights", ["2_Dense/model.safetensors", "0_Transformer/pytorch_model.bin"])
+def test_the_identity_follows_weights_in_sub_folders(tmp_path, monkeypatch, weights):
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "model" / weights
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"some weights")
+    for name in ("config.json", "modules.json"):
+        (tmp_path / "model" / name).write_text("{}")
+    folder, identity = model_folder(str(tmp_path / "model"))
+    assert folder == tmp_path / "model"
+    assert model_folder(str(folder)) == (folder, identity)
+    file.write_bytes(b"more weights")
+    assert model_folder(str(folder))[1] != identity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import math
@@ -141,7 +142,6 @@ async def test_a_reply_with_its_usage(endpoint):
     assert sent["path"] == "/v1/chat/completions"
     assert (sent["model"], sent["max_tokens"], sent["temperature"], sent["seed"]) == ("m", 7, 0.5, 3)
     assert sent["messages"][1] == {"role": "user", "content": "hello"}
-    assert judge.fingerprints == {"served-model:fp_1"}
     assert endpoint.authorizations == {f"Bearer {KEY}"}
 
 
@@ -332,6 +332,41 @@ def test_a_token_that_begins_two_answers_counts_for_neither():
         ("yes", "yellow", "no"), [("ye", math.log(0.5)), ("yes", math.log(0.2)), ("n", math.log(0.2))]
     )
     assert [round(math.exp(p), 6) for p in found] == [0.2, 0.1, 0.2]
+
+
+def test_an_answer_without_token_gets_what_is_left_but_no_more_than_the_least_token():
+    def read(*top: tuple[str, float]) -> list[float] | None:
+        found = answer_logprobs(("yes", "no"), [(token, math.log(p)) for token, p in top])
+        return None if found is None else [round(math.exp(p), 6) for p in found]
+
+    assert read(("yes", 0.9), ("maybe", 0.06)) == [0.9, 0.04]
+    assert read(("yes", 0.6), ("maybe", 0.01)) == [0.6, 0.01]
+    assert read(("maybe", 0.5), ("The", 0.3), (" ", 0.1)) is None
+
+
+async def test_a_first_place_without_any_answer_is_no_answer(endpoint):
+    top = [{"token": t, "logprob": math.log(p), "bytes": None} for t, p in (("Maybe", 0.6), (" I", 0.2), ("\n", 0.1))]
+    answer = completion("Maybe")
+    answer.body["choices"][0]["logprobs"] = {"content": [{**top[0], "top_logprobs": top}], "refusal": None}
+    endpoint.script = [answer]
+    judge = make(endpoint, logprobs=True)
+    (reply,) = await judge.choose([Choice(chat().messages, ("0", "1"))])
+    await judge.close()
+    assert (reply.outcome, reply.logprobs) == (Outcome.PARSE, None)
+    assert "3 likeliest first tokens: 'Maybe', ' I', '\\n'" in reply.error
+    assert reply.usage.tokens_in == 12
+    assert len(endpoint.sent) == 1
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_judge_is_closed_in_another_event_loop_than_the_one_that_used_it(endpoint):
+    # Only a connection that the server keeps open outlives the loop in which it was made.
+    endpoint.server.RequestHandlerClass.protocol_version = "HTTP/1.1"
+    judge = make(endpoint)
+    assert asyncio.run(judge.generate([chat()]))[0].ok
+    asyncio.run(judge.close())
+    assert asyncio.run(one(judge)).ok
+    gc.collect()  # here, so that no other test gets the warning about the connection that was dropped
 
 
 async def test_an_endpoint_without_logprobs_says_so(endpoint):

@@ -15,9 +15,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from rich.console import Console
-from run_builder import Grid, build_run
+from run_builder import Grid, build_run, latents_of
 
 from bench.errors import CorruptTable, DataError, DigestMismatch, RunError, SpecError
+from bench.identity import digest
 from bench.judges.usage import as_text
 from bench.leaderboards.export import COLUMNS, rounded, to_csv, to_json
 from bench.leaderboards.format import other_metrics, percent, short
@@ -184,8 +185,46 @@ def test_different_suites_scorer_versions_judges_or_latents_are_never_in_one_tab
     assert len(found) == 5
 
 
-def test_a_run_named_twice_counts_once(run: Path) -> None:
-    assert len(read_rows([run, run])) == len(read_rows([run]))
+def test_scores_over_other_intervention_tables_are_never_in_one_table(tmp_path: Path) -> None:
+    folders = [build_run(tmp_path / "plain")]
+    for seed, (name, steered) in enumerate({"first": "t", "again": "t", "other": "u"}.items()):
+        folders.append(build_run(tmp_path / name, Grid(seed=seed)))
+        record = json.loads((folders[-1] / "run.json").read_text())
+        for cell in record["cells"]:
+            cell["scorer"]["steered"] = steered
+        (folders[-1] / "run.json").write_text(json.dumps(record))
+    found = read_rows(folders)
+    together = sorted(sorted({row.run for row in table.rows}) for table in tables(found))
+    assert together == [["again", "first"], ["other"], ["plain"]]
+    # Rows that are published already, of scorers that read no such table, keep their place.
+    ids = sorted(latent for latent, _ in latents_of(Grid()))
+    assert {row.latents for row in found if row.run == "plain"} == {digest(ids)}
+
+
+def test_the_conditions_say_how_the_judge_is_qualified_by_now(tmp_path: Path) -> None:
+    folders = []
+    for day, name, right in (("02", "before", 0.95), ("03", "after", 0.6)):
+        folders.append(build_run(tmp_path / name, Grid(explainers={"llm": right})))
+        record = json.loads((folders[-1] / "run.json").read_text()) | {"started": f"2026-01-{day}T00:00:00+00:00"}
+        for cell in record["cells"]:
+            cell["judge"]["qualification"] = f"qualified {name}"
+        (folders[-1] / "run.json").write_text(json.dumps(record))
+    for given in (folders, folders[::-1]):
+        (table,) = tables(read_rows(given))
+        assert [row.run for row in table.rows] == ["before", "after"]
+        assert "judge qualified after;" in table.conditions
+
+
+def test_a_run_named_twice_counts_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent)
+    named = [run, run, Path(run.name), run / ".." / run.name]
+    assert len(read_rows(named)) == len(read_rows([run]))
+
+
+def test_two_runs_of_one_name_are_refused(tmp_path: Path) -> None:
+    one, two = build_run(tmp_path / "a" / "run"), build_run(tmp_path / "b" / "run", Grid(seed=9))
+    with pytest.raises(RunError, match="are both run 'run'"):
+        read_rows([one, two])
 
 
 def test_a_run_on_tuning_latents_is_refused_or_marked(tmp_path: Path) -> None:

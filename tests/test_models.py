@@ -8,7 +8,7 @@ import torch
 from bench.errors import FetchError, ModelError
 from bench.models import packaged
 from bench.models.attention import NAME, use_grouped_decode
-from bench.models.load import load
+from bench.models.load import load, pick_device
 from bench.models.sampling import SamplingParams, pick, sample
 from bench.models.source import folder_identity, resolve
 
@@ -125,6 +125,34 @@ def test_folder_identity_follows_content_not_place(tiny_folder, tmp_path, monkey
     assert folder_identity(copy) == folder_identity(tiny_folder)
     (copy / "config.json").write_text((copy / "config.json").read_text().replace("2048", "1024"))
     assert folder_identity(copy) != folder_identity(tiny_folder)
+
+
+@pytest.mark.parametrize("remembered", [b"", b'{"config.json": [2, 17', b"\xff\xfe"])
+def test_remembered_hashes_that_cannot_be_read_are_computed_again(tmp_path, monkeypatch, remembered):
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    identity = folder_identity(model)
+    (sidecar,) = (tmp_path / "cache" / "hashes").iterdir()
+    whole = sidecar.read_bytes()
+    sidecar.write_bytes(remembered)
+    assert folder_identity(model) == identity
+    assert sidecar.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["cdua", "cuda:first"])
+def test_a_misspelt_device_is_named(name):
+    with pytest.raises(ModelError, match=f"no device '{name}'"):
+        pick_device(name)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("name", ["cuda", "cuda:0"])
+def test_a_gpu_that_is_not_there_is_said(name):
+    with pytest.raises(ModelError, match="sees no GPU"):
+        pick_device(name)
+    assert pick_device() == pick_device("cpu") == torch.device("cpu")
 
 
 def test_packaged_subject_is_the_pinned_one(smollm2):

@@ -6,6 +6,8 @@ from collections import Counter
 
 import pytest
 
+from bench.harness.plan import trials_of
+from bench.harness.spec import RunSpec
 from bench.scorers.load import load_scorer
 from bench.scorers.order import reordered
 from bench.suites.store import load_suite
@@ -41,6 +43,32 @@ def test_lists_show_the_same_windows_with_their_truth_in_another_order(scorer, l
     assert orders[0] == order
     assert len({tuple(o) for o in orders.values()}) == 4
     assert reordered(trials, 1) == again
+
+
+def test_every_latent_has_an_order_of_its_own():
+    scorer = load_scorer({"use": "detection", "params": {"answer": "list", "positives": 6, "negatives": 6}})
+    entries = {"explainers": ["empty"], "scorers": ["detection"], "judges": ["mock:oracle"]}
+
+    def moved(latent, explanation="z"):
+        specs = (RunSpec.model_validate({"name": "t", "suite": "planted-1", "order": n, **entries}) for n in (0, 1))
+        before, after = (
+            [w.id for t in trials_of(spec, 0, scorer, latent, explanation) for w in t.windows] for spec in specs
+        )
+        return [before.index(w) for w in after]
+
+    one, two = load_suite("planted-1").latents(split="test", limit=2)
+    assert sorted(moved(one)) == sorted(moved(two)) == list(range(12))
+    assert moved(one) != moved(two)
+    assert moved(one) == moved(one) == moved(one, "another explanation")
+
+
+def test_the_order_is_drawn_by_the_latents_seed(latent):
+    scorer = load_scorer({"use": "detection", "params": {"answer": "list", "positives": 6, "negatives": 6}})
+    trials = scorer.trials(latent, "z", 0)
+    assert reordered(trials, 1, 5) == reordered(trials, 1, 5)
+    assert reordered(trials, 1, 5) != reordered(trials, 1, 6)
+    assert reordered(trials, 0, 5) == trials
+    assert _shown(reordered(trials, 1, 5)) == _shown(trials)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from bench.qualify.page import markdown, render
 from bench.qualify.run import Asked, qualify
 from bench.scorers.load import load_scorer
 from bench.scorers.question import question_key
+from bench.suites.planted import NEAR
 
 QUIET = Console(quiet=True)
 PUBLISHED = Path(__file__).parent.parent / "leaderboards" / "judges"
@@ -72,6 +73,31 @@ def test_aurocs_are_per_latent_and_per_kind_of_negative():
     assert (found["unrelated"]["random"].n, found["unrelated"]["random"].low) == (1, None)
 
 
+def test_a_latent_without_a_readable_activating_window_has_no_auroc():
+    rows = [
+        (0, "truth", "a", "0", 0, "quantile:1", 1, 0.6, 1),
+        (0, "truth", "a", "1", 2, "random", 0, 0.5, 0),
+        (0, "truth", "b", "0", 0, "quantile:1", 1, None, None),
+        (0, "truth", "b", "1", 2, "random", 0, 0.5, 0),
+        (0, "truth", "b", "2", 3, "near-miss", 0, 0.7, 1),
+    ]
+    found = measure.aurocs(table(rows))
+    assert found.values.tolist() == [["truth", "a", "random", 1.0]]
+    assert list(measure.auroc_table(found)["truth"]) == ["random"]
+
+
+@pytest.mark.parametrize(("group", "names"), [("near", NEAR), ("unrelated", ["unrelated:0"])])
+def test_a_judge_that_never_scores_both_sides_of_a_comparison_is_not_qualified(group, names):
+    headline = pd.DataFrame(0.5, index=["a", "b"], columns=["truth", "paraphrase", *NEAR, "unrelated:0"])
+    family = {"a": "words", "b": "numbers"}
+    assert measure.comparisons(headline, family)["truth_over"][group].n == 2
+    headline.loc["a", list(names)] = np.nan
+    assert measure.comparisons(headline, family)["truth_over"][group].n == 1
+    headline.loc["b", "truth"] = np.nan
+    with pytest.raises(DataError, match=f"no latent has scores of the truth and of one {group} explanation"):
+        measure.comparisons(headline, family)
+
+
 def lists(right) -> pd.DataFrame:  # type: ignore[no-untyped-def]
     """60 prompts of 5 windows; `right(prompt, place)` says whether the answer is."""
     rng = np.random.default_rng(0)
@@ -117,6 +143,19 @@ def test_retest_pairs_the_same_window_of_the_same_question():
     assert found.same == pytest.approx(2 / 3)
     assert found.r == pytest.approx(np.corrcoef((0.1, 0.4, 0.9), (0.2, 0.6, 0.8))[0, 1])
     assert measure.retest(table(first)) is None
+
+
+def test_retest_leaves_out_texts_without_a_window_and_windows_without_a_score():
+    def asked(n, scores):
+        windows = [(n, "truth", "a", str(i), i, "random", 0, p, int(p > 0.5)) for i, p in enumerate(scores)]
+        own = [(n, "truth", "a", f"written/{i}", -1, "written", 1, 0.3 + i / 10, 0) for i in range(2)]
+        return windows, [*own, (n, "truth", "a", "3", 3, "random", 0, None, None)]
+
+    (first, one), (again, other) = asked(0, (0.1, 0.4, 0.9)), asked(1, (0.2, 0.6, 0.8))
+    found = measure.retest(table([*first, *one, *again, *other]))
+    assert found == measure.retest(table([*first, *again]))
+    assert (found.n, found.same) == (3, pytest.approx(2 / 3))
+    assert measure.retest(table([*one, *other])) is None
 
 
 # --- known judges through the harness

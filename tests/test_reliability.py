@@ -19,6 +19,7 @@ from bench.comparisons.reliability_view import reliability_csv, reliability_mark
 from bench.errors import RunError, SpecError
 from bench.harness.spec import RunSpec
 from bench.leaderboards.load import Run
+from bench.suites.store import load_suite
 
 QUIET = Console(quiet=True)
 ROOT = Path(__file__).parent.parent
@@ -269,10 +270,37 @@ def test_shares_of_wins_add_up(carried_out):
 
 def test_a_second_call_reads_what_is_there(carried_out):
     path, folder, report = carried_out
-    stamps = {p: p.stat().st_mtime_ns for p in (folder / "out").rglob("*.parquet")}
+    stamps = {p: p.stat().st_mtime_ns for p in (folder / "out").rglob("*.jsonl")}
     again = reliability(path, folder / "out", folder / "other-cache.sqlite", QUIET)
     assert again == report
-    assert {p: p.stat().st_mtime_ns for p in (folder / "out").rglob("*.parquet")} == stamps
+    # Nothing was asked: the journals are as they were.
+    assert {p: p.stat().st_mtime_ns for p in (folder / "out").rglob("*.jsonl")} == stamps
+    assert len(stamps) == 16
+
+
+def test_finished_runs_of_an_explainer_that_was_edited_are_not_read_again(tmp_path):
+    views = load_suite("planted-1").latents("test", limit=4)
+
+    def write_texts(which):
+        rows = [json.dumps({"latent": view.id, "text": view.explain[which].text}) for view in views]
+        (tmp_path / "mine.jsonl").write_text("\n".join(rows))
+
+    path = _write(
+        tmp_path,
+        limit=4,
+        explainers=[{"use": "file", "params": {"path": "mine.jsonl"}}],
+        scorers=SPEC["scorers"][1:],
+        judges=SPEC["judges"][:1],
+        explainer_seeds=1,
+        orders=1,
+    )
+    write_texts(0)
+    for _ in range(2):
+        report = reliability(path, tmp_path / "out", tmp_path / "cache.sqlite", QUIET)
+        assert len(report.runs) == 2
+    write_texts(1)
+    with pytest.raises(RunError, match="explainers: file changed since it was started"):
+        reliability(path, tmp_path / "out", tmp_path / "cache.sqlite", QUIET)
 
 
 def test_a_stopped_run_is_gone_on_with(carried_out):

@@ -158,6 +158,62 @@ def test_failed_calls_are_asked_again_on_resume(tmp_path, monkeypatch):
     assert recovered["failure_rate"] == 0
 
 
+def test_latents_without_an_explanation_are_explained_and_judged_on_resume(tmp_path, monkeypatch):
+    folder, record = carry_out(
+        tmp_path,
+        explainers=[{"use": "llm", "model": "flaky"}, "empty"],
+        judges=[{"use": "mock:lexical", "label": "lex"}, {"use": "mock:lexical?fail=0.5", "label": "flaky"}],
+        scorers=[{"use": "detection", "judges": ["lex"]}, {"use": "embedding", "judges": ["flaky"]}],
+        max_failures=1.0,
+    )
+    latents, unexplained = len(record["latents"]), record["totals"]["explanations"]["api"]
+    assert 0 < unexplained < latents
+    judgements = table(folder, "judgements")
+    skipped = judgements[judgements.outcome == "skipped"]
+    assert set(skipped.explainer) == {"llm"}
+    assert skipped.groupby("scorer").latent.nunique().to_dict() == {"detection": unexplained, "embedding": unexplained}
+    monkeypatch.setattr("bench.judges.mock.share", lambda *parts: 1.0)
+    recovered = resume(folder, tmp_path / "run.sqlite", QUIET)
+    assert recovered["totals"]["explanations"]["ok"] == 2 * latents
+    assert recovered["failure_rate"] == 0
+    judgements = table(folder, "judgements")
+    assert set(judgements.outcome) == {"ok"}
+    texts = table(folder, "explanations").set_index(["explainer", "latent"])["hash"].to_dict()
+    judged = zip(judgements.explainer, judgements.latent, judgements.explanation, strict=True)
+    assert all(texts[explainer, latent] == explanation for explainer, latent, explanation in judged)
+    scores = table(folder, "scores")
+    assert (scores.n_judged == scores.n_attempted).all()
+    # Of the judge that never failed, only what had been skipped is judged again.
+    units = [json.loads(line) for line in (folder / "judgements.jsonl").read_text().splitlines()]
+    assert sum("/detection/" in unit["cell"] for unit in units) == 2 * latents + unexplained
+
+
+@pytest.mark.parametrize("left", [["spec.yaml"], ["replies.sqlite"], ["spec.yaml", "replies.sqlite"]])
+def test_what_a_killed_start_left_is_no_run_and_is_written_over(tmp_path, left):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in left:
+        (run / name).touch()
+    spec = write_spec(tmp_path, limit=1, explainers=["tokens"], scorers=["embedding"])
+    _, record = start(spec, run, run / "replies.sqlite", QUIET)
+    assert record["status"] == read_run(run)["status"] == "complete"
+    assert yaml.safe_load((run / "spec.yaml").read_text())["limit"] == 1
+
+
+def test_a_folder_with_a_run_or_with_anything_else_in_it_is_refused(tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other"
+    for folder, name in ((run, "run.json"), (other, "notes.txt")):
+        folder.mkdir()
+        (folder / "spec.yaml").touch()
+        (folder / name).write_text("{}")
+    with pytest.raises(RunError, match="bench resume"):
+        carry_out(tmp_path, "run")
+    with pytest.raises(RunError, match="not empty") as caught:
+        carry_out(tmp_path, "other")
+    assert "bench resume" not in str(caught.value)
+    assert {p.name for p in other.iterdir()} == {"spec.yaml", "notes.txt"}
+
+
 def test_an_answer_that_is_nonsense_is_a_parse_failure_without_a_score(tmp_path):
     folder, record = carry_out(
         tmp_path,
@@ -216,6 +272,11 @@ def test_a_run_is_not_resumed_on_other_inputs(finished, tmp_path):
             "Did you mean 'tokens'",
         ),
         ({"judges": ["mock:lexical?can=embed"], "scorers": ["detection"]}, CapabilityError, "needs a judge with"),
+        (
+            {"judges": ["mock:lexical?can=chat+choice_logprobs"], "scorers": ["simulation"]},
+            CapabilityError,
+            "needs a judge with simulate or choice_logprobs+slots",
+        ),
         ({"judges": ["mock:lexical", "mock:label?can=chat"], "scorers": ["embedding"]}, SpecError, "serves none"),
         ({"coders": ["planed"]}, UnknownName, "Did you mean 'planted'"),
     ],

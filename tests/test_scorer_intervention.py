@@ -71,6 +71,22 @@ def test_scores_worked_by_hand() -> None:
     assert scorer.floor("nats") == 0
 
 
+def test_a_strength_beside_the_usual_ones_has_a_metric_of_its_own() -> None:
+    scorer = load_scorer({"use": "intervention", "params": {"also": [0.5]}})
+    names = [m.name for m in scorer.metric_table]
+    assert names.count("nats@kl:0.5") == 1
+    assert len(names) == len(set(names))
+    assert scorer.floor("nats@kl:0.5") == 0
+    judged = []
+    for t in scorer.trials(view(*(steered(w, kl) for kl in (0.5, 1.0) for w in range(3))), "z", 0):
+        told = -9.0 if t.windows[0].kind == "kl:0.5" else -10.0
+        judged += scorer.read(t, [Reply(loglik=told, n_tokens=4), Reply(loglik=-12.0, n_tokens=4)])
+    assert scorer.metrics(judged) == {"nats": 2.0, "nats@kl:1": 2.0, "nats@kl:0.5": 3.0, "n": 3.0}
+    main = load_scorer({"use": "intervention", "params": {"kl": 0.5}})
+    assert main.metrics([j for j in judged if j.kind == "kl:0.5"]) == {"nats": 3.0, "nats@kl:0.5": 3.0, "n": 3.0}
+    assert "nats@kl:0.5" not in [m.name for m in load_scorer("intervention").metric_table]
+
+
 def test_a_strength_that_was_not_reached_lowers_coverage_and_not_the_score() -> None:
     scorer = load_scorer({"use": "intervention", "params": {"kl": 3.0}})
     (trial,) = scorer.trials(FULL, "z", 0)
@@ -145,6 +161,13 @@ def test_the_output_explainer_sees_explain_prompts_of_its_strength_only() -> Non
     assert "field 0" not in asked
     found = explainer.read(FULL, [Reply(text="[EXPLANATION]: Colours.\n\nText 3: more")], 0, {})
     assert (found.text, found.outcome) == ("Colours.", Outcome.OK)
+
+
+@pytest.mark.parametrize("before", ["", "Sure.\n\n"])
+def test_the_output_explainer_takes_the_first_answer(before: str) -> None:
+    reply = Reply(text=f"{before}[EXPLANATION]: Colours.\n\nText 3: ...more\n[EXPLANATION]: Other.")
+    assert load_explainer("output").read(FULL, [reply], 0, {}).text == "Colours."
+    assert load_explainer("output").read(FULL, [Reply(text=" Colours. ")], 0, {}).text == "Colours."
 
 
 def test_the_output_explainer_fails_loudly() -> None:

@@ -228,6 +228,23 @@ def test_metrics_by_hand() -> None:
         choice(kl=0)
 
 
+def test_a_strength_beside_the_usual_ones_has_a_metric_of_its_own() -> None:
+    scorer = choice(also=[0.5])
+    names = [m.name for m in scorer.metric_table]
+    assert names.count("accuracy@kl:0.5") == 1
+    assert len(names) == len(set(names))
+    assert scorer.floor("accuracy@kl:0.5") == pytest.approx(1 / 3)
+    judged = []
+    for t in scorer.trials(view(kls=(0.5, 1.0)), "z", 0):
+        judged += scorer.read(t, [says(t.labels[0] - 1 if t.windows[0].kind == "kl:0.5" else 0)])
+    found = scorer.metrics(judged)
+    assert found["accuracy@kl:0.5"] == 1
+    assert found["accuracy"] == found["accuracy@kl:1"] == pytest.approx(1 / 3)
+    assert set(found) <= set(names)
+    assert choice(kl=0.5).metrics([j for j in judged if j.kind == "kl:0.5"])["accuracy@kl:0.5"] == 1
+    assert "accuracy@kl:0.5" not in [m.name for m in choice().metric_table]
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("choice")

@@ -12,13 +12,14 @@ from scipy import stats
 from sklearn.metrics import r2_score
 from toy_latents import latent
 
+from bench.errors import CapabilityError
 from bench.judges.base import Capability, Chat, Choice, Outcome, Reply
 from bench.scorers.base import Scorer
 from bench.scorers.correlation import activation_metrics
 from bench.scorers.load import load_scorer
 from bench.scorers.simulation import expected, read_json
 
-CHOICE, CHAT = frozenset({Capability.CHOICE}), frozenset({Capability.CHAT})
+CHOICE, CHAT = frozenset({Capability.CHOICE, Capability.SLOTS}), frozenset({Capability.CHAT})
 
 
 def simulation(preset: str = "paper", **params: Any) -> Scorer:
@@ -67,6 +68,16 @@ def test_every_token_is_one_place_and_no_value_is_given_away() -> None:
     assert request.messages[-1].role == "assistant"
     tokens = trial.windows[0].tokens
     assert "".join(request.slots) == "unknown".join(f"\n{t}\t" for t in tokens)
+
+
+def test_a_judge_that_reads_one_place_of_a_text_cannot_give_every_token_a_value_but_can_write_the_list() -> None:
+    one_place = frozenset({Capability.CHAT, Capability.CHOICE})
+    scorer = simulation()
+    assert scorer.fits(CHOICE)
+    assert not scorer.fits(one_place)
+    with pytest.raises(CapabilityError, match="simulation"):
+        scorer.requests(scorer.trials(latent(), "z", 0)[0], one_place)
+    assert simulation("json").fits(one_place)
 
 
 def test_line_breaks_and_tabs_in_tokens_keep_the_table() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import torch
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from bench.errors import ModelError, SpecError
+from bench.errors import DataError, ModelError, SpecError
 from bench.models.load import Loaded
 from bench.models.load import load as load_model
 from bench.simulators import train as training
 from bench.simulators.artifact import load
 from bench.simulators.batch import collate, encode
+from bench.simulators.card import evaluate_folder
 from bench.simulators.evaluate import auroc, calibration_error, platt
 from bench.simulators.examples import Example, TextWindow
 from bench.simulators.prompt import prefix_ids
@@ -110,27 +112,44 @@ def _recipe(folder: Path, base: Path, **changed: Any) -> Path:
 def test_a_killed_run_goes_on_to_the_same_weights(
     tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = _recipe(tmp_path, tiny_folder, then=[{"steps": 4, "families": {"casing": 9}}])
+    recipe = _recipe(tmp_path, tiny_folder, then=[{"steps": 4, "families": {"casing": 9}}], average=True)
     quiet: list[str] = []
     whole = training.train(recipe, CORPUS, None, tmp_path / "whole", "cpu", "float32", quiet.append)
 
     real, calls = training._checkpoint, []
 
     def killed(*args: Any) -> None:
-        real(*args)
         calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(*args)
         if len(calls) == 1:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "_checkpoint", killed)
-    with pytest.raises(KeyboardInterrupt):
-        training.train(recipe, CORPUS, None, tmp_path / "cut", "cpu", "float32", quiet.append)
+    # Once behind a checkpoint, and once between the curve and its checkpoint.
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            training.train(recipe, CORPUS, None, tmp_path / "cut", "cpu", "float32", quiet.append)
+    written = [json.loads(line)["step"] for line in (tmp_path / "cut/curve.jsonl").read_text().splitlines()]
+    assert written == [3, 6]
     resumed = training.train(recipe, CORPUS, None, tmp_path / "cut", "cpu", "float32", quiet.append)
     one, two = load(tmp_path / "whole"), load(tmp_path / "cut")
     assert one.config == two.config  # hashes of adapter and heads, calibration
+    ends = [torch.load(tmp_path / f"whole/cycle-{step}.pt", weights_only=True)["adapter"] for step in (6, 10)]
+    for name, stored in one.adapter.items():
+        assert torch.equal(stored, ((ends[0][name] + ends[1][name]) / 2).to(stored.dtype))
+        assert not name.endswith(".B") or not torch.equal(ends[0][name], ends[1][name])
     assert whole["held_out"] == resumed["held_out"]
     assert [row["step"] for row in whole["curve"]] == [3, 6, 9, 10]
+    assert [row["step"] for row in resumed["curve"]] == [3, 6, 9, 10]
     assert json.loads((tmp_path / "cut/result.json").read_text())["recipe"]["steps"] == 6
+
+    shorter = tmp_path / "shorter.jsonl.gz"
+    with gzip.open(CORPUS) as texts, gzip.open(shorter, "wb") as fewer:
+        fewer.writelines(list(texts)[:-1])
+    with pytest.raises(ModelError, match="another recipe, data, base"):
+        training.train(recipe, shorter, None, tmp_path / "cut", "cpu", "float32", quiet.append)
 
     other = _recipe(tmp_path, tiny_folder, lr=1e-3)
     with pytest.raises(ModelError, match="another recipe"):
@@ -169,7 +188,41 @@ def test_the_small_recipe_ends_above_chance(tmp_path: Path) -> None:
     result = training.train(recipe, CORPUS, None, tmp_path / "out", "cpu", "bfloat16", lambda _: None)
     assert result["held_out"]["token_auroc"] > 0.65
     assert result["held_out"]["tokens"] > 5000
-    assert load(tmp_path / "out").adapter
+    # The card measures the merged weights, which are what a judge runs; merging rounds them to bfloat16.
+    merged = evaluate_folder(
+        tmp_path / "out",
+        recipe,
+        CORPUS,
+        None,
+        Recipe.model_validate(result["recipe"]).final_examples,
+        "cpu",
+        lambda _: None,
+    )
+    assert merged["token_auroc"] == pytest.approx(result["held_out"]["token_auroc"], abs=0.02)
+    assert merged["tokens"] == result["held_out"]["tokens"]
+    assert (
+        f"| AUROC | {merged['window_auroc']:.3f} | {merged['token_auroc']:.3f} |"
+        in (tmp_path / "out/README.md").read_text()
+    )
+    assert json.loads((tmp_path / "out/result.json").read_text())["held_out"] == merged
+
+
+def test_only_a_trained_simulator_on_its_own_base_is_evaluated(tmp_path: Path, tiny_folder: Path) -> None:
+    recipe = _recipe(tmp_path, tiny_folder, steps=2, evaluate_every=2, checkpoint_every=2)
+    training.train(recipe, CORPUS, None, tmp_path / "out", "cpu", "float32", lambda _: None)
+
+    def evaluated() -> None:
+        evaluate_folder(tmp_path / "out", recipe, CORPUS, None, 2, "cpu", lambda _: None)
+
+    config = tmp_path / "out/simulator.yaml"
+    held = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump(held | {"base_identity": "0" * 16}))
+    with pytest.raises(ModelError, match="belongs to a base"):
+        evaluated()
+    config.write_text(yaml.safe_dump(held))
+    (tmp_path / "out/result.json").unlink()
+    with pytest.raises(DataError, match=r"no result\.json"):
+        evaluated()
 
 
 def test_figures_against_scikit_learn_and_by_hand() -> None:

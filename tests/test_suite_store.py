@@ -150,6 +150,19 @@ def test_a_frozen_suite_is_never_replaced_under_its_version(folder, tables):
     assert load_suite(folder).version == "2-0"
 
 
+def test_steered_texts_go_with_the_windows_that_they_were_made_from(folder, tables):
+    latents, windows, _ = tables
+    sidecar = [folder / "interventions.json", folder / "interventions.parquet"]
+    for file in sidecar:
+        file.write_text("steered")
+    for version in ("1-0", "2-0"):
+        save_suite(folder, {"name": "toy", "version": version}, latents, windows)
+        assert all(file.exists() for file in sidecar)
+    save_suite(folder, {"name": "toy", "version": "3-0"}, latents, windows.slice(1))
+    assert not any(file.exists() for file in sidecar)
+    assert load_suite(folder).latents()
+
+
 def test_names_are_found_in_the_working_directory_with_a_hint(folder, monkeypatch):
     home = folder.parent
     (home / "tasks" / "suites").mkdir(parents=True)

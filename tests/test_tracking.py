@@ -176,6 +176,20 @@ def test_another_run_has_its_own_mlflow_runs_and_a_changed_prompt_a_new_version(
     assert {"name": "explainer.llm.system", "version": "1"} in linked
 
 
+def test_two_runs_in_folders_of_one_name_are_two_and_each_is_updated_alone(
+    client: Any, tmp_path: Path, uri: str
+) -> None:
+    first, second = (build_run(tmp_path / place / "twin", replace(GRID, coders={"res9": 6})) for place in "ab")
+    record = json.loads((second / "run.json").read_text())
+    (second / "run.json").write_text(json.dumps(record | {"started": "2026-01-02T03:04:06+00:00"}))
+    one, two, again = (track(folder, uri=uri) for folder in (first, second, first))
+    assert one.ok, one.message
+    assert two.ok, two.message
+    assert one.parent != two.parent
+    assert again == one
+    assert _count(client, "twin") == 2 * (1 + len(one.children))
+
+
 def test_a_dead_server_is_one_line_within_seconds(run: Path) -> None:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

@@ -15,7 +15,9 @@ import yaml
 from bench.errors import RunError, SpecError, UnknownName
 from bench.harness.run import start
 from bench.leaderboards.load import load_run
+from bench.tuning.holdout import hold_out
 from bench.tuning.run import Asked, tune
+from bench.tuning.spec import load_tune_spec
 from bench.tuning.summary import chance, verdict
 from tests.tuning_landscape import QUIET, install, landscape, study, write
 
@@ -302,6 +304,38 @@ def test_trials_must_share_their_latents(tmp_path: Path) -> None:
     content["default"]["limit"] = 4
     with pytest.raises(RunError, match="trials must share their latents"):
         study(tmp_path, content)
+
+
+def test_a_trial_does_not_go_into_a_folder_that_holds_something(tmp_path: Path) -> None:
+    enqueued = {"paper": {"shots": 4, "style": "terse", "temperature": 0.5}}
+    content = landscape(latents=4, windows=2, trials=1, enqueue=enqueued)
+    first = study(tmp_path, content, holdout=False)
+    (waiting,) = [t["number"] for t in first["trials"] if t["state"] == "waiting"]
+    folder = tmp_path / "study" / "trials" / f"{waiting:04d}"
+    folder.mkdir()
+    (folder / "judgements.jsonl").write_text("of another study\n")
+    content["trials"] = 2
+    with pytest.raises(RunError, match="holds a trial of another study"):
+        study(tmp_path, content, holdout=False)
+    assert [p.name for p in folder.iterdir()] == ["judgements.jsonl"]
+
+
+def test_a_study_does_not_go_on_with_a_scorer_that_was_edited(tmp_path: Path) -> None:
+    content = landscape(latents=4, windows=2, trials=2)
+    content["run"]["scorers"][0]["use"] = "mine.yaml"
+    content["holdout"] = {"repeats": 1, "limit": 4}
+    scorer = tmp_path / "mine.yaml"
+    scorer.write_text((Path(__file__).parent.parent / "tasks" / "scorers" / "detection.yaml").read_text())
+    result = study(tmp_path, content)
+    again = study(tmp_path, content)
+    assert (again["trials"], again["holdout"]) == (result["trials"], result["holdout"])
+    scorer.write_text(scorer.read_text().replace("You check descriptions", "You test descriptions"))
+    with pytest.raises(RunError, match="scorers of the default setting changed since the study began"):
+        study(tmp_path, content)
+    # Nor are its held-out runs taken for those of the scorer of now.
+    spec = load_tune_spec(tmp_path / "tune.yaml")
+    with pytest.raises(RunError, match="scorers: mine changed since it was started"):
+        hold_out(spec, result, tmp_path, tmp_path / "study", tmp_path / "cache.sqlite", QUIET)
 
 
 def test_several_objectives_give_a_pareto_set(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import json
 import math
 import os
 import socket
@@ -16,16 +18,21 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.errors import SpecError, UnknownName
+from bench.errors import RunError, SpecError, UnknownName
 from bench.explainers.load import load_explainer
+from bench.judges.replies import ReplyCache
 from bench.leaderboards.load import Run
 from bench.suites.latent import LatentView
+from bench.suites.store import load_suite
 from bench.tuning import storage
 from bench.tuning.budget import Spent
+from bench.tuning.holdout import BETTER, OPEN, WORSE, _correct
 from bench.tuning.importance import importances
 from bench.tuning.measure import measure
+from bench.tuning.objective import Tried
 from bench.tuning.prune import compare, order, steps
 from bench.tuning.result import best
+from bench.tuning.run import Asked, _study
 from bench.tuning.samplers import make_sampler, sampler_names
 from bench.tuning.space import fill, run_spec, suggest
 from bench.tuning.spec import Budget, Objective, Parameter, Prune, TuneSpec, load_tune_spec
@@ -156,6 +163,22 @@ def test_every_sampler_of_optuna_can_be_named() -> None:
 def test_the_default_sampler_follows_the_number_of_objectives(objectives: int, name: str) -> None:
     names = ["score", "length", "tokens", "seconds"][:objectives]
     assert type(make_sampler(spec_of(objectives=names))).__name__ == name
+
+
+def test_two_that_join_at_once_try_different_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = spec_of(sampler="random")
+    url = storage.storage_url(None, tmp_path)
+
+    def proposed(who: str) -> list[dict[str, Any]]:
+        monkeypatch.setattr(storage, "me", lambda: who)
+        sampler = _study(spec, Asked(tmp_path / "tune.yaml", join=True), url, tmp_path).sampler
+        alone = optuna.create_study(sampler=sampler)
+        return [suggest(alone.ask(), spec.space) for _ in range(6)]
+
+    with storage.quiet():
+        storage.open_study(spec, storage.open_storage(url), join=False)
+        assert proposed("here:1") == proposed("here:1")
+        assert proposed("here:1") != proposed("here:2")
 
 
 # --- pruning
@@ -357,6 +380,34 @@ def test_joining_needs_a_study_of_the_same_spec(tmp_path: Path) -> None:
             storage.open_study(spec_of(seed=1), opened, join=True)
 
 
+# --- the same code
+
+
+def test_a_study_goes_on_only_with_the_parts_that_its_default_began_with(tmp_path: Path) -> None:
+    content = landscape(latents=4, windows=2)
+    content["run"]["judges"] = [{"use": "mock:label?error=0.1&seed=$shots", "label": "knobs"}]
+    content["run"]["explainers"] = [{"use": "file", "params": {"path": "mine.jsonl"}}]
+    content["space"], content["default"] = {"shots": {"low": 1, "high": 8}}, {"shots": 1}
+    texts = tmp_path / "mine.jsonl"
+    texts.write_text(
+        "".join(json.dumps({"latent": v.id, "text": "A."}) + "\n" for v in load_suite("planted-1").latents())
+    )
+    spec = TuneSpec.model_validate(content)
+    study = optuna.create_study()
+
+    def started_again() -> None:
+        with asyncio.Runner() as runner:
+            Tried(
+                spec, tmp_path, tmp_path / "study", "bench tune", ReplyCache(tmp_path / "c.sqlite"), runner
+            ).same_code(study)
+
+    started_again()
+    started_again()
+    texts.write_text(texts.read_text().replace("A.", "B."))
+    with pytest.raises(RunError, match="explainers of the default setting changed"):
+        started_again()
+
+
 # --- budget, measure, winners
 
 
@@ -446,3 +497,24 @@ def test_the_pareto_set_is_what_nobody_beats() -> None:
     assert {tuple(points[i]) for i in found} == wanted
     assert found[0] == 30
     assert 31 not in found
+
+
+def test_a_winner_that_is_worse_in_something_and_better_in_nothing_is_worse() -> None:
+    def differences(score: float, length: float) -> dict[str, Any]:
+        return {
+            name: {"estimate": d, "p": 0.5 if d == 0.01 else 0.001}
+            for name, d in (("score", score), ("length", length))
+        }
+
+    cases = {
+        (-0.2, 3.0): WORSE,
+        (-0.2, 0.01): WORSE,
+        (-0.2, -3.0): OPEN,
+        (0.2, 3.0): OPEN,
+        (0.2, 0.01): BETTER,
+        (0.2, -3.0): BETTER,
+        (0.01, 0.01): OPEN,
+    }
+    winners = [{"same": False, "differences": differences(*case)} for case in cases]
+    _correct(winners, {"score": True, "length": False})
+    assert [w["verdict"] for w in winners] == list(cases.values())

@@ -137,6 +137,8 @@ def _reasons(x: Entry | None, y: Entry | None, across: Collection[str]) -> Itera
         yield from _scorers(x.scorer, y.scorer)
     if x.headline != y.headline:
         yield f"headlines {x.headline} and {y.headline}"
+    if "suite" not in across and x.steered != y.steered:
+        yield f"intervention tables {x.steered} and {y.steered}"
     if "judge" not in across and x.judge.key != y.judge.key:
         if x.judge.id == y.judge.id:
             yield f"judge {x.judge.id} in two settings or revisions, {x.judge.key} and {y.judge.key}"

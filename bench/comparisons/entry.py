@@ -33,6 +33,7 @@ class Entry:
         values: latent -> score, averaged over the repeats that have one; latents without any are left out.
         latents: latents of the run.
         n_judged, n_attempted: judgements behind the headline.
+        steered: digest of the suite's intervention table; None for scorers that do not read it.
     """
 
     explainer: Part
@@ -45,6 +46,7 @@ class Entry:
     latents: int
     n_judged: int
     n_attempted: int
+    steered: str | None = None
 
     @property
     def labels(self) -> tuple[str, str, str]:
@@ -85,6 +87,7 @@ def entries(run: Run) -> list[Entry]:
                 len(run.record["latents"]),
                 int(rows["n_judged"].sum()),
                 int(rows["n_attempted"].sum()),
+                scorer.get("steered"),
             )
         )
     return found

@@ -22,7 +22,7 @@ from bench.comparisons.reliability_spec import Place, ReliabilitySpec, load_reli
 from bench.errors import RunError, SpecError
 from bench.harness.run import begin, read_run, resume
 from bench.harness.spec import RunSpec
-from bench.leaderboards.load import COMPLETE, Run, load_run
+from bench.leaderboards.load import Run, load_run
 from bench.stats.bootstrap import Array
 from bench.stats.correlation import Correlation, retest
 from bench.stats.dependability import Dependability, dependability
@@ -138,8 +138,8 @@ def reliability(
             record = read_run(folder)
             if RunSpec.model_validate(record["spec"]) != wanted:
                 raise RunError(f"{folder} is a run of another spec; give another --out.")
-            if record["status"] != COMPLETE:
-                resume(folder, cache_path, console)
+            # Finished runs too: that refuses one of another scorer, explainer or judge than those of now.
+            resume(folder, cache_path, console)
         runs[place] = load_run(folder)
     return analyse(spec, runs, command, seed=seed)
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from bench.identity import seed_for
@@ -135,11 +134,6 @@ def _encode(tokenizer: object, prompt: Prompt) -> list[int]:
     )
     ids: list[int] = tok(text, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
     return ids
-
-
-def load_recipe(path: Path) -> SampledRecipe:
-    """Read a `tasks/corpora/*.yaml` file."""
-    return SampledRecipe.model_validate(yaml.safe_load(path.read_text()))
 
 
 def write(

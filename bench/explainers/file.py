@@ -59,7 +59,7 @@ class FileExplainer(Explainer):
 
     @cached_property
     def texts(self) -> Mapping[str, str | None]:
-        """Latent id -> text; None for a row without one.
+        """Latent id -> text; None for a row without one, which in CSV is an empty cell.
 
         Raises:
             SpecError, DataError: see `path` and `read_texts`.
@@ -124,6 +124,8 @@ def read_texts(path: Path, where: Mapping[str, str | int]) -> dict[str, str | No
             if any(str(row[column]) != str(value) for column, value in where.items()):
                 continue
             latent, text = str(row["latent"]), row["text"]
+            if not (text is None or isinstance(text, str)):
+                raise CorruptTable(f"{path} row {number}: the text of {latent} is {text!r}, which is no text.")
             if found.setdefault(latent, text) != text:
                 raise DataError(
                     f"{path} row {number}: a second text for {latent}. Choose rows by other columns, such as "
@@ -142,9 +144,11 @@ def _rows(path: Path) -> Iterable[Mapping[str, Any]]:
 
         yield from pq.read_table(path).to_pylist()
         return
-    with path.open(encoding="utf-8", newline="") as f:
+    # Spreadsheets write a byte order mark, which would become part of the first column's name.
+    with path.open(encoding="utf-8-sig", newline="") as f:
         if path.suffix == ".csv":
-            yield from csv.DictReader(f)
+            # CSV cannot tell an empty text from a missing one; a run's table without an explanation becomes an empty cell.
+            yield from (row | {"text": row["text"] or None} if "text" in row else row for row in csv.DictReader(f))
             return
         for number, line in enumerate(f, 1):
             if line.strip():

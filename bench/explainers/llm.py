@@ -13,13 +13,14 @@ from typing import Any
 
 from pydantic import Field
 
+from bench.errors import SpecError
 from bench.explainers.base import Explainer, Explanation, Params, total_usage
 from bench.explainers.shown import Sampling, chosen, cropped
 from bench.explainers.tokens import strongest
 from bench.judges.base import Capability, Chat, Outcome, Reply, Request
 from bench.scorers.answers import refused
 from bench.scorers.fuzzing import active_marks
-from bench.scorers.template import Prompts, marked, one_line
+from bench.scorers.template import FIELD, Prompts, marked, one_line
 from bench.suites.latent import LatentView, Window
 
 PROMPTS = ("direct", "bare", "cot")
@@ -67,6 +68,10 @@ class LlmExplainer(Explainer):
         self._template = written.get(wanted) or section.messages(wanted, ())
         self._marker = section.text("marker")
         self._lead = self._template.lead
+        if FIELD.search(self._lead):
+            raise SpecError(
+                f"explainer {name!r}, prompts.{wanted}: the beginning of the reply, {self._lead!r}, must be plain text."
+            )
 
     def requests(self, latent: LatentView, seed: int) -> list[Request]:
         """One request; none for a latent without explain windows."""
@@ -113,8 +118,11 @@ class LlmExplainer(Explainer):
         if not reply.ok:
             return Explanation(latent.id, None, reply.outcome, usage, reply.error)
         text = (reply.text or "").strip()
+        lead = self._lead
         if self._marker in text:
-            text = text.rsplit(self._marker, 1)[1]
+            # Reasoning may name the marker before it uses it; after a direct answer a model may go on with examples of its own.
+            text = (text.rsplit if self.params.cot else text.split)(self._marker, 1)[1]
+            lead = ""
         elif self.params.cot:
             return Explanation(latent.id, None, Outcome.PARSE, usage, f"no {self._marker!r} in {text[:80]!r}")
         # One paragraph: what follows a blank line is the model talking on.
@@ -124,7 +132,7 @@ class LlmExplainer(Explainer):
         if refused(text):
             return Explanation(latent.id, None, Outcome.REFUSAL, usage, text[:120])
         # A prompt that opens the reply ("The marked words are") gets the whole sentence back.
-        return Explanation(latent.id, f"{self._lead} {text}".strip(), Outcome.OK, usage)
+        return Explanation(latent.id, f"{lead} {text}".strip(), Outcome.OK, usage)
 
 
 def scaled(value: float, scale: float) -> int:

@@ -80,13 +80,15 @@ class OutputExplainer(Explainer):
     ) -> Explanation:
         """The text after the marker, or the whole reply without one."""
         if not replies:
-            error = f"the suite has no interventions of this latent at KL {self.params.kl:g}: bench suite intervene"
+            error = f"the suite has no prompts to explain from, steered to KL {self.params.kl:g}"
+            error += " (not reached)" if latent.interventions else ": bench suite intervene"
             return Explanation(latent.id, None, Outcome.SKIPPED, error=error)
         (reply,) = replies
         usage = total_usage(replies)
         if not reply.ok:
             return Explanation(latent.id, None, reply.outcome, usage, reply.error)
-        text = (reply.text or "").rsplit(self._marker, 1)[-1].strip()
+        before, marker, after = (reply.text or "").partition(self._marker)
+        text = (after if marker else before).strip()
         # One paragraph: what follows a blank line is the model talking on.
         text = " ".join(text.split("\n\n")[0].split())
         if not text:

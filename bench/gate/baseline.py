@@ -65,6 +65,8 @@ class Scores(_Part):
     repeats: int = Field(ge=1)
     n_judged: int = Field(ge=0)
     n_attempted: int = Field(ge=0)
+    steered: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Digest of the suite's intervention table, for scorers that read it; left out for the others."""
     explaining: Price
     """Per latent."""
     judging: Price
@@ -273,6 +275,7 @@ def _scores(
             repeats=row.repeats,
             n_judged=row.n_judged,
             n_attempted=row.n_attempted,
+            steered=cell["scorer"].get("steered"),
             explaining=row.explaining,
             judging=row.judging,
         )

@@ -124,6 +124,8 @@ def _reasons(base: Baseline, head: Baseline) -> dict[tuple[str, str], str]:
             continue
         if major(s.scorer.id) != major(other.scorer.id):
             found[s.measure] = f"the scorer is {other.scorer.id}, the baseline's {s.scorer.id}"
+        elif s.steered != other.steered:
+            found[s.measure] = f"the intervention table is {other.steered}, the baseline's {s.steered}"
         elif s.judge.name != other.judge.name:
             found[s.measure] = f"the judge is {other.judge.name}, the baseline's {s.judge.name}"
     return found
@@ -144,6 +146,10 @@ def _metrics(sides: _Sides, settings: Settings) -> tuple[list[_Test], list[Check
         reason = sides.why_not(s.measure)
         if reason or s.id not in there:
             rest.append(_apart("metric", _metric_name(s), reason or "the run has no such row"))
+        elif all(v is None for v in s.values):
+            rest.append(
+                Check("metric", _metric_name(s), Verdict.PASS, "the baseline has no value, so there is none to lose")
+            )
         else:
             usable.append((s, there[s.id]))
     if not usable:
@@ -154,7 +160,7 @@ def _metrics(sides: _Sides, settings: Settings) -> tuple[list[_Test], list[Check
     for k, (s, _) in enumerate(usable):
         a, b = _paired(was[:, k], now[:, k]), _paired(now[:, k], was[:, k])
         sign = 1.0 if s.higher_is_better else -1.0
-        # A head without any value has lost the metric; a baseline without one has nothing to lose.
+        # A head without any value has lost the metric.
         found = evidence(draws[:, k], len(a), _mean(a, was[:, k]), _mean(b, now[:, k]), sign)
         tests.append(_Test("metric", _metric_name(s), settings.deltas.get(s.metric, settings.delta), found))
     return tests, rest

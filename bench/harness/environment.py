@@ -46,7 +46,8 @@ def _git() -> dict[str, Any] | None:
         return done.stdout.strip() if done.returncode == 0 else None
 
     try:
-        revision = git("rev-parse", "HEAD")
+        # A wheel inside somebody's checkout, in .venv for one, is not part of it.
+        revision = git("rev-parse", "HEAD") if git("ls-files", "--error-unmatch", Path(__file__).name) else None
     except FileNotFoundError:
         return None
     if revision is None:

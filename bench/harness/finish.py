@@ -94,7 +94,11 @@ def judgement(row: Mapping[str, Any]) -> Judgement:
 def totals(
     explanations: Journal, judgements: Journal, units: Mapping[Key, Sequence[Mapping[str, Any]]]
 ) -> dict[str, Any]:
-    """Counts of outcomes, and what was paid over all sessions of the run, units that were done again included."""
+    """Counts of outcomes, and what was paid over all sessions of the run, units that were done again included.
+
+    Of a session that was killed the calls whose batch was not written yet are missing: their replies came from the cache in the
+    next one.
+    """
     outcomes = {outcome.value: 0 for outcome in Outcome}
     for rows in units.values():
         for row in rows:
@@ -141,6 +145,12 @@ def _cell(plan: Plan, cell: Cell) -> dict[str, Any]:
             "headline": scorer.headline,
             "metrics": [_metric(scorer, m) for m in scorer.metric_table],
             "prompts": dict(scorer.prompts),
+            # The table of steered texts is no part of a suite's digest, and such a scorer's windows are its rows.
+            **(
+                {"steered": steered.digest}
+                if scorer.uses_interventions and (steered := plan.suite.interventions)
+                else {}
+            ),
         },
         "judge": {
             "label": cell.judge,

@@ -40,15 +40,25 @@ class _Unit:
     requests: list[list[Request]]
 
 
-def stored(journal: Journal) -> dict[Key, list[dict[str, Any]]]:
-    """Judgement rows on disk by unit, without the units that are owed again because a call of theirs failed."""
-    found: dict[Key, list[dict[str, Any]]] = {}
+def stored(plan: Plan, explanations: Explanations, journal: Journal) -> set[Key]:
+    """Units on disk that are not owed again: no call of theirs failed, and what was judged is the explanation of now.
+
+    The second matters where the call that should have explained failed: the windows were skipped then, and the explanation
+    has come since.
+    """
+    texts = {
+        (cell.id, latent): explanation.hash
+        for cell in plan.cells
+        for latent, explanation in explanations.get((cell.explainer, cell.repeat), {}).items()
+    }
+    found: set[Key] = set()
     for unit in journal.units():
         key = (unit["cell"], unit["latent"])
-        if any(Outcome(row["outcome"]) in RETRIED for row in unit["rows"]):
-            found.pop(key, None)
+        failed = any(Outcome(row["outcome"]) in RETRIED for row in unit["rows"])
+        if failed or any(row["explanation"] != texts.get(key) for row in unit["rows"]):
+            found.discard(key)
         else:
-            found[key] = unit["rows"]
+            found.add(key)
     return found
 
 

@@ -160,8 +160,8 @@ def judge_seed(spec_seed: int, repeat: int, scorer: Scorer, latent: LatentView) 
 
 def trials_of(spec: RunSpec, repeat: int, scorer: Scorer, latent: LatentView, explanation: str) -> list[Trial]:
     """What a run asks about one explanation of a latent."""
-    trials = scorer.trials(latent, explanation, judge_seed(spec.seed, repeat, scorer, latent))
-    return reordered(trials, spec.order)
+    seed = judge_seed(spec.seed, repeat, scorer, latent)
+    return reordered(scorer.trials(latent, explanation, seed), spec.order, seed)
 
 
 def _ordered(explainers: Mapping[str, Explainer]) -> dict[str, Explainer]:

@@ -43,6 +43,8 @@ from bench.scorers.load import load_scorer
 from bench.suites.store import Suite, load_suite
 
 DONE = "complete"
+OWN_CACHE = "replies.sqlite"
+"""Reply cache of a folder that must not share the user's."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +141,10 @@ def begin(
         base: folder that relative paths of the spec are relative to.
         command: how the run is reproduced.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise RunError(
-            f"{folder} exists already. To go on with it: bench resume {folder}. For a new run give another --out."
-        )
+    # A start that was killed leaves a spec, and a cache of its own if it has one, but nothing to go on with.
+    if folder.exists() and any(p.name != "spec.yaml" and not p.name.startswith(OWN_CACHE) for p in folder.iterdir()):
+        go_on = f" To go on with it: bench resume {folder}." if (folder / "run.json").exists() else ""
+        raise RunError(f"{folder} exists already and is not empty.{go_on} For a new run give another --out.")
     cache = ReplyCache(cache_path or default_cache())
     plan = prepare(spec, base, cache)
     record = open_run(plan, base, folder, command)
@@ -213,7 +215,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 def default_cache() -> Path:
     """The reply cache shared by all runs of a user."""
-    return cache_dir() / "replies.sqlite"
+    return cache_dir() / OWN_CACHE
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any], place: str = "") -> list[str]:
@@ -267,7 +269,7 @@ def carry_out(
 async def _stages(plan: Plan, explanations: Journal, judgements: Journal, console: Console) -> None:
     done = explaining.stored(explanations)
     await explaining.explain(plan, explanations, done, console)
-    await judging.judge(plan, done, judgements, set(judging.stored(judgements)), console)
+    await judging.judge(plan, done, judgements, judging.stored(plan, done, judgements), console)
 
 
 async def _closing(plan: Plan, explanations: Journal, judgements: Journal, console: Console) -> None:

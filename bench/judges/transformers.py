@@ -77,7 +77,7 @@ class TransformersJudge(BaseJudge):
 
     params_model: ClassVar[type[pydantic.BaseModel]] = TransformersParams
     chunk: ClassVar[int] = 512
-    can = frozenset({Capability.CHAT, Capability.CHOICE, Capability.TEXT})
+    can = frozenset({Capability.CHAT, Capability.CHOICE, Capability.SLOTS, Capability.TEXT})
 
     def __init__(self, model: str, params: TransformersParams | None = None, loaded: Loaded | None = None) -> None:
         self.params = params or TransformersParams()

@@ -80,12 +80,16 @@ def load_runs(folders: Iterable[Path]) -> list[Run]:
     """Read several run folders; a run that is named twice is read once, so that it cannot tie with itself.
 
     Raises:
-        RunError: as `load_run`.
+        RunError: as `load_run`, or two of them have one id.
     """
     found: dict[str, Run] = {}
-    for folder in folders:
+    for folder in {f.resolve(): f for f in folders}.values():
         run = load_run(folder)
-        found.setdefault(run.id, run)
+        if run.id in found:
+            raise RunError(
+                f"{found[run.id].folder} and {folder} are both run {run.id!r}, and rows are named after it; leave one out."
+            )
+        found[run.id] = run
     return list(found.values())
 
 

@@ -127,7 +127,7 @@ def _row(
         suite=Suite(**record["suite"]),
         split=record["split"],
         coders=group,
-        latents=digest(latents),
+        latents=digest([latents, scorer["steered"]] if "steered" in scorer else latents),
         explainer=_named(explainer),
         model=explainer.get("model"),
         is_floor=bool(explainer["null"]),

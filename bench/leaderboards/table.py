@@ -58,7 +58,9 @@ class Table:
         held = "" if self.for_leaderboard else ", NOT FOR THE LEADERBOARD"
         floor = "" if r.score.floor is None else f"; floor of {r.headline} {r.score.floor:g}"
         latents = f"{r.n_latents} {r.split} latents{held}"
-        return f"{r.suite.id} ({r.suite.digest}), {coders}, {latents}; judge {r.qualification}{floor}"
+        # The same judge may have been qualified on more latents since the first of these runs.
+        judge = max(self.rows, key=lambda row: row.date).qualification
+        return f"{r.suite.id} ({r.suite.digest}), {coders}, {latents}; judge {judge}{floor}"
 
 
 def tables(rows: Iterable[Row], rank_by: RankBy = "intervals", seed: int = 0) -> list[Table]:

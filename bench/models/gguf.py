@@ -38,7 +38,13 @@ def dequantise(gguf: Path, folder: Path) -> Path:
         plain.load_state_dict(quantised.state_dict())
         plain.save_pretrained(tmp)
         tokenizer.save_pretrained(tmp)
-        tmp.rename(folder)
+        try:
+            tmp.rename(folder)
+        except OSError:
+            # Another process has done the same in the meantime.
+            if not (folder / "config.json").exists():
+                raise
+            shutil.rmtree(tmp, ignore_errors=True)
     except (OSError, ValueError, ImportError, RuntimeError, KeyError) as e:
         shutil.rmtree(tmp, ignore_errors=True)
         raise ModelError(

@@ -60,12 +60,22 @@ class Loaded:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """`auto` -> CUDA if there is one, else CPU."""
+    """`auto` -> CUDA if there is one, else CPU.
+
+    Raises:
+        ModelError: no such device.
+    """
     import torch
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as e:
+        raise ModelError(f"no device {name!r}; give auto, cpu, cuda or cuda:N.") from e
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"device {name!r} is asked for, but torch {torch.__version__} sees no GPU here.")
+    return device
 
 
 def hide_library_bars() -> None:

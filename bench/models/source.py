@@ -11,12 +11,14 @@ path do not necessarily have the same weights.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
+from bench.atomic import write_json
 from bench.errors import FetchError, ModelError
 from bench.identity import digest, file_sha256
 from bench.models import packaged
@@ -91,7 +93,7 @@ def folder_identity(folder: Path) -> str:
         p.name for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}
     )
     sidecar = cache_dir() / "hashes" / f"{digest(str(folder.resolve()))}.json"
-    known: dict[str, list[object]] = json.loads(sidecar.read_text()) if sidecar.exists() else {}
+    known = _remembered(sidecar)
     hashes: dict[str, list[object]] = {}
     for name in names:
         stat = (folder / name).stat()
@@ -100,8 +102,19 @@ def folder_identity(folder: Path) -> str:
         hashes[name] = old if old and old[:2] == stamp else [*stamp, file_sha256(folder / name)]
     if hashes != known:
         sidecar.parent.mkdir(parents=True, exist_ok=True)
-        sidecar.write_text(json.dumps(hashes))
+        # Another process may be writing the same; what is lost is computed again.
+        with contextlib.suppress(OSError):
+            write_json(sidecar, hashes)
     return digest({name: h[2] for name, h in hashes.items()})
+
+
+def _remembered(sidecar: Path) -> dict[str, list[object]]:
+    """Hashes of earlier; none where they cannot be read, since they can be computed again."""
+    try:
+        known = json.loads(sidecar.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def _from_hub(reference: str) -> ModelFiles:

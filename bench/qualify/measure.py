@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.errors import DataError
 from bench.judges.qualification import Mean, Position, Retest
 from bench.stats.bootstrap import bootstrap_mean
 from bench.stats.ranking import auroc
@@ -57,6 +58,8 @@ def aurocs(judgements: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (_, explainer, latent), part in judgements.groupby(["asked", "explainer", "latent"], sort=False):
         on = part[part["label"] == 1]
+        if on.empty:
+            continue
         for kind, off in part[part["label"] == 0].groupby("kind", sort=False):
             labels = [1] * len(on) + [0] * len(off)
             rows.append((explainer, latent, kind, auroc(labels, [*on["score"], *off["score"]])))
@@ -127,6 +130,8 @@ def position(judgements: pd.DataFrame, seed: int) -> Position | None:
 def retest(judgements: pd.DataFrame) -> Retest | None:
     """Agreement of the first asking with each later one on the windows that both judged; None where none was judged twice."""
     key = ["explainer", "latent", "window", "kind"]
+    # A text that the judge wrote itself has no window, and nothing says which text of another asking it belongs to.
+    judgements = judgements[(judgements["window"] >= 0) & judgements["score"].notna()]
     first = judgements[judgements["asked"] == 0]
     both = pd.concat(
         [
@@ -173,6 +178,11 @@ def comparisons(headline: pd.DataFrame, family: Mapping[str, str]) -> dict[str, 
     unrelated = [str(name) for name in headline if group(str(name)) == "unrelated"]
     near = outranks(headline, NEAR)
     over = {"near": near, "unrelated": outranks(headline, unrelated)}
+    for name, share in over.items():
+        if share.empty:
+            raise DataError(
+                f"no latent has scores of the truth and of one {name} explanation; the judge answered too little."
+            )
     over |= {which: outranks(headline, [which]) for which in NEAR}
     gap = (headline["truth"] - headline["paraphrase"]).dropna()
     return {

@@ -177,6 +177,12 @@ class Scorer(ABC):
         return digest([self.id, self.params, dict(self.prompts), source_digest(*classes)])
 
 
+def with_own(table: Sequence[Metric], own: Sequence[Metric]) -> tuple[Metric, ...]:
+    """A metric table with the metrics that only one setting of a scorer has; what is there already stays as it is."""
+    known = {m.name for m in table}
+    return (*table, *(m for m in {m.name: m for m in own}.values() if m.name not in known))
+
+
 def failed(trial: Trial, reply: Reply) -> list[Judgement]:
     """One judgement per window of a trial whose call did not succeed."""
     return [

@@ -12,7 +12,7 @@ A subclass says how a window is shown and which of a simulator's numbers is its 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
@@ -193,25 +193,6 @@ class BinaryTask(Scorer):
                 own = _binary(judgements, kind)
                 found |= {f"{m.name}@{kind}": own[m.name] for m in _RANKED if m.name in own}
         return found
-
-
-def by_kind(judgements: Iterable[Judgement]) -> dict[str, dict[str, float]]:
-    """Per kind of window: `n`, `rate` (share answered yes) and `right` (share answered rightly), `ok` judgements only.
-
-    For reports: the deciles are not averaged away and no kind is mixed into another.
-    """
-    groups: dict[str, list[Judgement]] = {}
-    for j in judgements:
-        if j.outcome is Outcome.OK and j.prediction is not None:
-            groups.setdefault(j.kind, []).append(j)
-    return {
-        kind: {
-            "n": float(len(js)),
-            "rate": sum(j.prediction == 1 for j in js) / len(js),
-            "right": sum(j.prediction == j.label for j in js) / len(js),
-        }
-        for kind, js in sorted(groups.items())
-    }
 
 
 def yes(log_no: float, log_yes: float) -> float | None:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from bench.judges.base import Capability, Continuation, Outcome, Question, Reply, Request, Shown
-from bench.scorers.base import Judgement, Metric, Params, Scorer, Trial, failed
+from bench.scorers.base import Judgement, Metric, Params, Scorer, Trial, failed, with_own
 from bench.scorers.template import Prompts, fill, one_line
 from bench.suites.latent import LatentView, Steered, Window
 
@@ -41,7 +41,7 @@ class InterventionParams(Params):
     kl: float = Field(default=1.0, gt=0)
     """Strength of the headline in nats; for `add`."""
     also: tuple[float, ...] = ()
-    """Further strengths, each reported as `nats@kl:X`."""
+    """Further strengths, each reported as `nats@kl:X`; any that the suite was steered to."""
     prompts: int | None = Field(default=None, ge=1)
     """Scoring prompts per strength, evenly over their activation; all by default."""
 
@@ -61,6 +61,8 @@ class Intervention(Scorer):
         super().__init__(name, version, headline, params, prompts)
         self._context = Prompts(prompts, ("context",), f"scorer {name!r}").text("context", ("passage",))
         self._main = kind(None if self.params.mode == "ablate" else self.params.kl)
+        others = [Metric(f"nats@{kind(x)}", 0.0) for x in (self.params.kl, *self.params.also)]
+        self.metric_table = with_own(self.metric_table, others)  # type: ignore[misc]
 
     @property
     def needs(self) -> tuple[frozenset[Capability], ...]:

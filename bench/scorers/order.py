@@ -15,12 +15,13 @@ from bench.scorers.base import Trial
 from bench.scorers.selection import shuffled
 
 
-def reordered(trials: Sequence[Trial], order: int) -> list[Trial]:
+def reordered(trials: Sequence[Trial], order: int, seed: int = 0) -> list[Trial]:
     """The windows of all trials dealt anew to prompts of the same sizes.
 
     Args:
         trials: of one latent.
         order: number of the order; 0 leaves the trials as they are.
+        seed: of the latent, so that what moves where differs between latents.
 
     Returns:
         As many trials, with the ids they had. Trials that show one window each, or whose windows are not judged one by one
@@ -30,7 +31,7 @@ def reordered(trials: Sequence[Trial], order: int) -> list[Trial]:
     if order == 0 or not lists or all(len(t.windows) < 2 for t in trials):
         return list(trials)
     places = [(t, i) for t in trials for i in range(len(t.windows))]
-    dealt = iter(shuffled(places, seed_for("order", order, trials[0].question.task, places[0][0].id)))
+    dealt = iter(shuffled(places, seed_for("order", order, seed, trials[0].question.task)))
     found = []
     for trial in trials:
         own = [next(dealt) for _ in trial.windows]

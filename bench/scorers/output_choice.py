@@ -24,7 +24,7 @@ from bench.identity import seed_for
 from bench.judges.base import Capability, Chat, Choice, Outcome, Question, Reply, Request, Shown, Simulate
 from bench.scorers import selection
 from bench.scorers.answers import unread
-from bench.scorers.base import Judgement, Metric, Params, Scorer, Trial, failed
+from bench.scorers.base import Judgement, Metric, Params, Scorer, Trial, failed, with_own
 from bench.scorers.binary import normalised
 from bench.scorers.fade import CLEAN
 from bench.scorers.intervention import KLS, kind
@@ -76,6 +76,8 @@ class OutputChoice(Scorer):
         super().__init__(name, version, headline, params, prompts)
         self._template = Prompts(prompts, ("ask",), f"scorer {name!r}").messages("ask", ("explanation", "windows"))
         self._main = kind(self.params.kl)
+        others = [Metric(f"accuracy@{kind(x)}", 1 / GROUPS) for x in (self.params.kl, *self.params.also)]
+        self.metric_table = with_own(self.metric_table, others)  # type: ignore[misc]
 
     @property
     def needs(self) -> tuple[frozenset[Capability], ...]:

@@ -4,11 +4,12 @@ Every other method asks whether an explanation fits windows that were drawn by t
 explanation that is too broad: texts that it describes and that leave the latent cold are not among them. Here
 
     write     a judge writes texts from the explanation and neutral ones; the subject runs on them        clarity, input success
-    rate      a judge rates natural windows, whose activations the suite holds           responsiveness, purity
+    rate      a judge rates test windows, whose activations the suite holds              responsiveness, purity
     steer     a judge rates what the subject writes, clean and steered, of the suite's intervention table         faithfulness
 
-Natural windows are what the subject meets: silent and activating ones in the shares that the latent's firing rate gives, not half
-and half as in the test set. An empty explanation gets the neutral prompt with the same seeds, so it has the neutral texts, and
+Written texts are compared with what the subject meets: silent and activating windows in the shares that the latent's firing rate
+gives. Rated are the windows of the test set, as by every other scorer, so `purity` depends on its share of activating ones;
+`purity_normalised` less so. An empty explanation gets the neutral prompt with the same seeds, so it has the neutral texts, and
 its row is what a writer that knows nothing scores. A strength that was not reached is `skipped`, as in `intervention`.
 
 The judge must write *and* run the subject: `subject:SUITE?writer=JUDGE`, see `bench.judges.subject`.

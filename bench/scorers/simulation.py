@@ -73,10 +73,9 @@ class Simulation(Scorer):
     @property
     def needs(self) -> tuple[frozenset[Capability], ...]:
         """Simulation first, last or never, beside what the mode reads."""
-        text = [Capability.CHOICE if self.params.mode == "logprob" else Capability.CHAT]
-        sim = [Capability.SIMULATE]
-        ordered = {"first": sim + text, "last": text + sim, "never": text}[self.params.simulate]
-        return tuple(frozenset({c}) for c in ordered)
+        wanted = {Capability.CHOICE, Capability.SLOTS} if self.params.mode == "logprob" else {Capability.CHAT}
+        text, sim = frozenset(wanted), frozenset({Capability.SIMULATE})
+        return {"first": (sim, text), "last": (text, sim), "never": (text,)}[self.params.simulate]
 
     def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
         """One per window; a latent without a scale (no explain windows) is scaled by its strongest test window."""

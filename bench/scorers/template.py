@@ -50,16 +50,6 @@ class Template:
             self._messages.append((role, text.strip("\n")))
 
     @property
-    def fields(self) -> set[str]:
-        """Fields that occur."""
-        return {name for _, text in self._messages for name in FIELD.findall(text)}
-
-    @property
-    def order(self) -> list[str]:
-        """Fields in the order in which the finished prompt shows them."""
-        return [name for _, text in self._messages for name in FIELD.findall(text)]
-
-    @property
     def lead(self) -> str:
         """Text of a trailing assistant message, which a reply continues; "" if there is none."""
         role, text = self._messages[-1]

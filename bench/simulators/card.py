@@ -11,12 +11,11 @@ from typing import Any
 
 from bench.atomic import write_json
 from bench.errors import DataError, ModelError
-from bench.simulators.artifact import HEADS, HeadsConfig, load, load_heads
+from bench.simulators.artifact import HEADS, HeadsConfig, load, load_base, load_heads
 from bench.simulators.batch import encode
 from bench.simulators.evaluate import answers, report
-from bench.simulators.lora import load_state
+from bench.simulators.model import Simulator
 from bench.simulators.train import RESULT, data, read_recipe
-from bench.simulators.trainee import Trainee
 
 CARD = "README.md"
 
@@ -30,7 +29,7 @@ def evaluate_folder(
     device: str = "auto",
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Measure a simulator on held-out concepts with the weights as they are stored, and write its card.
+    """Measure a simulator on held-out concepts with the weights that a judge uses, and write its card.
 
     Args:
         folder: a trained simulator with its `result.json`.
@@ -41,7 +40,7 @@ def evaluate_folder(
         The figures, which also replace `held_out` in `result.json`.
 
     Raises:
-        ModelError: not a trained simulator.
+        ModelError: not a trained simulator, or its base cannot be loaded or is another one.
         DataError: no `result.json`.
     """
     artifact = load(folder)
@@ -49,16 +48,13 @@ def evaluate_folder(
         raise ModelError(f"{folder} is a simulator of another kind; only those trained here can be evaluated so.")
     if not (folder / RESULT).is_file():
         raise DataError(f"{folder} has no {RESULT}; it is written at the end of `bench simulator train`.")
-    from bench.models.load import load as load_model
-
     config, recipe = artifact.config, read_recipe(recipe_path)
-    trainee = Trainee(load_model(config.base, "bfloat16", device), config.layers, config.rank, config.alpha, 0)
-    load_state(trainee.model, {k: v.float() for k, v in artifact.adapter.items()})
-    trainee.heads = load_heads(artifact, config, trainee.heads.d_model).to(trainee.device)
+    loaded = load_base(artifact, "bfloat16", device)
+    simulator = Simulator(loaded, load_heads(artifact, config, int(loaded.model.config.hidden_size)))
     streams = data(recipe, recipe_path.parent, corpus, wordnet)
-    rows = [encode(trainee.loaded.tokenizer, streams["held-out"].at(2, n)) for n in range(examples)]
+    rows = [encode(loaded.tokenizer, streams["held-out"].at(2, n)) for n in range(examples)]
     started = time.perf_counter()
-    found = answers(trainee, rows)
+    found = answers(simulator, rows)
     seconds = time.perf_counter() - started
     figures = report(found, config.calibration)
     figures["windows_per_second"] = round(len(found.window) / seconds, 1)
@@ -94,6 +90,7 @@ def card(name: str, config: HeadsConfig, result: Mapping[str, Any], size: int) -
     kinds = "\n".join(f"| {k} | {_figure(v)} |" for k, v in held["window_auroc_by_silent_kind"].items())
     concepts = result["concepts"]
     steps = " + ".join(f"{n:,}" for n in (recipe["steps"], *(c["steps"] for c in recipe.get("then", ()))))
+    mean = "; the weights are the mean of those at the ends of the cycles" if recipe.get("average") else ""
     return f"""# {name}
 
 A judge that predicts, for every token of a window and for the window as a whole, whether a latent with a given explanation is
@@ -101,13 +98,13 @@ active there. It is a cheap first screen that needs no key, no GPU and no networ
 
 - Base: `{config.base}`, its first {config.layers} layers, with a LoRA adapter of rank {config.rank} on all linear layers, a
   bidirectional block and two linear heads: {size / 1e6:.1f} MB of new weights.
-- Use: `--judge simulator:{name}` for `detection`, `fuzzing`, `simulation` and `output_choice`.
+- Use: `judges: ["simulator:{name}"]` for `detection`, `fuzzing`, `simulation` and `output_choice`.
 - Reads `Description: EXPLANATION`, `Text: WINDOW`, `Match:`.
 
 ## Held-out concepts
 
 {held["windows"]:,} windows and {held["tokens"]:,} tokens of concepts that were never trained on: whole WordNet subtrees, affixes,
-words and rules are held out, not sentences. Measured on {held["date"]} with
+words and rules are held out, not sentences. Measured on {held["date"]} with the adapter merged in bfloat16, as the judge does:
 `bench simulator evaluate FOLDER --recipe tasks/simulators/{name}.yaml --corpus CORPUS --wordnet /usr/share/wordnet`.
 
 | measure | per window | per token |
@@ -132,7 +129,8 @@ text.
 
 ## Learning curve
 
-The learning rate decays in every cycle of steps; {recipe["evaluate_examples"]} held-out descriptions, uncalibrated.
+The learning rate decays in every cycle of steps; {recipe["evaluate_examples"]} held-out descriptions, uncalibrated, before
+averaging.
 
 | windows seen | loss per window | loss per token | AUROC per window | AUROC per token | ECE |
 | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -141,11 +139,11 @@ The learning rate decays in every cycle of steps; {recipe["evaluate_examples"]} 
 ## Training
 
 {steps} steps of {recipe["batch"]} descriptions with {recipe["windows"]} windows each, recipe
-`tasks/simulators/{name}.yaml`, seed {recipe["seed"]}: {concepts["train"]:,} concepts ({concepts["calibrate"]:,} to calibrate,
-{concepts["held-out"]:,} held out) that are rules over text, so every label is exact and nothing was labelled by a model or a
-person. Concepts: WordNet 3.0 synsets and words (most frequent sense), affixes, casing, numbers, punctuation, function words,
-neighbouring tokens, vocabularies of registers, and compositions of them. Concepts that share most of their tokens with a latent
-of the planted suite are left out (`bench/simulators/exam.py`).
+`tasks/simulators/{name}.yaml`, seed {recipe["seed"]}{mean}. {concepts["train"]:,} concepts
+({concepts["calibrate"]:,} to calibrate, {concepts["held-out"]:,} held out) that are rules over text, so every label is
+exact and nothing was labelled by a model or a person. Concepts: WordNet 3.0 synsets and words (most frequent sense), affixes,
+casing, numbers, punctuation, function words, neighbouring tokens, vocabularies of registers, and compositions of them. Concepts
+that share most of their tokens with a latent of the planted suite are left out (`bench/simulators/exam.py`).
 
 Text (not part of this repository): Wikipedia, LitBank, MDN, OpenStax, PEPs, Rust RFCs, Digital.gov, 18F, PLOS, OneStopEnglish,
 English Web Treebank, Self-dialogue, Schema-Guided Dialogue, TheAlgorithms, under their own licences (CC BY, CC BY-SA, CC0, public

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench.simulators.artifact import Calibration, Scaling
 from bench.simulators.batch import Encoded, collate
 from bench.simulators.examples import ACTIVE
-from bench.simulators.trainee import Trainee
+from bench.simulators.model import Simulator
 from bench.stats import ranking
 
 Floats = NDArray[np.float64]
@@ -40,7 +40,7 @@ class Answers:
 
 
 @torch.inference_mode()
-def answers(trainee: Trainee, rows: Sequence[Encoded], batch: int = 8) -> Answers:
+def answers(simulator: Simulator, rows: Sequence[Encoded], batch: int = 8) -> Answers:
     """Run held-out examples through the model."""
     window, active, kind, family = [], [], [], []
     token, fires, token_family = [], [], []
@@ -48,7 +48,7 @@ def answers(trainee: Trainee, rows: Sequence[Encoded], batch: int = 8) -> Answer
     for start in range(0, len(rows), batch):
         chosen = [rows[i] for i in order[start : start + batch]]
         found = collate(chosen)
-        tokens, windows = trainee.logits(found)
+        tokens, windows = simulator.logits(found)
         values, w = tokens.double().cpu().numpy(), 0
         window.extend(windows.double().cpu().tolist())
         for row in chosen:

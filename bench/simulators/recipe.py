@@ -47,6 +47,9 @@ class Recipe(BaseModel):
     steps: int = Field(ge=1)
     """Of the first cycle."""
     then: tuple[Cycle, ...] = ()
+    average: bool = False
+    """Take the mean of the weights at the ends of all cycles (Izmailov et al. 2018, arXiv 1803.05407) instead of the last. Few
+    concepts of a family are soon known by heart; the mean keeps what the cycles agree on."""
     lr: float = Field(default=5e-4, gt=0)
     """Of the adapter; peak, after the warm-up and before the linear decay."""
     heads_lr: float = Field(default=1e-3, gt=0)
@@ -74,6 +77,11 @@ class Recipe(BaseModel):
     def all_steps(self) -> int:
         """Of all cycles."""
         return self.steps + sum(c.steps for c in self.then)
+
+    @property
+    def ends(self) -> list[int]:
+        """Steps at which the cycles end."""
+        return [first + c.steps for first, c in self.cycles.items()]
 
     def start(self, step: int) -> int:
         """First step of the cycle to which a step belongs; the last cycle goes on for ever."""

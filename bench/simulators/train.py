@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 
 from bench.atomic import write_json
 from bench.errors import ModelError, SpecError
-from bench.identity import digest, seed_for
+from bench.identity import digest, file_sha256, seed_for
 from bench.models.load import load as load_model
 from bench.simulators.artifact import Calibration, save
 from bench.simulators.batch import Encoded, collate, encode
@@ -35,6 +35,8 @@ from bench.spec import read_yaml, validate
 CHECKPOINT = "checkpoint.pt"
 CURVE = "curve.jsonl"
 RESULT = "result.json"
+END = "cycle-{}.pt"
+"""Weights at the end of a cycle, by its last step."""
 Say = Callable[[str], None]
 
 
@@ -101,9 +103,8 @@ def train(
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, recipe))
     out.mkdir(parents=True, exist_ok=True)
-    key = digest(
-        [recipe, [streams["train"].surface, streams["train"].wordings], identity, str(trainee.loaded.model.dtype)]
-    )
+    texts = _content(recipe, recipe_path.parent, corpus, wordnet)
+    key = digest([recipe, texts, identity, str(trainee.loaded.model.dtype)])
     step = _resume(out / CHECKPOINT, key, trainee, optimizer, schedule)
     tokenizer = loaded.tokenizer
     curve_rows = [encode(tokenizer, streams["held-out"].at(1, n)) for n in range(recipe.evaluate_examples)]
@@ -119,8 +120,7 @@ def train(
         schedule.step()
         step += 1
         sums = [sums[0] + window, sums[1] + token, sums[2] + 1]
-        if step % recipe.checkpoint_every == 0 or step == recipe.all_steps:
-            _checkpoint(out / CHECKPOINT, key, step, trainee, optimizer, schedule)
+        if step % recipe.checkpoint_every == 0 or step in recipe.ends:
             rate = (step - first) / (time.monotonic() - started)
             say(f"step {step}: loss window {sums[0] / sums[2]:.4f} token {sums[1] / sums[2]:.4f}, {rate:.2f} steps/s")
             means, sums = (sums[0] / sums[2], sums[1] / sums[2]), [0.0, 0.0, 0]
@@ -132,6 +132,12 @@ def train(
                 with (out / CURVE).open("a") as stream:
                     stream.write(json.dumps(row) + "\n")
                 say(f"  held out: window {figures['window_auroc']}, token {figures['token_auroc']}")
+            if recipe.average and step in recipe.ends:
+                torch.save({"key": key} | _weights(trainee), out / END.format(step))
+            # After the curve: a run that is killed in between measures this step again instead of leaving it out.
+            _checkpoint(out / CHECKPOINT, key, step, trainee, optimizer, schedule)
+    if recipe.average:
+        _average([out / END.format(end) for end in recipe.ends], key, trainee)
     return finish(recipe, trainee, streams, identity, out, say)
 
 
@@ -140,12 +146,12 @@ def finish(
 ) -> dict[str, Any]:
     """Calibrate, evaluate on held-out concepts, write the simulator."""
     tokenizer = trainee.loaded.tokenizer
-    rows = {
+    asked = {
         s: [encode(tokenizer, streams[s].at(2, n)) for n in range(recipe.final_examples)]
         for s in ("calibrate", "held-out")
     }
-    calibration = calibrate(answers(trainee, rows["calibrate"]))
-    figures = report(answers(trainee, rows["held-out"]), calibration)
+    calibration = calibrate(answers(trainee, asked["calibrate"]))
+    figures = report(answers(trainee, asked["held-out"]), calibration)
     save(
         out,
         recipe.base,
@@ -157,7 +163,8 @@ def finish(
         trainee.heads,
         calibration,
     )
-    curve = [json.loads(line) for line in (out / CURVE).read_text().splitlines()] if (out / CURVE).exists() else []
+    rows = [json.loads(line) for line in (out / CURVE).read_text().splitlines()] if (out / CURVE).exists() else []
+    curve = list({row["step"]: row for row in rows}.values())
     result = {
         "recipe": recipe.model_dump(),
         "concepts": {s: len(x.concepts) for s, x in streams.items()},
@@ -167,6 +174,13 @@ def finish(
     write_json(out / RESULT, result)
     say(json.dumps({k: v for k, v in figures.items() if not isinstance(v, dict)}))
     return result
+
+
+def _content(recipe: Recipe, folder: Path, corpus: Path, wordnet: Path | None) -> list[Any]:
+    """Hashes of all that examples are made from."""
+    beside = [folder / name for name in (recipe.surface, recipe.wordings, *recipe.exams)]
+    words = sorted(p for p in wordnet.iterdir() if p.is_file()) if wordnet else []
+    return [file_sha256(corpus), [file_sha256(p) for p in beside], [[p.name, file_sha256(p)] for p in words]]
 
 
 def _share(step: int, recipe: Recipe) -> float:
@@ -201,19 +215,38 @@ def _batches(recipe: Recipe, streams: Mapping[int, Examples], tokenizer: Any, st
 
 def _checkpoint(path: Path, key: str, step: int, trainee: Trainee, optimizer: Any, schedule: Any) -> None:
     part = path.with_suffix(".part")
-    held = {"key": key, "step": step, "adapter": state(trainee.model), "heads": trainee.heads.state_dict()}
+    held = {"key": key, "step": step} | _weights(trainee)
     torch.save(held | {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}, part)
     part.replace(path)
+
+
+def _weights(trainee: Trainee) -> dict[str, Any]:
+    return {"adapter": state(trainee.model), "heads": trainee.heads.state_dict()}
+
+
+def _average(paths: Sequence[Path], key: str, trainee: Trainee) -> None:
+    """Set the weights to the mean of those in the files."""
+    held = [_of(torch.load(path, map_location=trainee.device, weights_only=True), key, path) for path in paths]
+    mean = {
+        part: {name: torch.stack([h[part][name] for h in held]).mean(0) for name in held[0][part]}
+        for part in ("adapter", "heads")
+    }
+    load_state(trainee.model, mean["adapter"])
+    trainee.heads.load_state_dict(mean["heads"])
+
+
+def _of(held: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
+    if held["key"] != key:
+        raise ModelError(
+            f"{path} belongs to another recipe, data, base or dtype. Delete the folder, or choose another --out."
+        )
+    return held
 
 
 def _resume(path: Path, key: str, trainee: Trainee, optimizer: Any, schedule: Any) -> int:
     if not path.exists():
         return 0
-    held = torch.load(path, map_location=trainee.device, weights_only=True)
-    if held["key"] != key:
-        raise ModelError(
-            f"{path} belongs to another recipe, data, base or dtype. Delete the folder, or choose another --out."
-        )
+    held = _of(torch.load(path, map_location=trainee.device, weights_only=True), key, path)
     load_state(trainee.model, held["adapter"])
     trainee.heads.load_state_dict(held["heads"])
     optimizer.load_state_dict(held["optimizer"])

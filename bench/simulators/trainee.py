@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,9 +10,10 @@ from bench.models.load import Loaded
 from bench.simulators.batch import Batch
 from bench.simulators.heads import Heads
 from bench.simulators.lora import attach, truncate
+from bench.simulators.model import Simulator
 
 
-class Trainee:
+class Trainee(Simulator):
     """A base that is cut to its first layers, with adapters on all their linear layers, and heads.
 
     Args:
@@ -24,27 +23,11 @@ class Trainee:
     """
 
     def __init__(self, loaded: Loaded, layers: int, rank: int, alpha: float, seed: int) -> None:
-        self.loaded, self.model, self.device = loaded, loaded.model, loaded.device
-        truncate(self.model, layers)
+        truncate(loaded.model, layers)
         generator = torch.Generator().manual_seed(seed)
-        self.adapter = attach(self.model, rank, alpha, generator, layers)
-        width = int(self.model.config.hidden_size)
-        self.heads = Heads(width, n_heads=9 if width % 9 == 0 else 4, ff=2 * width, generator=generator).to(self.device)
-
-    def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Token logits [W, P] and window logits [W]."""
-        inner: Any = self.model.model
-        dtype = next(inner.parameters()).dtype
-        blocked = torch.zeros(batch.mask.shape, dtype=dtype).masked_fill_(~batch.mask, torch.finfo(dtype).min)
-        hidden = inner(
-            input_ids=batch.ids.to(self.device),
-            attention_mask=blocked.to(self.device),
-            position_ids=batch.positions.to(self.device),
-            use_cache=False,
-        ).last_hidden_state
-        picked = hidden[batch.row.to(self.device), batch.column.to(self.device)]
-        found: tuple[Tensor, Tensor] = self.heads(picked, batch.valid.to(self.device), batch.last.to(self.device))
-        return found
+        self.adapter = attach(loaded.model, rank, alpha, generator, layers)
+        width = int(loaded.model.config.hidden_size)
+        super().__init__(loaded, Heads(width, 9 if width % 9 == 0 else 4, ff=2 * width, generator=generator))
 
     def loss(self, batch: Batch, token_weight: float) -> tuple[Tensor, float, float]:
         """Total loss, and its parts per window and per token: mean binary cross-entropies in nats."""

@@ -53,7 +53,8 @@ class Difference:
 
     Attributes:
         interval: of the mean difference.
-        p: two-sided bootstrap p-value of "no difference", at least 2 / (resamples + 1); NaN with fewer than two pairs.
+        p: two-sided bootstrap p-value of "no difference", at least 2 / (resamples + 1) and
+            2 / 2^pairs; NaN with fewer than two pairs.
     """
 
     interval: Interval
@@ -165,7 +166,8 @@ def paired_difference(
 
     Returns:
         Interval and two-sided p-value over the latents for which both sides have a value. p is twice the smaller share of
-        resampled means on one side of 0, counting the observed sample once (Davison & Hinkley 1997, eq. 4.11).
+        resampled means on one side of 0, counting the observed sample once (Davison & Hinkley 1997, eq. 4.11), but never below
+        2 / 2^m, what a test by signs can give at the least: where a handful of differences agree in sign, no resample crosses 0.
 
     Raises:
         ValueError: lengths differ.
@@ -181,7 +183,8 @@ def paired_difference(
     if interval.n < 2:
         return Difference(interval, float("nan"))
     below, above = int((means <= 0).sum()), int((means >= 0).sum())
-    return Difference(interval, min(1.0, 2 * (1 + min(below, above)) / (n + 1)))
+    p = 2 * (1 + min(below, above)) / (n + 1)
+    return Difference(interval, min(1.0, max(p, 2.0 ** (1 - interval.n))))
 
 
 def _interval(values: Array, seed: int, level: float, n: int, method: Method) -> tuple[Interval, Array]:

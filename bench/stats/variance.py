@@ -115,7 +115,7 @@ def variance_components(
         resamples: number of draws of each.
 
     Raises:
-        ValueError: shapes do not fit, a name is used twice, or fewer than three complete latents beyond one per coder.
+        ValueError: shapes do not fit, a name is used twice, or fewer than two complete latents beyond one per coder.
     """
     table = np.asarray(values, dtype=np.float64)
     names = (LATENT, CODER, *facets)
@@ -262,7 +262,9 @@ class _Design:
             for c in range(self._n_coders):
                 mine = self._group[:, c] > 0
                 part = weights[:, mine] @ z[mine]
-                within += (part**2).sum(axis=1) / size[:, c]
+                square_sum = (part**2).sum(axis=1)
+                # A coder whose only latent is left out adds nothing.
+                within += np.divide(square_sum, size[:, c], out=np.zeros_like(square_sum), where=size[:, c] > 0)
                 whole += part
             mean = (whole**2).sum(axis=1) / n
             found[:, self._place[(LATENT, subset)]] = outside * (square - within)

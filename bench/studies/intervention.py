@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from bench.errors import SpecError
 from bench.scorers.intervention import KLS
 from bench.spec import validate
 from bench.stats.bootstrap import bootstrap_mean
@@ -160,7 +161,11 @@ def place_scores(session: Session, options: Options, place: Place) -> pd.DataFra
 
 
 def steered(session: Session, options: Options, place: Place, coders: list[str]) -> Suite:
-    """The suite of a layer with its intervention table, which is built if there is none."""
+    """The suite of a layer with its intervention table, which is built if there is none.
+
+    Raises:
+        SpecError: the table that is there is of other coders or strengths. A suite has one, so it is not built over.
+    """
     from bench.suites.intervene import Settings, intervene
 
     suite = session.suite(Level(label=place.layer, suite=place.suite))
@@ -169,8 +174,17 @@ def steered(session: Session, options: Options, place: Place, coders: list[str])
         number = session.latents * len(coders)
         session.console.print(f"steering along latents of {', '.join(coders)}", highlight=False)
         intervene(suite, settings, coders, number, options.split, say=lambda _: None)
-        session.pool.suites.pop(str(suite.path.resolve()), None)
+        session.forget(suite)
         suite = session.suite(Level(label=place.layer, suite=place.suite))
+    table = suite.interventions
+    views = [v.id for v in suite.latents(options.split, coders)]
+    held = {s.target for view in views if table for s in table.of(view) if s.mode == "add" and s.target is not None}
+    missing = [kl for kl in options.kls if all(abs(target - kl) > 1e-9 for target in held)]
+    if missing:
+        raise SpecError(
+            f"{suite.path}: its intervention table has no texts of {', '.join(coders)} at KL {missing[0]:g}. Build one for all "
+            f"coders and strengths of the study: bench suite intervene {suite.path}"
+        )
     return suite
 
 

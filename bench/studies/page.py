@@ -127,13 +127,13 @@ a spec ([tasks/studies](../../tasks/studies)), a table, a figure and a page that
 paper's numbers stand beside ours, with a column that says whether a difference has the paper's sign. The paper's subjects, coders
 and judges are several hundred times larger than the embedded ones, so only signs and orders are compared, never levels.
 
-Every table has a control: the same explanations, each given to another latent. Where real explanations do not beat those, the
-page says *this judge cannot carry the claim*, and no difference in that row is a finding about explanations.
+Every table of scores has a control: the same explanations, each given to another latent. Where real explanations do not beat
+those, the page says *this judge cannot carry the claim*, and no difference in that row is a finding about explanations.
 
 ```bash
 bench study                                  # what there is
 bench study sampling                         # one study; --size large for a GPU box
-bench study --all --out docs/studies         # all of them (sized for an hour on 2 cores); goes on where it was stopped
+bench study --all --out docs/studies         # all of them (about two hours on 2 cores); goes on where it was stopped
 bench report docs/studies/sampling           # one self-contained HTML page of a study
 ```
 

@@ -109,6 +109,11 @@ class Session:
             self.pool.suites[name] = load_suite(name)
         return self.pool.suites[name]
 
+    def forget(self, suite: Suite) -> None:
+        """Read a suite's folder again when it is asked for next."""
+        for name in [name for name, held in self.pool.suites.items() if held.path == suite.path]:
+            del self.pool.suites[name]
+
     def store(self, recipe: SuiteRecipe) -> ActivationStore:
         """The activations behind a recipe's suite, collected if they must be."""
         from bench.coders.load import load_coder

@@ -26,6 +26,8 @@ import pyarrow.compute as pc
 from bench.atomic import write_json
 from bench.errors import CorruptTable, DigestMismatch, SpecError, UnknownName
 from bench.identity import table_digest
+from bench.suites.interventions import META as INTERVENTIONS_META
+from bench.suites.interventions import TABLE as INTERVENTIONS_TABLE
 from bench.suites.interventions import Interventions, load_interventions
 from bench.suites.latent import LatentView, Steered, Window, origin
 from bench.suites.sampling import spread
@@ -327,6 +329,10 @@ def save_suite(path: Path, manifest: Mapping[str, Any], latents: pa.Table, windo
             )
         if not same:
             (path / MANIFEST).unlink()
+        if old["digest"] != digest:
+            # Texts that were steered from the old windows; the new suite would refuse to load with them.
+            for name in (INTERVENTIONS_META, INTERVENTIONS_TABLE):
+                (path / name).unlink(missing_ok=True)
     write_table(latents, path / "latents.parquet")
     write_table(windows, path / "windows.parquet")
     write_json(path / MANIFEST, {**manifest, "digest": digest})

@@ -121,8 +121,9 @@ def connect(uri: str) -> tuple[MlflowClient, str]:
 
 def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, uri: str) -> TrackResult:
     found = rows([run], by_coder=True, any_split=True)
-    known = known_runs(client, experiment, run.id)
     start = int(datetime.fromisoformat(run.record["started"]).timestamp() * 1000)
+    # A run is named after its folder, and another folder may have the name.
+    known = known_runs(client, experiment, run.id, start)
     end = start + int(run.record["seconds"] * 1000)
     dataset = _dataset(run, suite)
 
@@ -154,13 +155,18 @@ def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, u
     return TrackResult(True, uri, parent=top, children=children)
 
 
-def known_runs(client: MlflowClient, experiment: str, run_id: str) -> dict[str, MlflowRun]:
-    """Row name ("" for the parent) -> what was logged of this run before."""
+def known_runs(client: MlflowClient, experiment: str, run_id: str, start: int | None = None) -> dict[str, MlflowRun]:
+    """Row name ("" for the parent) -> what was logged of this run before.
+
+    Args:
+        start: milliseconds since 1970 at which it was started; with None the name alone tells.
+    """
     known: dict[str, MlflowRun] = {}
     token = None
     while True:
         page = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run_id}'", max_results=500, page_token=token)
-        known |= {found.data.tags.get("latentbench.row", ""): found for found in page}
+        same = [found for found in page if start is None or found.info.start_time == start]
+        known |= {found.data.tags.get("latentbench.row", ""): found for found in same}
         token = page.token
         if not token:
             return known

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from bench.harness.run import DONE, begin, read_run, resume
+from bench.harness.run import begin, resume
 from bench.harness.spec import RunSpec
 from bench.identity import digest
 from bench.leaderboards.load import load_run
@@ -34,7 +34,7 @@ def hold_out(
 ) -> dict[str, Any]:
     """Run the default and the winners on held-out latents, and compare them.
 
-    Runs that are there are used; those that were stopped are resumed.
+    Runs that are there are resumed, finished ones too: that refuses one of another scorer, judge or prompt.
 
     Args:
         result: of `collect`.
@@ -50,8 +50,7 @@ def hold_out(
         data = run_spec(spec, setting, held_out=True)
         place = folder / "holdout" / digest(data)
         if (place / "run.json").exists():
-            if read_run(place)["status"] != DONE:
-                resume(place, cache, console)
+            resume(place, cache, console)
         else:
             begin(validate(RunSpec, data, "run"), base, place, f"{result['command']} # held out", cache, console)
         return place, measure(load_run(place), spec.objectives, spec.explainer)
@@ -139,7 +138,7 @@ def _correct(winners: Sequence[dict[str, Any]], larger: Mapping[str, bool]) -> N
             else BETTER
             if BETTER in kinds and WORSE not in kinds
             else WORSE
-            if kinds == [WORSE]
+            if WORSE in kinds and BETTER not in kinds
             else OPEN
         )
 

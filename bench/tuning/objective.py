@@ -109,6 +109,8 @@ class Tried:
             plan = self.plan(settings)
             ordered = order(plan.latents, self.spec.seed)
             self._same_suite(trial.study, plan, [v.id for v in ordered])
+            if folder.exists() and any(folder.iterdir()):
+                raise RunError(f"{folder} holds a trial of another study; give another --out.")
             record = open_run(plan, self.base, folder, f"{self.command} # trial {trial.number}")
         except BenchError as e:
             if trial.user_attrs.get(storage.NAME) == DEFAULT or isinstance(e, RunError):
@@ -161,6 +163,24 @@ class Tried:
                 f"a setting runs on suite {plan.suite.id} ({plan.suite.digest}) and other latents than the study's first trial "
                 f"({known['suite']}); trials must share their latents. Take suite, coders and limit out of the space, or give "
                 "the study another name."
+            )
+
+    def same_code(self, study: Study) -> None:
+        """Refuse to go on with a study whose default would be measured otherwise now: what was tried would not compare.
+
+        Raises:
+            RunError: a scorer, explainer, judge or the suite has changed.
+            BenchError: as `plan`.
+        """
+        now = self.plan(self.spec.default).identities()
+        known = study.user_attrs.get("default_identities")
+        if known is None:
+            study.set_user_attr("default_identities", now)
+        elif known != now:
+            changed = sorted(name for name in {*known, *now} if known.get(name) != now.get(name))
+            raise RunError(
+                f"{', '.join(changed)} of the default setting changed since the study began; its trials would not compare. "
+                "Give the study another name."
             )
 
     def _note(self, trial: Trial, plan: Plan, folder: Path, seconds: float, measured: Measured) -> None:

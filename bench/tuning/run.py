@@ -104,6 +104,7 @@ def tune(asked: Asked, console: Console) -> dict[str, Any] | None:
             runner,
         )
         try:
+            tried.same_code(study)
             reason = _work(study, spec, tried, console)
             if asked.join:
                 console.print(f"done: {reason}", highlight=False, soft_wrap=True)
@@ -126,8 +127,8 @@ def _study(spec: TuneSpec, asked: Asked, url: str, folder: Path) -> Study:
     trials = study.get_trials(deepcopy=False)
     if not trials and not asked.join and any((folder / "trials").glob("*")):
         raise RunError(f"{folder} holds trials of a study that is not in {storage.shown(url)}; give another --out.")
-    # A sampler with the seed of the first session would propose its settings again.
-    study.sampler = make_sampler(spec, len(trials))
+    # A sampler with the seed of the first session would propose its settings again, and two that join at once the same ones.
+    study.sampler = make_sampler(spec, len(trials), storage.me() if asked.join else "")
     storage.release_dead(study)
     if asked.join:
         return study

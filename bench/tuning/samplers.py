@@ -43,21 +43,22 @@ def sampler_name(spec: TuneSpec) -> str:
     return "tpe" if n == 1 else "nsgaii" if n <= FEW else "nsgaiii"
 
 
-def make_sampler(spec: TuneSpec, worker: int = 0) -> BaseSampler:
+def make_sampler(spec: TuneSpec, worker: int = 0, who: str = "") -> BaseSampler:
     """The sampler of a worker.
 
     Args:
         worker: trials that were there when the worker began: two workers with one seed would try the same settings, and a
             resumed one those that are done.
+        who: of a worker that joined: several can join at one number of trials.
 
     Raises:
         UnknownName: no such sampler.
         SpecError: arguments that it does not take.
     """
-    return _make(spec, sampler_name(spec), dict(spec.sampler.params), worker)
+    return _make(spec, sampler_name(spec), dict(spec.sampler.params), (worker, who) if who else (worker,))
 
 
-def _make(spec: TuneSpec, name: str, params: dict[str, Any], worker: int) -> BaseSampler:
+def _make(spec: TuneSpec, name: str, params: dict[str, Any], worker: tuple[int | str, ...]) -> BaseSampler:
     from optuna.exceptions import ExperimentalWarning
 
     known = sampler_names()
@@ -73,7 +74,7 @@ def _make(spec: TuneSpec, name: str, params: dict[str, Any], worker: int) -> Bas
     if "search_space" in takes:
         params.setdefault("search_space", grid(spec.space))
     if "seed" in takes:
-        params.setdefault("seed", seed_for("sampler", spec.seed, worker) % 2**32)
+        params.setdefault("seed", seed_for("sampler", spec.seed, *worker) % 2**32)
     try:
         with warnings.catch_warnings():
             # "Experimental" says that arguments may change with Optuna's version.
