@@ -92,7 +92,7 @@ def gate(
 
 
 def _run(target: Path | None, base: Baseline, out: Path | None, cache: Path | None, console: Console) -> Path:
-    from bench.harness.run import begin
+    from bench.harness.run import REPLIES, begin
     from bench.harness.spec import RunSpec, load_run_spec
     from bench.spec import validate
 
@@ -104,7 +104,7 @@ def _run(target: Path | None, base: Baseline, out: Path | None, cache: Path | No
         raise RunError("the baseline holds no run spec: name a run folder or a spec.")
     folder = out or Path("runs") / f"gate-{spec.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     with TemporaryDirectory(prefix="latentbench-gate-") as own:
-        begin(spec, place, folder, command, cache or Path(own) / "replies.sqlite", console)
+        begin(spec, place, folder, command, cache or Path(own) / REPLIES, console)
     return folder
 
 

@@ -43,8 +43,8 @@ from bench.scorers.load import load_scorer
 from bench.suites.store import Suite, load_suite
 
 DONE = "complete"
-OWN_CACHE = "replies.sqlite"
-"""Reply cache of a folder that must not share the user's."""
+REPLIES = "replies.sqlite"
+"""File name of a reply cache, the user's or one that a folder has for itself."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def begin(
         command: how the run is reproduced.
     """
     # A start that was killed leaves a spec, and a cache of its own if it has one, but nothing to go on with.
-    if folder.exists() and any(p.name != "spec.yaml" and not p.name.startswith(OWN_CACHE) for p in folder.iterdir()):
+    if folder.exists() and any(p.name != "spec.yaml" and not p.name.startswith(REPLIES) for p in folder.iterdir()):
         go_on = f" To go on with it: bench resume {folder}." if (folder / "run.json").exists() else ""
         raise RunError(f"{folder} exists already and is not empty.{go_on} For a new run give another --out.")
     cache = ReplyCache(cache_path or default_cache())
@@ -215,7 +215,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 def default_cache() -> Path:
     """The reply cache shared by all runs of a user."""
-    return cache_dir() / OWN_CACHE
+    return cache_dir() / REPLIES
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any], place: str = "") -> list[str]:

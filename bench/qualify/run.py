@@ -19,7 +19,7 @@ from rich.console import Console
 
 from bench.errors import DataError, SpecError
 from bench.explainers.planted import EVERY
-from bench.harness.run import OWN_CACHE, begin, resume
+from bench.harness.run import REPLIES, begin, resume
 from bench.harness.spec import RunSpec
 from bench.identity import digest
 from bench.judges.qualification import Qualification
@@ -98,7 +98,7 @@ def qualify(asked: Asked, runs: Path, cache: Path | None, console: Console) -> Q
     for number in range(asked.repeats):
         spec = _spec(asked, number)
         folder = runs / f"qualify-{asked.label}-{digest([spec, scorer.key, suite.digest])}"
-        own = cache if number == 0 else folder / OWN_CACHE
+        own = cache if number == 0 else folder / REPLIES
         if (folder / "run.json").exists():
             resume(folder, own, console)
         else:
