@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from bench.errors import DataError, SpecError
 from bench.simulators.compose import composed
 from bench.simulators.concept import Concept, again, hits_of
 from bench.simulators.concepts import all_concepts
-from bench.simulators.exam import forbidden
+from bench.simulators.drills import Drills, drills_of
+from bench.simulators.exam import Reserved, forbidden
 from bench.simulators.examples import ACTIVE, Examples
 from bench.simulators.pool import Pool, read_pool
 from bench.simulators.wordnet import WordNet, ing, past, plural
@@ -35,6 +37,11 @@ def pool() -> Pool:
 @pytest.fixture(scope="module")
 def concepts(pool: Pool) -> list[Concept]:
     return all_concepts(pool, None, SURFACE, WORDINGS)
+
+
+@pytest.fixture(scope="module")
+def drills(pool: Pool, concepts: list[Concept]) -> Drills:
+    return drills_of(pool, concepts, SURFACE, WORDINGS, [EXAM])
 
 
 def test_hits_are_what_a_loop_over_the_tokens_finds() -> None:
@@ -138,6 +145,78 @@ def test_the_written_rules_hold_nothing_of_the_exam(pool: Pool) -> None:
     assert not forbidden(surface_concepts(pool, SURFACE), pool, [EXAM])
 
 
+def _drawn(drills: Drills, wanted: int) -> list[Concept]:
+    rng, found = random.Random(0), list[Concept]()
+    while len(found) < wanted:
+        found += [c for c in [drills.draw(rng)] if c]
+    return found
+
+
+def test_drills_are_what_their_words_say(pool: Pool, drills: Drills) -> None:
+    """Affixes, lists and neighbours, read back from the phrase and found again by a loop over the tokens."""
+    bare = [t.strip() for t in pool.tokens]
+    inside = set(range(len(bare))) - set(pool.starts.tolist())
+    seen = set()
+    for c in _drawn(drills, 300):
+        phrase = c.name.partition(":")[2]
+        if match := re.fullmatch(r"words that end in -([a-z]+)", phrase):
+            size = len(match[1]) + 2
+            fires = [w.isascii() and w.isalpha() and len(w) >= size and w.lower().endswith(match[1]) for w in bare]
+        elif match := re.fullmatch(r"words that begin with ([a-z]+)-", phrase):
+            size = len(match[1]) + 2
+            fires = [w.isascii() and w.isalpha() and len(w) >= size and w.lower().startswith(match[1]) for w in bare]
+        elif match := re.fullmatch(r'the word right after (?:the word |the token |")([a-z]+)"?', phrase):
+            own = [w.lower() == match[1] for w in bare]
+            fires = [i in inside and own[i - 1] and not own[i] for i in range(len(bare))]
+        elif match := re.fullmatch(r"the words? ((?:[a-z]+(?:, | and |$))+)", phrase):
+            words = re.split(r", | and ", match[1])
+            fires = [w.lower() in words for w in bare]
+        else:
+            continue
+        seen.add(phrase.split()[2])
+        assert c.hits.tolist() == [i for i, y in enumerate(fires) if y], phrase
+    assert seen >= {"end", "begin", "right"}
+
+
+def test_drills_have_contrasts_that_are_silent_and_differ_from_number_to_number(drills: Drills) -> None:
+    found = _drawn(drills, 60)
+    assert {c.family for c in found} == {"drill"}
+    assert len({c.name for c in found}) > 50
+    assert sum(bool(c.contrasts) for c in found) > 50
+    for c in found:
+        assert np.all(np.diff(c.hits) > 0)
+        assert all(not np.isin(n, c.hits).any() for n in c.contrasts)
+
+
+def test_drills_leave_the_exam_and_the_held_out_concepts_alone(
+    pool: Pool, concepts: list[Concept], drills: Drills
+) -> None:
+    found = _drawn(drills, 150)
+    assert not forbidden(found, pool, [EXAM])
+    rules = [c for c in concepts if c.split != "train" and c.family != "word"]
+    assert rules
+    for held in rules:
+        for c in found:
+            both = len(np.intersect1d(c.hits[c.hits < 120_000], held.hits))
+            assert both <= 0.45 * len(np.union1d(c.hits, held.hits)), (c.name, held.name)
+    lists = [pool.of_words(own["words"]) for own in SURFACE["drills"]["lists"]]
+    signs = [pool.at(i for i, w in enumerate(pool.words) if w in own) for _, _, own in SURFACE["drills"]["signs"]]
+    asked = Reserved((), pool, [EXAM])
+    assert [n for n, hits in enumerate([*lists, *signs]) if len(hits) > 50 and asked.holds(hits)] == []
+
+
+def test_drills_change_nothing_but_where_a_recipe_gives_them_a_weight(
+    pool: Pool, concepts: list[Concept], drills: Drills
+) -> None:
+    plain = Examples(pool, concepts, "train", SURFACE, WORDINGS)
+    armed = Examples(pool, concepts, "train", SURFACE, WORDINGS, drills=drills)
+    assert [e.description for e in islice(plain.draw(4), 20)] == [e.description for e in islice(armed.draw(4), 20)]
+    only = armed.weighted(dict.fromkeys(plain.weights, 0) | {"drill": 1})
+    drawn = list(islice(only.draw(4), 20))
+    assert {e.family for e in drawn} == {"drill"}
+    assert all(w.active == (w.kind == ACTIVE) for e in drawn for w in e.windows)
+
+
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs WordNet's files (Debian: wordnet-base)")
 def test_synsets_hold_their_words_and_no_planted_truth(pool: Pool) -> None:
     wordnet = WordNet(DEBIAN)
@@ -148,6 +227,7 @@ def test_synsets_hold_their_words_and_no_planted_truth(pool: Pool) -> None:
     left = [c for c in found if c.name not in named]
     assert len([c for c in left if c.family == "noun"]) > 100
     assert not {"word:monday", "word:rain", "word:teacher"} & {c.name for c in left}
+    assert {c.split for c in left if c.family == "rare"} == {"train"}
     held = {c.key for c in left if c.split == "held-out"}
     assert held
     assert not held & {c.key for c in left if c.split == "train"}

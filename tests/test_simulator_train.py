@@ -112,7 +112,7 @@ def _recipe(folder: Path, base: Path, **changed: Any) -> Path:
 def test_a_killed_run_goes_on_to_the_same_weights(
     tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = _recipe(tmp_path, tiny_folder, then=[{"steps": 4, "families": {"casing": 9}}], average=True)
+    recipe = _recipe(tmp_path, tiny_folder, then=[{"steps": 4, "families": {"casing": 9, "drill": 20}}], average=True)
     quiet: list[str] = []
     whole = training.train(recipe, CORPUS, None, tmp_path / "whole", "cpu", "float32", quiet.append)
 
@@ -137,8 +137,12 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     one, two = load(tmp_path / "whole"), load(tmp_path / "cut")
     assert one.config == two.config  # hashes of adapter and heads, calibration
     ends = [torch.load(tmp_path / f"whole/cycle-{step}.pt", weights_only=True)["adapter"] for step in (6, 10)]
+    last = _recipe(tmp_path, tiny_folder, then=[{"steps": 4, "families": {"casing": 9, "drill": 20}}])
+    training.train(last, CORPUS, None, tmp_path / "last", "cpu", "float32", quiet.append)
+    reached = torch.load(tmp_path / "last/checkpoint.pt", weights_only=True)["adapter"]
     for name, stored in one.adapter.items():
-        assert torch.equal(stored, ((ends[0][name] + ends[1][name]) / 2).to(stored.dtype))
+        assert torch.equal(stored, ends[1][name].to(stored.dtype))
+        assert torch.equal(ends[1][name], (ends[0][name] + reached[name]) / 2)
         assert not name.endswith(".B") or not torch.equal(ends[0][name], ends[1][name])
     assert whole["held_out"] == resumed["held_out"]
     assert [row["step"] for row in whole["curve"]] == [3, 6, 9, 10]

@@ -68,6 +68,10 @@ def evaluate_folder(
     return figures
 
 
+DRILLS = """rules over spelling, casing, signs, lists of words and
+places that are drawn by the thousand (`bench/simulators/drills.py`)"""
+
+
 def card(name: str, config: HeadsConfig, result: Mapping[str, Any], size: int) -> str:
     """Markdown of a simulator's `README.md`.
 
@@ -90,7 +94,13 @@ def card(name: str, config: HeadsConfig, result: Mapping[str, Any], size: int) -
     kinds = "\n".join(f"| {k} | {_figure(v)} |" for k, v in held["window_auroc_by_silent_kind"].items())
     concepts = result["concepts"]
     steps = " + ".join(f"{n:,}" for n in (recipe["steps"], *(c["steps"] for c in recipe.get("then", ()))))
-    mean = "; the weights are the mean of those at the ends of the cycles" if recipe.get("average") else ""
+    mean = (
+        "; every cycle after the first ends with the mean of its first and last weights"
+        if recipe.get("average")
+        else ""
+    )
+    drilled = any("drill" in c["families"] for c in recipe.get("then", ()))
+    drills = f" and, in training only, {DRILLS}" if drilled else ""
     return f"""# {name}
 
 A judge that predicts, for every token of a window and for the window as a whole, whether a latent with a given explanation is
@@ -129,8 +139,8 @@ text.
 
 ## Learning curve
 
-The learning rate decays in every cycle of steps; {recipe["evaluate_examples"]} held-out descriptions, uncalibrated, before
-averaging.
+The learning rate decays in every cycle of steps; {recipe["evaluate_examples"]} held-out descriptions, uncalibrated,
+before averaging.
 
 | windows seen | loss per window | loss per token | AUROC per window | AUROC per token | ECE |
 | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -142,8 +152,9 @@ averaging.
 `tasks/simulators/{name}.yaml`, seed {recipe["seed"]}{mean}. {concepts["train"]:,} concepts
 ({concepts["calibrate"]:,} to calibrate, {concepts["held-out"]:,} held out) that are rules over text, so every label is
 exact and nothing was labelled by a model or a person. Concepts: WordNet 3.0 synsets and words (most frequent sense), affixes,
-casing, numbers, punctuation, function words, neighbouring tokens, vocabularies of registers, and compositions of them. Concepts
-that share most of their tokens with a latent of the planted suite are left out (`bench/simulators/exam.py`).
+casing, numbers, punctuation, function words, neighbouring tokens, vocabularies of registers, compositions of
+them{drills}. Concepts that share most of their tokens with a latent of the planted suite are left out
+(`bench/simulators/exam.py`).
 
 Text (not part of this repository): Wikipedia, LitBank, MDN, OpenStax, PEPs, Rust RFCs, Digital.gov, 18F, PLOS, OneStopEnglish,
 English Web Treebank, Self-dialogue, Schema-Guided Dialogue, TheAlgorithms, under their own licences (CC BY, CC BY-SA, CC0, public

@@ -20,6 +20,8 @@ from bench.simulators.wordnet import WordNet, ing, plural
 
 LEAST = 24
 """A concept must fire this often in the pool, so that four windows of it differ."""
+RARE = 8
+"""Synsets that fire at least this often and less than `LEAST`, or hold two words and not three, are the family `rare`."""
 MOST = 0.03
 """... and on no larger share of its tokens: a window without it must be easy to find."""
 MOST_SURFACE = 0.12
@@ -47,7 +49,7 @@ def all_concepts(pool: Pool, wordnet: WordNet | None, surface: Mapping[str, Any]
         found += literal_words(pool)
     semantic = ("noun", "verb", "adjective", "word", "register")
     most = {c.name: (MOST if c.family in semantic else MOST_SURFACE) * len(pool) for c in found}
-    shown = [c for c in found if LEAST <= len(c.hits) <= most[c.name]]
+    shown = [c for c in found if (RARE if c.family == "rare" else LEAST) <= len(c.hits) <= most[c.name]]
     return [replace(c, contrasts=tuple(h for h in c.contrasts if len(h) >= 4)) for c in shown]
 
 
@@ -169,29 +171,32 @@ def key_of(wordnet: WordNet, synset: str) -> str:
 
 
 def synsets(pool: Pool, wordnet: WordNet, wordings: Wordings) -> list[Concept]:
-    """Synsets with three or more words in the pool. Train concepts hold at most a tenth of words of held-out subtrees."""
+    """Synsets with three or more words in the pool, and lesser ones for training only. Train concepts hold at most a tenth of
+    words of held-out subtrees."""
     forms = present(pool, wordnet)
     below = members(wordnet, sorted(forms))
     splits = {lemma: split_of(key_of(wordnet, wordnet.first_sense[lemma])) for lemma in forms}
-    hits = {}
+    hits, rare = {}, set()
     for synset, lemmas in below.items():
-        if len(lemmas) >= 3:
+        if len(lemmas) >= 2:
             found = pool.of_words(f for lemma in lemmas for f in forms[lemma])
-            if LEAST <= len(found) <= MOST * len(pool):
+            if RARE <= len(found) <= MOST * len(pool):
                 hits[synset] = found
+                if len(lemmas) < 3 or len(found) < LEAST:
+                    rare.add(synset)
     made = []
     for synset in sorted(hits):
         key, lemmas = key_of(wordnet, synset), below[synset]
         foreign = sum(pool.count(f) for lm in lemmas if splits[lm] != split_of(key) for f in forms[lm])
-        if foreign > 0.1 * len(hits[synset]):
+        if foreign > 0.1 * len(hits[synset]) or (synset in rare and split_of(key) != "train"):
             continue
         parents = wordnet.synsets[synset].up
-        near = [hits[s] for p in parents for s in wordnet.synsets[p].down if s in hits and s != synset]
-        near += [hits[p] for p in parents if p in hits]
+        kin = [s for p in parents for s in wordnet.synsets[p].down if s != synset] + list(parents)
+        near = [hits[s] for s in kin if s in hits and s not in rare]
         contrasts = tuple(c for c in (np.setdiff1d(h, hits[synset]) for h in near) if len(c) >= 4)
         by_count = sorted(lemmas, key=lambda lm: -sum(pool.count(f) for f in forms[lm]))
         word = synset_word(wordnet, synset, by_count, wordings)
-        family = {"n": "noun", "v": "verb", "a": "adjective"}[synset[0]]
+        family = "rare" if synset in rare else {"n": "noun", "v": "verb", "a": "adjective"}[synset[0]]
         made.append(Concept(synset, family, key, hits[synset], word, contrasts))
     return made
 

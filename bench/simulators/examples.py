@@ -19,6 +19,7 @@ from bench.errors import SpecError
 from bench.identity import seed_for
 from bench.simulators.compose import composed
 from bench.simulators.concept import Concept, Split
+from bench.simulators.drills import Drills
 from bench.simulators.pool import Hits, Pool
 
 ACTIVE, HARD, SAME, RANDOM = "active", "neighbour", "passage", "random"
@@ -33,6 +34,10 @@ FAMILIES = {
     "punctuation": 3,
 }
 FAMILIES |= {"numbers": 1, "casing": 2, "letters": 1, "position": 2, "register": 4, "compose": 17}
+DRILL, RARE = "drill", "rare"
+EXTRA = (DRILL, RARE)
+"""Families for training only, which a recipe has to give a weight: what `bench.simulators.drills` draws, and synsets that are
+too rare to be asked about. Held-out figures do not change with them."""
 LISTED = 0.22
 """Share of descriptions that list tokens, as explainers without a language model write them."""
 
@@ -76,7 +81,8 @@ class Examples:
         split: which of them to use.
         surface, wordings: the two YAML files.
         windows: per description.
-        families: family -> how often, in place of its weight in `FAMILIES`.
+        families: family -> how often, in place of its weight in `FAMILIES`; those of `EXTRA` too.
+        drills: draws the concepts of that family.
 
     Raises:
         SpecError: a family that does not exist.
@@ -91,21 +97,25 @@ class Examples:
         wordings: Mapping[str, Any],
         windows: int = 4,
         families: Mapping[str, int] | None = None,
+        drills: Drills | None = None,
     ) -> None:
-        self.weights = FAMILIES | dict(families or {})
-        if unknown := set(self.weights) - set(FAMILIES):
-            raise SpecError(f"no family {', '.join(sorted(unknown))}; there are {', '.join(FAMILIES)}.")
+        self.weights = FAMILIES | dict.fromkeys(EXTRA, 0) | dict(families or {})
+        if unknown := set(self.weights) - {*FAMILIES, *EXTRA}:
+            raise SpecError(f"no family {', '.join(sorted(unknown))}; there are {', '.join((*FAMILIES, *EXTRA))}.")
         self.pool, self.windows, self.split = pool, windows, split
-        self.surface, self.wordings = surface, wordings
+        self.surface, self.wordings, self.drills = surface, wordings, drills
         self.concepts = [c for c in concepts if c.split == split]
         self.by_family: dict[str, list[Concept]] = {}
         for c in self.concepts:
             self.by_family.setdefault(c.family, []).append(c)
-        self.families = [f for f in FAMILIES if f in self.by_family or f == "compose"]
+        self.components = [c for c in self.concepts if c.family != RARE]
+        shown = {*self.by_family, "compose"} | ({DRILL} if drills else set())
+        self.families = [f for f in (*FAMILIES, *EXTRA) if f in shown]
 
     def weighted(self, families: Mapping[str, int]) -> Examples:
         """The same concepts with other weights of their families."""
-        return Examples(self.pool, self.concepts, self.split, self.surface, self.wordings, self.windows, families)
+        own = self.pool, self.concepts, self.split, self.surface, self.wordings, self.windows
+        return Examples(*own, families, self.drills)
 
     def draw(self, seed: int) -> Iterator[Example]:
         """Endless; the n-th example depends on the seed and n alone, so a stream can be entered anywhere."""
@@ -126,7 +136,9 @@ class Examples:
     def _concept(self, rng: random.Random) -> Concept | None:
         family = rng.choices(self.families, [self.weights[f] for f in self.families])[0]
         if family == "compose":
-            return composed(rng, self.concepts, self.pool, self.wordings["compose"], self.surface["sources"])
+            return composed(rng, self.components, self.pool, self.wordings["compose"], self.surface["sources"])
+        if family == DRILL and self.drills:
+            return self.drills.draw(rng)
         return rng.choice(self.by_family[family])
 
     def _example(self, concept: Concept, rng: random.Random) -> Example | None:

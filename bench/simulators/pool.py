@@ -75,11 +75,15 @@ class Pool:
 
     def of_words(self, words: Iterable[str]) -> Hits:
         """Positions of words, without case."""
-        return self.at(i for w in words for i in self._lower.get(w.lower(), ()))
+        return self.at(i for w in words for i in self.types(w))
+
+    def types(self, word: str) -> Sequence[int]:
+        """The distinct tokens that are a word, in any case."""
+        return self._lower.get(word.lower(), ())
 
     def count(self, word: str) -> int:
         """How often a word stands in the pool, without case."""
-        return int(sum(self._edge[i + 1] - self._edge[i] for i in self._lower.get(word.lower(), ())))
+        return int(sum(self._edge[i + 1] - self._edge[i] for i in self.types(word)))
 
     def of_pattern(self, pattern: str) -> Hits:
         """Positions of tokens that match a regular expression as a whole, with case."""

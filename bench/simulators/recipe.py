@@ -48,8 +48,8 @@ class Recipe(BaseModel):
     """Of the first cycle."""
     then: tuple[Cycle, ...] = ()
     average: bool = False
-    """Take the mean of the weights at the ends of all cycles (Izmailov et al. 2018, arXiv 1803.05407) instead of the last. Few
-    concepts of a family are soon known by heart; the mean keeps what the cycles agree on."""
+    """Every cycle after the first ends with the mean of the weights that it began with and those that it reached (after Izmailov
+    et al. 2018, arXiv 1803.05407). Few concepts of a family are soon known by heart; the mean keeps what cycles agree on."""
     lr: float = Field(default=5e-4, gt=0)
     """Of the adapter; peak, after the warm-up and before the linear decay."""
     heads_lr: float = Field(default=1e-3, gt=0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from bench.simulators.artifact import Calibration, save
 from bench.simulators.batch import Encoded, collate, encode
 from bench.simulators.concept import Split
 from bench.simulators.concepts import all_concepts
+from bench.simulators.drills import drills_of
 from bench.simulators.evaluate import answers, calibrate, report
 from bench.simulators.exam import forbidden
-from bench.simulators.examples import Examples
+from bench.simulators.examples import DRILL, Examples
 from bench.simulators.lora import load_state, state
 from bench.simulators.pool import read_pool
 from bench.simulators.recipe import Recipe
@@ -36,7 +37,7 @@ CHECKPOINT = "checkpoint.pt"
 CURVE = "curve.jsonl"
 RESULT = "result.json"
 END = "cycle-{}.pt"
-"""Weights at the end of a cycle, by its last step."""
+"""Weights that a cycle ends with, by its last step; where the recipe averages, the mean."""
 Say = Callable[[str], None]
 
 
@@ -63,10 +64,15 @@ def data(recipe: Recipe, folder: Path, corpus: Path, wordnet: Path | None) -> di
     pool = read_pool(corpus, recipe.pool_tokens, recipe.seed, recipe.passage_share)
     surface, wordings = read_yaml(folder / recipe.surface), read_yaml(folder / recipe.wordings)
     concepts = all_concepts(pool, WordNet(wordnet) if wordnet else None, surface, wordings)
-    out = forbidden(concepts, pool, [folder / e for e in recipe.exams])
+    exams = [folder / e for e in recipe.exams]
+    out = forbidden(concepts, pool, exams)
     concepts = [c for c in concepts if c.name not in out]
     splits: tuple[Split, ...] = ("train", "calibrate", "held-out")
-    return {s: Examples(pool, concepts, s, surface, wordings, recipe.windows) for s in splits}
+    streams: dict[str, Examples] = {s: Examples(pool, concepts, s, surface, wordings, recipe.windows) for s in splits}
+    if any(DRILL in c.families for c in recipe.then):
+        drills = drills_of(pool, concepts, surface, wordings, exams)
+        streams["train"] = Examples(pool, concepts, "train", surface, wordings, recipe.windows, drills=drills)
+    return streams
 
 
 def train(
@@ -133,11 +139,12 @@ def train(
                     stream.write(json.dumps(row) + "\n")
                 say(f"  held out: window {figures['window_auroc']}, token {figures['token_auroc']}")
             if recipe.average and step in recipe.ends:
+                before = [out / END.format(end) for end in recipe.ends if end < step]
+                if before:
+                    _average(before[-1], key, trainee)
                 torch.save({"key": key} | _weights(trainee), out / END.format(step))
             # After the curve: a run that is killed in between measures this step again instead of leaving it out.
             _checkpoint(out / CHECKPOINT, key, step, trainee, optimizer, schedule)
-    if recipe.average:
-        _average([out / END.format(end) for end in recipe.ends], key, trainee)
     return finish(recipe, trainee, streams, identity, out, say)
 
 
@@ -224,13 +231,11 @@ def _weights(trainee: Trainee) -> dict[str, Any]:
     return {"adapter": state(trainee.model), "heads": trainee.heads.state_dict()}
 
 
-def _average(paths: Sequence[Path], key: str, trainee: Trainee) -> None:
-    """Set the weights to the mean of those in the files."""
-    held = [_of(torch.load(path, map_location=trainee.device, weights_only=True), key, path) for path in paths]
-    mean = {
-        part: {name: torch.stack([h[part][name] for h in held]).mean(0) for name in held[0][part]}
-        for part in ("adapter", "heads")
-    }
+def _average(path: Path, key: str, trainee: Trainee) -> None:
+    """Set the weights to the mean of the present ones and those in the file."""
+    held = _of(torch.load(path, map_location=trainee.device, weights_only=True), key, path)
+    own = _weights(trainee)
+    mean = {part: {name: (own[part][name] + held[part][name]) / 2 for name in own[part]} for part in own}
     load_state(trainee.model, mean["adapter"])
     trainee.heads.load_state_dict(mean["heads"])
 
