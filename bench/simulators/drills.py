@@ -8,7 +8,9 @@ that fires on what a held-out concept, or a latent of a planted suite, fires on 
 
 from __future__ import annotations
 
+import math
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -82,8 +84,9 @@ class Drills:
         self.count = np.bincount(pool.ids, minlength=len(words))
         self.length = np.asarray([len(w) for w in words])
         self.alpha = np.asarray([w.isalpha() and w.isascii() for w in words])
-        self.number = np.asarray([w.isdigit() and w.isascii() for w in words])
-        self.value = np.asarray([int(w) if d and len(w) < 9 else -1 for w, d in zip(words, self.number, strict=True)])
+        self.value = np.asarray([_value(w) for w in words])
+        self.number = ~np.isnan(self.value)
+        self.digits = np.asarray([len(w.replace(",", "")) if "." not in w else 0 for w in words])
         self.form = {
             "title": self.alpha & np.asarray([w.istitle() for w in words]) & (self.length > 1),
             "capitals": self.alpha & np.asarray([w.isupper() for w in words]) & (self.length > 1),
@@ -298,10 +301,9 @@ class Drills:
     def _number(self, rng: random.Random) -> Part | None:
         """Numbers in digits by size, digits and ends."""
         kind, n = rng.choice(("digits", "end", "start", "above", "below", "between")), rng.randint(0, 9)
-        other = self.number
         if kind == "digits":
             k = rng.randint(2, 6)
-            mask, said = self.length == k, [f"of {_COUNTS[k]} digits", f"with exactly {k} digits"]
+            mask, said = self.digits == k, [f"of {_COUNTS[k]} digits", f"with exactly {k} digits"]
         elif kind == "end":
             mask, said = self._ends(str(n)), [f"that end in {n}", f"whose last digit is {n}"]
         elif kind == "start":
@@ -314,7 +316,7 @@ class Drills:
                 mask, said = self.value > low, [f"above {low}", f"larger than {low}", f"greater than {low}"]
             elif kind == "below":
                 mask, said = (
-                    (self.value >= 0) & (self.value < low),
+                    self.value < low,
                     [f"below {low}", f"smaller than {low}", f"less than {low}"],
                 )
             else:
@@ -326,7 +328,7 @@ class Drills:
             + [f"figures {s}" for s in said[:1]]
         )
         mask = mask & self.number
-        return Part(mask, tuple(texts), (other & ~mask,))
+        return Part(mask, tuple(texts), (self.number & ~mask,))
 
     def _case(self, rng: random.Random) -> Part | None:
         """Capitals and small letters, by first letter or by length."""
@@ -425,10 +427,16 @@ _PART_MAKERS: dict[str, Callable[[Drills, random.Random], Part | None]] = {
 }
 _PARTS = {"affix": 22, "letters": 6, "size": 6, "sign": 16, "number": 7, "case": 6, "words": 15, "list": 22}
 _SPELLING = {"affix": 4, "letters": 2, "size": 3, "case": 2}
+_NUMBER = re.compile(r"([0-9]+|[0-9]{1,3}(,[0-9]{3})+)(\.[0-9]+)?")
 _COUNTS = (
     *("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
     *("thirteen", "fourteen", "fifteen", "sixteen"),
 )
+
+
+def _value(word: str) -> float:
+    """A number in digits, with or without thousands separators; NaN for anything else."""
+    return float(word.replace(",", "")) if _NUMBER.fullmatch(word) else math.nan
 
 
 def _choice(phrases: Sequence[str], rng: random.Random) -> str:
