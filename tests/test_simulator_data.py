@@ -17,6 +17,7 @@ from bench.simulators.concepts import all_concepts
 from bench.simulators.drills import Drills, drills_of
 from bench.simulators.exam import Reserved, forbidden
 from bench.simulators.examples import ACTIVE, Examples
+from bench.simulators.parts import Parts
 from bench.simulators.pool import Pool, read_pool
 from bench.simulators.wordnet import WordNet, ing, past, plural
 from bench.spec import read_yaml
@@ -180,13 +181,11 @@ def test_drills_are_what_their_words_say(pool: Pool, drills: Drills) -> None:
 
 def test_numbers_of_drills_are_read_with_separators_and_points() -> None:
     shown = "7 12 450 1,200 3.5 2020 12,5 1.2.3 x9 600,000"
-    drills = Drills(
-        Pool([(shown, "s")] * 40), SURFACE["drills"], WORDINGS["compose"], Reserved((), Pool([("a", "s")]), ())
-    )
-    value = dict(zip(drills.words, drills.value.tolist(), strict=True))
+    parts = Parts(Pool([(shown, "s")] * 40), SURFACE["drills"])
+    value = dict(zip(parts.words, parts.value.tolist(), strict=True))
     assert (value["7"], value["1,200"], value["3.5"], value["600,000"]) == (7, 1200, 3.5, 600_000)
-    assert {w for w, y in zip(drills.words, drills.number, strict=True) if not y} >= {"12,5", "1.2.3", "x"}
-    digits = dict(zip(drills.words, drills.digits.tolist(), strict=True))
+    assert {w for w, y in zip(parts.words, parts.number, strict=True) if not y} >= {"12,5", "1.2.3", "x"}
+    digits = dict(zip(parts.words, parts.digits.tolist(), strict=True))
     assert (digits["1,200"], digits["450"], digits["3.5"]) == (4, 3, 0)
 
 

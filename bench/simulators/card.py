@@ -13,6 +13,7 @@ from bench.atomic import write_json
 from bench.errors import DataError, ModelError
 from bench.simulators.artifact import HEADS, HeadsConfig, load, load_base, load_heads
 from bench.simulators.batch import encode
+from bench.simulators.drills import DRILL
 from bench.simulators.evaluate import answers, report
 from bench.simulators.model import Simulator
 from bench.simulators.train import RESULT, data, read_recipe
@@ -68,10 +69,6 @@ def evaluate_folder(
     return figures
 
 
-DRILLS = """rules over spelling, casing, signs, lists of words and
-places that are drawn by the thousand (`bench/simulators/drills.py`)"""
-
-
 def card(name: str, config: HeadsConfig, result: Mapping[str, Any], size: int) -> str:
     """Markdown of a simulator's `README.md`.
 
@@ -99,8 +96,11 @@ def card(name: str, config: HeadsConfig, result: Mapping[str, Any], size: int) -
         if recipe.get("average")
         else ""
     )
-    drilled = any("drill" in c["families"] for c in recipe.get("then", ()))
-    drills = f" and, in training only, {DRILLS}" if drilled else ""
+    drilled = any(DRILL in c["families"] for c in recipe.get("then", ()))
+    drills = (
+        " and, in training only, rules over spelling, casing, signs, lists of words and\n"
+        "places that are drawn by the thousand (`bench/simulators/drills.py`)"
+    )
     return f"""# {name}
 
 A judge that predicts, for every token of a window and for the window as a whole, whether a latent with a given explanation is
@@ -153,7 +153,7 @@ before averaging.
 ({concepts["calibrate"]:,} to calibrate, {concepts["held-out"]:,} held out) that are rules over text, so every label is
 exact and nothing was labelled by a model or a person. Concepts: WordNet 3.0 synsets and words (most frequent sense), affixes,
 casing, numbers, punctuation, function words, neighbouring tokens, vocabularies of registers, compositions of
-them{drills}. Concepts that share most of their tokens with a latent of the planted suite are left out
+them{drills if drilled else ""}. Concepts that share most of their tokens with a latent of the planted suite are left out
 (`bench/simulators/exam.py`).
 
 Text (not part of this repository): Wikipedia, LitBank, MDN, OpenStax, PEPs, Rust RFCs, Digital.gov, 18F, PLOS, OneStopEnglish,

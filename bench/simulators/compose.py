@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from bench.simulators.concept import Concept, again
+from bench.simulators.concept import Concept, again, outside
 from bench.simulators.pool import Hits, Pool
 
 LEAST = 6
@@ -104,8 +104,7 @@ def composed(
         made: str = own.choice(text).format(**parts)
         return made
 
-    contrasts = tuple(c for c in (np.setdiff1d(n, hits) for n in near) if len(c) >= 4)
-    return Concept(f"{kind}:{a.name}", f"compose:{kind}", a.key, hits, word, contrasts)
+    return Concept(f"{kind}:{a.name}", f"compose:{kind}", a.key, hits, word, outside(hits, near))
 
 
 def _inside(rng: random.Random, a: Concept, candidates: Sequence[Concept]) -> Concept | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -84,6 +84,14 @@ def hits_of(rule: Mapping[str, Any], pool: Pool) -> Hits:
     if "again" in rule:
         hits = again(pool, hits, rule["again"])
     return hits
+
+
+def outside(hits: Hits, near: Iterable[Hits]) -> tuple[Hits, ...]:
+    """Neighbours of a concept without its own hits, where enough of one is left to draw windows from."""
+    # Words that share a form repeat its positions; all are sorted, so this is `setdiff1d` without its sorting.
+    once = (n[np.diff(n, prepend=-1) > 0] for n in near)
+    found = (n[np.isin(n, hits, invert=True)] for n in once)
+    return tuple(n for n in found if len(n) >= 4)
 
 
 def again(pool: Pool, hits: Hits, within: int) -> Hits:

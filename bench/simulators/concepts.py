@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from bench.simulators.concept import Concept, hits_of, split_of
+from bench.simulators.concept import Concept, hits_of, outside, split_of
 from bench.simulators.pool import Hits, Pool
 from bench.simulators.wordnet import WordNet, ing, plural
 
 LEAST = 24
 """A concept must fire this often in the pool, so that four windows of it differ."""
-RARE = 8
-"""Synsets that fire at least this often and less than `LEAST`, or hold two words and not three, are the family `rare`."""
+RARE, LEAST_RARE = "rare", 8
+"""Family of synsets that fire at least this often and less than `LEAST`, or hold two words and not three."""
 MOST = 0.03
 """... and on no larger share of its tokens: a window without it must be easy to find."""
 MOST_SURFACE = 0.12
@@ -49,7 +49,7 @@ def all_concepts(pool: Pool, wordnet: WordNet | None, surface: Mapping[str, Any]
         found += literal_words(pool)
     semantic = ("noun", "verb", "adjective", "word", "register")
     most = {c.name: (MOST if c.family in semantic else MOST_SURFACE) * len(pool) for c in found}
-    shown = [c for c in found if (RARE if c.family == "rare" else LEAST) <= len(c.hits) <= most[c.name]]
+    shown = [c for c in found if (LEAST_RARE if c.family == RARE else LEAST) <= len(c.hits) <= most[c.name]]
     return [replace(c, contrasts=tuple(h for h in c.contrasts if len(h) >= 4)) for c in shown]
 
 
@@ -180,7 +180,7 @@ def synsets(pool: Pool, wordnet: WordNet, wordings: Wordings) -> list[Concept]:
     for synset, lemmas in below.items():
         if len(lemmas) >= 2:
             found = pool.of_words(f for lemma in lemmas for f in forms[lemma])
-            if RARE <= len(found) <= MOST * len(pool):
+            if LEAST_RARE <= len(found) <= MOST * len(pool):
                 hits[synset] = found
                 if len(lemmas) < 3 or len(found) < LEAST:
                     rare.add(synset)
@@ -193,11 +193,10 @@ def synsets(pool: Pool, wordnet: WordNet, wordings: Wordings) -> list[Concept]:
         parents = wordnet.synsets[synset].up
         kin = [s for p in parents for s in wordnet.synsets[p].down if s != synset] + list(parents)
         near = [hits[s] for s in kin if s in hits and s not in rare]
-        contrasts = tuple(c for c in (np.setdiff1d(h, hits[synset]) for h in near) if len(c) >= 4)
         by_count = sorted(lemmas, key=lambda lm: -sum(pool.count(f) for f in forms[lm]))
         word = synset_word(wordnet, synset, by_count, wordings)
-        family = "rare" if synset in rare else {"n": "noun", "v": "verb", "a": "adjective"}[synset[0]]
-        made.append(Concept(synset, family, key, hits[synset], word, contrasts))
+        family = RARE if synset in rare else {"n": "noun", "v": "verb", "a": "adjective"}[synset[0]]
+        made.append(Concept(synset, family, key, hits[synset], word, outside(hits[synset], near)))
     return made
 
 

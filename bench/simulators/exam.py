@@ -19,7 +19,7 @@ from bench.simulators.pool import Hits, Pool
 from bench.suites.planted import Rules, load_rules
 from bench.suites.rules import Document, matches
 
-Masks = NDArray[np.bool_]
+Mask = NDArray[np.bool_]
 
 OVERLAP = 0.3
 INSIDE = 0.5
@@ -35,105 +35,80 @@ def forbidden(concepts: Sequence[Concept], pool: Pool, rules: Iterable[Path]) ->
         concepts: with hits in `pool`.
         rules: `rules.yaml` files of planted suites.
     """
-    found: dict[str, str] = {}
-    for path in rules:
-        suite = load_rules(path)
-        found |= _listed(concepts, pool, suite)
-        found |= _overlapping([c for c in concepts if c.name not in found], pool, suite)
-    return found
-
-
-def _listed(concepts: Sequence[Concept], pool: Pool, suite: Rules) -> dict[str, str]:
-    """Concepts most of whose tokens are in the word list of a truth, over the whole pool."""
-    names, inside = _lists(pool, suite)
-    found = {}
-    for c in concepts:
-        share = inside[:, pool.ids[c.hits]].mean(1)
-        if share.max() > INSIDE:
-            found[c.name] = names[int(share.argmax())]
-    return found
-
-
-def _lists(pool: Pool, suite: Rules) -> tuple[list[str], Masks]:
-    """Latents whose truth is a list of words, and bool [latents, distinct tokens] of what is in each list."""
-    lists = {}
-    for latent in suite.latents:
-        words = latent.truth.rule.get("words")
-        if words is not None:
-            named = suite.lists[words[1:]] if isinstance(words, str) else words
-            lists[latent.name] = {w.lower() for w in named}
-    lower = [w.lower() for w in pool.words]
-    return list(lists), np.asarray([[w in own for w in lower] for own in lists.values()]).reshape(
-        len(lists), len(lower)
-    )
-
-
-def _overlapping(concepts: Sequence[Concept], pool: Pool, suite: Rules) -> dict[str, str]:
-    """Concepts whose tokens are a truth's tokens, over the first part of the pool."""
-    masks = _truths(pool, suite)
-    sizes, found = masks.sum(1), {}
-    for c in concepts:
-        overlap = _overlap(masks, sizes, c.hits)
-        if overlap is not None and overlap.max() > OVERLAP:
-            found[c.name] = suite.latents[int(overlap.argmax())].name
-    return found
-
-
-def _truths(pool: Pool, suite: Rules) -> Masks:
-    """bool [latents, tokens of the sample]: where each truth fires."""
-    stop, size = _sample(pool)
-    masks = np.zeros((len(suite.latents), size), np.bool_)
-    for n in range(stop):
-        low, high = int(pool.starts[n]), int(pool.starts[n + 1])
-        bare = tuple(pool.words[i] for i in pool.ids[low:high])
-        document = Document(tuple(pool.tokens[low:high]), bare, pool.sources[n], "code" in pool.sources[n])
-        for k, latent in enumerate(suite.latents):
-            masks[k, low:high] = matches(latent.truth.rule, document, suite.lists)
-    return masks
-
-
-def _sample(pool: Pool) -> tuple[int, int]:
-    """Passages of the sample, and their tokens."""
-    stop = int(np.searchsorted(pool.starts, min(SAMPLE, len(pool))))
-    return stop, int(pool.starts[stop])
-
-
-def _overlap(masks: Masks, sizes: Hits, hits: Hits) -> NDArray[np.float64] | None:
-    """Intersection over union with each mask; None where the sample holds too few of the hits."""
-    own = hits[: np.searchsorted(hits, masks.shape[1])]
-    if len(own) < LEAST:
-        return None
-    both = masks[:, own].sum(1)
-    found: NDArray[np.float64] = both / (sizes + len(own) - both)
-    return found
+    reserved = Reserved((), pool, rules)
+    return {c.name: name for c in concepts if (name := reserved.within(c.hits))}
 
 
 class Reserved:
-    """Concepts that must not be trained on, to ask of any other how much of one it is.
+    """What must not be trained on, to ask of any concept how much of it is that.
 
     Args:
-        concepts: to reserve, with hits in `pool`; those that the sample hardly shows are left out.
+        concepts: to reserve beside the planted truths, with hits in `pool`; those that the sample hardly shows are left out.
+        pool: the text.
         rules: as in `forbidden`.
     """
 
     def __init__(self, concepts: Iterable[Concept], pool: Pool, rules: Iterable[Path]) -> None:
-        _, size = _sample(pool)
-        suites = [load_rules(path) for path in rules]
-        masks = [_truths(pool, suite) for suite in suites]
         self._ids = pool.ids
-        self._lists = [_lists(pool, suite)[1] for suite in suites]
+        stop = int(np.searchsorted(pool.starts, min(SAMPLE, len(pool))))
+        self._size = int(pool.starts[stop])
+        lists: dict[str, set[str]] = {}
+        masks: dict[str, Mask] = {}
+        for path in rules:
+            suite = load_rules(path)
+            lists |= _lists(suite)
+            masks |= _truths(pool, suite, stop)
         for c in concepts:
-            own = c.hits[: np.searchsorted(c.hits, size)]
+            own = self._sampled(c.hits)
             if len(own) >= LEAST:
-                masks.append(np.zeros((1, size), np.bool_))
-                masks[-1][0, own] = True
-        self._masks = np.concatenate(masks) if masks else np.zeros((0, size), np.bool_)
-        self._sizes = self._masks.sum(1)
+                masks[c.name] = np.zeros(self._size, np.bool_)
+                masks[c.name][own] = True
+        lower = [w.lower() for w in pool.words]
+        self._listed = list(lists)
+        self._inside = np.asarray([[w in own for w in lower] for own in lists.values()], np.bool_)
+        self._names = list(masks)
+        self._masks = np.asarray(list(masks.values()), np.bool_)
+        self._sizes = self._masks.sum(-1)
+
+    def within(self, hits: Hits) -> str | None:
+        """The reserved concept that most of these hits are words of, or that overlaps with them too much."""
+        if self._listed:
+            share = self._inside[:, self._ids[hits]].mean(1)
+            if share.max() > INSIDE:
+                return self._listed[int(share.argmax())]
+        own = self._sampled(hits)
+        if len(own) < LEAST or not self._names:
+            return None
+        both = self._masks[:, own].sum(1)
+        overlap = both / (self._sizes + len(own) - both)
+        return self._names[int(overlap.argmax())] if overlap.max() > OVERLAP else None
 
     def holds(self, hits: Hits) -> bool:
-        """Whether the hits overlap too much with a reserved concept, or too few are in the sample to say that they do not, or
-        most of them are words of a planted list."""
-        overlap = _overlap(self._masks, self._sizes, hits)
-        if overlap is None or bool((overlap > OVERLAP).any()):
-            return True
-        return any(bool((inside[:, self._ids[hits]].mean(1) > INSIDE).any()) for inside in self._lists)
+        """Whether they are within a reserved concept, or too few are in the sample to say that they are not."""
+        return len(self._sampled(hits)) < LEAST or self.within(hits) is not None
+
+    def _sampled(self, hits: Hits) -> Hits:
+        return hits[: np.searchsorted(hits, self._size)]
+
+
+def _lists(suite: Rules) -> dict[str, set[str]]:
+    """Latent whose truth is a list of words -> the words, lower case."""
+    found = {}
+    for latent in suite.latents:
+        words = latent.truth.rule.get("words")
+        if words is not None:
+            named = suite.lists[words[1:]] if isinstance(words, str) else words
+            found[latent.name] = {w.lower() for w in named}
+    return found
+
+
+def _truths(pool: Pool, suite: Rules, passages: int) -> dict[str, Mask]:
+    """Latent -> bool [tokens] where its truth fires in the first passages."""
+    masks = {latent.name: np.zeros(int(pool.starts[passages]), np.bool_) for latent in suite.latents}
+    for n in range(passages):
+        low, high = int(pool.starts[n]), int(pool.starts[n + 1])
+        bare = tuple(pool.words[i] for i in pool.ids[low:high])
+        document = Document(tuple(pool.tokens[low:high]), bare, pool.sources[n], "code" in pool.sources[n])
+        for latent in suite.latents:
+            masks[latent.name][low:high] = matches(latent.truth.rule, document, suite.lists)
+    return masks

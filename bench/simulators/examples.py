@@ -19,7 +19,8 @@ from bench.errors import SpecError
 from bench.identity import seed_for
 from bench.simulators.compose import composed
 from bench.simulators.concept import Concept, Split
-from bench.simulators.drills import Drills
+from bench.simulators.concepts import RARE
+from bench.simulators.drills import DRILL, Drills
 from bench.simulators.pool import Hits, Pool
 
 ACTIVE, HARD, SAME, RANDOM = "active", "neighbour", "passage", "random"
@@ -34,7 +35,6 @@ FAMILIES = {
     "punctuation": 3,
 }
 FAMILIES |= {"numbers": 1, "casing": 2, "letters": 1, "position": 2, "register": 4, "compose": 17}
-DRILL, RARE = "drill", "rare"
 EXTRA = (DRILL, RARE)
 """Families for training only, which a recipe has to give a weight: what `bench.simulators.drills` draws, and synsets that are
 too rare to be asked about. Held-out figures do not change with them."""

@@ -22,10 +22,10 @@ from bench.simulators.artifact import Calibration, save
 from bench.simulators.batch import Encoded, collate, encode
 from bench.simulators.concept import Split
 from bench.simulators.concepts import all_concepts
-from bench.simulators.drills import drills_of
+from bench.simulators.drills import DRILL, drills_of
 from bench.simulators.evaluate import answers, calibrate, report
 from bench.simulators.exam import forbidden
-from bench.simulators.examples import DRILL, Examples
+from bench.simulators.examples import Examples
 from bench.simulators.lora import load_state, state
 from bench.simulators.pool import read_pool
 from bench.simulators.recipe import Recipe
@@ -68,11 +68,9 @@ def data(recipe: Recipe, folder: Path, corpus: Path, wordnet: Path | None) -> di
     out = forbidden(concepts, pool, exams)
     concepts = [c for c in concepts if c.name not in out]
     splits: tuple[Split, ...] = ("train", "calibrate", "held-out")
-    streams: dict[str, Examples] = {s: Examples(pool, concepts, s, surface, wordings, recipe.windows) for s in splits}
-    if any(DRILL in c.families for c in recipe.then):
-        drills = drills_of(pool, concepts, surface, wordings, exams)
-        streams["train"] = Examples(pool, concepts, "train", surface, wordings, recipe.windows, drills=drills)
-    return streams
+    drilled = any(DRILL in c.families for c in recipe.then)
+    drills = {"train": drills_of(pool, concepts, surface, wordings, exams)} if drilled else {}
+    return {s: Examples(pool, concepts, s, surface, wordings, recipe.windows, drills=drills.get(s)) for s in splits}
 
 
 def train(
