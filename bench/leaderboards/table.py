@@ -57,7 +57,7 @@ class Table:
         coders = "all coders" if r.coders == POOLED else f"coder {r.coders}"
         held = "" if self.for_leaderboard else ", NOT FOR THE LEADERBOARD"
         floor = "" if r.score.floor is None else f"; floor of {r.headline} {r.score.floor:g}"
-        latents = f"{r.n_latents} {r.split} latents{held}"
+        latents = f"{r.n_latents} {'' if r.split == 'all' else f'{r.split} '}latents{held}"
         # The same judge may have been qualified on more latents since the first of these runs.
         judge = max(self.rows, key=lambda row: row.date).qualification
         return f"{r.suite.id} ({r.suite.digest}), {coders}, {latents}; judge {judge}{floor}"
