@@ -229,7 +229,7 @@ def test_two_runs_of_one_name_are_refused(tmp_path: Path) -> None:
 
 def test_a_run_on_tuning_latents_is_refused_or_marked(tmp_path: Path) -> None:
     folder = build_run(tmp_path / "tuned", Grid(split="tune"))
-    with pytest.raises(SpecError, match="split 'tune'"):
+    with pytest.raises(SpecError, match="'tune' latents"):
         read_rows([folder])
     found = read_rows([folder, build_run(tmp_path / "held", Grid())], any_split=True)
     first, second = tables(found)

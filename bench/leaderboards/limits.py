@@ -22,7 +22,7 @@ def limits(run: Run, tables: Sequence[Table]) -> list[str]:
     """
     found = [line for table in tables for line in _of_table(table)]
     if run.record["split"] != "test":
-        found.insert(0, f"Measured on split {run.record['split']!r}: these scores are not for the leaderboard.")
+        found.insert(0, f"Measured on {run.record['split']} latents: these scores are not for the leaderboard.")
     git = run.record.get("git")
     if git and git["dirty"]:
         found.append("The code had local changes that the recorded revision does not contain.")

@@ -181,7 +181,7 @@ def _held_out(rows: Iterable[Row]) -> None:
     for row in rows:
         if row.split != LEADERBOARD_SPLIT:
             raise SpecError(
-                f"run {row.run} is on split {row.split!r}; results are of {LEADERBOARD_SPLIT!r} latents only."
+                f"run {row.run} is on {row.split!r} latents; results are of {LEADERBOARD_SPLIT!r} latents only."
             )
 
 

@@ -48,8 +48,8 @@ def rows(runs: Iterable[Run], *, by_coder: bool = False, any_split: bool = False
         split = run.record["split"]
         if split != LEADERBOARD_SPLIT and not any_split:
             raise SpecError(
-                f"{run.folder} ran on split {split!r}; leaderboards take {LEADERBOARD_SPLIT!r} only, because prompts are "
-                f"tuned on the other latents. Run the spec with `split: {LEADERBOARD_SPLIT}`, or show it with --tune, "
+                f"{run.folder} ran on the {split!r} latents; leaderboards take {LEADERBOARD_SPLIT!r} only, because prompts are "
+                f"tuned on the others. Run the spec with `split: {LEADERBOARD_SPLIT}`, or show it with --tune, "
                 "marked as not for the leaderboard."
             )
         coders = list(dict.fromkeys(run.scores["coder"]))

@@ -16,6 +16,7 @@ from bench.simulators.batch import encode
 from bench.simulators.drills import DRILL
 from bench.simulators.evaluate import answers, report
 from bench.simulators.model import Simulator
+from bench.simulators.recipe import Recipe
 from bench.simulators.train import RESULT, data, read_recipe
 
 CARD = "README.md"
@@ -78,7 +79,7 @@ def card(name: str, config: HeadsConfig, result: Mapping[str, Any], size: int) -
         result: its `result.json`.
         size: bytes of its weights.
     """
-    held, recipe = result["held_out"], result["recipe"]
+    held, recipe = result["held_out"], Recipe.model_validate(result["recipe"])
     curve = "\n".join(
         f"| {r['examples']:,} | {r['loss_window']:.3f} | {r['loss_token']:.3f} | {_figure(r['window_auroc'])} | "
         f"{_figure(r['token_auroc'])} | {r['window_ece']:.3f} |"
@@ -90,16 +91,13 @@ def card(name: str, config: HeadsConfig, result: Mapping[str, Any], size: int) -
     )
     kinds = "\n".join(f"| {k} | {_figure(v)} |" for k, v in held["window_auroc_by_silent_kind"].items())
     concepts = result["concepts"]
-    steps = " + ".join(f"{n:,}" for n in (recipe["steps"], *(c["steps"] for c in recipe.get("then", ()))))
-    mean = (
-        "; every cycle after the first ends with the mean of its first and last weights"
-        if recipe.get("average")
-        else ""
-    )
-    drilled = any(DRILL in c["families"] for c in recipe.get("then", ()))
+    steps = " + ".join(f"{n:,}" for n in (c.steps for c in recipe.cycles.values()))
+    mean = "; every cycle after the first ends with the mean of its first and last weights" if recipe.average else ""
     drills = (
         " and, in training only, rules over spelling, casing, signs, lists of words and\n"
         "places that are drawn by the thousand (`bench/simulators/drills.py`)"
+        if DRILL in recipe.families
+        else ""
     )
     return f"""# {name}
 
@@ -139,7 +137,7 @@ text.
 
 ## Learning curve
 
-The learning rate decays in every cycle of steps; {recipe["evaluate_examples"]} held-out descriptions, uncalibrated,
+The learning rate decays in every cycle of steps; {recipe.evaluate_examples} held-out descriptions, uncalibrated,
 before averaging.
 
 | windows seen | loss per window | loss per token | AUROC per window | AUROC per token | ECE |
@@ -148,12 +146,12 @@ before averaging.
 
 ## Training
 
-{steps} steps of {recipe["batch"]} descriptions with {recipe["windows"]} windows each, recipe
-`tasks/simulators/{name}.yaml`, seed {recipe["seed"]}{mean}. {concepts["train"]:,} concepts
+{steps} steps of {recipe.batch} descriptions with {recipe.windows} windows each, recipe
+`tasks/simulators/{name}.yaml`, seed {recipe.seed}{mean}. {concepts["train"]:,} concepts
 ({concepts["calibrate"]:,} to calibrate, {concepts["held-out"]:,} held out) that are rules over text, so every label is
 exact and nothing was labelled by a model or a person. Concepts: WordNet 3.0 synsets and words (most frequent sense), affixes,
 casing, numbers, punctuation, function words, neighbouring tokens, vocabularies of registers, compositions of
-them{drills if drilled else ""}. Concepts that share most of their tokens with a latent of the planted suite are left out
+them{drills}. Concepts that share most of their tokens with a latent of the planted suite are left out
 (`bench/simulators/exam.py`).
 
 Text (not part of this repository): Wikipedia, LitBank, MDN, OpenStax, PEPs, Rust RFCs, Digital.gov, 18F, PLOS, OneStopEnglish,

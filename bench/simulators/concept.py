@@ -14,6 +14,8 @@ from bench.identity import digest
 from bench.simulators.pool import Hits, Pool
 
 Split = Literal["train", "calibrate", "held-out"]
+LEAST_NEAR = 4
+"""Hits that a neighbour of a concept must have, so that windows of it differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +93,7 @@ def outside(hits: Hits, near: Iterable[Hits]) -> tuple[Hits, ...]:
     # Words that share a form repeat its positions; all are sorted, so this is `setdiff1d` without its sorting.
     once = (n[np.diff(n, prepend=-1) > 0] for n in near)
     found = (n[np.isin(n, hits, invert=True)] for n in once)
-    return tuple(n for n in found if len(n) >= 4)
+    return tuple(n for n in found if len(n) >= LEAST_NEAR)
 
 
 def again(pool: Pool, hits: Hits, within: int) -> Hits:

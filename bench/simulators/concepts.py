@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.simulators.concept import Concept, hits_of, outside, split_of
+from bench.simulators.concept import LEAST_NEAR, Concept, hits_of, outside, split_of
 from bench.simulators.pool import Hits, Pool
 from bench.simulators.wordnet import WordNet, ing, plural
 
@@ -49,8 +49,8 @@ def all_concepts(pool: Pool, wordnet: WordNet | None, surface: Mapping[str, Any]
         found += literal_words(pool)
     semantic = ("noun", "verb", "adjective", "word", "register")
     most = {c.name: (MOST if c.family in semantic else MOST_SURFACE) * len(pool) for c in found}
-    shown = [c for c in found if (LEAST_RARE if c.family == RARE else LEAST) <= len(c.hits) <= most[c.name]]
-    return [replace(c, contrasts=tuple(h for h in c.contrasts if len(h) >= 4)) for c in shown]
+    shown = [c for c in found if (c.family == RARE or len(c.hits) >= LEAST) and len(c.hits) <= most[c.name]]
+    return [replace(c, contrasts=tuple(h for h in c.contrasts if len(h) >= LEAST_NEAR)) for c in shown]
 
 
 def surface_concepts(pool: Pool, surface: Mapping[str, Any]) -> list[Concept]:

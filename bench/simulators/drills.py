@@ -104,12 +104,9 @@ class Drills:
         else:
             side = "after" if step > 0 else "before"
             texts = [f"the second word {side} {what}", f"the word two places {side} {what}"]
-        hits = self.pool.shifted(own, step)
-        return (
-            hits,
-            texts,
-            [own, self.pool.shifted(own, -step), self.pool.shifted(own, step // abs(step) * (3 - abs(step)))],
-        )
+        same_side = 2 * step if abs(step) == 1 else step // 2
+        shifted = self.pool.shifted
+        return shifted(own, step), texts, [own, shifted(own, -step), shifted(own, same_side)]
 
     def _where(self, rng: random.Random) -> Made | None:
         """A at a place: right after or before B, first of a sentence, near B."""

@@ -12,14 +12,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.simulators.concept import Concept
-from bench.simulators.pool import Hits, Pool
+from bench.simulators.pool import Hits, Mask, Pool
 from bench.suites.planted import Rules, load_rules
 from bench.suites.rules import Document, matches
-
-Mask = NDArray[np.bool_]
 
 OVERLAP = 0.3
 INSIDE = 0.5

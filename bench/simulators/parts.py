@@ -15,12 +15,9 @@ from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.simulators.concepts import lower_first
-from bench.simulators.pool import Hits, Pool
-
-Mask = NDArray[np.bool_]
+from bench.simulators.pool import Hits, Mask, Pool
 
 LONGEST = 4
 """Letters of an affix."""

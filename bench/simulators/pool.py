@@ -20,6 +20,7 @@ from bench.errors import DataError
 from bench.suites.rules import ENDS, tokenise
 
 Hits = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 EMPTY: Hits = np.zeros(0, np.int64)
 
 

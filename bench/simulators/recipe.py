@@ -74,6 +74,11 @@ class Recipe(BaseModel):
         return found
 
     @property
+    def families(self) -> set[str]:
+        """Those that a cycle gives a weight of its own."""
+        return {family for c in self.then for family in c.families}
+
+    @property
     def all_steps(self) -> int:
         """Of all cycles."""
         return self.steps + sum(c.steps for c in self.then)

@@ -68,8 +68,7 @@ def data(recipe: Recipe, folder: Path, corpus: Path, wordnet: Path | None) -> di
     out = forbidden(concepts, pool, exams)
     concepts = [c for c in concepts if c.name not in out]
     splits: tuple[Split, ...] = ("train", "calibrate", "held-out")
-    drilled = any(DRILL in c.families for c in recipe.then)
-    drills = {"train": drills_of(pool, concepts, surface, wordings, exams)} if drilled else {}
+    drills = {"train": drills_of(pool, concepts, surface, wordings, exams)} if DRILL in recipe.families else {}
     return {s: Examples(pool, concepts, s, surface, wordings, recipe.windows, drills=drills.get(s)) for s in splits}
 
 
@@ -231,14 +230,18 @@ def _weights(trainee: Trainee) -> dict[str, Any]:
 
 def _average(path: Path, key: str, trainee: Trainee) -> None:
     """Set the weights to the mean of the present ones and those in the file."""
-    held = _of(torch.load(path, map_location=trainee.device, weights_only=True), key, path)
-    own = _weights(trainee)
-    mean = {part: {name: (own[part][name] + held[part][name]) / 2 for name in own[part]} for part in own}
-    load_state(trainee.model, mean["adapter"])
-    trainee.heads.load_state_dict(mean["heads"])
+    held, own = _read(path, key, trainee), _weights(trainee)
+    _set(trainee, {part: {name: (own[part][name] + held[part][name]) / 2 for name in own[part]} for part in own})
 
 
-def _of(held: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
+def _set(trainee: Trainee, weights: Mapping[str, Any]) -> None:
+    """The other way round from `_weights`."""
+    load_state(trainee.model, weights["adapter"])
+    trainee.heads.load_state_dict(weights["heads"])
+
+
+def _read(path: Path, key: str, trainee: Trainee) -> dict[str, Any]:
+    held: dict[str, Any] = torch.load(path, map_location=trainee.device, weights_only=True)
     if held["key"] != key:
         raise ModelError(
             f"{path} belongs to another recipe, data, base or dtype. Delete the folder, or choose another --out."
@@ -249,9 +252,8 @@ def _of(held: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
 def _resume(path: Path, key: str, trainee: Trainee, optimizer: Any, schedule: Any) -> int:
     if not path.exists():
         return 0
-    held = _of(torch.load(path, map_location=trainee.device, weights_only=True), key, path)
-    load_state(trainee.model, held["adapter"])
-    trainee.heads.load_state_dict(held["heads"])
+    held = _read(path, key, trainee)
+    _set(trainee, held)
     optimizer.load_state_dict(held["optimizer"])
     schedule.load_state_dict(held["schedule"])
     return int(held["step"])
