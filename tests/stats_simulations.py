@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from bench.stats.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
+from bench.stats.agreement import krippendorff_alpha
 from bench.stats.best_of_k import best_of_k
 from bench.stats.bootstrap import bootstrap_mean, paired_difference
-from bench.stats.correlation import correlation, partial_correlation, retest
+from bench.stats.correlation import correlation, retest
 from bench.stats.dependability import dependability
 from bench.stats.holm import holm
 from bench.stats.ranks import ranks_from_pairs
@@ -166,19 +166,6 @@ case("Spearman, ties", "5 levels, independent", "size")(
 )
 
 
-def _three(rng: Rng, r: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    x, y = _normal(rng, r)
-    z = rng.normal(size=N)
-    return x + z, y + 0.5 * z, z
-
-
-case("partial Pearson", "r 0.5 given one variable")(
-    lambda rng: holds(partial_correlation(*_three(rng, 0.5), "pearson"), 0.5)
-)
-for _kind in ("pearson", "spearman"):
-    case(f"partial {_kind.capitalize()}", "independent given one variable", "size")(
-        lambda rng, k=_kind: partial_correlation(*rng.normal(size=(2, N)), rng.normal(size=N), k).p < 0.05
-    )
 case("test-retest, Spearman", "3 repeats, r 0.6")(
     lambda rng: holds(
         retest(
@@ -246,10 +233,6 @@ case("Krippendorff alpha, interval", "3 raters, alpha 0.70")(
 case("Krippendorff alpha, interval", "3 raters, chance", "size")(
     lambda rng: krippendorff_alpha(rng.normal(size=(N, 3)), "interval").p < 0.05
 )
-case("Cohen kappa", f"kappa {KAPPA:.2f}")(lambda rng: holds(cohen_kappa(*_nominal(rng, raters=2).T), KAPPA))
-case("Cohen kappa", "chance", "size")(lambda rng: cohen_kappa(*_nominal(rng, 0.0, 2).T).p < 0.05)
-case("Fleiss kappa", f"3 raters, kappa {KAPPA:.2f}")(lambda rng: holds(fleiss_kappa(_nominal(rng)), KAPPA))
-case("Fleiss kappa", "3 raters, chance", "size")(lambda rng: fleiss_kappa(_nominal(rng, 0.0)).p < 0.05)
 
 # --- variance components
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bench.stats.correlation import KINDS, correlation, correlation_matrix, midranks, partial_correlation, retest
+from bench.stats.correlation import KINDS, correlation, correlation_matrix, midranks, retest
 from bench.stats.holm import holm
 from bench.stats.resample import jackknife
 
@@ -88,35 +88,6 @@ def test_rows_without_a_value_are_left_out():
     gaps[::5] = np.nan
     kept = ~np.isnan(gaps)
     assert correlation(x, gaps) == correlation(x[kept], y[kept])
-
-
-def test_partial_correlation_is_that_of_the_residuals():
-    rng = np.random.default_rng(0)
-    z = rng.normal(size=(60, 2))
-    x, y = z @ [1, 0.5] + rng.normal(size=60), z @ [0.3, -1] + rng.normal(size=60)
-
-    def residual(v, given):
-        design = np.column_stack([np.ones(len(v)), given])
-        return v - design @ np.linalg.lstsq(design, v, rcond=None)[0]
-
-    direct = scipy.stats.pearsonr(residual(x, z), residual(y, z))[0]
-    assert partial_correlation(x, y, z, "pearson").estimate == pytest.approx(direct)
-    ranks = [scipy.stats.rankdata(v) for v in (x, y, *z.T)]
-    direct = scipy.stats.pearsonr(
-        residual(ranks[0], np.column_stack(ranks[2:])), residual(ranks[1], np.column_stack(ranks[2:]))
-    )[0]
-    assert partial_correlation(x, y, z).estimate == pytest.approx(direct)
-    assert math.isnan(partial_correlation(x, y, x, "pearson").estimate)
-    with pytest.raises(ValueError, match="no known test"):
-        partial_correlation(x, y, z, "kendall")
-
-
-def test_a_common_cause_goes_away_when_it_is_given():
-    rng = np.random.default_rng(1)
-    z = rng.normal(size=300)
-    x, y = z + 0.5 * rng.normal(size=300), z + 0.5 * rng.normal(size=300)
-    assert correlation(x, y).low > 0.6
-    assert partial_correlation(x, y, z).p > 0.05
 
 
 def test_matrix_holds_every_pair_with_holm_over_them():

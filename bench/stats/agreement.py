@@ -1,6 +1,6 @@
-"""Agreement of raters beyond chance: Krippendorff's alpha, Cohen's and Fleiss' kappa, with intervals over the rated units.
+"""Agreement of raters beyond chance: Krippendorff's alpha with an interval over the rated units.
 
-A correlation forgives a rater who is always two points too high; agreement does not. The usual packages give the coefficients
+A correlation forgives a rater who is always two points too high; agreement does not. The usual packages give the coefficient
 with a large-sample error that needs all ratings, or none at all. Here the error comes from leaving one unit (or one latent with
 all its units) out, as for correlations, so missing ratings and several units per latent need no other formula.
 """
@@ -19,7 +19,6 @@ from bench.stats.bootstrap import LEVEL, Array
 from bench.stats.resample import Statistic, codes, jackknife
 
 Scale = Literal["nominal", "ordinal", "interval"]
-Weighting = Literal["linear", "quadratic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,73 +76,6 @@ def krippendorff_alpha(
     def statistic(weights: Array) -> Array:
         within, between = disagreement(weights)
         return 1 - _ratio(within * (weights @ rated - 1), between)
-
-    return _interval(statistic, len(table), groups, level)
-
-
-def cohen_kappa(
-    a: ArrayLike,
-    b: ArrayLike,
-    weighting: Weighting | None = None,
-    *,
-    clusters: Sequence[Any] | None = None,
-    level: float = LEVEL,
-) -> Agreement:
-    """Kappa of two raters, 1 - sum d o / sum d e (Cohen 1960; 1968 for weights).
-
-    Args:
-        a: [n] categories as numbers; NaN is "not rated", and such units do not count.
-        b: [n] of the same units.
-        weighting: disagreement d of categories at places i and j of the sorted list: 1 if they differ (None), |i - j|, or its
-            square.
-        clusters, level: as in `krippendorff_alpha`.
-
-    Raises:
-        ValueError: lengths differ, an infinite rating, or an unknown weighting.
-    """
-    if weighting not in (None, "linear", "quadratic"):
-        raise ValueError(f"weighting must be None, linear or quadratic, not {weighting!r}.")
-    table, groups = _table(np.column_stack([np.asarray(a, np.float64), np.asarray(b, np.float64)]), clusters)
-    kept = ~np.isnan(table).any(axis=1)
-    table, groups = table[kept], groups[kept]
-    values, places = np.unique(table, return_inverse=True)
-    places = places.reshape(table.shape)
-    apart = np.abs(np.subtract.outer(np.arange(len(values)), np.arange(len(values)))).astype(np.float64)
-    d = {None: (apart > 0).astype(np.float64), "linear": apart, "quadratic": apart**2}[weighting]
-    left, right = (np.eye(len(values))[places[:, side]] for side in (0, 1))
-    own = d[places[:, 0], places[:, 1]]
-
-    def statistic(weights: Array) -> Array:
-        total = weights.sum(axis=1)
-        expected = (((weights @ left) @ d) * (weights @ right)).sum(axis=1) / total
-        return 1 - _ratio(weights @ own, expected)
-
-    return _interval(statistic, len(table), groups, level)
-
-
-def fleiss_kappa(ratings: ArrayLike, *, clusters: Sequence[Any] | None = None, level: float = LEVEL) -> Agreement:
-    """Kappa of several interchangeable raters (Fleiss 1971).
-
-    Args:
-        ratings: [units, raters], categories as numbers.
-        clusters, level: as in `krippendorff_alpha`.
-
-    Raises:
-        ValueError: not two-dimensional, fewer than two raters, or a missing rating: `krippendorff_alpha` takes those.
-    """
-    table, groups = _table(ratings, clusters)
-    if table.shape[1] < 2 or np.isnan(table).any():
-        raise ValueError(
-            "Fleiss' kappa needs two or more ratings of every unit; krippendorff_alpha takes missing ones."
-        )
-    raters = table.shape[1]
-    counts = np.stack([(table == v).sum(axis=1) for v in np.unique(table)], axis=-1).astype(np.float64)
-    apart = (raters**2 - (counts**2).sum(axis=1)) / (raters * (raters - 1))
-
-    def statistic(weights: Array) -> Array:
-        total = weights.sum(axis=1)
-        expected = 1 - (((weights @ counts) / (raters * total[:, None])) ** 2).sum(axis=1)
-        return 1 - _ratio(weights @ apart / total, expected)
 
     return _interval(statistic, len(table), groups, level)
 

@@ -95,56 +95,6 @@ def correlation(
     return _interval(_statistic(a, b, kind), len(a), groups, level)
 
 
-def partial_correlation(
-    x: ArrayLike,
-    y: ArrayLike,
-    given: ArrayLike,
-    kind: Kind = "spearman",
-    *,
-    clusters: Sequence[Any] | None = None,
-    level: float = LEVEL,
-) -> Correlation:
-    """Correlation of x and y with the linear effect of other variables removed from both.
-
-    r_xy.z = -P_xy / sqrt(P_xx P_yy) with P the inverse of the correlation matrix; of midranks for `spearman`. The interval is
-    that of `correlation`, with a degree of freedom less for each variable given.
-
-    Args:
-        x, y: [n].
-        given: [n] or [n, k].
-        kind: `pearson` or `spearman`.
-        clusters, level: as in `correlation`.
-
-    Raises:
-        ValueError: lengths differ, an infinite value, or `kendall`, whose partial coefficient has no test.
-    """
-    if kind == "kendall":
-        raise ValueError("a partial Kendall correlation has no known test; use 'spearman'.")
-    others = np.asarray(given, dtype=np.float64)
-    others = others[:, None] if others.ndim == 1 else others
-    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if not len(a) == len(b) == len(others):
-        raise ValueError(f"x, y and given must be of one length, not {len(a)}, {len(b)} and {len(others)}.")
-    columns = np.column_stack([a, b, others])
-    if np.isinf(columns).any():
-        raise ValueError(_INFINITE)
-    kept = ~np.isnan(columns).any(axis=1)
-    columns, groups = columns[kept], codes(clusters, len(a))[kept]
-
-    def statistic(weights: Array) -> Array:
-        parts = list(columns.T) if kind == "pearson" else [midranks(c, weights) for c in columns.T]
-        matrix = _moments(weights, parts)
-        found = np.full(len(weights), np.nan)
-        # A weighting under which a variable is constant, or is a sum of the others, has no partial correlation.
-        well = np.flatnonzero(np.isfinite(matrix).all(axis=(1, 2)))
-        well = well[np.linalg.cond(matrix[well]) < 1e10]
-        precision = np.linalg.inv(matrix[well])
-        found[well] = -precision[:, 0, 1] / np.sqrt(precision[:, 0, 0] * precision[:, 1, 1])
-        return found
-
-    return _interval(statistic, len(columns), groups, level, others.shape[1])
-
-
 def retest(
     scores: ArrayLike, pairs: Sequence[tuple[int, int]], kind: Kind = "spearman", level: float = LEVEL
 ) -> Correlation:
@@ -275,13 +225,13 @@ def _moments(weights: Array, columns: Sequence[Array]) -> Array:
     return found
 
 
-def _interval(statistic: Statistic, n: int, groups: NDArray[np.int64], level: float, given: int = 0) -> Correlation:
+def _interval(statistic: Statistic, n: int, groups: NDArray[np.int64], level: float) -> Correlation:
     nan = math.nan
     m = len(set(groups.tolist()))
     if n < 2:
         return Correlation(nan, nan, nan, nan, n, m, level)
     estimate = float(statistic(np.ones((1, n)))[0])
-    degrees = m - 1 - given
+    degrees = m - 1
     if math.isnan(estimate) or degrees < 3:
         return Correlation(estimate, nan, nan, nan, n, m, level)
     if abs(estimate) > 1 - 1e-12:

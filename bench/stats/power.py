@@ -1,6 +1,6 @@
-"""How small a difference an experiment can see, and how many latents it takes to see one.
+"""How small a difference an experiment can see.
 
-"No significant difference" says nothing without the difference that would have been found. Both numbers come from the paired
+"No significant difference" says nothing without the difference that would have been found. It comes from the paired
 t test with the spread of paired differences over latents, which is what the comparison itself resamples. The normal formula
 n = ((z_a + z_b) sd / d)^2 is the common shortcut; it promises too much below some thirty latents.
 """
@@ -11,8 +11,6 @@ import math
 
 ALPHA = 0.05
 POWER = 0.8
-MOST = 10_000_000
-"""Latents beyond which a difference counts as out of reach."""
 
 
 def power_of(difference: float, sd: float, n: int, alpha: float = ALPHA) -> float:
@@ -52,46 +50,6 @@ def minimal_detectable_difference(sd: float, n: int, alpha: float = ALPHA, power
     while power_of(high, 1.0, n, alpha) < power:
         high *= 2
     return sd * float(brentq(lambda d: power_of(d, 1.0, n, alpha) - power, 0.0, high, xtol=1e-10))
-
-
-def latents_needed(difference: float, sd: float, alpha: float = ALPHA, power: float = POWER) -> int:
-    """Fewest latents with which a true difference is found with probability `power`.
-
-    Raises:
-        ValueError: an argument out of range, a difference of 0, or one that ten million latents would not show.
-    """
-    _check(sd, alpha, power, 2)
-    if not math.isfinite(difference) or difference == 0:
-        raise ValueError(f"no number of latents shows a difference of {difference}.")
-    low, high = 1, 2
-    while power_of(difference, sd, high, alpha) < power:
-        low, high = high, high * 2
-        if high > MOST:
-            raise ValueError(
-                f"a difference of {difference:g} with a spread of {sd:g} needs more than {MOST:,} latents."
-            )
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power_of(difference, sd, middle, alpha) >= power else (middle, high)
-    return high
-
-
-def paired_sd(between: float, within: float, repeats: int) -> float:
-    """Spread over latents of a paired difference that is averaged over repeats: sqrt(between + within / repeats).
-
-    Args:
-        between: variance over latents of the true difference (of a variance analysis of differences: its `latent`).
-        within: variance of one repeat's difference around it (all effects of latents with what is repeated).
-        repeats: how many.
-
-    Raises:
-        ValueError: a negative variance or fewer than one repeat.
-    """
-    if between < 0 or within < 0 or repeats < 1:
-        raise ValueError(
-            f"variances must not be negative and repeats at least 1, not {between}, {within} and {repeats}."
-        )
-    return math.sqrt(between + within / repeats)
 
 
 def _check(sd: float, alpha: float, power: float, n: int) -> None:
