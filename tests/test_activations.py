@@ -401,46 +401,18 @@ def test_no_contexts_give_no_latents(tiny: Loaded) -> None:
 # ---- reading
 
 
-def test_firing_rates_count_tokens_and_contexts(store: ActivationStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    for block in (1 << 22, 17):  # blocks that end inside a latent and inside a context
-        monkeypatch.setattr("bench.runners.store.BLOCK", block)
-        for coder in CODERS:
-            active = dense(store, coder.name) != 0
-            per_context = np.array(
-                [active[a:b].any(0) for a, b in zip(store.contexts, store.contexts[1:], strict=False)]
-            )
-            rates = store.firing_rates(coder.name)
-            np.testing.assert_allclose(rates.token, active.mean(0))
-            np.testing.assert_allclose(rates.context, per_context.mean(0))
-
-
 def test_a_coder_that_never_fires_is_stored(tiny: Loaded, corpus: JsonlCorpus, tmp_path: Path) -> None:
     silent = TopK("silent", "layers.1", scale=0.0)
     made = collect(tiny, [silent], corpus, tmp_path / "s", LENGTHS)
     assert len(made.latent("silent", 3)[0]) == 0
-    assert not made.firing_rates("silent").token.any()
-    assert not made.window_activations("silent", 3, 0, 8).any()
+    assert not dense(made, "silent").any()
 
 
-def test_windows_show_the_dense_activations(store: ActivationStore) -> None:
-    whole = dense(store, "early")
-    starts = np.random.default_rng(0).integers(0, store.n_tokens - 16, 50)
-    for latent in range(N_LATENTS):
-        found = store.window_activations("early", latent, starts, 16)
-        np.testing.assert_array_equal(found, np.stack([whole[s : s + 16, latent] for s in starts]))
-    last = store.n_tokens - 16
-    np.testing.assert_array_equal(store.window_activations("early", 0, last, 16), whole[last:, 0])
-    with pytest.raises(IndexError, match="leave the corpus"):
-        store.window_activations("early", 0, last + 1, 16)
+def test_an_unknown_latent_or_coder_is_named(store: ActivationStore) -> None:
     with pytest.raises(IndexError, match="latent 48"):
         store.latent("early", N_LATENTS)
     with pytest.raises(UnknownName, match="'early'"):
         store.latent("earli", 0)
-
-
-def test_context_of_a_position(store: ActivationStore) -> None:
-    expected = [c for c in range(store.n_contexts) for _ in range(store.contexts[c], store.contexts[c + 1])]
-    np.testing.assert_array_equal(store.context_of(np.arange(store.n_tokens)), expected)
 
 
 @pytest.mark.parametrize(

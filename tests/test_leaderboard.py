@@ -7,7 +7,6 @@ import io
 import json
 import math
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from bench.leaderboards.format import other_metrics, percent, short
 from bench.leaderboards.html import report
 from bench.leaderboards.load import load_run
 from bench.leaderboards.markdown import markdown
-from bench.leaderboards.results import add_results, moved, moved_since, page, read_results, render
+from bench.leaderboards.results import add_results, moved, page, read_results, render
 from bench.leaderboards.row import Row
 from bench.leaderboards.rows import read_rows, rows
 from bench.leaderboards.table import tables
@@ -379,22 +378,6 @@ def test_edited_misplaced_or_foreign_result_files_are_refused(tmp_path: Path) ->
     tuned = rows([load_run(build_run(tmp_path / "tuned", Grid(split="tune")))], any_split=True)
     with pytest.raises(SpecError, match="'test' latents only"):
         add_results(tuned, tmp_path)
-
-
-def test_moves_against_a_git_revision_are_found(tmp_path: Path) -> None:
-    root = tmp_path / "repo" / "leaderboards"
-    (path,) = add_results(read_rows([build_run(tmp_path / "run")]), root)
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "results"]):
-        subprocess.run([*git, *words], cwd=root.parent, check=True)
-    assert moved_since(root, "HEAD") == []
-    path.unlink()
-    add_results(read_rows([build_run(tmp_path / "b" / "run", Grid(seed=9))]), root)
-    faults = moved_since(root, "HEAD")
-    assert len(faults) == 3
-    assert "its score was" in faults[0]
-    with pytest.raises(DataError, match="nowhere"):
-        moved_since(root, "nowhere")
 
 
 def test_tables_show_the_first_metrics_and_the_exports_all(tmp_path: Path) -> None:

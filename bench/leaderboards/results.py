@@ -10,7 +10,6 @@ beside the old one. The page is not written by hand and not from runs, so everyb
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -85,7 +84,20 @@ def read_file(path: Path) -> list[Row]:
         SpecError: does not fit the schema, belongs to another run, or holds rows that are not for the leaderboard.
         DigestMismatch: a row was edited.
     """
-    return _parse(path.read_text(encoding="utf-8"), path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise DataError(f"{path} is not JSON: {e}.") from e
+    content = validate(ResultFile, data, str(path))
+    if _digest(content.rows) != content.digest:
+        raise DigestMismatch(
+            f"{path}: the rows hash to {_digest(content.rows)}, not to {content.digest}; restore the file."
+        )
+    other = sorted({row.run for row in content.rows} - {path.stem})
+    if other:
+        raise SpecError(f"{path} holds rows of run {other[0]}; a file is named after its run.")
+    _held_out(content.rows)
+    return content.rows
 
 
 def read_results(root: Path) -> list[Row]:
@@ -135,46 +147,6 @@ def moved(old: Iterable[Row], new: Iterable[Row]) -> list[str]:
             what = f"its score was {a} and is {b}" if a != b else "fields beside its score differ"
             faults.append(f"the row {name} of run {row.run} changed: {what}")
     return faults
-
-
-def moved_since(root: Path, revision: str) -> list[str]:
-    """`moved` between the results committed at a git revision and those in the folder.
-
-    Raises:
-        DataError: git does not know the revision, or this is no checkout.
-    """
-    listing = _git(root, "ls-tree", "--name-only", revision, f"{RESULTS}/")
-    old = [
-        row
-        for name in listing.splitlines()
-        if name.endswith(".json")
-        for row in _parse(_git(root, "show", f"{revision}:./{name}"), root / name)
-    ]
-    return moved(old, read_results(root))
-
-
-def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        raise DataError(f"git {' '.join(words)} in {folder}: {done.stderr.strip()}")
-    return done.stdout
-
-
-def _parse(text: str, path: Path) -> list[Row]:
-    try:
-        data = json.loads(text)
-    except ValueError as e:
-        raise DataError(f"{path} is not JSON: {e}.") from e
-    content = validate(ResultFile, data, str(path))
-    if _digest(content.rows) != content.digest:
-        raise DigestMismatch(
-            f"{path}: the rows hash to {_digest(content.rows)}, not to {content.digest}; restore the file."
-        )
-    other = sorted({row.run for row in content.rows} - {path.stem})
-    if other:
-        raise SpecError(f"{path} holds rows of run {other[0]}; a file is named after its run.")
-    _held_out(content.rows)
-    return content.rows
 
 
 def _held_out(rows: Iterable[Row]) -> None:

@@ -15,21 +15,17 @@ Latent-major, because everything downstream asks "where does this latent fire", 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from bench.errors import CorruptTable, RunError, UnknownName
 
 FORMAT = 1
 """Raised when stores of the older layout can no longer be read."""
-
-BLOCK = 1 << 22
-"""Entries looked at together when rates are counted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,19 +52,6 @@ class CoderTable:
     def n_latents(self) -> int:
         """Width of the coder."""
         return len(self.indptr) - 1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FiringRates:
-    """How often each latent of a coder fires.
-
-    Attributes:
-        token: float64 [n_latents], share of tokens with a stored activation.
-        context: float64 [n_latents], share of contexts with at least one.
-    """
-
-    token: NDArray[np.float64]
-    context: NDArray[np.float64]
 
 
 class ActivationStore:
@@ -170,61 +153,6 @@ class ActivationStore:
             raise IndexError(f"latent {index} of coder {coder!r}, which has {table.n_latents}")
         here = slice(int(table.indptr[index]), int(table.indptr[index + 1]))
         return table.position[here], table.value[here]
-
-    def context_of(self, positions: ArrayLike) -> NDArray[np.int64]:
-        """Number of the context of each corpus position; same shape."""
-        return np.searchsorted(self.contexts, np.asarray(positions, dtype=np.int64), side="right") - 1
-
-    def firing_rates(self, coder: str) -> FiringRates:
-        """Rates of every latent of a coder; blocks of entries at a time, no loop over latents.
-
-        Raises:
-            UnknownName: no such coder.
-        """
-        table = self.coder(coder)
-        context_of_token = np.repeat(np.arange(self.n_contexts, dtype=np.int32), np.diff(self.contexts))
-        n = len(table.position)
-        first = np.zeros(n + 1, dtype=bool)
-        first[table.indptr] = True  # the entry that begins a latent is always a new context
-        new = np.zeros(table.n_latents, dtype=np.int64)
-        before = np.int32(-1)
-        for a in range(0, n, BLOCK):
-            b = min(n, a + BLOCK)
-            context = context_of_token[table.position[a:b]]
-            changed = first[a:b] | (context != np.concatenate([[before], context[:-1]]))
-            latents = np.searchsorted(table.indptr, a + np.flatnonzero(changed), side="right") - 1
-            new += np.bincount(latents, minlength=table.n_latents)
-            before = context[-1]
-        return FiringRates(np.diff(table.indptr) / self.n_tokens, new / self.n_contexts)
-
-    def window_activations(
-        self, coder: str, index: int, start: int | Sequence[int] | NDArray[np.integer[Any]], length: int
-    ) -> NDArray[np.float32]:
-        """True activations of one latent on windows of the corpus.
-
-        Args:
-            coder: name.
-            index: latent.
-            start: corpus position of the first token of one window, or of each of m windows.
-            length: tokens per window.
-
-        Returns:
-            float32 [length], or [m, length] for several starts; 0 where the latent does not fire.
-
-        Raises:
-            IndexError: a window that leaves the corpus, or no such latent.
-        """
-        starts = np.atleast_1d(np.asarray(start, dtype=np.int64))
-        if len(starts) and (starts.min() < 0 or starts.max() + length > self.n_tokens):
-            raise IndexError(f"windows of {length} tokens from {starts.min()} to {starts.max()} leave the corpus.")
-        positions, values = self.latent(coder, index)
-        lows = np.searchsorted(positions, starts.astype(np.uint32))
-        counts = np.searchsorted(positions, (starts + length).astype(np.uint32)) - lows
-        rows = np.repeat(np.arange(len(starts)), counts)
-        picked = np.repeat(lows - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-        out = np.zeros((len(starts), length), dtype=np.float32)
-        out[rows, positions[picked].astype(np.int64) - starts[rows]] = values[picked]
-        return out if np.ndim(start) else out[0]
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
