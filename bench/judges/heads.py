@@ -62,7 +62,11 @@ class HeadsReader:
         self._suffix = tuple(suffix_ids(self.tokenizer))
 
     def read(self, asked: Sequence[Asked], stop: threading.Event) -> list[Simulated | Reply]:
-        """See `bench.judges.simulated.Reader`."""
+        """One answer per question, in order; a failed `Reply` where there is none.
+
+        Raises:
+            Stopped: `stop` was set between two batches.
+        """
         rows = self._rows(asked)
         out: list[Simulated | Reply] = [self._too_long(row) for row in rows]
         fits = [i for i, row in enumerate(rows) if len(row.whole) <= self.engine.context]

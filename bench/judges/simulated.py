@@ -1,13 +1,8 @@
-"""What a simulator is asked and what it answers, whatever reads it."""
+"""What a simulator is asked and what it answers."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-from bench.judges.base import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +33,3 @@ class Simulated:
     window: float
     n: int
     saved: int
-
-
-class Reader(Protocol):
-    """A format of simulators."""
-
-    def read(self, asked: Sequence[Asked], stop: threading.Event) -> list[Simulated | Reply]:
-        """One answer per question, in order; a failed `Reply` where there is none.
-
-        Raises:
-            Stopped: `stop` was set between two batches.
-        """

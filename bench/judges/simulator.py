@@ -1,9 +1,8 @@
 """A simulator as a judge: p(active) for every token of a window and for the window, given an explanation.
 
 It answers the question itself, so detection, fuzzing and simulation work with it and no prompt is involved. What is asked twice
-in a call - one window under one explanation, in whatever requests - is computed once. Two formats are read
-(`bench.simulators.artifact`): those trained here (`bench.judges.heads`), and causal LMs that write activations
-(`bench.judges.digits`).
+in a call - one window under one explanation, in whatever requests - is computed once. `bench.simulators.artifact` says what the
+folder holds, `bench.judges.heads` how it is read.
 
     simulator:small                    the folder `judges/small` of the packaged task data
     simulator:path/to/folder?dtype=float32&device=cpu
@@ -20,12 +19,11 @@ import pydantic
 
 from bench.identity import digest
 from bench.judges.base import BaseJudge, Capability, JudgeIdentity, Outcome, Question, Reply, Simulate, Usage
-from bench.judges.digits import DigitsReader
 from bench.judges.heads import HeadsReader
-from bench.judges.simulated import Asked, Reader, Simulated
+from bench.judges.simulated import Asked, Simulated
 from bench.judges.worker import Worker
 from bench.models.load import Loaded
-from bench.simulators.artifact import Artifact, DigitsConfig, load, load_base, load_heads
+from bench.simulators.artifact import Artifact, load, load_base, load_heads
 from bench.tasks_dir import find
 
 
@@ -38,7 +36,7 @@ class SimulatorParams(pydantic.BaseModel):
     """Of the base; the heads always compute in float32."""
     device: str = "auto"
     batch: int = pydantic.Field(default=64, ge=1)
-    """Windows per forward pass (`digits`: as many times 64 tokens)."""
+    """Windows per forward pass."""
     share: bool = True
     """Compute the prefix of an explanation once; off only to measure what it is worth."""
     memory: float = pydantic.Field(default=1.0, gt=0)
@@ -78,11 +76,9 @@ class SimulatorJudge(BaseJudge):
         """Let the thread end."""
         self._worker.close()
 
-    def _reader(self, artifact: Artifact, loaded: Loaded) -> Reader:
+    def _reader(self, artifact: Artifact, loaded: Loaded) -> HeadsReader:
         p, config = self.params, artifact.config
         memory = int(p.memory * (1 << 30))
-        if isinstance(config, DigitsConfig):
-            return DigitsReader(loaded, config, 64 * p.batch, p.share, memory)
         heads = load_heads(artifact, config, loaded.d_model)
         return HeadsReader(loaded, heads, config.calibration, p.batch, p.share, memory)
 
@@ -128,12 +124,13 @@ def _reply(question: Question, answers: dict[Asked, Simulated | Reply], per_toke
 
 
 def _identity(model: str, artifact: Artifact, loaded: Loaded) -> JudgeIdentity:
-    """Base, adapter, heads, calibration and layout, each by content."""
+    """Base, adapter, heads and calibration, each by content."""
     config, base = artifact.config, loaded.files.identity
-    parts = {"format": config.format, "base": base}
-    if isinstance(config, DigitsConfig):
-        parts["layout"] = digest(config.model_dump(mode="json", exclude={"base", "base_identity"}))
-    else:
-        parts |= {"adapter": config.adapter_sha256[:16], "heads": config.heads_sha256[:16]}
-        parts["calibration"] = digest(config.calibration)
+    parts = {
+        "format": config.format,
+        "base": base,
+        "adapter": config.adapter_sha256[:16],
+        "heads": config.heads_sha256[:16],
+        "calibration": digest(config.calibration),
+    }
     return JudgeIdentity("simulator", model, digest([artifact.identity, base]), loaded.dtype, tuple(parts.items()))

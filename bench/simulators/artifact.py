@@ -1,8 +1,6 @@
-"""A simulator on disk: a folder with `simulator.yaml`, and for a trained one `adapter.safetensors` and `heads.safetensors`.
+"""A simulator on disk: a folder with `simulator.yaml`, `adapter.safetensors` and `heads.safetensors`.
 
-    format: heads     an adapter and two heads on a fetched base (see `heads`, `lora`): probabilities in one forward pass
-    format: digits    a causal LM, fine-tuned elsewhere, that writes an activation behind every token (see `bench.judges.digits`)
-
+They are an adapter and two heads on a fetched base (see `heads`, `lora`): probabilities in one forward pass.
 The weights' hashes stand in the YAML file and the base's content hash too. Storing the merged model instead would save the
 merging and ship a hundred times the bytes; naming the base without its hash would load an adapter onto weights that it
 was never trained with, and nothing would fail: the numbers would only be worse.
@@ -15,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from bench.errors import DigestMismatch, ModelError, SpecError
+from bench.errors import DigestMismatch, ModelError
 from bench.identity import digest, file_sha256
 from bench.models.load import DType, Loaded
 from bench.models.load import load as load_model
@@ -63,7 +61,7 @@ class HeadsShape(_Strict):
 class HeadsConfig(_Strict):
     """`simulator.yaml` of a trained simulator."""
 
-    format: Literal["heads"] = "heads"
+    format: Literal["heads"]
     base: str
     """Reference of the base model, as in `bench.models.source`."""
     base_identity: str
@@ -80,50 +78,6 @@ class HeadsConfig(_Strict):
     calibration: Calibration = Calibration()
 
 
-class DigitsConfig(_Strict):
-    """`simulator.yaml` of a causal LM that writes activations; the defaults are the layout of Bills et al. (2023)."""
-
-    format: Literal["digits"] = "digits"
-    base: str
-    """Reference of the model: a folder, a hub id."""
-    base_identity: str | None = None
-    """Content hash of the model; anything is accepted without it."""
-    template: str | tuple[dict[Literal["system", "user", "assistant"], str], ...]
-    """What stands before the listed tokens: a raw text, or chat messages of which a last one by the assistant stays open.
-    `{explanation}` and, where the model wants it, `{window}` are filled in."""
-    before: str = "\n"
-    """Between the template and the first token."""
-    separator: str = "\t"
-    """Between a token and its activation."""
-    filler: str = "unknown"
-    """Stands for the activation of each earlier token; see `bench.judges.digits`."""
-    end: str = Field(default="\n", min_length=1)
-    """Ends an activation, so that 1 is not credited with the mass of 10."""
-    levels: tuple[str, ...] = tuple(str(v) for v in range(11))
-    """From nothing to the strongest activation."""
-    escapes: dict[str, str] = {"\r": "", "\n": "⏎", "\t": "⇥"}
-    """How characters of a token that would break the layout are written."""
-
-    @model_validator(mode="after")
-    def _asks(self) -> DigitsConfig:
-        texts = [self.template] if isinstance(self.template, str) else [t for m in self.template for t in m.values()]
-        if not any("{explanation}" in t for t in texts):
-            raise ValueError("the template has no {explanation}")
-        if not isinstance(self.template, str) and any(len(m) != 1 for m in self.template):
-            raise ValueError("each message of the template is one `role: text`")
-        return self
-
-    @field_validator("levels")
-    @classmethod
-    def _distinct(cls, levels: tuple[str, ...]) -> tuple[str, ...]:
-        if len(levels) < 2 or len(set(levels)) < len(levels) or not all(levels):
-            raise ValueError("at least two different levels are needed, none of them empty")
-        return levels
-
-
-Config = HeadsConfig | DigitsConfig
-
-
 @dataclass(frozen=True)
 class Artifact:
     """A simulator's folder, read and checked; no base is loaded yet.
@@ -131,12 +85,12 @@ class Artifact:
     Attributes:
         folder: where it is.
         config: `simulator.yaml`.
-        adapter: tensors for `lora.merge`; empty for `digits`.
-        heads: tensors of `Heads`; empty for `digits`.
+        adapter: tensors for `lora.merge`.
+        heads: tensors of `Heads`.
     """
 
     folder: Path
-    config: Config
+    config: HeadsConfig
     adapter: dict[str, Tensor]
     heads: dict[str, Tensor]
 
@@ -177,6 +131,7 @@ def save(
     save_file({k: v.to(torch.bfloat16).contiguous() for k, v in adapter.items()}, folder / ADAPTER)
     save_file({k: v.detach().float().cpu().contiguous() for k, v in heads.state_dict().items()}, folder / HEADS)
     config = HeadsConfig(
+        format="heads",
         base=base,
         base_identity=base_identity,
         layers=layers,
@@ -204,14 +159,7 @@ def load(folder: Path) -> Artifact:
     path = folder / CONFIG
     if not path.is_file():
         raise ModelError(f"{folder} holds no {CONFIG}, so it is not a simulator's folder.")
-    data = read_yaml(path)
-    kinds: dict[str, type[HeadsConfig] | type[DigitsConfig]] = {"heads": HeadsConfig, "digits": DigitsConfig}
-    kind = data.get("format") if isinstance(data, dict) else None
-    if kind not in kinds:
-        raise SpecError(f"{path}: format is {kind!r}; write one of {', '.join(kinds)}.")
-    config: Config = validate(kinds[kind], data, str(path))
-    if isinstance(config, DigitsConfig):
-        return Artifact(folder, config, {}, {})
+    config = validate(HeadsConfig, read_yaml(path), str(path))
     if config.prompt != PROMPT_VERSION:
         raise ModelError(
             f"{path}: trained on version {config.prompt} of the simulator's prompt; this package writes version "
@@ -224,8 +172,7 @@ def load(folder: Path) -> Artifact:
 def load_base(artifact: Artifact, dtype: DType, device: str) -> Loaded:
     """The artifact's base, checked against the hash that it names; always a model of its own, because it is changed.
 
-    A trained simulator's base is cut to its layers and has the adapter merged: its output is the residual stream that the
-    heads read.
+    It is cut to the simulator's layers and has the adapter merged: its output is the residual stream that the heads read.
 
     Raises:
         ModelError: the base cannot be loaded, is another one, or the adapter does not fit it.
@@ -235,14 +182,13 @@ def load_base(artifact: Artifact, dtype: DType, device: str) -> Loaded:
     config = artifact.config
     loaded = load_model(config.base, dtype, device)
     found = loaded.files.identity
-    if config.base_identity is not None and config.base_identity != found:
+    if config.base_identity != found:
         raise ModelError(
             f"the simulator {artifact.folder} belongs to a base with the content hash {config.base_identity}; "
             f"{config.base!r} has {found}. Use the base that it was trained on, or train it on this one."
         )
-    if isinstance(config, HeadsConfig):
-        lora.truncate(loaded.model, config.layers)
-        lora.merge(loaded.model, artifact.adapter, config.rank, config.alpha)
+    lora.truncate(loaded.model, config.layers)
+    lora.merge(loaded.model, artifact.adapter, config.rank, config.alpha)
     return loaded
 
 
