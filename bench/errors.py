@@ -14,7 +14,7 @@
     ├── CapabilityError             a judge cannot answer the kind of question that a scorer asks
     └── RunError                    a run folder cannot be created, resumed or read
 
-A failed *call* to a judge or explainer is deliberately not in this tree. It is an outcome (`bench.judges.outcome`), kept
+A failed *call* to a judge or explainer is deliberately not in this tree. It is an outcome (`bench.judges.base.Outcome`), kept
 as a row beside the successful ones, because one refusal must never lose the ten thousand answers around it.
 """
 

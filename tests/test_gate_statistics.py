@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from gate_characteristics import Setting, differences, simulate
 from scipy import stats
 
-from bench.gate.characteristics import Setting, differences, simulate
 from bench.gate.decide import Verdict, decide, needed
 from bench.gate.evidence import (
     Evidence,

@@ -1,6 +1,6 @@
 """How often the rule is right: its verdicts on simulated differences, through the same code that judges real ones.
 
-    python -m bench.gate.characteristics
+    python tests/gate_characteristics.py 4000
 
 prints the table of docs/gate.md. A power formula would be shorter, and it would describe the normal approximation and not this
 bootstrap, this correction and this pair of thresholds.
