@@ -22,9 +22,9 @@ def number(value: float, digits: int = 3) -> str:
     return "–" if not math.isfinite(value) else f"{_unsigned_zero(value, digits):.{digits}f}"
 
 
-def signed(value: float, digits: int = 3) -> str:
+def signed(value: float) -> str:
     """With its sign."""
-    return "–" if not math.isfinite(value) else f"{_unsigned_zero(value, digits):+.{digits}f}"
+    return "–" if not math.isfinite(value) else f"{_unsigned_zero(value, 3):+.3f}"
 
 
 def span(low: float, high: float, digits: int = 3) -> str:

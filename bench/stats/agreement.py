@@ -47,7 +47,6 @@ def krippendorff_alpha(
     scale: Scale = "nominal",
     *,
     clusters: Sequence[Any] | None = None,
-    level: float = LEVEL,
 ) -> Agreement:
     """Alpha = 1 - D_o / D_e (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability").
 
@@ -59,7 +58,6 @@ def krippendorff_alpha(
         ratings: [units, raters]; NaN is "not rated". Units with one rating do not count.
         scale: what a difference of ratings means.
         clusters: [units] latent of every unit; each unit its own by default.
-        level: nominal coverage.
 
     Raises:
         ValueError: not two-dimensional, an infinite rating, or an unknown scale.
@@ -70,14 +68,14 @@ def krippendorff_alpha(
     rated = (~np.isnan(table)).sum(axis=1)
     table, groups, rated = table[rated > 1], groups[rated > 1], rated[rated > 1].astype(np.float64)
     if not len(table):
-        return _interval(lambda w: np.full(len(w), np.nan), 0, groups, level)
+        return _interval(lambda w: np.full(len(w), np.nan), 0, groups)
     disagreement = _squared(table, rated) if scale == "interval" else _counted(table, rated, scale)
 
     def statistic(weights: Array) -> Array:
         within, between = disagreement(weights)
         return 1 - _ratio(within * (weights @ rated - 1), between)
 
-    return _interval(statistic, len(table), groups, level)
+    return _interval(statistic, len(table), groups)
 
 
 def _squared(table: Array, rated: Array) -> Callable[[Array], tuple[Array, Array]]:
@@ -122,20 +120,20 @@ def _ratio(observed: Array, expected: Array) -> Array:
     return share
 
 
-def _interval(statistic: Statistic, n: int, groups: NDArray[np.int64], level: float) -> Agreement:
+def _interval(statistic: Statistic, n: int, groups: NDArray[np.int64]) -> Agreement:
     nan = math.nan
     m = len(set(groups.tolist()))
     estimate = float(statistic(np.ones((1, n)))[0]) if n else nan
     if math.isnan(estimate) or m < 4:
-        return Agreement(estimate, nan, nan, nan, n, m, level)
+        return Agreement(estimate, nan, nan, nan, n, m)
     from scipy.stats import t
 
     found = jackknife(statistic, n, groups.tolist())
     if not math.isfinite(found.error):
-        return Agreement(estimate, nan, nan, nan, n, m, level)
+        return Agreement(estimate, nan, nan, nan, n, m)
     if found.error == 0:
         # Nothing disagrees whichever unit is left out.
-        return Agreement(estimate, estimate, estimate, 0.0 if estimate else 1.0, n, m, level)
-    reach = float(t.ppf((1 + level) / 2, m - 1)) * found.error
+        return Agreement(estimate, estimate, estimate, 0.0 if estimate else 1.0, n, m)
+    reach = float(t.ppf((1 + LEVEL) / 2, m - 1)) * found.error
     p = float(2 * t.sf(abs(estimate) / found.error, m - 1))
-    return Agreement(estimate, estimate - reach, min(1.0, estimate + reach), p, n, m, level)
+    return Agreement(estimate, estimate - reach, min(1.0, estimate + reach), p, n, m)

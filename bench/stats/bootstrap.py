@@ -37,7 +37,7 @@ class Interval:
         n: clusters that had a value. With n = 0 all three numbers are NaN. With n = 1 there is an estimate but no interval:
             the bounds are NaN, because one latent says nothing about the spread over latents, and bounds equal to the
             estimate would be read as certainty.
-        level: nominal coverage.
+        level: nominal coverage, for whoever reads the JSON.
     """
 
     estimate: float
@@ -123,7 +123,6 @@ def bootstrap_mean(
     values: ArrayLike | Sequence[ArrayLike],
     *,
     seed: int,
-    level: float = LEVEL,
     n: int = RESAMPLES,
     method: Method = "percentile",
 ) -> Interval:
@@ -132,7 +131,6 @@ def bootstrap_mean(
     Args:
         values: [n] one value per latent, or one array per latent; see `cluster_means`.
         seed: of the resampling.
-        level: nominal coverage.
         n: number of resamples.
         method: `percentile`, or `bca` (bias-corrected and accelerated; Efron 1987, "Better Bootstrap Confidence Intervals",
             eq. 2.3 and 6.6) for skewed scores.
@@ -140,7 +138,7 @@ def bootstrap_mean(
     Returns:
         The interval; see `Interval` for 0 and 1 clusters. Values that are all equal give an interval of width 0.
     """
-    return _interval(cluster_means(values), seed, level, n, method)[0]
+    return _interval(cluster_means(values), seed, n, method)[0]
 
 
 def paired_difference(
@@ -149,7 +147,6 @@ def paired_difference(
     ids: Sequence[Any],
     *,
     seed: int,
-    level: float = LEVEL,
     n: int = RESAMPLES,
     method: Method = "percentile",
 ) -> Difference:
@@ -160,7 +157,6 @@ def paired_difference(
         b: [m] scores of the same latents in the same order.
         ids: [m] the latent of every entry; entries of one latent (repeats) are averaged first.
         seed: of the resampling.
-        level: nominal coverage.
         n: number of resamples.
         method: as in `bootstrap_mean`.
 
@@ -179,7 +175,7 @@ def paired_difference(
     for i, latent in enumerate(ids):
         groups.setdefault(latent, []).append(i)
     delta = left - right
-    interval, means = _interval(cluster_means([delta[places] for places in groups.values()]), seed, level, n, method)
+    interval, means = _interval(cluster_means([delta[places] for places in groups.values()]), seed, n, method)
     if interval.n < 2:
         return Difference(interval, float("nan"))
     below, above = int((means <= 0).sum()), int((means >= 0).sum())
@@ -187,24 +183,22 @@ def paired_difference(
     return Difference(interval, min(1.0, max(p, 2.0 ** (1 - interval.n))))
 
 
-def _interval(values: Array, seed: int, level: float, n: int, method: Method) -> tuple[Interval, Array]:
-    if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1, not {level}.")
+def _interval(values: Array, seed: int, n: int, method: Method) -> tuple[Interval, Array]:
     m, nan = len(values), float("nan")
     if m == 0:
-        return Interval(nan, nan, nan, 0, level), np.empty(0)
+        return Interval(nan, nan, nan, 0), np.empty(0)
     estimate = float(values.mean())
     if m == 1:
-        return Interval(estimate, nan, nan, 1, level), np.empty(0)
+        return Interval(estimate, nan, nan, 1), np.empty(0)
     if np.ptp(values) == 0:
-        return Interval(estimate, estimate, estimate, m, level), np.full(n, estimate)
+        return Interval(estimate, estimate, estimate, m), np.full(n, estimate)
     means = resampled_means(values, n, seed)
-    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    tails = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     if method == "bca":
         # Leaving x_i out moves the mean by (mean - x_i) / (n - 1), so the jackknife needs no loop; the factor cancels.
         tails = bca_tails(values - estimate, means, estimate, tails)
     low, high = np.quantile(means, tails)
-    return Interval(estimate, float(low), float(high), m, level), means
+    return Interval(estimate, float(low), float(high), m), means
 
 
 def bca_tails(influence: Array, resampled: Array, estimate: float, tails: Array) -> Array:

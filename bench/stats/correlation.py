@@ -74,7 +74,6 @@ def correlation(
     kind: Kind = "spearman",
     *,
     clusters: Sequence[Any] | None = None,
-    level: float = LEVEL,
 ) -> Correlation:
     """Pearson's r, Spearman's rho (of midranks) or Kendall's tau-b with a jackknife interval on Fisher's scale.
 
@@ -86,25 +85,21 @@ def correlation(
         y: [n] of the same latents.
         kind: which coefficient.
         clusters: [n] latent of every row; each row its own by default.
-        level: nominal coverage.
 
     Raises:
         ValueError: lengths differ, or an infinite value.
     """
     a, b, groups = _complete(x, y, clusters)
-    return _interval(_statistic(a, b, kind), len(a), groups, level)
+    return _interval(_statistic(a, b, kind), len(a), groups)
 
 
-def retest(
-    scores: ArrayLike, pairs: Sequence[tuple[int, int]], kind: Kind = "spearman", level: float = LEVEL
-) -> Correlation:
+def retest(scores: ArrayLike, pairs: Sequence[tuple[int, int]], kind: Kind = "spearman") -> Correlation:
     """Mean correlation over latents of pairs of repeats, with the interval of `correlation`.
 
     Args:
         scores: [latents, repeats]; latents without a score in every repeat are left out.
         pairs: columns to correlate, such as all that share nothing that was drawn.
         kind: `pearson` or `spearman`.
-        level: nominal coverage.
 
     Raises:
         ValueError: another kind, no pair, or an infinite score.
@@ -122,7 +117,7 @@ def retest(
         found: Array = _moments(weights, columns)[:, one, other].mean(axis=1)
         return found
 
-    return _interval(statistic, len(table), np.arange(len(table)), level)
+    return _interval(statistic, len(table), np.arange(len(table)))
 
 
 def correlation_matrix(
@@ -131,14 +126,13 @@ def correlation_matrix(
     kind: Kind = "spearman",
     *,
     clusters: Sequence[Any] | None = None,
-    level: float = LEVEL,
 ) -> CorrelationMatrix:
     """Correlations of every pair of variables, over the rows that the pair has.
 
     Args:
         scores: [n, k], NaN where there is no score.
         names: [k].
-        kind, clusters, level: as in `correlation`.
+        kind, clusters: as in `correlation`.
 
     Raises:
         ValueError: not one name per column.
@@ -153,7 +147,7 @@ def correlation_matrix(
     n[np.diag_indices(k)] = (~np.isnan(table)).sum(axis=0)
     above = np.triu_indices(k, 1)
     for i, j in zip(*above, strict=True):
-        c = correlation(table[:, i], table[:, j], kind, clusters=clusters, level=level)
+        c = correlation(table[:, i], table[:, j], kind, clusters=clusters)
         for matrix, value in ((estimate, c.estimate), (low, c.low), (high, c.high), (p, c.p), (n, c.n)):
             matrix[i, j] = matrix[j, i] = value
     p_holm = np.full((k, k), np.nan)
@@ -225,23 +219,23 @@ def _moments(weights: Array, columns: Sequence[Array]) -> Array:
     return found
 
 
-def _interval(statistic: Statistic, n: int, groups: NDArray[np.int64], level: float) -> Correlation:
+def _interval(statistic: Statistic, n: int, groups: NDArray[np.int64]) -> Correlation:
     nan = math.nan
     m = len(set(groups.tolist()))
     if n < 2:
-        return Correlation(nan, nan, nan, nan, n, m, level)
+        return Correlation(nan, nan, nan, nan, n, m)
     estimate = float(statistic(np.ones((1, n)))[0])
     degrees = m - 1
     if math.isnan(estimate) or degrees < 3:
-        return Correlation(estimate, nan, nan, nan, n, m, level)
+        return Correlation(estimate, nan, nan, nan, n, m)
     if abs(estimate) > 1 - 1e-12:
         # On a straight line no latent left out changes anything, and arctanh has no value.
-        return Correlation(round(estimate), round(estimate), round(estimate), 0.0, n, m, level)
+        return Correlation(round(estimate), round(estimate), round(estimate), 0.0, n, m)
     from scipy.stats import t
 
     found = jackknife(statistic, n, groups.tolist(), np.arctanh)
     if not math.isfinite(found.error) or found.error == 0:
-        return Correlation(estimate, nan, nan, nan, n, m, level)
-    reach = float(t.ppf((1 + level) / 2, degrees)) * found.error
+        return Correlation(estimate, nan, nan, nan, n, m)
+    reach = float(t.ppf((1 + LEVEL) / 2, degrees)) * found.error
     p = float(2 * t.sf(abs(found.estimate) / found.error, degrees))
-    return Correlation(estimate, math.tanh(found.estimate - reach), math.tanh(found.estimate + reach), p, n, m, level)
+    return Correlation(estimate, math.tanh(found.estimate - reach), math.tanh(found.estimate + reach), p, n, m)

@@ -91,7 +91,6 @@ def variance_components(
     coders: Sequence[Any] | None = None,
     *,
     seed: int,
-    level: float = LEVEL,
     resamples: int = RESAMPLES,
 ) -> VarianceComponents:
     """Random-effects analysis of variance, one score per cell.
@@ -111,7 +110,6 @@ def variance_components(
         facets: names of the axes after the first.
         coders: [latents] coder of every latent; one coder by default.
         seed: of the generalised draws and the bootstrap.
-        level: nominal coverage.
         resamples: number of draws of each.
 
     Raises:
@@ -142,8 +140,8 @@ def variance_components(
     total = float(estimates.sum())
     rng = np.random.default_rng(seed)
     draws = (sums / rng.chisquare(design.degrees, size=(resamples, len(sums)))) @ design.solve.T
-    tails = np.array([(1 - level) / 2, (1 + level) / 2])
-    expanded = _expanded(level, n - n_coders)
+    tails = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    expanded = _expanded(n - n_coders)
     ends = np.maximum(np.quantile(draws, tails, axis=0), 0.0)
 
     weights = np.zeros((resamples, n))
@@ -171,10 +169,10 @@ def variance_components(
             )
         )
     levels = dict(zip(kept, used.shape[1:], strict=True))
-    return VarianceComponents(tuple(components), total, levels, constant, n, dropped, level, draws)
+    return VarianceComponents(tuple(components), total, levels, constant, n, dropped, LEVEL, draws)
 
 
-def _expanded(level: float, degrees: int) -> Array:
+def _expanded(degrees: int) -> Array:
     """Tails of a bootstrap interval, widened for what resampling forgets in a small sample (Hesterberg 2015, section 4.2).
 
     A resample varies by (n - 1) / n of what a sample does, and the error is itself estimated: the nominal normal quantile
@@ -183,7 +181,7 @@ def _expanded(level: float, degrees: int) -> Array:
     from scipy.special import ndtr
     from scipy.stats import t
 
-    reach = np.sqrt((degrees + 1) / degrees) * t.ppf((1 + level) / 2, degrees)
+    reach = np.sqrt((degrees + 1) / degrees) * t.ppf((1 + LEVEL) / 2, degrees)
     return np.array([ndtr(-reach), ndtr(reach)])
 
 

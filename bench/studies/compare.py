@@ -47,7 +47,7 @@ class Comparison:
         return int(self.low > 0) - int(self.high < 0)
 
 
-def difference(a: pd.Series[float], b: pd.Series[float], seed: int, level: float = LEVEL) -> Comparison:
+def difference(a: pd.Series[float], b: pd.Series[float], seed: int) -> Comparison:
     """a - b, each indexed by latent with one value per latent; missing values are left out.
 
     Paired: cluster bootstrap over latents. Two samples: Welch's t.
@@ -55,13 +55,13 @@ def difference(a: pd.Series[float], b: pd.Series[float], seed: int, level: float
     a, b = a.dropna(), b.dropna()
     common = a.index.intersection(b.index)
     if len(common) and len(common) >= PAIRED_SHARE * min(len(a), len(b)):
-        found = paired_difference(a[common].to_numpy(), b[common].to_numpy(), list(common), seed=seed, level=level)
+        found = paired_difference(a[common].to_numpy(), b[common].to_numpy(), list(common), seed=seed)
         i = found.interval
         return Comparison(i.estimate, i.low, i.high, found.p, i.n, "paired")
-    return two_samples(a.to_numpy(dtype=np.float64), b.to_numpy(dtype=np.float64), level)
+    return two_samples(a.to_numpy(dtype=np.float64), b.to_numpy(dtype=np.float64))
 
 
-def two_samples(a: Any, b: Any, level: float = LEVEL) -> Comparison:
+def two_samples(a: Any, b: Any) -> Comparison:
     """Welch's t-test and interval of mean(a) - mean(b)."""
     from scipy.stats import ttest_ind
 
@@ -72,7 +72,7 @@ def two_samples(a: Any, b: Any, level: float = LEVEL) -> Comparison:
     if np.ptp(a) == 0 and np.ptp(b) == 0:
         return Comparison(estimate, estimate, estimate, nan, n, "two samples")
     found = ttest_ind(a, b, equal_var=False)
-    bounds = found.confidence_interval(level)
+    bounds = found.confidence_interval(LEVEL)
     return Comparison(estimate, float(bounds.low), float(bounds.high), float(found.pvalue), n, "two samples")
 
 
@@ -94,7 +94,7 @@ class Trend:
     design: str
 
 
-def trend(table: pd.DataFrame, x: dict[str, float], seed: int, level: float = LEVEL) -> Trend:
+def trend(table: pd.DataFrame, x: dict[str, float], seed: int) -> Trend:
     """Linear trend of scores over the levels.
 
     Args:
@@ -109,7 +109,7 @@ def trend(table: pd.DataFrame, x: dict[str, float], seed: int, level: float = LE
     if len(whole) >= PAIRED_SHARE * table.notna().sum().min() and len(whole) >= 2:
         centred = places - places.mean()
         slopes = whole.to_numpy() @ centred / (centred @ centred)
-        found = paired_difference(slopes, np.zeros(len(slopes)), list(whole.index), seed=seed, level=level)
+        found = paired_difference(slopes, np.zeros(len(slopes)), list(whole.index), seed=seed)
         i = found.interval
         return Trend(i.estimate, i.low, i.high, found.p, i.n, "paired")
     values = table.stack().dropna()
@@ -117,7 +117,7 @@ def trend(table: pd.DataFrame, x: dict[str, float], seed: int, level: float = LE
     if len(values) < 3 or np.ptp(at) == 0:
         return Trend(math.nan, math.nan, math.nan, math.nan, len(values), "two samples")
     fit = linregress(at, values.to_numpy())
-    reach = float(t.ppf((1 + level) / 2, len(values) - 2)) * float(fit.stderr)
+    reach = float(t.ppf((1 + LEVEL) / 2, len(values) - 2)) * float(fit.stderr)
     slope = float(fit.slope)
     return Trend(slope, slope - reach, slope + reach, float(fit.pvalue), len(values), "two samples")
 

@@ -28,9 +28,9 @@ class Entry:
     metrics: dict[str, float]
 
 
-def clean(name: str, allowed: str = r"A-Za-z0-9_.\-") -> str:
-    """A name with everything else replaced by `_`."""
-    return re.sub(rf"[^{allowed}]", "_", name)
+def clean(name: str) -> str:
+    """A name with everything but letters, digits, `_`, `.` and `-` replaced by `_`."""
+    return re.sub(r"[^A-Za-z0-9_.\-]", "_", name)
 
 
 def parent(run: Run) -> Entry:
