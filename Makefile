@@ -27,7 +27,8 @@ test-slow: $(BIN)/.ready
 lint: $(BIN)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict bench
+	$(BIN)/mypy --strict bench/latentbench
+	$(BIN)/lint-imports
 
 # Deterministic judges: an unchanged tree gives the frozen numbers. The machine may be busy, so time counts for little.
 gate: $(BIN)/.ready
@@ -37,7 +38,7 @@ gate: $(BIN)/.ready
 		--out $$out/embedding --max-latency 20
 
 docs-check: $(BIN)/.ready
-	$(BIN)/python -m pytest tests/test_docs.py
+	$(BIN)/python -m pytest tests/docs/test_docs.py
 
 benchmarks: $(BIN)/.ready
 	$(BIN)/python -m pytest benchmarks --benchmark-only

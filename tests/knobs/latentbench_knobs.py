@@ -8,11 +8,10 @@ import signal
 from pathlib import Path
 
 import pydantic
-
-from bench.identity import digest
-from bench.judges.base import Capability, JudgeIdentity
-from bench.judges.mock import MockJudge
-from bench.judges.variants import MockParams
+from latentbench.judges.mock.mock_judge import MockJudge
+from latentbench.judges.mock.variants import MockParams
+from latentbench.kernel.identity import digest
+from latentbench.kernel.requests import Capability, JudgeIdentity
 
 BEST = {"shots": 6, "style": "terse", "temperature": 0.25}
 LEAST = 0.02

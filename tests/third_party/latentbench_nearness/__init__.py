@@ -1,8 +1,8 @@
 """Is a window near to the explanation? A scorer of another package."""
 
-from bench.judges.base import Capability, Embed, Outcome, Question, Shown
-from bench.scorers.base import Judgement, Metric, Scorer, Trial, failed
-from bench.scorers.binary import binary_metrics
+from latentbench.kernel.requests import Capability, Embed, Outcome, Question, Shown
+from latentbench.scorers.metrics.yes_no import binary_metrics
+from latentbench.scorers.scorer import Judgement, Metric, Scorer, Trial, failed
 
 
 class Nearness(Scorer):

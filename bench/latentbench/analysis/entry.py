@@ -1,0 +1,93 @@
+"""Run -> one headline score per latent for every explainer x scorer x judge, the currency of this room.
+
+Leaderboard rows hold the same means, but with their intervals, prices and bounds; what compares runs needs the latents and the
+identities, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from latentbench.runs.record import Run
+
+
+@dataclass(frozen=True)
+class Part:
+    """Label, id (`name@N-X`, or the provider and model of a judge) and content key of what took part."""
+
+    label: str
+    id: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One explainer under one scorer and judge.
+
+    Attributes:
+        headline: metric that `values` holds.
+        higher_is_better: its direction.
+        is_floor: the explainer knows nothing of the latent.
+        values: latent -> score, averaged over the repeats that have one; latents without any are left out.
+        latents: latents of the run.
+        n_judged, n_attempted: judgements behind the headline.
+        steered: digest of the suite's intervention table; None for scorers that do not read it.
+    """
+
+    explainer: Part
+    scorer: Part
+    judge: Part
+    headline: str
+    higher_is_better: bool
+    is_floor: bool
+    values: Mapping[str, float] = field(repr=False)
+    latents: int
+    n_judged: int
+    n_attempted: int
+    steered: str | None = None
+
+    @property
+    def labels(self) -> tuple[str, str, str]:
+        """(explainer, scorer, judge)."""
+        return (self.explainer.label, self.scorer.label, self.judge.label)
+
+    @property
+    def coverage(self) -> float:
+        """Judged / attempted; 0 if nothing was attempted."""
+        return self.n_judged / self.n_attempted if self.n_attempted else 0.0
+
+
+def entries(run: Run) -> list[Entry]:
+    """Entries of a run in the order of its cells."""
+    cells: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    for cell in run.record["cells"]:
+        cells.setdefault((cell["explainer"]["label"], cell["scorer"]["label"], cell["judge"]["label"]), cell)
+    headline = {cell["scorer"]["label"]: cell["scorer"]["headline"] for cell in cells.values()}
+    scores = run.scores[run.scores["metric"] == run.scores["scorer"].map(headline)]
+    groups = dict(iter(scores.groupby(["explainer", "scorer", "judge"], sort=False)))
+    found = []
+    for labels, cell in cells.items():
+        rows = groups.get(labels, scores.iloc[:0])
+        # mean() skips missing values: a latent counts with the repeats that it has.
+        values = rows.groupby("latent", sort=False)["value"].mean().dropna()
+        scorer = cell["scorer"]
+        metric = next(m for m in scorer["metrics"] if m["name"] == scorer["headline"])
+        identity = cell["judge"]["identity"]
+        found.append(
+            Entry(
+                Part(cell["explainer"]["label"], cell["explainer"]["id"], cell["explainer"]["key"]),
+                Part(scorer["label"], scorer["id"], scorer["key"]),
+                Part(cell["judge"]["label"], f"{identity['provider']}:{identity['model']}", cell["judge"]["key"]),
+                scorer["headline"],
+                bool(metric["higher_is_better"]),
+                bool(cell["explainer"]["null"]),
+                {str(latent): float(value) for latent, value in values.items()},
+                len(run.record["latents"]),
+                int(rows["n_judged"].sum()),
+                int(rows["n_attempted"].sum()),
+                scorer.get("steered"),
+            )
+        )
+    return found

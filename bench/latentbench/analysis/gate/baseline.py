@@ -1,0 +1,297 @@
+"""What a run was, small enough to commit: per-latent scores, agreement, identities, coverage, cost, and questions to its judges.
+
+The head of a comparison is put into the same form before anything is compared, so the gate has one input type and knows no run
+folder. A baseline that held only means would be smaller, but without the latents nothing can be paired, and what they differ by,
+which is most of the spread, would stand in every comparison.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from latentbench.analysis.gate.evidence import Array, correlations, pairs_of
+from latentbench.kernel.config import validate
+from latentbench.kernel.errors import DataError, DigestMismatch, UnknownName
+from latentbench.kernel.files import plain
+from latentbench.kernel.identity import digest
+from latentbench.leaderboards.row import Named, Number, Price, Row, Suite
+from latentbench.leaderboards.rows import rows as leaderboard_rows
+from latentbench.runs.record import Run
+from latentbench.views.number import rounded
+
+LAYOUT = 1
+PLANTED = "planted"
+"""Coder of latents whose truth is known."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class JudgeId(_Part):
+    """A judge of the run."""
+
+    label: str
+    key: str
+    provider: str
+    model: str
+    revision: str
+
+    @property
+    def name(self) -> str:
+        """What makes it another judge, and its scores not comparable: provider, model and weights."""
+        return f"{self.provider}:{self.model} ({self.revision})"
+
+
+class Scores(_Part):
+    """One metric of one explainer under one scorer and judge."""
+
+    explainer: Named
+    null: bool
+    """The explainer knows nothing of the latent."""
+    scorer: Named
+    judge: JudgeId
+    metric: str
+    headline: bool
+    higher_is_better: bool
+    values: list[Number]
+    """Per latent, in the order of `Baseline.latents`, averaged over repeats; null where nothing was judged."""
+    repeats: int = Field(ge=1)
+    n_judged: int = Field(ge=0)
+    n_attempted: int = Field(ge=0)
+    steered: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Digest of the suite's intervention table, for scorers that read it; left out for the others."""
+    explaining: Price
+    """Per latent."""
+    judging: Price
+
+    @property
+    def measure(self) -> tuple[str, str]:
+        """Labels of scorer and judge."""
+        return self.scorer.label, self.judge.label
+
+    @property
+    def cell(self) -> tuple[str, str, str]:
+        """Labels of explainer, scorer and judge."""
+        return self.explainer.label, *self.measure
+
+    @property
+    def id(self) -> tuple[str, str, str, str]:
+        """What identifies it on both sides of a comparison."""
+        return *self.cell, self.metric
+
+
+class Agreement(_Part):
+    """Spearman correlations of the measures' headlines over latents and real explainers; null where undefined."""
+
+    measures: list[tuple[str, str]]
+    spearman: list[list[Number]]
+
+
+class Probe(_Part):
+    """A question that a judge was asked when the baseline was frozen."""
+
+    kind: str
+    """Type of the request."""
+    request: dict[str, Any]
+    answers: dict[str, dict[str, Any]]
+    """Judge label -> its answer, as `latentbench.analysis.gate.drift` stores it."""
+
+
+class Baseline(_Part):
+    """A frozen run."""
+
+    layout: Literal[1]
+    run: str
+    command: str
+    date: str
+    spec: dict[str, Any]
+    """The run's spec: what `bench gate` carries out again."""
+    suite: Suite
+    split: str
+    latents: list[str]
+    planted: list[str]
+    """Those of them whose truth is known."""
+    hardware: dict[str, Any]
+    scores: list[Scores] = Field(min_length=1)
+    agreement: Agreement
+    probes: list[Probe] = []
+    noise: dict[str, float] = {}
+    """Judge label -> distance of two answers of the same judge to the same questions, one after the other."""
+
+    @property
+    def measures(self) -> list[tuple[str, str]]:
+        """(scorer, judge) labels in the order of the run."""
+        return list(dict.fromkeys(s.measure for s in self.scores))
+
+    def headlines(self) -> list[Scores]:
+        """Headline metrics of the explainers that know something."""
+        return [s for s in self.scores if s.headline and not s.null]
+
+
+def snapshot(run: Run, metrics: Sequence[str] = ()) -> Baseline:
+    """A finished run as a baseline without probes.
+
+    Args:
+        metrics: beside the headlines; a scorer that lacks one is left as it is.
+
+    Raises:
+        UnknownName: a metric that no scorer of the run has.
+    """
+    record = run.record
+    known = {m["name"] for cell in record["cells"] for m in cell["scorer"]["metrics"]}
+    for name in metrics:
+        if name not in known:
+            raise UnknownName("metric", name, known)
+    latents = [str(latent) for latent in record["latents"]]
+    values = run.scores.groupby(["explainer", "scorer", "judge", "metric", "latent"])["value"].mean().to_dict()
+    cells: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    for cell in record["cells"]:
+        cells.setdefault((cell["explainer"]["label"], cell["scorer"]["label"], cell["judge"]["label"]), cell)
+    found = [
+        scores
+        for row in leaderboard_rows([run], any_split=True)
+        for scores in _scores(
+            row, cells[(row.explainer.label, row.scorer.label, row.judge.label)], values, latents, metrics
+        )
+    ]
+    planted = set(run.scores.loc[run.scores["coder"] == PLANTED, "latent"])
+    content = Baseline(
+        layout=LAYOUT,
+        run=run.id,
+        command=record["command"],
+        date=record["started"],
+        spec=dict(record.get("spec", {})),
+        suite=Suite(**record["suite"]),
+        split=record["split"],
+        latents=latents,
+        planted=[latent for latent in latents if latent in planted],
+        hardware=dict(record.get("hardware", {})),
+        scores=found,
+        agreement=_agreement(found, len(latents)),
+    )
+    # Both sides of a comparison go through the same rounding, so an unchanged score is exactly unchanged.
+    return Baseline.model_validate(rounded(content.model_dump()))
+
+
+def table(scores: Sequence[Scores], measures: Sequence[tuple[str, str]], explainers: Sequence[str], m: int) -> Array:
+    """Headlines as [m latents, explainers, measures], signed so that higher is better; NaN where there is none."""
+    out = np.full((m, len(explainers), len(measures)), np.nan)
+    for s in scores:
+        if s.headline and s.explainer.label in explainers and s.measure in measures:
+            sign = 1.0 if s.higher_is_better else -1.0
+            out[:, explainers.index(s.explainer.label), measures.index(s.measure)] = sign * array(s)
+    return out
+
+
+def array(scores: Scores) -> Array:
+    """Values [latents], NaN where there is none."""
+    return np.array([np.nan if v is None else v for v in scores.values], dtype=np.float64)
+
+
+def write_baseline(baseline: Baseline, path: Path) -> None:
+    """Write one latent's numbers a line at most, with a digest over the content.
+
+    A baseline is reviewed as a diff, so it has line breaks, but not one per number.
+    """
+    data = baseline.model_dump()
+    content = {"digest": digest(data), **data}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = ",\n".join(f" {json.dumps(k)}: {_folded(v)}" for k, v in content.items())
+    path.write_text("{\n" + text + "\n}\n", encoding="utf-8")
+
+
+def read_baseline(path: Path) -> Baseline:
+    """Read a baseline.
+
+    Raises:
+        DataError: missing, not JSON, or of another layout.
+        SpecError: does not fit the schema.
+        DigestMismatch: a number was edited.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise DataError(f"{path} does not exist. Freeze one: bench baseline freeze RUN -o {path}") from e
+    except (ValueError, OSError) as e:
+        raise DataError(f"{path} is not a baseline: {e}.") from e
+    if not isinstance(data, dict) or data.get("layout") != LAYOUT:
+        found = data.get("layout") if isinstance(data, dict) else None
+        raise DataError(f"{path} has layout {found}; this version reads {LAYOUT}. Freeze it again from a run.")
+    frozen = data.pop("digest", None)
+    baseline = validate(Baseline, data, str(path))
+    now = digest(baseline.model_dump())
+    if now != frozen:
+        raise DigestMismatch(f"{path}: the content hashes to {now}, not to {frozen}. Restore it or freeze it again.")
+    return baseline
+
+
+def _folded(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n" + ",\n".join(f"  {_line(v)}" for v in value) + "\n ]"
+    return _line(value)
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=plain)
+
+
+def _judge(judge: Mapping[str, Any]) -> JudgeId:
+    identity = judge["identity"]
+    return JudgeId(
+        label=judge["label"],
+        key=judge["key"],
+        provider=identity["provider"],
+        model=identity["model"],
+        revision=identity["revision"],
+    )
+
+
+def _scores(
+    row: Row, cell: Mapping[str, Any], values: Mapping[Any, float], latents: Sequence[str], metrics: Sequence[str]
+) -> list[Scores]:
+    """The metrics of a leaderboard row that are kept: its headline first, then those of `metrics` that it has."""
+    declared = {m["name"]: m for m in cell["scorer"]["metrics"]}
+    return [
+        Scores(
+            explainer=row.explainer,
+            null=row.is_floor,
+            scorer=row.scorer,
+            judge=_judge(cell["judge"]),
+            metric=metric,
+            headline=metric == row.headline,
+            higher_is_better=declared[metric]["higher_is_better"],
+            # Rounded before anything is computed from them: (0.7 + 0.9) / 2 and 0.8 are a tie, for a rank as for a reader.
+            values=[
+                rounded(values.get((row.explainer.label, row.scorer.label, row.judge.label, metric, latent)))
+                for latent in latents
+            ],
+            repeats=row.repeats,
+            n_judged=row.n_judged,
+            n_attempted=row.n_attempted,
+            steered=cell["scorer"].get("steered"),
+            explaining=row.explaining,
+            judging=row.judging,
+        )
+        for metric in dict.fromkeys([row.headline, *(m for m in metrics if m in declared)])
+    ]
+
+
+def _agreement(scores: Sequence[Scores], m: int) -> Agreement:
+    real = [s for s in scores if s.headline and not s.null]
+    measures = list(dict.fromkeys(s.measure for s in real))
+    explainers = list(dict.fromkeys(s.explainer.label for s in real))
+    found: list[list[float | None]] = [[1.0 if i == j else None for j in measures] for i in measures]
+    pairs = pairs_of(measures)
+    if pairs and m:
+        held = table(real, measures, explainers, m)
+        values = correlations(held, pairs, ~np.isnan(held))(np.ones((1, m)))[0]
+        for (i, j), value in zip(pairs, values.tolist(), strict=True):
+            found[i][j] = found[j][i] = None if np.isnan(value) else value
+    return Agreement(measures=measures, spearman=found)

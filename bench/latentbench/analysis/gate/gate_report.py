@@ -1,0 +1,113 @@
+"""The result of a gate: checks with verdicts, and what they add up to. Every output is made from this and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from latentbench.analysis.gate.decide import Verdict
+
+Kind = Literal["comparability", "invariant", "metric", "agreement", "speed"]
+EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3, Verdict.NOT_COMPARABLE: 4}
+"""2 is usage and bad input, as everywhere."""
+WORST_FIRST = (Verdict.FAIL, Verdict.NOT_COMPARABLE, Verdict.INCONCLUSIVE, Verdict.PASS)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was checked.
+
+    Attributes:
+        kind: what sort of check.
+        name: the same for the same check of every run against one baseline.
+        verdict: see `latentbench.analysis.gate.decide`.
+        message: one sentence with the numbers.
+        infrastructure: a failure says that the run was not carried out properly, not that anything scores worse.
+        base, head, estimate, low, high, p, n, delta, needed: of a statistical check, see `Evidence` and `Decision`; p is
+            corrected for the family. For speed base and head are seconds and the rest logarithms of ratios.
+    """
+
+    kind: Kind
+    name: str
+    verdict: Verdict
+    message: str
+    infrastructure: bool = False
+    base: float = math.nan
+    head: float = math.nan
+    estimate: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
+    n: int = 0
+    delta: float = math.nan
+    needed: int | None = None
+
+    @property
+    def statistical(self) -> bool:
+        """Whether it rests on a difference with bounds."""
+        return self.kind in ("metric", "agreement", "speed")
+
+
+@dataclass(frozen=True)
+class Report:
+    """All checks of one gate.
+
+    Attributes:
+        title: what was compared.
+        checks: in order of the baseline.
+        notes: what changed without a verdict of its own.
+        identities: what baseline and head are, for outputs that store the report.
+        seconds: how long the gate took, the run included.
+    """
+
+    title: str
+    checks: Sequence[Check]
+    notes: Sequence[str] = ()
+    identities: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of all checks. A gate without a check has compared nothing."""
+        found = {c.verdict for c in self.checks}
+        return next((v for v in WORST_FIRST if v in found), Verdict.NOT_COMPARABLE)
+
+    @property
+    def counts(self) -> dict[Verdict, int]:
+        """Number of checks by verdict."""
+        counted = Counter(c.verdict for c in self.checks)
+        return {v: counted[v] for v in WORST_FIRST}
+
+    def exit_code(self, allow_inconclusive: bool = False) -> int:
+        """0 pass, 1 fail, 3 inconclusive, 4 not comparable."""
+        code = EXIT_CODES[self.verdict]
+        return 0 if allow_inconclusive and self.verdict is Verdict.INCONCLUSIVE else code
+
+    def summary(self) -> str:
+        """`FAIL: 2 of 31 checks failed, 1 inconclusive`."""
+        words = {Verdict.FAIL: "failed", Verdict.NOT_COMPARABLE: "not comparable", Verdict.INCONCLUSIVE: "inconclusive"}
+        bad = [f"{self.counts[v]} {word}" for v, word in words.items() if self.counts[v]]
+        return f"{self.verdict.value.upper()}: {len(self.checks)} checks, {', '.join(bad) or 'all passed'}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able; NaN is null."""
+        from latentbench.views.number import rounded
+
+        checks = [
+            {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(c).items()}
+            for c in self.checks
+        ]
+        return {
+            "layout": 1,
+            "title": self.title,
+            "verdict": self.verdict.value,
+            "exit_code": self.exit_code(),
+            "counts": {v.value: n for v, n in self.counts.items()},
+            "seconds": round(self.seconds, 2),
+            "identities": dict(self.identities),
+            "notes": list(self.notes),
+            "checks": rounded(checks),
+        }

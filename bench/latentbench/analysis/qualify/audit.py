@@ -1,0 +1,194 @@
+"""Does a metric notice wrong labels? The two sanity checks of NeuronEval (arXiv 2506.05774, section 4) on planted latents.
+
+The answers are a perfect judge's and stay fixed; the labels are changed under them:
+
+    halved    half of the true labels are dropped: of n activating windows (tokens), n // 2 drawn ones become silent
+    doubled   as many false labels are added: n drawn silent windows (tokens) become activating
+
+A metric is admissible if its mean over latents falls by at least 0.001 in both. Window level (detection, fuzzing, embedding,
+surprisal): the label of a judgement is changed, its probability and prediction are not. Token level (simulation): the true
+activation of a token is set to 0, or to that of a drawn firing token; the predictions are not changed.
+
+A latent is rare, a test set is half positives. Where half of the windows activate every metric falls, so a test there proves
+nothing: metrics that forgive a broad or narrow explanation do so because silent windows outnumber the others. So silent windows
+are repeated, with the perfect judge's answer for them, until the positives have the share `prevalence`; that is exact, since
+every further silent window would get that answer. Both are reported, the test set as the scorer draws it and the rare latent;
+the latter decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from latentbench.judges.judge import Judge
+from latentbench.judges.reference import load_judge
+from latentbench.kernel.errors import DataError, SpecError
+from latentbench.kernel.identity import seed_for
+from latentbench.kernel.kinds import RANDOM
+from latentbench.kernel.latent import LatentView
+from latentbench.kernel.requests import Outcome, Request
+from latentbench.runs.rounds import replies_to
+from latentbench.scorers.scorer import Judgement, Scorer
+from latentbench.suites.store import Suite
+
+LEAST = 0.001
+"""Fall that counts (NeuronEval)."""
+PREVALENCE = 0.001
+YES, NO = 0.98, 0.02
+ORACLE = "mock:oracle"
+Change = Callable[[Sequence[Judgement], random.Random], list[Judgement]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One metric at one prevalence, in means over latents.
+
+    Attributes:
+        prevalence: share of positives, or None for the test set as drawn.
+        halved, doubled: value under wrong labels; NaN where it is undefined on a latent (a balanced test set with doubled
+            labels has no silent window left).
+    """
+
+    metric: str
+    prevalence: float | None
+    value: float
+    halved: float
+    doubled: float
+    higher_is_better: bool = True
+
+    @property
+    def falls(self) -> bool:
+        """Whether it gets worse by at least `LEAST` both times; False where that is undefined."""
+        sign = 1 if self.higher_is_better else -1
+        return all(sign * (self.value - x) >= LEAST for x in (self.halved, self.doubled))
+
+
+def audit(scorer: Scorer, suite: Suite, limit: int | None = None, prevalence: float = PREVALENCE) -> list[Line]:
+    """Lines for every metric of a scorer: as drawn, then at `prevalence`.
+
+    Args:
+        suite: a planted one; all its latents, or at most `limit`.
+
+    Raises:
+        SpecError: a scorer without activating and silent windows, or a prevalence outside (0, 1).
+    """
+    if not 0 < prevalence < 1:
+        raise SpecError(f"prevalence must be between 0 and 1, not {prevalence}.")
+    judge = load_judge(ORACLE)
+    perfect = [(latent.id, answers(scorer, latent, judge)) for latent in suite.latents(limit=limit)]
+    if not any(_positives(own) and len(_positives(own)) < len(own) for _, own in perfect):
+        raise SpecError(
+            f"scorer {scorer.name!r} does not tell activating from silent windows; there are no labels to change."
+        )
+    found = []
+    for share in (None, prevalence):
+        tables: list[tuple[dict[str, float], ...]] = []
+        for latent, judged in perfect:
+            own = judged if share is None else diluted(judged, share)
+            rng = random.Random(seed_for("audit", latent))
+            tables.append(tuple(scorer.metrics(js) for js in (own, halved(own, rng), doubled(own, rng))))
+        for metric in scorer.metric_table:
+            if "@" in metric.name or metric.name == "n":
+                continue
+            defined = [three for three in tables if metric.name in three[0]]
+            if defined:
+                # A mean over the few latents on which a column is defined would not compare with the others.
+                value, half, double = (fmean(t[i].get(metric.name, math.nan) for t in defined) for i in range(3))
+                found.append(Line(metric.name, share, value, half, double, metric.higher_is_better))
+    return found
+
+
+def answers(scorer: Scorer, latent: LatentView, judge: Judge) -> list[Judgement]:
+    """A perfect judge's judgements of activating and random windows, through the scorer's own trials and reading.
+
+    `judge` gives them their shape (which fields this scorer fills); then every answer is made right, because even the oracle is
+    blind at the edges of windows.
+    """
+    trials = scorer.trials(latent, "", seed_for("audit", latent.id))
+    requests: list[list[Request]] = [scorer.requests(t, judge.can) for t in trials]
+    replies = asyncio.run(replies_to(scorer, judge, trials, requests))
+    read = [j for t, own in zip(trials, replies, strict=True) for j in scorer.read(t, own)]
+    failed = [j for j in read if j.outcome is not Outcome.OK]
+    if failed:
+        raise DataError(f"scorer {scorer.name!r} cannot read the oracle on {latent.id}: {failed[0].error}")
+    return [_right(j) for j in read if j.label == 1 or j.kind == RANDOM]
+
+
+def diluted(judgements: Sequence[Judgement], prevalence: float) -> list[Judgement]:
+    """The judgements with silent ones repeated until positives (tokens, where there are predictions for tokens) have at most
+    the share `prevalence`; never fewer silent ones than there are."""
+    positives = _positives(judgements)
+    silent = [j for j in judgements if j.label == 0]
+    if not positives or not silent:
+        return list(judgements)
+    if positives[0].actual is not None:
+        firing = sum(a > 0 for j in positives for a in j.actual or ())
+        still = firing / prevalence - sum(len(j.actual or ()) for j in positives)
+        wanted = still / fmean(len(j.actual or ()) for j in silent)
+    else:
+        wanted = len(positives) * (1 - prevalence) / prevalence
+    n = max(len(silent), round(wanted))
+    return [*positives, *(silent[i % len(silent)] for i in range(n))]
+
+
+def halved(judgements: Sequence[Judgement], rng: random.Random) -> list[Judgement]:
+    """Half of the true labels dropped; see the module docstring."""
+    out = list(judgements)
+    if _by_token(out):
+        firing = _tokens(out, True)
+        for i, t in rng.sample(firing, len(firing) // 2):
+            out[i] = _with_actual(out[i], t, 0.0)
+        return out
+    on = [i for i, j in enumerate(out) if j.label == 1]
+    for i in rng.sample(on, len(on) // 2):
+        out[i] = replace(out[i], label=0, kind=RANDOM)
+    return out
+
+
+def doubled(judgements: Sequence[Judgement], rng: random.Random) -> list[Judgement]:
+    """As many false labels as there are true ones, or as many as there is room for; see the module docstring."""
+    out = list(judgements)
+    if _by_token(out):
+        firing = _tokens(out, True)
+        values = [(out[i].actual or ())[t] for i, t in firing]
+        silent = _tokens(out, False)
+        for i, t in rng.sample(silent, min(len(firing), len(silent))):
+            out[i] = _with_actual(out[i], t, rng.choice(values))
+        return out
+    off = [i for i, j in enumerate(out) if j.label == 0]
+    for i in rng.sample(off, min(len(_positives(out)), len(off))):
+        out[i] = replace(out[i], label=1)
+    return out
+
+
+def _right(judgement: Judgement) -> Judgement:
+    """The judgement with the right answer in every field that it has."""
+    value = YES if judgement.label else NO
+    return replace(
+        judgement,
+        probability=None if judgement.probability is None else value,
+        prediction=None if judgement.prediction is None else judgement.label,
+        predicted=judgement.actual,
+    )
+
+
+def _positives(judgements: Sequence[Judgement]) -> list[Judgement]:
+    return [j for j in judgements if j.label == 1]
+
+
+def _by_token(judgements: Sequence[Judgement]) -> bool:
+    return any(j.actual is not None for j in judgements)
+
+
+def _tokens(judgements: Sequence[Judgement], firing: bool) -> list[tuple[int, int]]:
+    return [(i, t) for i, j in enumerate(judgements) for t, a in enumerate(j.actual or ()) if (a > 0) == firing]
+
+
+def _with_actual(judgement: Judgement, token: int, value: float) -> Judgement:
+    actual = judgement.actual or ()
+    return replace(judgement, actual=(*actual[:token], value, *actual[token + 1 :]))

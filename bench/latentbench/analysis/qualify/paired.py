@@ -1,0 +1,104 @@
+"""Two ways of judging compared on the same planted latents: how much oftener one puts the truth above its decoys.
+
+The rows of the judge leaderboard have intervals of their own, and two intervals that overlap say little about a difference: most
+of their width is that some latents are hard for everybody, which pairing by latent takes out. Runs may have other scorers and
+other numbers of windows; what is compared is the share of decoys that the truth outranks, which has no unit.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from rich.table import Table
+
+from latentbench.analysis.qualify.qualify_measures import group, outranks
+from latentbench.explainers.planted_truth import EVERY
+from latentbench.kernel.errors import DataError
+from latentbench.kernel.tables import SCORES, read_table
+from latentbench.stats.bootstrap import Difference, paired_difference
+from latentbench.suites.planted.planted_suite import NEAR
+
+DECOYS: dict[str, tuple[str, ...]] = {"near": NEAR, "unrelated": ("unrelated",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Difference of one kind of decoy.
+
+    Attributes:
+        decoy: `near` or `unrelated`.
+        first, second: mean share outranked, over the latents that both judged.
+        difference: first - second, with its 95 % interval and two-sided p.
+        latents: how many.
+    """
+
+    decoy: str
+    first: float
+    second: float
+    difference: Difference
+    latents: int
+
+
+def paired(first: Path, second: Path, seed: int = 0) -> list[Paired]:
+    """Compare two finished qualification runs on their common latents.
+
+    Args:
+        first, second: run folders that `bench judge qualify` left.
+
+    Raises:
+        DataError: not a qualification run, another suite digest, or no common latent.
+    """
+    (one, suite_one), (two, suite_two) = headline(first), headline(second)
+    if suite_one != suite_two:
+        raise DataError(f"{first} and {second} are not about the same suite: {suite_one} and {suite_two}.")
+    found = []
+    for decoy, groups in DECOYS.items():
+        over = [name for name in EVERY if group(name) in groups]
+        a, b = outranks(one, over).align(outranks(two, over), join="inner")
+        if not len(a):
+            raise DataError(f"{first} and {second} have no latent in common.")
+        result = paired_difference(a.to_numpy(), b.to_numpy(), list(a.index), seed=seed)
+        found.append(Paired(decoy, float(a.mean()), float(b.mean()), result, len(a)))
+    return found
+
+
+def headline(folder: Path) -> tuple[pd.DataFrame, str]:
+    """Headline scores of a qualification run, one row per latent and one column per explanation, and the suite's digest."""
+    try:
+        record = json.loads((folder / "run.json").read_text())
+        scores = read_table(folder / "scores.parquet", SCORES).to_pandas()
+    except FileNotFoundError as e:
+        raise DataError(f"{folder} is not a finished run: {e.filename} is missing.") from e
+    if "truth" not in set(scores["explainer"]):
+        raise DataError(f"{folder} is not a run of `bench judge qualify`: nothing in it is explained by the truth.")
+    metric = record["cells"][0]["scorer"]["headline"]
+    own = scores[scores["metric"] == metric]
+    table = own.pivot_table(index="latent", columns="explainer", values="value", aggfunc="mean")
+    return table, str(record["suite"]["digest"])
+
+
+def table(first: Path, second: Path, found: list[Paired]) -> Table:
+    """A terminal table."""
+    out = Table(title=f"{_title(first)} against {_title(second)}", box=None, title_justify="left")
+    for name in ("truth above", "first", "second", "difference", "95 % CI", "p", "n"):
+        out.add_column(name, justify="left" if name == "truth above" else "right")
+    for x in found:
+        d = x.difference.interval
+        interval = f"[{100 * d.low:+.0f}, {100 * d.high:+.0f}]"
+        cells = (
+            f"{100 * x.first:.0f}%",
+            f"{100 * x.second:.0f}%",
+            f"{100 * d.estimate:+.0f}",
+            interval,
+            f"{x.difference.p:.3g}",
+        )
+        out.add_row(x.decoy, *cells, str(x.latents))
+    return out
+
+
+def _title(folder: Path) -> str:
+    cell = json.loads((folder / "run.json").read_text())["cells"][0]
+    return f"{cell['scorer']['label']} by {cell['judge']['label']}"

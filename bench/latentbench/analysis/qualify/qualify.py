@@ -1,0 +1,208 @@
+"""Qualification: planted explanations x one scorer x one judge through the ordinary harness, then `measure`.
+
+A path of its own from question to answer would be shorter and would qualify that path, not the one that is used. The runs lie in
+`runs/` like all others and are gone on with if they were stopped. The second asking has its own reply cache: a reply that is
+read from the cache would agree with itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from latentbench.analysis.qualify import qualify_measures as measure
+from latentbench.explainers.planted_truth import EVERY
+from latentbench.judges.qualification import Qualification
+from latentbench.kernel.config import validate
+from latentbench.kernel.errors import DataError, SpecError
+from latentbench.kernel.identity import digest
+from latentbench.kernel.kinds import NEAR_MISS, RANDOM
+from latentbench.kernel.tables import JUDGEMENTS, SCORES, read_table
+from latentbench.runs.run import REPLIES, begin, resume
+from latentbench.runs.run_spec import RunSpec
+from latentbench.scorers.load import load_scorer
+from latentbench.scorers.question import question_key
+from latentbench.scorers.scorer import Scorer
+from latentbench.suites.store import Suite, load_suite
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is qualified and how large.
+
+    Attributes:
+        judge: reference, as in a run spec.
+        scorer: name or path; `preset` of it.
+        suite: a planted suite; its `split`, at most `limit` latents.
+        repeats: how often everything is asked.
+        positives, negatives: windows of each kind and latent; all by default.
+    """
+
+    judge: str
+    scorer: str
+    preset: str | None = None
+    suite: str = "planted-1"
+    split: str = "test"
+    limit: int | None = None
+    repeats: int = 2
+    positives: int | None = None
+    negatives: int | None = None
+
+    @property
+    def label(self) -> str:
+        """Name of the scorer, with its preset."""
+        return Path(self.scorer).stem + (f"-{self.preset}" if self.preset else "")
+
+    @property
+    def command(self) -> str:
+        """The command line that does this."""
+        words = [f"bench judge qualify {self.judge!r} --scorer {self.scorer}"]
+        for name, value, default in (
+            ("preset", self.preset, None),
+            ("suite", self.suite, "planted-1"),
+            ("split", self.split, "test"),
+            ("limit", self.limit, None),
+            ("repeats", self.repeats, 2),
+            ("positives", self.positives, None),
+            ("negatives", self.negatives, None),
+        ):
+            if value != default:
+                words.append(f"--{name} {value}")
+        return " ".join(words)
+
+
+def qualify(asked: Asked, runs: Path, cache: Path | None, console: Console) -> Qualification:
+    """Carry out (or go on with) the runs and measure the judge.
+
+    Args:
+        runs: folder of run folders.
+        cache: reply cache of the first asking; the user cache by default.
+
+    Raises:
+        SpecError: a scorer that does not read the explanation.
+        DataError: a suite without planted truths.
+        BenchError: as `latentbench.runs.run.begin`.
+    """
+    suite = load_suite(asked.suite)
+    scorer = load_scorer({"use": asked.scorer, "preset": asked.preset, "params": _sampling(asked)})
+    families = _families(suite)
+    _reads_explanation(scorer, suite)
+    folders = []
+    for number in range(asked.repeats):
+        spec = _spec(asked, number)
+        folder = runs / f"qualify-{asked.label}-{digest([spec, scorer.key, suite.digest])}"
+        own = cache if number == 0 else folder / REPLIES
+        if (folder / "run.json").exists():
+            resume(folder, own, console)
+        else:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            begin(spec, Path.cwd(), folder, asked.command, own, console)
+        folders.append(folder)
+    return row(asked, scorer, suite, families, folders)
+
+
+def row(asked: Asked, scorer: Scorer, suite: Suite, families: Mapping[str, str], folders: list[Path]) -> Qualification:
+    """The result of finished runs, one folder per asking."""
+    record = json.loads((folders[0] / "run.json").read_text())
+    judge = record["cells"][0]["judge"]
+    tables = [read_table(f / "judgements.parquet", JUDGEMENTS).to_pandas() for f in folders]
+    judgements = pd.concat([t.assign(asked=n) for n, t in enumerate(tables)], ignore_index=True)
+    scores = pd.concat([read_table(f / "scores.parquet", SCORES).to_pandas() for f in folders], ignore_index=True)
+    own = scores[scores["metric"] == scorer.headline]
+    headline = own.pivot_table(index="latent", columns="explainer", values="value", aggfunc="mean")
+    missing = [name for name in ("truth", "paraphrase") if name not in headline]
+    if missing:
+        raise DataError(f"{folders[0]}: no {scorer.headline} of {missing[0]}; the judge answered nothing that counts.")
+    ok = measure.scored(judgements)
+    ranked = measure.aurocs(ok)
+    truth = ranked[(ranked["explainer"] == "truth") & (ranked["kind"] == RANDOM)].set_index("latent")["value"]
+    unpriced = bool(judgements["cost"].isna().any())
+    return Qualification(
+        judge=judge["label"],
+        judge_key=judge["key"],
+        judge_identity=judge["identity"],
+        scorer=scorer.id,
+        scorer_label=asked.label,
+        question_key=question_key(scorer),
+        headline=scorer.headline,
+        suite=f"{suite.name}@{suite.version}",
+        suite_digest=suite.digest,
+        split=asked.split,
+        latents=len(record["latents"]),
+        repeats=asked.repeats,
+        judgements=len(judgements),
+        coverage=len(ok) / len(judgements),
+        **measure.comparisons(headline, families),
+        auroc=measure.auroc_table(ranked),
+        auroc_by_family=measure.by_family(truth, families),
+        retest=measure.retest(ok),
+        position=measure.position(ok, seed=0),
+        yes_bias=measure.yes_bias(ok),
+        tokens=float((judgements["tokens_in"] + judgements["tokens_out"]).sum() / len(judgements)),
+        dollars=None if unpriced else float(judgements["cost"].sum() / len(judgements)),
+        seconds=float(judgements["seconds"].sum() / len(judgements)),
+        date=datetime.now(UTC).date().isoformat(),
+        command=asked.command,
+    )
+
+
+def _sampling(asked: Asked) -> dict[str, Any]:
+    """Parameters that only say which windows are judged; near misses wherever the scorer can take them."""
+    known = type(load_scorer({"use": asked.scorer, "preset": asked.preset}).params).model_fields
+    params: dict[str, Any] = {"negative_kinds": [RANDOM, NEAR_MISS]} if "negative_kinds" in known else {}
+    sizes = {"positives": asked.positives, "negatives": asked.negatives}
+    return params | {name: size for name, size in sizes.items() if size is not None}
+
+
+def _spec(asked: Asked, number: int) -> RunSpec:
+    return validate(
+        RunSpec,
+        {
+            "name": "qualify",
+            "suite": asked.suite,
+            "split": asked.split,
+            "limit": asked.limit,
+            "explainers": [{"use": "planted", "label": which, "params": {"which": which}} for which in EVERY],
+            "scorers": [
+                {"use": asked.scorer, "label": asked.label, "preset": asked.preset, "params": _sampling(asked)}
+            ],
+            "judges": [asked.judge],
+            "seed": number,
+            "max_failures": 1.0,
+        },
+        asked.command,
+    )
+
+
+def _families(suite: Suite) -> dict[str, str]:
+    found = {latent.id: latent.row.get("truth") for latent in suite.latents()}
+    if not all(found.values()):
+        raise DataError(
+            f"suite {suite.name} has latents without a planted truth; judges are qualified on planted suites."
+        )
+    return {latent: str(json.loads(str(truth))["family"]) for latent, truth in found.items()}
+
+
+def _reads_explanation(scorer: Scorer, suite: Suite) -> None:
+    """Refuse a scorer under which no explanation can outrank another, before the judge is asked anything."""
+    known = (
+        "Judges are qualified with scorers that read one on such a suite, for example detection, fuzzing or embedding."
+    )
+    if scorer.uses_interventions and suite.interventions is None:
+        raise SpecError(
+            f"scorer {scorer.name!r} reads interventions and suite {suite.name} has none: there is no subject to steer "
+            f"along a planted rule, so no explanation can outrank another. {known}"
+        )
+    told = "Names of days of the week."
+    asked = [trial.question.explanation for trial in scorer.trials(suite.latents(limit=1)[0], told, 0)]
+    if told not in asked:
+        raise SpecError(
+            f"scorer {scorer.name!r} asks about no explanation, so no explanation can outrank another. {known}"
+        )

@@ -1,0 +1,192 @@
+"""Judgements on planted latents -> how good the judge is. Pure functions on the tables of runs.
+
+Everything is computed per latent first and averaged over latents with a bootstrap over latents, as leaderboards do; only the
+questions about a prompt's form (position, retest) pool judgements, because the prompt and not the latent is their unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from latentbench.judges.qualification import Mean, Position, Retest
+from latentbench.kernel.errors import DataError
+from latentbench.stats.bootstrap import bootstrap_mean
+from latentbench.stats.ranking import auroc
+from latentbench.suites.planted.planted_suite import NEAR
+
+PERMUTATIONS = 999
+TRIAL = ["asked", "explainer", "latent", "trial"]
+
+
+def group(explanation: str) -> str:
+    """Explanation label -> the group in which it is reported: `unrelated:1` -> `unrelated`."""
+    return explanation.partition(":")[0]
+
+
+def outranks(headline: pd.DataFrame, over: Iterable[str]) -> pd.Series[float]:
+    """Per latent: the share of some explanations that the truth outranks, a tie counting half.
+
+    Args:
+        headline: one row per latent, one column per explanation; NaN where there is no score. A comparison without both
+            scores is left out, and a latent without any is not in the result.
+        over: columns.
+    """
+    truth = headline["truth"]
+    won = pd.DataFrame(
+        {
+            name: (np.sign(truth - headline[name]) + 1) / 2
+            for name in over
+            if name in headline  # sign of NaN is NaN
+        }
+    )
+    share: pd.Series[float] = won.mean(axis=1).dropna()
+    return share
+
+
+def aurocs(judgements: pd.DataFrame) -> pd.DataFrame:
+    """AUROC of the scores of judged windows; columns explainer, latent, kind (of the negative windows), value.
+
+    Repeats are averaged. A window's score is the probability, else the answer, else the largest predicted activation; what has
+    none of these (a text that the judge wrote) is not ranked.
+    """
+    judgements = judgements[judgements["score"].notna()]
+    rows = []
+    for (_, explainer, latent), part in judgements.groupby(["asked", "explainer", "latent"], sort=False):
+        on = part[part["label"] == 1]
+        if on.empty:
+            continue
+        for kind, off in part[part["label"] == 0].groupby("kind", sort=False):
+            labels = [1] * len(on) + [0] * len(off)
+            rows.append((explainer, latent, kind, auroc(labels, [*on["score"], *off["score"]])))
+    found = pd.DataFrame(rows, columns=["explainer", "latent", "kind", "value"])
+    repeats = found.groupby(["explainer", "latent", "kind"], sort=False)["value"].mean()
+    return repeats.reset_index()
+
+
+def auroc_table(found: pd.DataFrame) -> dict[str, dict[str, Mean]]:
+    """Explanation group -> kind -> mean over latents of `aurocs`."""
+    table: dict[str, dict[str, Mean]] = {}
+    grouped = found.assign(group=found["explainer"].map(group))
+    for (name, kind), part in grouped.groupby(["group", "kind"], sort=False):
+        table.setdefault(str(name), {})[str(kind)] = mean(part.groupby("latent")["value"].mean())
+    return table
+
+
+def by_family(values: pd.Series[float], family: Mapping[str, str]) -> dict[str, Mean]:
+    """Means of per-latent values within each family of concepts, by name."""
+    families = values.index.map(lambda latent: family[latent])
+    return {str(name): mean(part) for name, part in values.groupby(families)}
+
+
+def yes_bias(judgements: pd.DataFrame) -> Mean | None:
+    """Share answered yes minus share of activating windows, given the truth; None for a method without answers."""
+    used = judgements[(judgements["explainer"] == "truth") & judgements["prediction"].notna()]
+    if used.empty:
+        return None
+    return mean((used["prediction"] - used["label"]).groupby(used["latent"]).mean())
+
+
+def position(judgements: pd.DataFrame, seed: int) -> Position | None:
+    """Accuracy by place in prompts with several windows, given the truth; None where there are none.
+
+    p is (1 + permutations with at least the observed spread) / (1 + permutations); correctness is permuted within prompts, so
+    a prompt that is hard as a whole says nothing about places. Other explanations are asked about the same windows in the same
+    order: counting them as further prompts would make chance look certain.
+    """
+    used = judgements[(judgements["explainer"] == "truth") & judgements["prediction"].notna()]
+    sizes = used.groupby(TRIAL, sort=False)["label"].transform("size")
+    used = used[sizes > 1]
+    if used.empty:
+        return None
+    prompt = used.groupby(TRIAL, sort=False).ngroup().to_numpy()
+    order = np.argsort(prompt, kind="stable")
+    place = used.groupby(TRIAL, sort=False).cumcount().to_numpy()[order]
+    right = np.asarray(used["prediction"] == used["label"], np.float64)[order]
+    prompt = prompt[order]
+    counts = np.bincount(place)
+
+    def accuracy(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        shares: NDArray[np.float64] = np.bincount(place, weights=values) / counts
+        return shares
+
+    observed = accuracy(right)
+    rng = np.random.default_rng(seed)
+    reached = 0
+    for _ in range(PERMUTATIONS):
+        mixed = right[np.lexsort((rng.random(len(prompt)), prompt))]
+        reached += bool(np.ptp(accuracy(mixed)) >= np.ptp(observed) - 1e-12)
+    return Position(
+        accuracy=tuple(observed.tolist()),
+        spread=float(np.ptp(observed)),
+        p=(1 + reached) / (1 + PERMUTATIONS),
+    )
+
+
+def retest(judgements: pd.DataFrame) -> Retest | None:
+    """Agreement of the first asking with each later one on the windows that both judged; None where none was judged twice."""
+    key = ["explainer", "latent", "window", "kind"]
+    # A text that the judge wrote itself has no window, and nothing says which text of another asking it belongs to.
+    judgements = judgements[(judgements["window"] >= 0) & judgements["score"].notna()]
+    first = judgements[judgements["asked"] == 0]
+    both = pd.concat(
+        [
+            first.merge(later, on=key, suffixes=("", "_again"))
+            for n, later in judgements.groupby("asked", sort=True)
+            if n != 0
+        ]
+        or [first.iloc[:0]]
+    )
+    if both.empty:
+        return None
+    a, b = both["score"].to_numpy(np.float64), both["score_again"].to_numpy(np.float64)
+    answered = both["prediction"].notna() & both["prediction_again"].notna()
+    same = (both["prediction"] == both["prediction_again"])[answered]
+    graded = both["probability"].notna().all() and np.ptp(a) > 0 and np.ptp(b) > 0
+    return Retest(
+        n=len(both),
+        r=float(np.corrcoef(a, b)[0, 1]) if graded else None,
+        same=float(same.mean()) if len(same) else None,
+    )
+
+
+def scored(judgements: pd.DataFrame) -> pd.DataFrame:
+    """The `ok` judgements with a column `score`; see `aurocs`."""
+    ok = judgements[judgements["outcome"] == "ok"].copy()
+    ok["probability"] = ok["probability"].astype(float)
+    ok["prediction"] = ok["prediction"].astype(float)
+    largest = ok["predicted"].map(lambda p: float(np.max(p)) if p is not None and len(p) else np.nan)
+    ok["score"] = ok["probability"].fillna(ok["prediction"]).fillna(largest.astype(float))
+    return ok
+
+
+def mean(values: pd.Series[float] | Sequence[float], seed: int = 0) -> Mean:
+    """Mean over latents with its interval."""
+    found = bootstrap_mean(np.asarray(values, np.float64), seed=seed)
+    if not found.n:
+        raise ValueError("a mean over no latents.")
+    some: Callable[[float], float | None] = lambda x: None if np.isnan(x) else float(x)  # noqa: E731
+    return Mean(estimate=found.estimate, low=some(found.low), high=some(found.high), n=found.n)
+
+
+def comparisons(headline: pd.DataFrame, family: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of a `Qualification` that compare headlines."""
+    unrelated = [str(name) for name in headline if group(str(name)) == "unrelated"]
+    near = outranks(headline, NEAR)
+    over = {"near": near, "unrelated": outranks(headline, unrelated)}
+    for name, share in over.items():
+        if share.empty:
+            raise DataError(
+                f"no latent has scores of the truth and of one {name} explanation; the judge answered too little."
+            )
+    over |= {which: outranks(headline, [which]) for which in NEAR}
+    gap = (headline["truth"] - headline["paraphrase"]).dropna()
+    return {
+        "truth_over": {name: mean(values) for name, values in over.items() if len(values)},
+        "truth_over_by_family": by_family(near, family),
+        "paraphrase_gap": mean(gap) if len(gap) else None,
+    }

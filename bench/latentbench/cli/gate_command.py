@@ -1,0 +1,139 @@
+"""`bench gate` and `bench speed`: did scores, their agreement or speed get worse than a baseline? Exit codes 0, 1, 2, 3, 4."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from latentbench.analysis.gate.gate_report import Report
+
+Allow = Annotated[
+    bool, typer.Option("--allow-inconclusive", help="Exit 0, not 3, when nothing failed but not all is decided.")
+]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")]
+Junit = Annotated[Path | None, typer.Option("--junit", help="Write the report as JUnit XML.")]
+Markdown = Annotated[Path | None, typer.Option("--markdown", help="Write the report as Markdown.")]
+Github = Annotated[
+    bool | None,
+    typer.Option("--github/--no-github", help="Annotations and step summary; on where GITHUB_ACTIONS is true."),
+]
+
+
+def gate(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN_OR_SPEC", help="Finished run folder, or a run spec to run first.")
+    ],
+    baseline: Annotated[Path, typer.Option(help="Baseline file of `bench baseline freeze`.")],
+    delta: Annotated[float, typer.Option(min=0, help="How much worse a mean score may be.")] = 0.02,
+    delta_agreement: Annotated[float, typer.Option(min=0, help="How much lower a correlation may be.")] = 0.05,
+    metric_delta: Annotated[
+        list[str] | None, typer.Option(help="NAME=X: another delta for one metric; repeatable.")
+    ] = None,
+    max_coverage_drop: Annotated[float, typer.Option(help="How much lower coverage may be.")] = 0.02,
+    max_tokens: Annotated[float, typer.Option(help="Tokens a latent may grow by this factor.")] = 1.25,
+    max_dollars: Annotated[float, typer.Option(help="Cost a latent may grow by this factor.")] = 1.25,
+    max_latency: Annotated[float, typer.Option(help="Seconds a latent may grow by this factor, same hardware.")] = 2.0,
+    max_drift: Annotated[float, typer.Option(help="How far a judge's answers to the same requests may move.")] = 0.02,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run, if one is made.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Reply cache of the run; an empty one by default.")] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not ask the judges whether they have changed.")
+    ] = False,
+    allow_inconclusive: Allow = False,
+    json: Json = None,
+    junit: Junit = None,
+    markdown: Markdown = None,
+    github: Github = None,
+    track: Annotated[bool, typer.Option("--track", help="Log the run to MLflow and tag it with the verdict.")] = False,
+) -> None:
+    """Compare a run with a baseline: 0 pass, 1 fail, 3 inconclusive, 4 not comparable."""
+    from rich.console import Console
+
+    from latentbench.analysis.gate.gate import gate as compare
+    from latentbench.analysis.gate.gate_settings import Settings
+
+    settings = Settings(
+        delta=delta, delta_agreement=delta_agreement, deltas=_deltas(metric_delta or []), coverage=max_coverage_drop,
+        tokens=max_tokens, dollars=max_dollars, latency=max_latency, drift=max_drift, seed=seed,
+    )  # fmt: skip
+    _positive([delta, delta_agreement, *settings.deltas.values()])
+    console = Console(stderr=True)
+    report, folder = compare(run, baseline, settings, console, out=out, cache=cache, offline=offline)
+    if track:
+        from latentbench.analysis.gate.tags import tag_run
+
+        result = tag_run(folder, report)
+        console.print(f"MLflow: {result.uri if result.ok else result.message}", highlight=False, soft_wrap=True)
+    _write(report, json, junit, markdown, github)
+    raise typer.Exit(report.exit_code(allow_inconclusive))
+
+
+def speed(
+    base: Annotated[
+        list[Path], typer.Option(help="File of pytest --benchmark-json, base; repeatable, in turns with head.")
+    ],
+    head: Annotated[list[Path], typer.Option(help="The same of head; the i-th of both are a pair.")],
+    ratio: Annotated[float, typer.Option(help="Time of head over base that is too much.")] = 1.1,
+    allow_inconclusive: Allow = False,
+    json: Json = None,
+    junit: Junit = None,
+    markdown: Markdown = None,
+    github: Github = None,
+) -> None:
+    """Compare timings of pytest-benchmark, measured in turns, by ratio; exit codes as of `bench gate`."""
+    from latentbench.analysis.gate.speed import compare_speed
+
+    report = compare_speed(base, head, ratio)
+    _write(report, json, junit, markdown, github)
+    raise typer.Exit(report.exit_code(allow_inconclusive))
+
+
+def _deltas(given: list[str]) -> dict[str, float]:
+    found = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError as e:
+            raise typer.BadParameter(f"{text!r} is not NAME=NUMBER", param_hint="--metric-delta") from e
+    return found
+
+
+def _positive(deltas: list[float]) -> None:
+    if not all(d > 0 for d in deltas):
+        raise typer.BadParameter(
+            "a delta must be above 0: no data show that nothing at all changed", param_hint="--delta"
+        )
+
+
+def _write(report: Report, json: Path | None, junit: Path | None, markdown: Path | None, github: bool | None) -> None:
+    from rich.console import Console
+
+    from latentbench.analysis.gate.gate_markdown import markdown as as_markdown
+    from latentbench.analysis.gate.gate_terminal import terminal
+    from latentbench.analysis.gate.github import github as annotations
+    from latentbench.analysis.gate.junit import junit as as_junit
+    from latentbench.kernel.files import write_json
+
+    Console(highlight=False).print(terminal(report))
+    for path in (json, junit, markdown):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+    if json is not None:
+        write_json(json, report.as_dict())
+    if junit is not None:
+        junit.write_text(as_junit(report), encoding="utf-8")
+    if markdown is not None:
+        markdown.write_text(as_markdown(report), encoding="utf-8")
+    if os.environ.get("GITHUB_ACTIONS") == "true" if github is None else github:
+        print(annotations(report), end="")
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        if summary:
+            # Other steps write to the same file.
+            with Path(summary).open("a", encoding="utf-8") as f:
+                f.write(as_markdown(report))

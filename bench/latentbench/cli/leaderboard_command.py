@@ -1,0 +1,55 @@
+"""`bench leaderboard`: rank what was run, and keep committed results and their rendering in step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def leaderboard(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders.")] = None,
+    by_coder: Annotated[bool, typer.Option("--by-coder", help="One table per coder as well.")] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Show runs on other latents than test, too, marked as such.")
+    ] = False,
+    paired: Annotated[bool, typer.Option("--paired", help="Rank by paired differences, Holm-corrected.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for leaderboard.md, .csv and .json; the first run's by default.")
+    ] = None,
+    submit: Annotated[
+        Path | None, typer.Option(help="Add the rows to a folder of published results and render it (leaderboards).")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="Only check that this folder's README is what its results render to.")
+    ] = None,
+) -> None:
+    """Print a leaderboard of runs and write it as Markdown, CSV and JSON."""
+    from rich.console import Console
+
+    from latentbench.leaderboards.board import tables
+    from latentbench.leaderboards.board_markdown import markdown
+    from latentbench.leaderboards.board_terminal import terminal
+    from latentbench.leaderboards.export import to_csv, to_json
+    from latentbench.leaderboards.results import add_results, render
+    from latentbench.leaderboards.rows import read_rows
+
+    if check is not None:
+        typer.echo(f"{render(check, check=True)} is up to date")
+        return
+    if not runs:
+        raise typer.BadParameter("name at least one run folder, or use --check", param_hint="RUNS")
+    rows = read_rows(runs, by_coder=by_coder, any_split=tune)
+    ranked = tables(rows, "pairs" if paired else "intervals")
+    console = Console()
+    console.print(terminal(ranked, console.width))
+    folder = out or runs[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (("md", markdown(ranked)), ("csv", to_csv(ranked)), ("json", to_json(ranked))):
+        (folder / f"leaderboard.{name}").write_text(text)
+    typer.echo(f"written: {folder}/leaderboard.md, .csv, .json", err=True)
+    if submit is not None:
+        for path in add_results(rows, submit):
+            typer.echo(f"added: {path}", err=True)
+        typer.echo(f"rendered: {render(submit)}", err=True)

@@ -1,0 +1,35 @@
+"""`bench models`: get weights ahead of time."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Model weights: fetch and inspect.", no_args_is_help=True)
+
+
+@app.command()
+def fetch(
+    name: Annotated[
+        str, typer.Argument(help="pkg:NAME==VERSION, a hub id (org/name[@revision]), a folder or a .gguf file.")
+    ],
+) -> None:
+    """Fetch a model from a package or the hub into the cache, checked and converted."""
+    from rich.console import Console
+
+    from latentbench.models.source import resolve
+
+    console = Console(stderr=True)
+    with console.status(f"fetching {name}"):
+        files = resolve(name)
+    typer.echo(f"{files.reference}\n  folder   {files.folder}\n  identity {files.identity}")
+
+
+@app.command("list")
+def known() -> None:
+    """List the packages whose weights are pinned."""
+    from latentbench.models.packaged import KNOWN
+
+    for requirement, package in KNOWN.items():
+        typer.echo(f"pkg:{requirement}  {package.member}  {package.licence}  sha256 {package.sha256[:16]}…")

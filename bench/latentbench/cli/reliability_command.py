@@ -1,0 +1,36 @@
+"""`bench reliability`: what a score depends on besides the latent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def reliability(
+    spec: Annotated[
+        Path, typer.Argument(help="Reliability spec (YAML): a run spec with explainer_seeds, draws, orders.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the runs; runs/NAME by default. What is there is gone on with.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the intervals.")] = 0,
+) -> None:
+    """Repeat a run over draws, explainer seeds, orders and judges: variance components, test-retest, top-k."""
+    from rich.console import Console
+
+    from latentbench.analysis.reliability import as_json
+    from latentbench.analysis.reliability import reliability as carry_out
+    from latentbench.analysis.reliability_spec import load_reliability_spec
+    from latentbench.analysis.reliability_view import reliability_csv, reliability_markdown, reliability_terminal
+    from latentbench.kernel.files import write_json
+
+    folder = out or Path("runs") / load_reliability_spec(spec).name
+    found = carry_out(spec, folder, cache, Console(stderr=True), seed=seed)
+    Console().print(reliability_terminal(found))
+    (folder / "reliability.md").write_text(reliability_markdown(found))
+    (folder / "reliability.csv").write_text(reliability_csv(found))
+    write_json(folder / "reliability.json", as_json(found))
+    typer.echo(f"written: {folder}/reliability.md, .csv, .json", err=True)

@@ -1,0 +1,107 @@
+"""`bench run`, `resume`, `track`, `report`: carry out a grid, go on with it, log it again, look at it (or at a study)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Cache = Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")]
+NoTrack = Annotated[bool, typer.Option("--no-track", help="Do not log to MLflow now; `bench track` does it later.")]
+
+
+def run(
+    spec: Annotated[Path, typer.Argument(help="Run spec (YAML).")],
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME-TIME by default.")] = None,
+    cache: Cache = None,
+    no_track: NoTrack = False,
+) -> None:
+    """Run a grid of explainers x scorers x judges on a suite."""
+    from latentbench.runs.run import start
+
+    console = _console()
+    folder: list[Path] = []
+    try:
+        path, record = start(spec, out, cache, console, folder.append)
+    except KeyboardInterrupt:
+        _interrupted(folder)
+    _finish(path, record, console, not no_track)
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    cache: Cache = None,
+    no_track: NoTrack = False,
+) -> None:
+    """Go on with a run that was stopped, or ask again what failed."""
+    from latentbench.runs.run import resume as go_on
+
+    console = _console()
+    try:
+        record = go_on(run, cache, console)
+    except KeyboardInterrupt:
+        _interrupted([run])
+    _finish(run, record, console, not no_track)
+
+
+def track(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    uri: Annotated[
+        str | None, typer.Option(help="Tracking URI; MLFLOW_TRACKING_URI, else SQLite under mlruns/.")
+    ] = None,
+) -> None:
+    """Log a finished run to MLflow (again): the same MLflow runs are updated, not duplicated."""
+    from latentbench.kernel.errors import RunError
+    from latentbench.tracking.mlflow import track as log
+
+    result = log(run, uri=uri)
+    if not result.ok:
+        raise RunError(f"not logged: {result.message}")
+    typer.echo(f"logged to {result.uri}")
+
+
+def report(folder: Annotated[Path, typer.Argument(metavar="RUN_OR_STUDY", help="Run folder or study folder.")]) -> None:
+    """Write the self-contained HTML page of a run or a study."""
+    from latentbench.lab.studies.study_page import RECORD
+
+    if (folder / RECORD).exists():
+        from latentbench.lab.studies.study_html import write_report as write_study_report
+
+        typer.echo(write_study_report(folder))
+        return
+    from latentbench.leaderboards.run_page import write_report
+
+    typer.echo(write_report(folder))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _interrupted(folder: list[Path]) -> None:
+    where = f" Go on with: bench resume {folder[0]}" if folder else ""
+    print(f"interrupted.{where}", file=sys.stderr)
+    raise typer.Exit(130)
+
+
+def _finish(folder: Path, record: dict[str, Any], console: Console, tracked: bool) -> None:
+    from latentbench.leaderboards.run_page import write_report
+
+    page = write_report(folder)
+    if tracked:
+        from latentbench.tracking.mlflow import track as log
+
+        result = log(folder)
+        console.print(f"MLflow: {result.uri if result.ok else result.message}", highlight=False, soft_wrap=True)
+    rate, allowed = record["failure_rate"], record["spec"]["max_failures"]
+    console.print(f"run: {folder}\nreport: {page}", highlight=False, soft_wrap=True)
+    if rate > allowed:
+        print(f"{rate:.1%} of the calls failed; allowed are {allowed:.1%} (max_failures).", file=sys.stderr)
+        raise typer.Exit(1)

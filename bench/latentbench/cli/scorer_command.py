@@ -1,0 +1,54 @@
+"""`bench scorer`: whether the metrics of a scoring method measure what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Scorers: audit their metrics.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Scorers: audit their metrics."""
+
+
+@app.command()
+def audit(
+    scorers: Annotated[list[str], typer.Argument(help="Scorers, by name or YAML file.")],
+    suite: Annotated[str, typer.Option(help="A planted suite.")] = "planted-1",
+    limit: Annotated[int | None, typer.Option(help="At most this many latents.")] = None,
+    prevalence: Annotated[float, typer.Option(help="Share of positives for a rare latent.")] = 0.001,
+    out: Annotated[Path | None, typer.Option(help="Markdown page to write.")] = None,
+) -> None:
+    """Drop half of the labels, double them with false ones, and say which metrics notice."""
+    from datetime import UTC, datetime
+
+    from rich.console import Console
+
+    from latentbench.analysis.qualify.admissibility import markdown, terminal
+    from latentbench.analysis.qualify.audit import audit as measure
+    from latentbench.scorers.load import load_scorer
+    from latentbench.suites.store import load_suite
+
+    console, loaded, found = Console(), load_suite(suite), {}
+    for name in scorers:
+        scorer = load_scorer(name)
+        found[scorer.id] = measure(scorer, loaded, limit, prevalence)
+        console.print(terminal(scorer.id, found[scorer.id]))
+    if out is not None:
+        extra = "".join(
+            f" --{k} {v}"
+            for k, v, default in (
+                ("suite", suite, "planted-1"),
+                ("limit", limit, None),
+                ("prevalence", prevalence, 0.001),
+            )
+            if v != default
+        )
+        command = f"bench scorer audit {' '.join(scorers)}{extra} --out {out}"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(markdown(found, command, datetime.now(UTC).date().isoformat()), encoding="utf-8")
+        typer.echo(f"written: {out}", err=True)

@@ -1,0 +1,44 @@
+"""`bench study`: the tables and figures of the paper, as studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def study(
+    names: Annotated[list[str] | None, typer.Argument(help="Studies; without one they are listed.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every study.")] = False,
+    size: Annotated[str, typer.Option(help="A profile: embedded, large, or a YAML file of your own.")] = "embedded",
+    out: Annotated[Path, typer.Option(help="Folder for the studies' tables, figures and pages.")] = Path(
+        "runs/studies/results"
+    ),
+    work: Annotated[Path, typer.Option(help="Folder for suites and runs, kept between calls.")] = Path("runs/studies"),
+    again: Annotated[bool, typer.Option("--again", help="Also what is done already.")] = False,
+    index: Annotated[bool, typer.Option("--index", help="Only render the index of --out again.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
+    activations: Annotated[Path | None, typer.Option(help="Folder for activations; the user cache by default.")] = None,
+) -> None:
+    """Carry out studies: suites, runs, a table, a figure and a page each."""
+    from rich.console import Console
+
+    from latentbench.lab.studies.series import run_studies, write_index
+    from latentbench.lab.studies.study_spec import load_study, studies
+
+    if index:
+        typer.echo(f"rendered: {write_index(out)}")
+        return
+    chosen = list(studies()) if all_ else names or []
+    if not chosen:
+        for name in studies():
+            typer.echo(f"{name:<26} {load_study(name)[1].title}")
+        return
+    console = Console(stderr=True)
+    failed = run_studies(chosen, size, out, work, console, cache=cache, activations=activations, again=again)
+    typer.echo(f"written: {out}")
+    if failed:
+        for name, message in failed.items():
+            typer.echo(f"not done: {name}: {message}", err=True)
+        raise typer.Exit(1)

@@ -1,0 +1,113 @@
+"""`bench suite`: build, show, verify and steer frozen suites."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Latent suites: build, show, verify, intervene.", no_args_is_help=True)
+
+
+@app.command()
+def build(
+    recipe: Annotated[Path, typer.Argument(help="Suite recipe (YAML).")],
+    out: Annotated[Path | None, typer.Option(help="Suite folder; the recipe's own folder by default.")] = None,
+    work: Annotated[Path | None, typer.Option(help="Folder for activations; the user cache by default.")] = None,
+) -> None:
+    """Run the subject over the corpus, draw latents and windows, and freeze them."""
+    from rich.console import Console
+
+    from latentbench.judges.vectors import embedder
+    from latentbench.kernel.config import read_yaml
+    from latentbench.suites.build.build import build_from_file
+    from latentbench.suites.planted.planted_suite import build_planted
+
+    data = read_yaml(recipe)
+    if isinstance(data, dict) and data.get("kind") == "planted":
+        built = build_planted(recipe, out)
+    else:
+        built = build_from_file(recipe, out, work, Console(stderr=True), embedder)
+    typer.echo(f"{built.name}@{built.version}  digest {built.digest}  {built.path}")
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Suite name or folder.")],
+    latent: Annotated[str | None, typer.Option(help="Latent to show with its windows; the first by default.")] = None,
+) -> None:
+    """Show what a suite holds and one latent with its windows."""
+    from rich.console import Console
+
+    from latentbench.suites.show import show_suite
+    from latentbench.suites.store import load_suite
+
+    Console().print(show_suite(load_suite(name), latent))
+
+
+@app.command()
+def verify(
+    name: Annotated[str, typer.Argument(help="Suite name or folder.")],
+    activations: Annotated[bool, typer.Option("--activations", help="Also run the subject again on a sample.")] = False,
+) -> None:
+    """Recompute the digest and check every rule a suite promises; exit 2 if one is broken."""
+    from latentbench.kernel.errors import DataError
+    from latentbench.suites.store import load_suite
+    from latentbench.suites.verify import verify as check
+
+    report = check(load_suite(name), activations=activations)
+    for line in report.lines:
+        typer.echo(line)
+    if not report.ok:
+        raise DataError(f"{name}: {len(report.problems)} promises are broken; the first: {report.problems[0]}")
+
+
+@app.command()
+def intervene(
+    name: Annotated[str, typer.Argument(help="Suite name or folder.")],
+    coders: Annotated[list[str] | None, typer.Option(help="Coder; repeat for several, all by default.")] = None,
+    latents: Annotated[int | None, typer.Option(help="At most this many, chosen as a run's `limit` does.")] = None,
+    split: Annotated[str, typer.Option(help="Latents of this split: test, tune or all.")] = "test",
+    kl: Annotated[list[float] | None, typer.Option(help="Target KL in nats; repeat. 0.1 0.33 1 3 by default.")] = None,
+    mode: Annotated[list[str] | None, typer.Option(help="add or ablate; repeat for both, add by default.")] = None,
+    prompts: Annotated[int, typer.Option(help="Scoring prompts per latent.")] = 30,
+    explain: Annotated[int, typer.Option(help="Prompts per latent for output-side explainers.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of prompts and noise.")] = 0,
+    group: Annotated[int, typer.Option(help="Latents computed together.")] = 4,
+    dtype: Annotated[str | None, typer.Option(help="Of the subject; as in the suite's build by default.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    work: Annotated[Path | None, typer.Option(help="Folder for finished latents; the user cache by default.")] = None,
+) -> None:
+    """Steer the subject along latents at given strengths; goes on where an earlier call stopped."""
+    from typing import cast, get_args
+
+    from latentbench.kernel.errors import UnknownName
+    from latentbench.models.language_model import DType
+    from latentbench.suites.steer.intervene import Settings
+    from latentbench.suites.steer.intervene import intervene as run
+    from latentbench.suites.store import load_suite
+
+    if dtype is not None and dtype not in get_args(DType):
+        raise UnknownName("dtype", dtype, get_args(DType))
+    defaults = Settings()
+    settings = Settings(
+        modes=tuple(mode or defaults.modes),
+        kls=tuple(kl or defaults.kls),
+        prompts=prompts,
+        explain=explain,
+        seed=seed,
+        group=group,
+        dtype=cast(DType | None, dtype),
+    )
+    digest = run(
+        load_suite(name),
+        settings,
+        coders,
+        latents,
+        None if split == "all" else split,
+        work,
+        device,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(f"interventions {digest}")

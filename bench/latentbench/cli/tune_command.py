@@ -1,0 +1,59 @@
+"""`bench tune`: search for better prompts, example counts and sampling, and say whether it helped."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def tune(
+    spec: Annotated[Path, typer.Argument(help="Tuning spec (YAML).")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the study; runs/tune-NAME by default.")] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            envvar="LATENTBENCH_STUDY_STORAGE",
+            help="journal:FILE, or a URL of SQLite, PostgreSQL or MySQL; SQLite in the study's folder by default.",
+        ),
+    ] = None,
+    join: Annotated[bool, typer.Option("--join", help="Help with a study that was begun elsewhere.")] = False,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials of the study, instead of the spec's.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
+    no_holdout: Annotated[bool, typer.Option("--no-holdout", help="Do not compare on held-out latents yet.")] = False,
+    no_track: Annotated[bool, typer.Option("--no-track", help="Do not log to MLflow.")] = False,
+) -> None:
+    """Tune a run on tuning latents and compare the winner with the default on held-out ones.
+
+    The same command goes on with a study that was stopped.
+    """
+    from rich.console import Console
+
+    from latentbench.tuning.summary import chance, verdict
+    from latentbench.tuning.tune import Asked
+    from latentbench.tuning.tune import tune as start
+
+    console = Console(stderr=True)
+    asked = Asked(spec, out, storage, join, trials, cache, not no_holdout)
+    try:
+        result = start(asked, console)
+    except KeyboardInterrupt:
+        print("interrupted. The same command goes on with the study.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if result is None:
+        return
+    folder = Path(result["folder"])
+    for sentence in (verdict(result), chance(result)):
+        if sentence:
+            typer.echo(sentence)
+    if not no_track:
+        from latentbench.tuning.tune_track import track
+
+        logged = track(folder)
+        console.print(f"MLflow: {logged.uri if logged.ok else logged.message}", highlight=False, soft_wrap=True)
+    console.print(f"study: {folder}\nreport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    if not result["winners"]:
+        print(f"no setting finished within the constraints ({result['stopped']}).", file=sys.stderr)
+        raise typer.Exit(1)

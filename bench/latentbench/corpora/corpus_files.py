@@ -1,0 +1,102 @@
+"""Files of text on disk: which they are, what they hold, and the hash of their content."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from latentbench.kernel.errors import DataError
+
+
+def files(patterns: tuple[str, ...]) -> list[Path]:
+    """The files that paths and wildcards name: patterns in the given order, the matches of one pattern sorted.
+
+    Raises:
+        DataError: a path that does not exist, or a pattern that matches no file.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        path = Path(pattern)
+        matches = [path] if path.is_file() else [p for p in _expanded(path) if p.is_file()]
+        if not matches:
+            raise DataError(
+                f"no corpus file at {pattern}. Relative paths start at the folder of the file that names them."
+            )
+        found += matches
+    return found
+
+
+def _expanded(pattern: Path) -> list[Path]:
+    wild = next((i for i, part in enumerate(pattern.parts) if set(part) & set("*?[")), None)
+    if wild is None:
+        return []
+    return sorted(Path(*pattern.parts[:wild]).glob("/".join(pattern.parts[wild:])))
+
+
+def content_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, after decompression for `.gz`.
+
+    Raises:
+        DataError: a broken archive.
+    """
+    with _opened(path) as f:
+        try:
+            return hashlib.file_digest(f, "sha256").hexdigest()  # type: ignore[arg-type]
+        except (EOFError, zlib.error, OSError) as e:
+            raise DataError(f"{path} cannot be read: {e}. Restore it.") from e
+
+
+def read_jsonl(path: Path, field: str) -> Iterator[str]:
+    """The `field` of every line of a JSONL file; see `read_rows`."""
+    return (row[field] for row in read_rows(path, field))
+
+
+def read_rows(path: Path, field: str) -> Iterator[dict[str, Any]]:
+    """Every line of a JSONL file (gzipped if its name ends so), with a text under `field`; blank lines are passed over.
+
+    Raises:
+        DataError: the file is broken, or a line is not a JSON object with a text under `field`.
+    """
+    number = 0
+    with _opened(path) as f:
+        try:
+            for number, line in enumerate(f, 1):
+                if line.strip():
+                    yield _row_of(line, field, path, number)
+        except (EOFError, zlib.error, OSError) as e:
+            raise DataError(f"{path} breaks off after line {number}: {e}. Restore it.") from e
+
+
+def _row_of(line: bytes, field: str, path: Path, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as e:
+        raise DataError(f"{path}, line {number}: not JSON ({e}). Repair or remove the line.") from e
+    if not isinstance(row, dict):
+        raise DataError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}.")
+    text = row.get(field)
+    if not isinstance(text, str):
+        state = (
+            f"is {type(text).__name__}, not text" if field in row else f"is missing; it has {', '.join(row) or 'none'}"
+        )
+        raise DataError(f"{path}, line {number}: field {field!r} {state}. Set `text_field` to the right name.")
+    return row
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path} is not UTF-8 text: {e}. Convert it, or leave it out of the pattern.") from e
+
+
+def _opened(path: Path) -> BinaryIO | gzip.GzipFile:
+    try:
+        return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    except OSError as e:
+        raise DataError(f"cannot open {path}: {e.strerror or e}.") from e

@@ -1,0 +1,82 @@
+"""Where text comes from, as a recipe names it; reading it is the business of `latentbench.corpora.corpus`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+LOCAL_BUILDERS = frozenset({"json", "text", "csv", "parquet"})
+"""Dataset names of `datasets` that read `data_files` from this machine."""
+
+
+Paths = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v), Field(min_length=1)]
+
+
+class _Corpus(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit_documents: int | None = Field(None, ge=1)
+    """Read this many documents at most, from the start."""
+    max_tokens: int | None = Field(None, ge=1)
+    """Keep this many corpus tokens at most, from the start."""
+
+
+class JsonlCorpus(_Corpus):
+    """One JSON object a line, in `.jsonl` or `.jsonl.gz` files."""
+
+    kind: Literal["jsonl"] = "jsonl"
+    path: Paths
+    """A path or a list of paths, read in this order; wildcards are expanded in sorted order."""
+    text_field: str = "text"
+    """Key of the document's text."""
+
+
+class TextCorpus(_Corpus):
+    """One document per UTF-8 text file."""
+
+    kind: Literal["text"] = "text"
+    path: Paths
+    """A path, a wildcard pattern (`books/**/*.txt`) or a list of them."""
+
+
+class HfCorpus(_Corpus):
+    """A dataset of the Hugging Face hub, streamed; or local files through one of `datasets`' builders."""
+
+    kind: Literal["hf"] = "hf"
+    dataset: str
+    """`org/name`, a local folder, or `json`, `text`, `csv`, `parquet` with `data_files`."""
+    config: str | None = None
+    """Configuration (subset) of the dataset."""
+    split: str = "train"
+    text_field: str = "text"
+    """Column of the document's text."""
+    revision: str | None = None
+    """Commit or branch; a full commit hash needs no question to the hub."""
+    data_files: Paths | None = None
+    """Files inside the dataset, or on this machine for a local builder."""
+
+
+class SampledCorpus(_Corpus):
+    """Text drawn from a model itself (`latentbench.corpora.sampled`), once, into the user cache."""
+
+    kind: Literal["sampled"] = "sampled"
+    model: str
+    """Model reference, as in `bench models fetch`."""
+    recipe: str
+    """A recipe of `tasks/corpora/`, by name, or the path of a YAML file."""
+    seed: int = 0
+    n_tokens: int = Field(ge=1)
+    """Tokens to keep; the last batch of documents is kept whole."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    batch: int = Field(128, ge=1)
+    """Documents drawn at a time."""
+
+
+CorpusSpec = Annotated[JsonlCorpus | TextCorpus | HfCorpus | SampledCorpus, Field(discriminator="kind")]
+"""A corpus as a YAML file declares it; `kind` says which."""
+
+
+OnTokens = Callable[[int], None]
+"""Called with the number of tokens drawn so far, by corpora that must be made first."""

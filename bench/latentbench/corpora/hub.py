@@ -1,0 +1,95 @@
+"""Corpora that the `datasets` library reads: hub datasets, streamed, and local files through its builders.
+
+A hub dataset is identified by its commit, asked from the hub once. Branch names move, so a spec that must be reproducible
+pins `revision` to a full commit hash, which also needs no connection when the data are already in the local cache.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from latentbench.corpora.corpus_files import content_sha256, files
+from latentbench.corpora.corpus_spec import LOCAL_BUILDERS, HfCorpus
+from latentbench.kernel.errors import DataError
+from latentbench.kernel.identity import digest
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def stream(spec: HfCorpus) -> Iterator[str]:
+    """The text column of every row, in the dataset's order.
+
+    Raises:
+        DataError: `datasets` is not installed, the dataset cannot be opened or read, or it has no such text column.
+    """
+    number = -1
+    try:
+        for number, row in enumerate(_open(spec)):
+            text = row.get(spec.text_field)
+            if not isinstance(text, str):
+                raise DataError(
+                    f"dataset {spec.dataset!r}, row {number}: column {spec.text_field!r} holds no text; "
+                    f"columns: {', '.join(row)}. Set `text_field`."
+                )
+            yield text
+    except DataError:
+        raise
+    except Exception as e:  # network, parquet and hub errors of five libraries; each means "cannot read on"
+        raise DataError(f"dataset {spec.dataset!r} cannot be read after row {number}: {type(e).__name__}: {e}") from e
+
+
+def _open(spec: HfCorpus) -> Any:
+    try:
+        from datasets import load_dataset
+    except ImportError as e:
+        raise DataError("a corpus of kind `hf` needs the datasets library: pip install 'latentbench[hub]'.") from e
+    local = spec.dataset in LOCAL_BUILDERS or Path(spec.dataset).is_dir()
+    try:
+        return load_dataset(
+            spec.dataset,
+            spec.config,
+            split=spec.split,
+            streaming=True,
+            revision=None if local else spec.revision,
+            data_files=[str(p) for p in files(spec.data_files)] if local and spec.data_files else _listed(spec),
+        )
+    except DataError:
+        raise
+    except Exception as e:  # the library raises some twenty unrelated types; each means "no such data"
+        where = f"config {spec.config!r}, split {spec.split!r}"
+        raise DataError(f"dataset {spec.dataset!r} ({where}) cannot be opened: {type(e).__name__}: {e}") from e
+
+
+def _listed(spec: HfCorpus) -> list[str] | None:
+    return list(spec.data_files) if spec.data_files else None
+
+
+def revision(spec: HfCorpus) -> str:
+    """What identifies the dataset's content: its commit on the hub, or a hash of local files.
+
+    Raises:
+        DataError: the hub cannot say which commit the revision is; local files are missing.
+    """
+    if spec.dataset in LOCAL_BUILDERS:
+        if not spec.data_files:
+            raise DataError(f"dataset {spec.dataset!r} reads local files: name them in `data_files`.")
+        return digest([spec.dataset, [content_sha256(p) for p in files(spec.data_files)]])
+    folder = Path(spec.dataset)
+    if folder.is_dir():
+        inside = sorted(p for p in folder.rglob("*") if p.is_file())
+        return digest([[p.relative_to(folder).as_posix(), content_sha256(p)] for p in inside])
+    if spec.revision and _COMMIT.fullmatch(spec.revision):
+        return f"{spec.dataset}@{spec.revision}"
+    try:
+        from huggingface_hub import HfApi
+
+        commit = HfApi().dataset_info(spec.dataset, revision=spec.revision).sha
+    except Exception as e:  # as above: the client's errors share no base
+        raise DataError(
+            f"the hub does not say which commit of dataset {spec.dataset!r} is {spec.revision or 'current'}: "
+            f"{type(e).__name__}: {e}. Set `revision` to a full commit hash to work without asking."
+        ) from e
+    return f"{spec.dataset}@{commit}"

@@ -1,0 +1,140 @@
+"""What an explainer is: what to ask, and how to read it.
+
+Like a scorer it never calls a model: `requests` says what to generate and `read` turns the replies into a text, so explaining
+is batched over latents, cached and resumed by the same code as judging. An explainer that must see replies before it knows what
+to ask next (write candidates, then compare them) asks in rounds, through `more`; letting it call the model itself would be
+shorter and would take the batches away.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pydantic
+
+from latentbench.kernel.identity import digest, source_digest, text_digest
+from latentbench.kernel.latent import LatentView
+from latentbench.kernel.requests import Capability, Outcome, Reply, Request, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One explanation of one latent.
+
+    Attributes:
+        latent: id.
+        text: z; "" is a legal explanation (the `empty` null), a failed call has None.
+        outcome: of the calls behind it.
+        usage: summed over its calls.
+        error: one line for failed outcomes.
+        note: anything the explainer records about its choice (candidates of best-of-k, ...), JSON-able.
+    """
+
+    latent: str
+    text: str | None
+    outcome: Outcome = Outcome.OK
+    usage: Usage = field(default_factory=Usage)
+    error: str | None = None
+    note: Mapping[str, Any] | None = None
+
+    @property
+    def hash(self) -> str:
+        """Digest of the text."""
+        return text_digest(self.text or "")
+
+
+class Params(pydantic.BaseModel):
+    """Base of every explainer's parameters: unknown keys are errors, values are frozen.
+
+    Class attributes:
+        files: names of parameters that are paths; relative ones start at the folder of the run spec.
+    """
+
+    files: ClassVar[tuple[str, ...]] = ()
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class Explainer(ABC):
+    """Base class of explainers.
+
+    Class attributes:
+        params_model: pydantic model of the parameters.
+        needs: every capability that the generating model must have; empty for an explainer that asks no model.
+        null: True for explainers that know nothing of the latent; their rows are floors.
+        uses_interventions: True for explainers that read `LatentView.interventions`; the table is then part of a run's identity.
+    """
+
+    params_model: ClassVar[type[Params]] = Params
+    needs: ClassVar[frozenset[Capability]] = frozenset()
+    null: ClassVar[bool] = False
+    uses_interventions: ClassVar[bool] = False
+
+    def __init__(self, name: str, version: str, params: Params, prompts: Mapping[str, Any]) -> None:
+        self.name, self.version = name, version
+        self.params: Any = params
+        self.prompts = prompts
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """Labels of explainers whose explanations `read` needs."""
+        return ()
+
+    def check(self, latents: Collection[str]) -> None:  # noqa: B027 - optional, and refusing nothing is right for most
+        """Refuse a suite that this explainer cannot serve, before anything is paid.
+
+        Args:
+            latents: ids of every latent of the suite, those that the run leaves out included.
+
+        Raises:
+            SpecError, DataError: it cannot.
+        """
+
+    def requests(self, latent: LatentView, seed: int) -> list[Request]:
+        """What to ask the generating model about one latent; `seed` is already specific to the latent and repeat."""
+        return []
+
+    def more(self, latent: LatentView, replies: Sequence[Reply], seed: int) -> list[Request]:
+        """What to ask next, given the replies to everything asked so far, in order; nothing ends the asking.
+
+        It must be a function of its arguments alone: a resumed run asks again from the start and finds its replies in the
+        cache. `read` gets the replies of all rounds.
+        """
+        return []
+
+    @abstractmethod
+    def read(
+        self,
+        latent: LatentView,
+        replies: Sequence[Reply],
+        seed: int,
+        others: Mapping[str, Mapping[str, Explanation]],
+    ) -> Explanation:
+        """The explanation from the replies. `others[label][latent id]` are finished explanations of `after`."""
+
+    @property
+    def id(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def key(self) -> str:
+        """Digest of parameters, prompts and source, that of shared base classes included."""
+        classes = [c for c in type(self).__mro__ if issubclass(c, Explainer) and c is not Explainer]
+        return digest([self.id, self.params, dict(self.prompts), source_digest(*classes)])
+
+
+def total_usage(replies: Sequence[Reply]) -> Usage:
+    """Sum of the usage of replies, those from the cache included: the price of an explanation is the same in every run.
+
+    What a run paid is counted apart, per unit (`latentbench.runs.explaining.paid`).
+    """
+    usages = [r.usage for r in replies]
+    return Usage(
+        sum(u.tokens_in for u in usages),
+        sum(u.tokens_out for u in usages),
+        sum(u.tokens_cached for u in usages),
+        sum(u.seconds for u in usages),
+    )

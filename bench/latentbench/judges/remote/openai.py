@@ -1,0 +1,344 @@
+"""Any OpenAI-compatible endpoint as a judge.
+
+One call at an endpoint is one request, so batches are only a bound on how many are under way. Every way in which a call can end
+becomes an outcome here; nothing that an endpoint does raises. The key is read from the environment when the client is built
+and is kept nowhere else: not in the identity, not in a message (endpoints quote it back in theirs).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import math
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Literal, TypeVar
+from urllib.parse import urlsplit
+
+import openai
+import pydantic
+import tenacity
+
+from latentbench.judges.judge import BaseJudge
+from latentbench.judges.remote.limiter import Limiter
+from latentbench.kernel.errors import SpecError
+from latentbench.kernel.requests import (
+    Capability,
+    Chat,
+    Choice,
+    Continuation,
+    JudgeIdentity,
+    Message,
+    Outcome,
+    Reply,
+    Usage,
+)
+
+R = TypeVar("R", Chat, Choice, Continuation)
+
+TOP = 20
+"""Most likely tokens that chat endpoints report."""
+READING = "2"
+"""Of the way from tokens to answers; part of the identity, because cached replies were read in it."""
+
+
+class OpenAIParams(pydantic.BaseModel):
+    """Parameters of `openai:MODEL?...`."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    base_url: str | None = None
+    """Of the endpoint, up to and including `/v1`; OpenAI's own by default."""
+    key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key."""
+    concurrency: int = pydantic.Field(default=16, ge=1)
+    timeout: float = pydantic.Field(default=60.0, gt=0)
+    """Seconds per attempt."""
+    attempts: int = pydantic.Field(default=6, ge=1)
+    backoff: float = pydantic.Field(default=1.0, ge=0)
+    """Upper bound of the first random wait in seconds; it doubles with each attempt."""
+    max_wait: float = pydantic.Field(default=60.0, ge=0)
+    """Longest wait between attempts, also where the endpoint asks for more."""
+    logprobs: bool = False
+    """The endpoint reports `top_logprobs` of chat completions."""
+    completions: bool = False
+    """The endpoint has completions with echo and logprobs, as vLLM does."""
+    token_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """What the endpoint calls the allowance of new tokens."""
+    temperature: bool = True
+    """Whether the endpoint takes a temperature and seed; some models refuse both."""
+
+
+class _Malformed(Exception):
+    """The endpoint answered something that is not its own format."""
+
+
+class OpenAIJudge(BaseJudge):
+    """See the module docstring.
+
+    Args:
+        model: as the endpoint names it.
+        params: see `OpenAIParams`.
+
+    Raises:
+        SpecError: no key in the environment and no endpoint of one's own.
+    """
+
+    params_model: ClassVar[type[pydantic.BaseModel]] = OpenAIParams
+    chunk: ClassVar[int] = 1
+    in_flight = 4
+
+    def __init__(self, model: str, params: OpenAIParams | None = None) -> None:
+        self.params = p = params or OpenAIParams()
+        self.model = model
+        if not os.environ.get(p.key_env) and p.base_url is None:
+            raise SpecError(
+                f"judge openai:{model}: the environment variable {p.key_env} is not set; put the key there."
+            )
+        can = {Capability.CHAT}
+        can |= {Capability.CHOICE} if p.logprobs else set()
+        can |= {Capability.TEXT} if p.completions else set()
+        self.can = frozenset(can)
+        settings = [("endpoint", _without_login(p.base_url)), ("temperature", str(p.temperature)), ("reading", READING)]
+        self.identity = JudgeIdentity("openai", model, "unknown", "remote", tuple(settings))
+        self.limiter = Limiter(p.concurrency)
+        self._jitter = random.Random(
+            model
+        )  # its own, because drawing from the process-wide one would change other code
+        self._clients: dict[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = {}
+
+    async def generate(self, requests: Sequence[Chat]) -> list[Reply]:
+        """See `Judge`."""
+        return await asyncio.gather(*(self._call(r, self._chat) for r in requests))
+
+    async def choose(self, requests: Sequence[Choice]) -> list[Reply]:
+        """See `Judge`. Read from the first token of the reply, so answers must differ there: a request in which one answer
+        begins another, or with several slots, is skipped. `end` cannot be asked for.
+
+        An answer that is not among the 20 most likely tokens gets an upper bound: the smallest of them, or all mass outside
+        them if that is less. If none is among them, the reply is no answer.
+        """
+        if Capability.CHOICE not in self.can:
+            raise self._cannot(Capability.CHOICE)
+        return await asyncio.gather(*(self._call(r, self._choice) for r in requests))
+
+    async def loglik(self, requests: Sequence[Continuation]) -> list[Reply]:
+        """See `Judge`. The endpoint tokenises context and text together; a token across the boundary counts as text."""
+        if Capability.TEXT not in self.can:
+            raise self._cannot(Capability.TEXT)
+        return await asyncio.gather(*(self._call(r, self._continuation) for r in requests))
+
+    async def close(self) -> None:
+        """Close the connections of this event loop. Those of a loop that has ended cannot be closed and are dropped."""
+        own = self._clients.pop(asyncio.get_running_loop(), None)
+        self._clients.clear()
+        if own is not None:
+            await own.close()
+
+    def _client(self) -> openai.AsyncOpenAI:
+        loop = asyncio.get_running_loop()
+        if loop not in self._clients:
+            self._clients[loop] = openai.AsyncOpenAI(
+                api_key=os.environ.get(self.params.key_env) or "none",
+                base_url=self.params.base_url,
+                timeout=self.params.timeout,
+                max_retries=0,
+            )
+        return self._clients[loop]
+
+    async def _call(self, request: R, ask: Callable[[R], Awaitable[Reply]]) -> Reply:
+        """One request with its retries; never raises for what the endpoint does."""
+        retrying = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(self.params.attempts),
+            wait=self._wait,
+            retry=tenacity.retry_if_exception(_transient),
+            reraise=True,
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    async with self.limiter.slot():
+                        return await self._once(request, ask)
+        except (openai.OpenAIError, _Malformed) as e:
+            return self._failure(e)
+        raise AssertionError("tenacity ends with a result or an exception")
+
+    async def _once(self, request: R, ask: Callable[[R], Awaitable[Reply]]) -> Reply:
+        try:
+            reply = await ask(request)
+        except openai.RateLimitError:
+            self.limiter.refused()
+            raise
+        except (ValueError, TypeError, AttributeError, IndexError) as e:
+            # The client passes a broken body on as whatever its reading of it raises.
+            raise _Malformed(f"the reply is not in the OpenAI format: {type(e).__name__}: {e}") from e
+        self.limiter.success()
+        return reply
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = retry_after(error)
+        drawn = self._jitter.uniform(0, self.params.backoff * 2.0 ** min(30, state.attempt_number - 1))
+        return min(self.params.max_wait, max(drawn, asked or 0.0))
+
+    def _failure(self, error: Exception) -> Reply:
+        text = str(getattr(error, "message", None) or error).replace("\n", " ")
+        key = os.environ.get(self.params.key_env)
+        if key:
+            text = text.replace(key, "***")
+        status = getattr(error, "status_code", None)
+        line = f"{type(error).__name__.lstrip('_')}{f' {status}' if status else ''}: {text[:300]}"
+        if isinstance(error, openai.APITimeoutError):
+            return Reply(
+                Outcome.TIMEOUT, error=f"no answer within {self.params.timeout:g} s, {self.params.attempts} attempts"
+            )
+        if isinstance(error, openai.BadRequestError):
+            code = str(getattr(error, "code", "") or "")
+            if "content_filter" in code or "content_policy" in code:
+                return Reply(Outcome.REFUSAL, error=line)
+            if "context_length" in code or "maximum context length" in text:
+                return Reply(Outcome.SKIPPED, error=line)
+        return Reply(Outcome.API, error=line)
+
+    async def _chat(self, request: Chat) -> Reply:
+        asked: dict[str, Any] = {self.params.token_field: request.max_tokens}
+        if self.params.temperature:
+            asked["temperature"] = request.temperature
+            if request.temperature > 0:
+                asked["seed"] = request.seed
+        choice, usage = await self._complete(request.messages, asked)
+        refusal = _refusal(choice)
+        if refusal is not None:
+            return Reply(Outcome.REFUSAL, text=choice.message.content, usage=usage, error=refusal)
+        return Reply(text=choice.message.content or "", usage=usage)
+
+    async def _choice(self, request: Choice) -> Reply:
+        if len(request.slots) > 1 or request.slots[0]:
+            return Reply(
+                Outcome.SKIPPED, error="a chat endpoint reads one answer at the start of its reply, not several slots"
+            )
+        if any(a != b and b.startswith(a) for a in request.answers for b in request.answers):
+            return Reply(Outcome.SKIPPED, error="one answer begins another; the first token cannot tell them apart")
+        asked: dict[str, Any] = {self.params.token_field: 1, "logprobs": True, "top_logprobs": TOP}
+        if self.params.temperature:
+            asked["temperature"] = 0.0
+        choice, usage = await self._complete(request.messages, asked)
+        refusal = _refusal(choice)
+        if refusal is not None:
+            return Reply(Outcome.REFUSAL, usage=usage, error=refusal)
+        content = choice.logprobs.content if choice.logprobs else None
+        if not content or not content[0].top_logprobs:
+            raise _Malformed("the endpoint reported no logprobs; use it without `logprobs=true`")
+        top = [(t.token, t.logprob) for t in content[0].top_logprobs]
+        read = answer_logprobs(request.answers, top)
+        if read is None:
+            return Reply(
+                Outcome.PARSE,
+                usage=usage,
+                error=f"no answer is among the {len(top)} likeliest first tokens: {', '.join(repr(t) for t, _ in top[:3])}, ...",
+            )
+        return Reply(logprobs=(read,), usage=usage)
+
+    async def _complete(self, messages: Sequence[Message], asked: dict[str, Any]) -> tuple[Any, Usage]:
+        started = time.perf_counter()
+        rendered: Any = [{"role": m.role, "content": m.content} for m in messages]
+        found: Any = await self._client().chat.completions.create(model=self.model, messages=rendered, **asked)
+        choices = getattr(found, "choices", None)
+        if not choices or getattr(choices[0], "message", None) is None:
+            raise _Malformed(f"the reply is not a chat completion: {str(found)[:100]!r}")
+        return choices[0], self._usage(found, started)
+
+    async def _continuation(self, request: Continuation) -> Reply:
+        started = time.perf_counter()
+        found: Any = await self._client().completions.create(
+            model=self.model,
+            prompt=request.context + request.text,
+            max_tokens=0,
+            echo=True,
+            logprobs=0,
+            temperature=0.0,
+        )
+        choices = getattr(found, "choices", None)
+        logprobs = getattr(choices[0], "logprobs", None) if choices else None
+        if logprobs is None or not logprobs.tokens or not logprobs.text_offset or logprobs.token_logprobs is None:
+            raise _Malformed("the endpoint echoed no logprobs; use it without `completions=true`")
+        ends = [o + len(t) for o, t in zip(logprobs.text_offset, logprobs.tokens, strict=True)]
+        # Counted from the end, because a start token that the endpoint shows would shift offsets from the front.
+        boundary = ends[-1] - len(request.text)
+        values = [p for p, e in zip(logprobs.token_logprobs, ends, strict=True) if e > boundary]
+        usage = self._usage(found, started)
+        if not values or None in values:
+            return Reply(
+                Outcome.SKIPPED, usage=usage, error="nothing stands before the first token: it has no log-probability"
+            )
+        return Reply(loglik=math.fsum(values), n_tokens=len(values), usage=usage)
+
+    def _usage(self, found: Any, started: float) -> Usage:
+        usage = getattr(found, "usage", None)
+        cached = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)
+        return Usage(
+            getattr(usage, "prompt_tokens", None) or 0,
+            getattr(usage, "completion_tokens", None) or 0,
+            cached or 0,
+            time.perf_counter() - started,
+        )
+
+
+def _without_login(url: str | None) -> str:
+    """An endpoint's address without a user name or password in it."""
+    if url is None:
+        return "default"
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _refusal(choice: Any) -> str | None:
+    refusal = getattr(choice.message, "refusal", None)
+    if refusal:
+        return f"refused: {refusal[:200]}"
+    return "stopped by a content filter" if choice.finish_reason == "content_filter" else None
+
+
+def _transient(error: BaseException) -> bool:
+    """Worth another attempt: too many calls, a fault of the server or of the connection, a broken body."""
+    if isinstance(error, openai.RateLimitError):
+        return getattr(error, "code", None) != "insufficient_quota"
+    kinds = (openai.APIConnectionError, openai.InternalServerError, openai.APIResponseValidationError, _Malformed)
+    return isinstance(error, kinds) or getattr(error, "status_code", None) in (408, 409)
+
+
+def retry_after(error: BaseException | None) -> float | None:
+    """Seconds that the endpoint asked to wait: the `Retry-After` header, in seconds or as a date."""
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    value = headers.get("retry-after") if headers is not None else None
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        try:
+            return max(0.0, (email.utils.parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+        except (TypeError, ValueError):
+            return None
+
+
+def answer_logprobs(answers: Sequence[str], top: Sequence[tuple[str, float]]) -> tuple[float, ...] | None:
+    """Log-probability per answer from the most likely first tokens; None if no answer has a token.
+
+    A token belongs to the answer that it begins (leading white space aside), if it begins only one; several tokens of one answer
+    add up. An answer without token gets min(1 - mass of all reported tokens, the least of them), an upper bound on what it can
+    have.
+    """
+    mass = [0.0] * len(answers)
+    for token, logprob in top:
+        text = token.strip()
+        fitting = [i for i, a in enumerate(answers) if text and a.strip().startswith(text)]
+        if len(fitting) == 1:
+            mass[fitting[0]] += math.exp(logprob)
+    if not any(mass):
+        return None
+    rest = max(1e-12, min(1.0 - math.fsum(math.exp(p) for _, p in top), *(math.exp(p) for _, p in top)))
+    return tuple(math.log(m) if m > 0 else math.log(rest) for m in mass)

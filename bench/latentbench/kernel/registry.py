@@ -1,0 +1,87 @@
+"""Names -> objects, without importing them.
+
+One table per kind maps a name to `module:attribute`. Nothing is imported until a name is used, which is what keeps
+`bench --help` fast, and an entry point of another package (`latentbench.scorers`, `latentbench.explainers`,
+`latentbench.judges`, `latentbench.coders`) adds a name without touching this repository. A decorator that registers at
+import time would be shorter, but then listing the names means importing torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import Any
+
+from latentbench.kernel.errors import SpecError, UnknownName
+
+BUILTIN: dict[str, dict[str, str]] = {
+    "scorer": {
+        "detection": "latentbench.scorers.detection:Detection",
+        "fuzzing": "latentbench.scorers.fuzzing:Fuzzing",
+        "embedding": "latentbench.scorers.embedding:Embedding",
+        "simulation": "latentbench.scorers.simulation:Simulation",
+        "surprisal": "latentbench.scorers.surprisal:Surprisal",
+        "intruder": "latentbench.scorers.intruder:Intruder",
+        "intervention": "latentbench.scorers.intervention:Intervention",
+        "saebench": "latentbench.scorers.saebench:SaeBench",
+        "sensitivity": "latentbench.scorers.sensitivity:Sensitivity",
+        "output_choice": "latentbench.scorers.output_choice:OutputChoice",
+    },
+    "explainer": {
+        "llm": "latentbench.explainers.llm:LlmExplainer",
+        "tokens": "latentbench.explainers.top_tokens:TokensExplainer",
+        "output": "latentbench.explainers.output:OutputExplainer",
+        "empty": "latentbench.explainers.null:EmptyExplainer",
+        "constant": "latentbench.explainers.null:ConstantExplainer",
+        "shuffled": "latentbench.explainers.null:ShuffledExplainer",
+        "planted": "latentbench.explainers.planted_truth:PlantedExplainer",
+        "vocab": "latentbench.explainers.vocab:VocabExplainer",
+        "ensemble": "latentbench.explainers.ensemble:EnsembleExplainer",
+        "file": "latentbench.explainers.file:FileExplainer",
+        "contrastive": "latentbench.explainers.contrastive:ContrastiveExplainer",
+        "best-of-k": "latentbench.explainers.best_of_k:BestOfKExplainer",
+    },
+    "judge": {
+        "transformers": "latentbench.judges.transformers:TransformersJudge",
+        "openai": "latentbench.judges.remote.openai:OpenAIJudge",
+        "embed": "latentbench.judges.embed:EmbedJudge",
+        "simulator": "latentbench.judges.simulator.simulator_judge:SimulatorJudge",
+        "mock": "latentbench.judges.mock.mock_judge:MockJudge",
+        "subject": "latentbench.judges.subject_judge:SubjectJudge",
+    },
+    "coder": {
+        "sparsify": "latentbench.subject.coders.sparsify:load",
+        "saelens": "latentbench.subject.coders.saelens:load",
+        "neurons": "latentbench.subject.coders.neurons:load",
+        "random": "latentbench.subject.coders.random:load",
+    },
+}
+
+
+def names(kind: str) -> dict[str, str]:
+    """name -> "module:attribute" for a kind: the built-in ones and those of installed entry points.
+
+    Raises:
+        SpecError: an entry point that takes a built-in name, which would silently change what a published name means.
+    """
+    known = dict(BUILTIN[kind])
+    for point in entry_points(group=f"latentbench.{kind}s"):
+        if point.name in BUILTIN[kind]:
+            raise SpecError(
+                f"the entry point {point.value!r} takes the built-in {kind} name {point.name!r}; rename it in its package."
+            )
+        known[point.name] = point.value
+    return known
+
+
+def lookup(kind: str, name: str) -> Any:
+    """The object registered under a name.
+
+    Raises:
+        UnknownName: no such name; the message suggests near ones.
+    """
+    known = names(kind)
+    if name not in known:
+        raise UnknownName(kind, name, known)
+    module, _, attribute = known[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)

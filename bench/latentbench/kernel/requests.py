@@ -1,0 +1,295 @@
+"""What can be asked of a judge, and what comes back: the one currency between scorers, explainers, cache and backends.
+
+A request carries both the rendered text (for judges that read text) and the structured `Question` behind it (for judges that
+answer the question itself: a mock, an oracle, an embedding model, a simulator). So one scorer runs on all of them and no judge
+parses a prompt. A reply always comes back, one per request, in order: a failed call is a reply whose outcome says so, never
+an exception and never an answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from latentbench.kernel.identity import digest
+
+
+class Outcome(StrEnum):
+    """What became of one call. Only `OK` is scored; the others lower coverage, never the score."""
+
+    OK = "ok"
+    REFUSAL = "refusal"
+    """The judge answered that it will not answer."""
+    PARSE = "parse"
+    """The judge answered, and the answer has no legal reading."""
+    API = "api"
+    """The call failed after its retries."""
+    TIMEOUT = "timeout"
+    SKIPPED = "skipped"
+    """Never asked: the explanation it needed is missing, or the prompt does not fit the judge's context."""
+
+
+class Capability(StrEnum):
+    """What a judge can do; the request type that asks for it is in brackets."""
+
+    CHAT = "chat"
+    """Generates text (`Chat`)."""
+    CHOICE = "choice_logprobs"
+    """Log-probability of each allowed answer (`Choice`)."""
+    SLOTS = "slots"
+    """The same at several places of one text, which chat endpoints do not offer (`Choice` with several `slots`)."""
+    TEXT = "text_logprobs"
+    """Log-probability of a given text (`Continuation`)."""
+    EMBED = "embed"
+    """A vector for a text (`Embed`)."""
+    SIMULATE = "simulate"
+    """Probability of being active for every token and window of a question (`Simulate`)."""
+    ACTIVATE = "activate"
+    """What a latent does on a text (`Activate`): measured by running subject and coder, not judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and seconds of one call. `cached` tokens are part of `tokens_in` that the provider did not recompute."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat message; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One window as a question shows it.
+
+    Attributes:
+        tokens: token strings; joined they are the text.
+        ids: the subject's token ids.
+        marks: which tokens are highlighted, or None where the task highlights none.
+    """
+
+    tokens: tuple[str, ...]
+    ids: tuple[int, ...] = ()
+    marks: tuple[bool, ...] | None = None
+
+    @property
+    def text(self) -> str:
+        """The window's text."""
+        return "".join(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A trial's content, before any wording.
+
+    Attributes:
+        task: the scorer's name.
+        explanation: z.
+        windows: what is judged, in the order shown.
+        answers: allowed answers, if the task has any.
+        truth: the right answer per window. Read by mock judges only: it is never rendered, and it is outside the cache
+            key of every judge that does not read it.
+        actual: true activation per token and window; the same restriction.
+    """
+
+    task: str
+    explanation: str
+    windows: tuple[Shown, ...]
+    answers: tuple[str, ...] = ()
+    truth: tuple[int, ...] = ()
+    actual: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """Generate an assistant message."""
+
+    messages: tuple[Message, ...]
+    max_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 0
+    question: Question | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Log-probability of each allowed answer at one or more places of the assistant's message.
+
+    Attributes:
+        messages: the prompt. A trailing assistant message is a prefix that the answer continues.
+        answers: allowed answers. They may share first tokens ("1" and "10").
+        slots: text between consecutive answer places: slot k is read after slots[0..k] (no answer text in between).
+            The default reads one answer directly after the prompt.
+        end: text that must follow an answer, so that "1" is not credited with the mass of "10"; "" for none.
+    """
+
+    messages: tuple[Message, ...]
+    answers: tuple[str, ...]
+    slots: tuple[str, ...] = ("",)
+    end: str = ""
+    question: Question | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """Sum of log p of `text` directly after `context` (raw text, no chat template; the start token is added if the model
+    has one)."""
+
+    context: str
+    text: str
+    question: Question | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embed:
+    """A vector for a text; `query` texts get the model's query instruction, documents none."""
+
+    text: str
+    query: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Simulate:
+    """Probability of being active per token and per window, given the question's explanation.
+
+    Marks, answers and the task's name are not read (but by mocks that know the truth): they are the scorer's, which reads the
+    marked tokens out of the reply. See `bare`.
+    """
+
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
+class LatentRef:
+    """A latent as a request names it.
+
+    Attributes:
+        id: `coder/index`.
+        origin: digest of what computes its activations (`latentbench.kernel.latent.origin`); "" where the suite does not say.
+    """
+
+    id: str
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """The activation of a latent on every token of a text that stands alone (behind the start token, if there is one)."""
+
+    text: str
+    latent: LatentRef
+
+
+Request = Chat | Choice | Continuation | Embed | Simulate | Activate
+
+NEEDS: dict[type, Capability] = {
+    Chat: Capability.CHAT,
+    Choice: Capability.CHOICE,
+    Continuation: Capability.TEXT,
+    Embed: Capability.EMBED,
+    Simulate: Capability.SIMULATE,
+    Activate: Capability.ACTIVATE,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reply:
+    """What came back for one request.
+
+    Attributes:
+        outcome: `OK`, or why there is no answer.
+        text: of a `Chat`.
+        logprobs: of a `Choice`: [slot][answer], natural log, *not* renormalised over the allowed answers.
+        loglik: of a `Continuation`: sum of log p in nats.
+        n_tokens: of a `Continuation`: how many tokens the sum runs over.
+        vector: of an `Embed`: float32 [d], unit norm.
+        tokens: of a `Simulate`: p(active) [window][token]; of an `Activate`: one row, the activation on each token, >= 0.
+        windows: of a `Simulate`: p(active) per window; of an `Activate`: the largest activation.
+        error: one line for the failed outcomes.
+        cached: answered from the cache, so nothing was paid.
+    """
+
+    outcome: Outcome = Outcome.OK
+    text: str | None = None
+    logprobs: tuple[tuple[float, ...], ...] | None = None
+    loglik: float | None = None
+    n_tokens: int | None = None
+    vector: np.ndarray[Any, np.dtype[np.float32]] | None = None
+    tokens: tuple[tuple[float, ...], ...] | None = None
+    windows: tuple[float, ...] | None = None
+    usage: Usage = field(default_factory=Usage)
+    error: str | None = None
+    cached: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an answer."""
+        return self.outcome is Outcome.OK
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeIdentity:
+    """Everything about a judge that can change an answer.
+
+    Attributes:
+        provider: backend name in the registry ("transformers", "openai", ...).
+        model: as the user names it.
+        revision: weights hash, or what the endpoint reports; "unknown" where nobody can know.
+        dtype: of the weights, or "remote".
+        params: sampling and wording parameters that are not part of a request.
+    """
+
+    provider: str
+    model: str
+    revision: str
+    dtype: str
+    params: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Digest of the identity: what the cache and the leaderboard compare."""
+        return digest(self)
+
+    @property
+    def label(self) -> str:
+        """Short name for tables."""
+        return f"{self.provider}:{self.model}"
+
+
+def bare(question: Question) -> Question:
+    """What a simulator reads of a question: the explanation and the windows without marks."""
+    return Question("", question.explanation, tuple(replace(w, marks=None) for w in question.windows))
+
+
+def seen(request: Request, reads_truth: bool) -> Request:
+    """The request without what the judge does not read.
+
+    The structured question is read only by mocks that know the truth and in a `Simulate`, and there only as far as `bare`:
+    detection, fuzzing and simulation of the same window are then the same call, paid once.
+    """
+    if reads_truth:
+        return request
+    if isinstance(request, Simulate):
+        return Simulate(bare(request.question))
+    if isinstance(request, Chat | Choice | Continuation):
+        return replace(request, question=None)
+    return request
+
+
+def request_key(identity: JudgeIdentity, request: Request, reads_truth: bool) -> str:
+    """Content address of one call: judge identity + exact request, as far as the judge reads it.
+
+    Two explanations that render to the same text are the same call for a judge that reads text.
+    """
+    return digest([identity.key, type(request).__name__, seen(request, reads_truth)])

@@ -1,0 +1,177 @@
+"""The tables of a suite and of a run, declared once; every writer and reader goes through `read_table` / `write_table`.
+
+A schema in code, not in the first file that happens to be written, is what lets a corrupt or foreign file be refused with
+one message instead of a KeyError three stages later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from latentbench.kernel.errors import CorruptTable
+
+_STR, _F32, _F16 = pa.string(), pa.float32(), pa.float16()
+
+LATENTS = pa.schema(
+    [
+        ("latent", _STR),  # coder/index
+        ("coder", _STR),
+        ("index", pa.int32()),
+        ("coder_kind", _STR),  # sae, transcoder, neurons, random, planted
+        ("hookpoint", _STR),
+        ("split", _STR),  # tune, test
+        ("stratum", pa.int32()),  # of firing rate, 0 = rarest
+        ("rate_token", pa.float64()),  # share of tokens on which it fires
+        ("rate_context", pa.float64()),  # share of contexts in which it fires
+        ("max_activation", _F32),
+        ("edges", pa.list_(_F32)),  # decile edges of window maxima, 11 values
+        ("asked_explain", pa.int32()),
+        ("got_explain", pa.int32()),
+        ("asked_positive", pa.int32()),
+        ("got_positive", pa.int32()),
+        ("asked_negative", pa.int32()),
+        ("got_negative", pa.int32()),
+        ("direction", pa.list_(_F16)),  # decoder row, [d_model]; empty for planted latents
+        ("promoted", pa.list_(_STR)),  # top tokens of direction through the unembedding
+        ("suppressed", pa.list_(_STR)),
+        ("truth", _STR),  # JSON of a planted rule, else null
+    ]
+)
+
+WINDOWS = pa.schema(
+    [
+        ("latent", _STR),
+        ("role", _STR),  # explain, test
+        ("kind", _STR),  # quantile:k, random, neighbour, similar, ...
+        ("ids", pa.list_(pa.int32())),
+        ("tokens", pa.list_(_STR)),
+        ("activations", pa.list_(_F16)),
+        ("position", pa.int64()),  # corpus position of the first token
+        ("context", pa.int64()),  # number of the context in the corpus
+    ]
+)
+
+INTERVENTIONS = pa.schema(
+    [
+        ("latent", _STR),
+        ("hookpoint", _STR),  # of the latent's coder, compared with the latents table when it is joined
+        ("mode", _STR),  # add, ablate
+        ("target", pa.float64()),  # KL asked for, null for ablation, which has no strength
+        ("role", _STR),  # explain, test: that of the window
+        ("window", pa.int64()),  # row number in the windows table
+        ("kind", _STR),  # of the window
+        ("prompt", _STR),
+        ("clean", _STR),  # what follows without the intervention; "" for explain prompts
+        ("steered", _STR),
+        ("delta", pa.float64()),  # null for ablation
+        ("kl", pa.float64()),  # mean over the latent's test prompts
+        ("prompt_kl", pa.float64()),  # of this prompt
+        ("steps", pa.int32()),  # rounds of the strength search
+        ("reached", pa.bool_()),  # whether kl is within the tolerance of the target
+        ("promoted", pa.list_(_STR)),  # tokens by increase of next-token probability, largest first
+        ("suppressed", pa.list_(_STR)),
+    ]
+)
+
+EXPLANATIONS = pa.schema(
+    [
+        ("latent", _STR),
+        ("explainer", _STR),  # label in the run spec
+        ("explainer_id", _STR),  # name@version
+        ("explainer_key", _STR),
+        ("repeat", pa.int32()),
+        ("text", _STR),
+        ("hash", _STR),
+        ("outcome", _STR),
+        ("error", _STR),
+        ("note", _STR),  # JSON
+        ("tokens_in", pa.int64()),
+        ("tokens_out", pa.int64()),
+        ("tokens_cached", pa.int64()),
+        ("cost", pa.float64()),  # dollars
+        ("seconds", pa.float64()),
+    ]
+)
+
+JUDGEMENTS = pa.schema(
+    [
+        ("cell", _STR),  # explainer x scorer x judge x repeat, as in run.json
+        ("latent", _STR),
+        ("explainer", _STR),
+        ("explanation", _STR),  # hash
+        ("scorer", _STR),  # label in the run spec
+        ("judge", _STR),  # label
+        ("repeat", pa.int32()),
+        ("trial", _STR),
+        ("window", pa.int64()),
+        ("kind", _STR),
+        ("label", pa.int32()),
+        ("outcome", _STR),
+        ("probability", pa.float64()),
+        ("prediction", pa.int32()),
+        ("predicted", pa.list_(_F32)),
+        ("actual", pa.list_(_F32)),
+        ("error", _STR),
+        # Usage is of the whole call and stands on the first judgement of its trial, so sums are right.
+        ("tokens_in", pa.int64()),
+        ("tokens_out", pa.int64()),
+        ("tokens_cached", pa.int64()),
+        ("cost", pa.float64()),
+        ("seconds", pa.float64()),
+    ]
+)
+
+SCORES = pa.schema(
+    [
+        ("cell", _STR),
+        ("latent", _STR),
+        ("coder", _STR),
+        ("explainer", _STR),
+        ("scorer", _STR),
+        ("judge", _STR),
+        ("repeat", pa.int32()),
+        ("metric", _STR),
+        ("value", pa.float64()),
+        ("n_judged", pa.int32()),
+        ("n_attempted", pa.int32()),
+    ]
+)
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table of a declared schema; keys that the schema does not have are left out."""
+    return pa.table({f.name: pa.array([row[f.name] for row in rows], type=f.type) for f in schema}, schema=schema)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write atomically (temporary file, then rename) with zstd; the schema must be a declared one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    pq.write_table(table, part, compression="zstd", compression_level=9, use_dictionary=True)
+    part.replace(path)
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a table and check it against its declared schema.
+
+    Raises:
+        CorruptTable: missing, unreadable, or without a declared column of the declared type.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as e:
+        raise CorruptTable(f"{path} is missing. Rebuild or restore it.") from e
+    except (pa.ArrowException, OSError) as e:
+        raise CorruptTable(f"{path} is not a readable Parquet file: {e}. Rebuild or restore it.") from e
+    missing = [f.name for f in schema if f.name not in table.schema.names]
+    if missing:
+        raise CorruptTable(f"{path} has no column {', '.join(missing)}; it was written by another version or program.")
+    try:
+        return table.select(schema.names).cast(schema)
+    except (pa.ArrowException, ValueError) as e:
+        raise CorruptTable(f"{path} has columns of another type than declared: {e}") from e

@@ -1,0 +1,53 @@
+"""Where named task data (suites, scorers, explainers, ...) is looked for.
+
+A name is searched in the working directory's `tasks/` first, so that a user's own suite needs no installation, then in the
+repository that the package was imported from, then in the copy that the wheel carries. What
+looks like a path (has a slash or ends in .yaml) and exists is that path; a bare name is a task before it is a file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from latentbench.kernel.errors import UnknownName
+
+
+def tasks_dirs() -> list[Path]:
+    """Existing task folders, nearest first, each once."""
+    package = Path(__file__).resolve().parents[1]
+    places = (Path.cwd() / "tasks", package.parents[1] / "tasks", package / "_tasks")
+    return list(dict.fromkeys(p.resolve() for p in places if p.is_dir()))
+
+
+def available(kind: str) -> dict[str, Path]:
+    """Every name of a kind and where it is: folders, and YAML files without their suffix.
+
+    Args:
+        kind: a folder of task data, such as `suites`.
+    """
+    found: dict[str, Path] = {}
+    for place in tasks_dirs():
+        for entry in sorted((place / kind).glob("*")):
+            if entry.is_dir() or entry.suffix == ".yaml":
+                found.setdefault(entry.name.removesuffix(".yaml"), entry)
+    return found
+
+
+def find(kind: str, name: str) -> Path:
+    """The folder or YAML file of a named task.
+
+    Args:
+        kind: a folder of task data, such as `suites`.
+        name: an existing path, or a name.
+
+    Raises:
+        UnknownName: neither; the message suggests near names.
+    """
+    if ("/" in name or name.endswith(".yaml")) and Path(name).exists():
+        return Path(name)
+    known = available(kind)
+    if name in known:
+        return known[name]
+    if name and Path(name).exists():
+        return Path(name)
+    raise UnknownName(kind.removesuffix("s"), name, known)

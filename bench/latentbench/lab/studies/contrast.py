@@ -1,0 +1,141 @@
+"""How two groups of latents are compared in a study: paired where the latents are the same, else as two samples.
+
+Which of the two was used stands in the table. A two-sample test on the same latents would throw away most of the power, and a
+paired one on other latents would be wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latentbench.stats.bootstrap import LEVEL, paired_difference
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAIRED_SHARE = 0.8
+"""Latents that must be in both groups, as a share of the smaller one, for a paired comparison."""
+
+ALPHA = 0.05
+"""A corrected p above it is no finding, wherever the interval of that one comparison lies."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Mean of a - b over latents.
+
+    Attributes:
+        estimate, low, high, p: NaN where there are fewer than two latents on a side.
+        n: pairs, or latents of the smaller group.
+        design: `paired` or `two samples`.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    p: float
+    n: int
+    design: str
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval is on one side of 0, else 0."""
+        return int(self.low > 0) - int(self.high < 0)
+
+
+def difference(a: pd.Series[float], b: pd.Series[float], seed: int) -> Comparison:
+    """a - b, each indexed by latent with one value per latent; missing values are left out.
+
+    Paired: cluster bootstrap over latents. Two samples: Welch's t.
+    """
+    a, b = a.dropna(), b.dropna()
+    common = a.index.intersection(b.index)
+    if len(common) and len(common) >= PAIRED_SHARE * min(len(a), len(b)):
+        found = paired_difference(a[common].to_numpy(), b[common].to_numpy(), list(common), seed=seed)
+        i = found.interval
+        return Comparison(i.estimate, i.low, i.high, found.p, i.n, "paired")
+    return two_samples(a.to_numpy(dtype=np.float64), b.to_numpy(dtype=np.float64))
+
+
+def two_samples(a: Any, b: Any) -> Comparison:
+    """Welch's t-test and interval of mean(a) - mean(b)."""
+    from scipy.stats import ttest_ind
+
+    nan, n = math.nan, min(len(a), len(b))
+    if n < 2:
+        return Comparison(nan, nan, nan, nan, n, "two samples")
+    estimate = float(np.mean(a) - np.mean(b))
+    if np.ptp(a) == 0 and np.ptp(b) == 0:
+        return Comparison(estimate, estimate, estimate, nan, n, "two samples")
+    found = ttest_ind(a, b, equal_var=False)
+    bounds = found.confidence_interval(LEVEL)
+    return Comparison(estimate, float(bounds.low), float(bounds.high), float(found.pvalue), n, "two samples")
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Slope of the score per unit of x (or per doubling).
+
+    Attributes:
+        slope, low, high, p: as in `Comparison`.
+        n: latents (paired) or values.
+        design: `paired`: mean of each latent's own slope; `two samples`: regression over all values.
+    """
+
+    slope: float
+    low: float
+    high: float
+    p: float
+    n: int
+    design: str
+
+
+def trend(table: pd.DataFrame, x: dict[str, float], seed: int) -> Trend:
+    """Linear trend of scores over the levels.
+
+    Args:
+        table: [latents, levels], NaN where a latent has no score at a level.
+        x: level -> its place on the axis.
+    """
+    from scipy.stats import linregress, t
+
+    table = table[[c for c in table.columns if c in x]]
+    places = np.array([x[str(c)] for c in table.columns])
+    whole = table.dropna()
+    if len(whole) >= PAIRED_SHARE * table.notna().sum().min() and len(whole) >= 2:
+        centred = places - places.mean()
+        slopes = whole.to_numpy() @ centred / (centred @ centred)
+        found = paired_difference(slopes, np.zeros(len(slopes)), list(whole.index), seed=seed)
+        i = found.interval
+        return Trend(i.estimate, i.low, i.high, found.p, i.n, "paired")
+    values = table.stack().dropna()
+    at = np.array([x[str(c)] for c in values.index.get_level_values(1)])
+    if len(values) < 3 or np.ptp(at) == 0:
+        return Trend(math.nan, math.nan, math.nan, math.nan, len(values), "two samples")
+    fit = linregress(at, values.to_numpy())
+    reach = float(t.ppf((1 + LEVEL) / 2, len(values) - 2)) * float(fit.stderr)
+    slope = float(fit.slope)
+    return Trend(slope, slope - reach, slope + reach, float(fit.pvalue), len(values), "two samples")
+
+
+def supported(sign: str, p: float) -> str:
+    """What a sentence may say: `same` or `opposite` only where the corrected p supports it, else `unclear`.
+
+    The intervals of a table are not corrected, so among twenty rows without an effect one lies beside 0.
+    """
+    return "unclear" if sign in ("same", "opposite") and not p < ALPHA else sign
+
+
+def agrees(ours: Comparison, paper: float | None) -> str:
+    """Whether a difference has the paper's sign: `same`, `opposite`, `unclear` (the interval has 0), or empty."""
+    if paper is None or math.isnan(ours.estimate):
+        return ""
+    if abs(paper) < 0.005:
+        return "paper: none"
+    if ours.sign == 0:
+        return "unclear"
+    return "same" if (ours.sign > 0) == (paper > 0) else "opposite"

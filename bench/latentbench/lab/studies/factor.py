@@ -1,0 +1,238 @@
+"""The common kind of study: a factor with levels, compared with one of them latent by latent.
+
+For every explainer and scorer: the score at each level with its interval, the difference to the reference level with its test
+(Holm over the whole table), a trend where levels have an order, and beside them what the paper found. And always the control:
+the same explanations, each given to another latent. Where the real ones do not beat those, the judge did not read them, and
+whatever the levels do cannot be a finding about explanations. A table without that row would look just as good.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latentbench.lab.studies.cells import Group, gather
+from latentbench.lab.studies.contrast import agrees, difference, trend
+from latentbench.lab.studies.deciles import decile_table
+from latentbench.lab.studies.findings import findings
+from latentbench.lab.studies.session import Session
+from latentbench.lab.studies.study_result import Result, Table
+from latentbench.stats.bootstrap import bootstrap_mean
+from latentbench.stats.holm import holm
+from latentbench.views.figure import levels_figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from latentbench.runs.record import Run
+
+Row = dict[str, Any]
+
+MAIN = (
+    *("explainer", "scorer", "judge", "metric", "level", "n", "score", "score_low", "score_high", "coverage"),
+    *("shuffled", "shuffled_low", "shuffled_high"),
+    *("real_minus_shuffled", "real_minus_shuffled_low", "real_minus_shuffled_high", "p_shuffled", "carries"),
+    *("difference", "difference_low", "difference_high", "p", "p_holm", "design", "paper", "paper_difference", "sign"),
+)
+SHOWN = (
+    *("explainer", "scorer", "judge", "level", "n", "coverage", "score", "real_minus_shuffled", "carries"),
+    *("difference", "p_holm", "paper", "paper_difference", "sign"),
+)
+CLAIMS = (
+    *("claim", "explainer", "scorer", "n", "difference", "difference_low", "difference_high", "p", "p_holm"),
+    *("design", "sign"),
+)
+ORDER = ("explainer", "scorer", "ours", "paper", "pairs", "same", "opposite", "unclear", "order")
+TREND = ("explainer", "scorer", "slope", "slope_low", "slope_high", "p", "n", "design")
+NOTE = (
+    "`difference`: to the reference level {reference!r}, over latents; `p_holm` is corrected for all differences. "
+    "`shuffled`: each explanation given to another latent of its coder. `carries`: real explanations beat shuffled ones "
+    "beyond the 95 % interval; without it a difference says nothing about explanations. `sign`: of the "
+    "difference, against the paper's."
+)
+
+
+def run(session: Session) -> Result:
+    """Carry out a study of the kind `factor`."""
+    return result_of(session, *gather(session))
+
+
+def result_of(session: Session, scores: pd.DataFrame, runs: Sequence[tuple[Group, list[Run]]]) -> Result:
+    """Tables, figures and findings of a factor from its scores, as `latentbench.lab.studies.cells.gather` returns them."""
+    rows = level_rows(session, scores)
+    result = Result()
+    result.tables.append(
+        Table("table", session.study.title, MAIN, rows, NOTE.format(reference=session.reference), SHOWN)
+    )
+    claims = claim_rows(session, scores)
+    if claims:
+        note = (
+            "`p_holm` is corrected for the claims of this table; `sign`: whether the first level is above the second."
+        )
+        result.tables.append(Table("claims", "Claims", CLAIMS, claims, note))
+    orders = order_rows(session, scores, rows)
+    if orders:
+        note = "Pairs of levels that both have a number in the paper; `unclear`: our interval of the difference has 0."
+        result.tables.append(Table("order", "Order of the levels, against the paper's", ORDER, orders, note))
+    trends = trend_rows(session, scores)
+    if trends:
+        unit = "doubling" if session.study.scale == "log2" else "unit"
+        note = f"Change of the score per {unit} of the factor."
+        result.tables.append(Table("trend", "Trend over the levels", TREND, trends, note))
+    if session.study.by_decile:
+        table, figure = decile_table(session, runs)
+        result.tables.append(table)
+        result.figures["deciles"] = figure
+    result.figures = {"figure": _figure(session, rows, runs), **result.figures}
+    result.findings += findings(session, scores, rows, trends, orders, claims)
+    return result
+
+
+def level_rows(session: Session, scores: pd.DataFrame) -> list[Row]:
+    """One row per explainer, scorer and level, in the study's order."""
+    study, seed = session.study, session.profile.seed
+    paper = {level.label: level.paper for level in session.levels}
+    rows: list[Row] = []
+    for explainer, scorer in itertools.product(study.explainers, study.scorers):
+        reference = values(scores, explainer, scorer, session.reference)
+        for level in session.levels:
+            own = part(scores, explainer, scorer, level.label)
+            if own.empty:
+                continue
+            real, shuffled = (
+                values(scores, explainer, scorer, level.label),
+                values(scores, explainer, scorer, level.label, False),
+            )
+            mean, control = bootstrap_mean(real.to_numpy(), seed=seed), bootstrap_mean(shuffled.to_numpy(), seed=seed)
+            read = difference(real, shuffled, seed)
+            attempted = own["attempted"].sum()
+            row: Row = {
+                "explainer": explainer, "scorer": scorer, "judge": own["judge"].iloc[0], "level": level.label, "n": mean.n,
+                "metric": session.profile.scorers[scorer].metric,
+                "score": mean.estimate, "score_low": mean.low, "score_high": mean.high,
+                "coverage": own["judged"].sum() / attempted if attempted else math.nan,
+                "shuffled": control.estimate, "shuffled_low": control.low, "shuffled_high": control.high,
+                "real_minus_shuffled": read.estimate, "real_minus_shuffled_low": read.low,
+                "real_minus_shuffled_high": read.high, "p_shuffled": read.p, "carries": bool(read.low > 0),
+                "paper": paper[level.label].get(scorer),
+            }  # fmt: skip
+            if level.label != session.reference:
+                found = difference(real, reference, seed)
+                row |= {
+                    "difference": found.estimate, "difference_low": found.low, "difference_high": found.high,
+                    "p": found.p, "design": found.design,
+                }  # fmt: skip
+                theirs = _gap(paper, scorer, level.label, session.reference)
+                row |= {"paper_difference": theirs, "sign": agrees(found, theirs)}
+            rows.append(row)
+    tested = [row for row in rows if "p" in row]
+    for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = float(p)
+    return rows
+
+
+def order_rows(session: Session, scores: pd.DataFrame, rows: Sequence[Row]) -> list[Row]:
+    """Our order of the levels against the paper's, for scorers with at least two numbers in the paper."""
+    study, seed = session.study, session.profile.seed
+    found: list[Row] = []
+    for explainer, scorer in itertools.product(study.explainers, study.scorers):
+        mine = [r for r in rows if r["explainer"] == explainer and r["scorer"] == scorer and r["paper"] is not None]
+        if len(mine) < 2:
+            continue
+        verdicts = []
+        for a, b in itertools.combinations(mine, 2):
+            ours = difference(
+                values(scores, explainer, scorer, a["level"]), values(scores, explainer, scorer, b["level"]), seed
+            )
+            verdicts.append(agrees(ours, a["paper"] - b["paper"]))
+        same, opposite = verdicts.count("same"), verdicts.count("opposite")
+        found.append({
+            "explainer": explainer, "scorer": scorer,
+            "ours": _chain(mine, "score"), "paper": _chain(mine, "paper"), "pairs": len(verdicts), "same": same,
+            "opposite": opposite, "unclear": len(verdicts) - same - opposite,
+            "order": "not the paper's" if opposite else "the paper's" if same == len(verdicts)
+            else "as far as it is clear, the paper's" if same else "unclear",
+        })  # fmt: skip
+    return found
+
+
+def claim_rows(session: Session, scores: pd.DataFrame) -> list[Row]:
+    """The study's claims, each under every explainer and scorer."""
+    here = {level.label for level in session.levels}
+    found: list[Row] = []
+    for (a, b), explainer, scorer in itertools.product(
+        session.study.claims, session.study.explainers, session.study.scorers
+    ):
+        if not {a, b} <= here:
+            continue
+        left, right = (values(scores, explainer, scorer, level) for level in (a, b))
+        c = difference(left, right, session.profile.seed)
+        found.append({
+            "claim": f"{a} above {b}", "explainer": explainer, "scorer": scorer, "n": c.n, "difference": c.estimate,
+            "difference_low": c.low, "difference_high": c.high, "p": c.p, "design": c.design, "sign": agrees(c, 1.0),
+        })  # fmt: skip
+    for row, p in zip(found, holm([row["p"] for row in found]), strict=True):
+        row["p_holm"] = float(p)
+    return found
+
+
+def trend_rows(session: Session, scores: pd.DataFrame) -> list[Row]:
+    """Trends over the levels that have an `x`."""
+    x = {level.label: level.x for level in session.levels if level.x is not None}
+    if len(x) < 3:
+        return []
+    places = {label: math.log2(v) if session.study.scale == "log2" else v for label, v in x.items()}
+    found: list[Row] = []
+    for explainer, scorer in itertools.product(session.study.explainers, session.study.scorers):
+        own = scores[(scores["explainer"] == explainer) & (scores["scorer"] == scorer) & scores["real"]]
+        own = own[own["level"].isin(places)]
+        if own.empty:
+            continue
+        t = trend(own.pivot_table(index="latent", columns="level", values="value"), places, session.profile.seed)
+        found.append({
+            "explainer": explainer, "scorer": scorer, "slope": t.slope, "slope_low": t.low, "slope_high": t.high,
+            "p": t.p, "n": t.n, "design": t.design,
+        })  # fmt: skip
+    return found
+
+
+def part(scores: pd.DataFrame, explainer: str, scorer: str, level: str, real: bool = True) -> pd.DataFrame:
+    """Rows of one cell."""
+    return scores[
+        (scores["explainer"] == explainer)
+        & (scores["scorer"] == scorer)
+        & (scores["level"] == level)
+        & (scores["real"] == real)
+    ]
+
+
+def values(scores: pd.DataFrame, explainer: str, scorer: str, level: str, real: bool = True) -> pd.Series[float]:
+    """Scores of one cell by latent."""
+    return part(scores, explainer, scorer, level, real).set_index("latent")["value"].astype(np.float64)
+
+
+def _figure(session: Session, rows: Sequence[Row], runs: Sequence[tuple[Group, list[Run]]]) -> Any:
+    floors = {
+        (cell["scorer"]["label"], metric["name"]): metric["floor"]
+        for _, done in runs
+        for run in done
+        for cell in run.record["cells"]
+        for metric in cell["scorer"]["metrics"]
+    }
+    titles = {s: f"{s} ({session.profile.scorers[s].metric})" for s in session.study.scorers}
+    series = {titles[s]: [r for r in rows if r["scorer"] == s] for s in session.study.scorers}
+    floor = {titles[s]: floors.get((s, session.profile.scorers[s].metric)) for s in session.study.scorers}
+    return levels_figure(series, [level.label for level in session.levels], session.study.axis, floor)
+
+
+def _gap(paper: dict[str, dict[str, float]], scorer: str, level: str, reference: str) -> float | None:
+    a, b = paper[level].get(scorer), paper[reference].get(scorer)
+    return None if a is None or b is None else a - b
+
+
+def _chain(rows: Sequence[Row], key: str) -> str:
+    return " > ".join(str(r["level"]) for r in sorted(rows, key=lambda r: -r[key]))

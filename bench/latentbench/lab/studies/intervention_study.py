@@ -1,0 +1,328 @@
+"""Intervention scores by layer and strength: SAE latents against random directions, explanations against shuffled ones.
+
+A positive score alone says little: steering along any direction makes text odder, and lists of odd tokens likelier. So what is
+compared with 0 is real minus shuffled, and coders are compared on both. The scatter against fuzzing joins the two scores of the
+same latent of the same coder under the same explanation.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from latentbench.kernel.config import validate
+from latentbench.kernel.errors import SpecError
+from latentbench.lab.studies.cells import per_latent
+from latentbench.lab.studies.contrast import ALPHA, Comparison, difference, supported
+from latentbench.lab.studies.session import CONTROL, Session
+from latentbench.lab.studies.study_result import Result, Table
+from latentbench.lab.studies.study_spec import Level, ScorerEntry
+from latentbench.scorers.intervention import KLS
+from latentbench.stats.bootstrap import bootstrap_mean
+from latentbench.stats.correlation import correlation
+from latentbench.stats.holm import holm
+from latentbench.views.figure import SERIES, legend_above, panels, points, styled
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from latentbench.suites.store import Suite
+
+COLUMNS = (
+    *("layer", "coder", "kind", "explainer", "kl", "n", "nats", "nats_low", "nats_high", "sem"),
+    *(
+        "shuffled",
+        "real_minus_shuffled",
+        "real_minus_shuffled_low",
+        "real_minus_shuffled_high",
+        "p",
+        "p_holm",
+        "carries",
+    ),
+    "paper",
+)
+AGAINST = (
+    *("layer", "explainer", "kl", "quantity", "difference", "difference_low", "difference_high", "p", "p_holm", "n"),
+    *("paper", "sign"),
+)
+SCATTER = (*("layer", "explainer", "kl", "kind", "n", "slope", "r", "r_low", "r_high", "p", "paper_r", "sign"),)
+
+
+class Place(BaseModel):
+    """Coders of one layer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layer: str
+    suite: str
+    """Of the profile. Where it has no intervention table yet, one is built."""
+    sae: str
+    random: str | None = None
+    paper: dict[str, float] = {}
+    """KL -> the paper's mean for SAE latents of the layer nearest in depth."""
+
+
+class Options(BaseModel):
+    """Options of the kind `intervention`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    places: list[Place] = Field(min_length=1)
+    kls: list[float] = Field(default=[1.0, 3.0], min_length=1)
+    """Strengths, of those that the scorer has a metric for."""
+    prompts: int = Field(default=5, ge=1)
+    """Scoring prompts per latent and strength."""
+    judge: str
+    """Judge of the profile that gives log-probabilities."""
+    fuzzing: str
+    """Scorer of the profile for the scatter."""
+    split: str = "test"
+    paper_r: float | None = None
+
+    @field_validator("kls")
+    @classmethod
+    def _known(cls, kls: list[float]) -> list[float]:
+        unknown = [kl for kl in kls if kl not in KLS]
+        if unknown:
+            raise ValueError(f"no metric for KL {unknown[0]:g}; the strengths are {', '.join(f'{kl:g}' for kl in KLS)}")
+        return kls
+
+
+def run(session: Session) -> Result:
+    """Carry out a study of the kind `intervention`."""
+    options = validate(Options, session.study.options, f"options of study {session.name}")
+    rows: list[dict[str, Any]] = []
+    against: list[dict[str, Any]] = []
+    scatter: list[dict[str, Any]] = []
+    clouds: list[tuple[str, Any, Any]] = []
+    for place in options.places:
+        scores = place_scores(session, options, place)
+        for explainer, kl in itertools.product(session.study.explainers, options.kls):
+            cell = scores[(scores["quantity"] == f"nats@kl:{kl:g}")]
+            rows += [
+                coder_row(cell, place, kind, coder, explainer, kl, session.profile.seed)
+                for kind, coder in _coders(place)
+            ]
+            against += against_rows(cell, place, explainer, kl, session.profile.seed)
+            fuzz = scores[scores["quantity"] == options.fuzzing]
+            for kind, coder in _coders(place):
+                line, cloud = scatter_row(cell, fuzz, place, kind, coder, explainer, kl, options.paper_r)
+                scatter.append(line)
+                if kind == "SAE":
+                    clouds.append((f"{place.layer}, {explainer}, KL {kl:g}", *cloud))
+    for table in (rows, against):
+        for line, p in zip(table, holm([r["p"] for r in table]), strict=True):
+            line["p_holm"] = float(p)
+    note = (
+        "Nats, mean over latents with 95 % interval; `shuffled`: the explanation of another latent of the same coder."
+    )
+    result = Result(
+        tables=[
+            Table("table", session.study.title, COLUMNS, rows, note),
+            Table(
+                "against-random", "SAE latents minus random directions", AGAINST, against, "Welch's test over latents."
+            ),
+            Table(
+                "scatter", "Against fuzzing, latent by latent", SCATTER, scatter, "Pearson's r, least-squares slope."
+            ),
+        ],
+        figures={"figure": _figure(rows), "scatter": _clouds(clouds, options.fuzzing)},
+    )
+    result.findings = findings(rows, against, scatter)
+    return result
+
+
+def place_scores(session: Session, options: Options, place: Place) -> pd.DataFrame:
+    """Scores of a layer: columns latent, coder, explainer, quantity (`nats@kl:X` or the fuzzing scorer), value."""
+    import pandas as pd
+
+    study, profile = session.study, session.profile
+    coders = [coder for _, coder in _coders(place)]
+    suite = steered(session, options, place, coders)
+    explainers = {name: profile.explainers[name] for name in study.explainers}
+    first, *rest = options.kls
+    params = {"kl": first, "also": rest, "prompts": options.prompts}
+    scorers = {
+        "intervention": ScorerEntry(use="intervention", params=params, judge=options.judge, metric="nats"),
+        options.fuzzing: profile.scorers[options.fuzzing],
+    }
+    parts = []
+    for run in session.run(suite, explainers, scorers, coders, session.latents, options.split):
+        for kl in options.kls:
+            metric = f"nats@kl:{kl:g}"
+            parts.append(per_latent(run, {"intervention": metric}).assign(quantity=metric))
+        metrics = {options.fuzzing: profile.scorers[options.fuzzing].metric}
+        parts.append(per_latent(run, metrics).assign(quantity=options.fuzzing))
+    return pd.concat([p for p in parts if len(p)], ignore_index=True)
+
+
+def steered(session: Session, options: Options, place: Place, coders: list[str]) -> Suite:
+    """The suite of a layer with its intervention table, which is built if there is none.
+
+    Raises:
+        SpecError: the table that is there is of other coders or strengths. A suite has one, so it is not built over.
+    """
+    from latentbench.suites.steer.intervene import Settings, intervene
+
+    suite = session.suite(Level(label=place.layer, suite=place.suite))
+    if suite.interventions is None:
+        settings = Settings(kls=tuple(options.kls), prompts=options.prompts, explain=0)
+        number = session.latents * len(coders)
+        session.console.print(f"steering along latents of {', '.join(coders)}", highlight=False)
+        intervene(suite, settings, coders, number, options.split, say=lambda _: None)
+        session.forget(suite)
+        suite = session.suite(Level(label=place.layer, suite=place.suite))
+    table = suite.interventions
+    views = [v.id for v in suite.latents(options.split, coders)]
+    held = {s.target for view in views if table for s in table.of(view) if s.mode == "add" and s.target is not None}
+    missing = [kl for kl in options.kls if all(abs(target - kl) > 1e-9 for target in held)]
+    if missing:
+        raise SpecError(
+            f"{suite.path}: its intervention table has no texts of {', '.join(coders)} at KL {missing[0]:g}. Build one for all "
+            f"coders and strengths of the study: bench suite intervene {suite.path}"
+        )
+    return suite
+
+
+def coder_row(
+    cell: pd.DataFrame, place: Place, kind: str, coder: str, explainer: str, kl: float, seed: int
+) -> dict[str, Any]:
+    """One coder, explainer and strength."""
+    real, other = _values(cell, coder, explainer), _values(cell, coder, f"{CONTROL}{explainer}")
+    mean, shuffled = bootstrap_mean(real.to_numpy(), seed=seed), bootstrap_mean(other.to_numpy(), seed=seed)
+    gap = difference(real, other, seed)
+    return {
+        "layer": place.layer, "coder": coder, "kind": kind, "explainer": explainer, "kl": kl, "n": mean.n,
+        "nats": mean.estimate, "nats_low": mean.low, "nats_high": mean.high,
+        "sem": float(np.std(real, ddof=1) / np.sqrt(len(real))) if len(real) > 1 else None,
+        "shuffled": shuffled.estimate, "real_minus_shuffled": gap.estimate, "real_minus_shuffled_low": gap.low,
+        "real_minus_shuffled_high": gap.high, "p": gap.p, "carries": bool(gap.low > 0),
+        "paper": place.paper.get(f"{kl:g}") if kind == "SAE" else None,
+    }  # fmt: skip
+
+
+def against_rows(cell: pd.DataFrame, place: Place, explainer: str, kl: float, seed: int) -> list[dict[str, Any]]:
+    """SAE latents minus random directions: of the score, and of real minus shuffled."""
+    if place.random is None:
+        return []
+    real = {c: _values(cell, c, explainer) for c in (place.sae, place.random)}
+    gaps = {c: real[c] - _values(cell, c, f"{CONTROL}{explainer}") for c in real}
+    rows = []
+    for quantity, values in (("nats", real), ("real minus shuffled", gaps)):
+        c: Comparison = difference(values[place.sae], values[place.random], seed)
+        rows.append({
+            "layer": place.layer, "explainer": explainer, "kl": kl, "quantity": quantity, "difference": c.estimate,
+            "difference_low": c.low, "difference_high": c.high, "p": c.p, "n": c.n, "paper": "above",
+            "sign": {1: "same", 0: "unclear", -1: "opposite"}[c.sign],
+        })  # fmt: skip
+    return rows
+
+
+def scatter_row(
+    cell: pd.DataFrame,
+    fuzz: pd.DataFrame,
+    place: Place,
+    kind: str,
+    coder: str,
+    explainer: str,
+    kl: float,
+    paper_r: float | None,
+) -> tuple[dict[str, Any], tuple[Any, Any]]:
+    """Correlation of the two scores of the same latent of the same coder, and the points."""
+    from scipy.stats import linregress
+
+    both = (
+        _values(cell, coder, explainer).to_frame("nats").join(_values(fuzz, coder, explainer).rename("fuzz")).dropna()
+    )
+    x, y = both["fuzz"].to_numpy(np.float64), both["nats"].to_numpy(np.float64)
+    found = correlation(x, y, "pearson")
+    slope = float(linregress(x, y).slope) if len(x) > 2 and np.ptp(x) > 0 else float("nan")
+    clear = int(found.low > 0) - int(found.high < 0)
+    sign = "" if paper_r is None else "unclear" if clear == 0 else "same" if clear * paper_r > 0 else "opposite"
+    row = {
+        "layer": place.layer, "explainer": explainer, "kl": kl, "kind": kind, "n": found.n, "slope": slope,
+        "r": found.estimate, "r_low": found.low, "r_high": found.high, "p": found.p,
+        "paper_r": paper_r if kind == "SAE" else None, "sign": sign if kind == "SAE" else "",
+    }  # fmt: skip
+    return row, (x, y)
+
+
+def findings(rows: list[dict[str, Any]], against: list[dict[str, Any]], scatter: list[dict[str, Any]]) -> list[str]:
+    """Sentences from the three tables."""
+    said = []
+    for r in rows:
+        verdict = (
+            "the judge carries the claim"
+            if r["carries"] and r["p_holm"] < ALPHA
+            else "this judge cannot carry the claim"
+        )
+        bounds = f"[{r['real_minus_shuffled_low']:.2f}, {r['real_minus_shuffled_high']:.2f}]"
+        said.append(
+            f"{r['layer']}, {r['coder']}, {r['explainer']}, KL {r['kl']:g}: {r['nats']:+.2f} nats; {verdict}: real minus "
+            f"shuffled {r['real_minus_shuffled']:+.2f} {bounds}, p = {r['p_holm']:.2g} after Holm."
+        )
+    for r in against:
+        word = {"same": "above", "opposite": "below", "unclear": "not clearly above"}[supported(r["sign"], r["p_holm"])]
+        said.append(
+            f"{r['layer']}, {r['explainer']}, KL {r['kl']:g}, {r['quantity']}: SAE latents are {word} random directions "
+            f"({r['difference']:+.2f} [{r['difference_low']:.2f}, {r['difference_high']:.2f}], p = {r['p_holm']:.2g} after Holm)."
+        )
+    said += [
+        f"{r['layer']}, {r['explainer']}, KL {r['kl']:g}: r with fuzzing {r['r']:.2f} [{r['r_low']:.2f}, {r['r_high']:.2f}], "
+        f"p = {r['p']:.2g}, {r['n']} SAE latents (the paper: {r['paper_r']})."
+        for r in scatter
+        if r["kind"] == "SAE"
+    ]
+    return said
+
+
+def _coders(place: Place) -> list[tuple[str, str]]:
+    return [("SAE", place.sae)] + ([("random", place.random)] if place.random else [])
+
+
+def _values(cell: pd.DataFrame, coder: str, explainer: str) -> pd.Series[float]:
+    own = cell[(cell["coder"] == coder) & (cell["explainer"] == explainer)]
+    return own.set_index("latent")["value"].astype(np.float64).dropna()
+
+
+def _figure(rows: list[dict[str, Any]]) -> Any:
+    keys = list(dict.fromkeys((r["layer"], r["explainer"]) for r in rows))
+    with styled():
+        figure, axes = panels(len(keys))
+        for axis, (layer, explainer) in zip(axes, keys, strict=True):
+            mine = [r for r in rows if (r["layer"], r["explainer"]) == (layer, explainer)]
+            kls = list(dict.fromkeys(r["kl"] for r in mine))
+            for k, kind in enumerate(dict.fromkeys(r["kind"] for r in mine)):
+                own: list[Mapping[str, Any]] = [r for r in mine if r["kind"] == kind]
+                x = [kls.index(r["kl"]) + 0.18 * k for r in own]
+                triple = ([r[f"nats{end}"] for r in own] for end in ("", "_low", "_high"))
+                points(axis, x, *triple, colour=SERIES[k], label=kind)
+                axis.scatter(x, [r["shuffled"] for r in own], marker="x", color=SERIES[k], label=f"{kind}, shuffled")
+            paper = [(kls.index(r["kl"]), r["paper"]) for r in mine if r["paper"] is not None]
+            if paper:
+                axis.scatter(
+                    *zip(*paper, strict=True), marker="D", facecolors="none", edgecolors="#8a4b00", label="paper"
+                )
+            axis.axhline(0, color="#8a4b00", linestyle=":", linewidth=0.9)
+            axis.set_xticks(range(len(kls)), [f"{kl:g}" for kl in kls])
+            axis.set_xlim(-0.5, len(kls) - 0.2)
+            axis.set_xlabel("KL (nats)")
+            axis.set_ylabel("nats")
+            axis.set_title(f"{layer}, {explainer}")
+        legend_above(figure, axes)
+    return figure
+
+
+def _clouds(clouds: list[tuple[str, Any, Any]], fuzzing: str) -> Any:
+    with styled():
+        figure, axes = panels(len(clouds))
+        for axis, (title, x, y) in zip(axes, clouds, strict=True):
+            axis.scatter(x, y, s=12, color=SERIES[0], alpha=0.7)
+            axis.set_title(title)
+            axis.set_xlabel(fuzzing)
+            axis.set_ylabel("intervention, nats")
+    return figure

@@ -1,0 +1,167 @@
+"""Do scoring methods agree with each other, latent by latent? The matrix of the paper's tables A1 and A2.
+
+Scores of one explainer's explanations under every scorer, correlated over latents. A method whose judge does not read the
+explanation correlates with the others by what windows and latents have in common, so the same check stands beside the matrix as
+in every other study: do real explanations beat those of other latents under this scorer.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from latentbench.kernel.config import validate
+from latentbench.lab.studies.cells import per_latent
+from latentbench.lab.studies.contrast import ALPHA, difference
+from latentbench.lab.studies.session import CONTROL, Session
+from latentbench.lab.studies.study_result import Result, Table
+from latentbench.stats.bootstrap import bootstrap_mean
+from latentbench.stats.correlation import CorrelationMatrix, correlation_matrix
+from latentbench.views.figure import heatmap, panels, styled
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    *("a", "b", "n", "spearman", "spearman_low", "spearman_high", "p_holm"),
+    *("pearson", "pearson_low", "pearson_high", "p_holm_pearson", "paper", "sign"),
+)
+READS = (
+    *("scorer", "judge", "metric", "n", "score", "score_low", "score_high"),
+    *("real_minus_shuffled", "real_minus_shuffled_low", "real_minus_shuffled_high", "p", "carries"),
+)
+
+
+class Options(BaseModel):
+    """Options of the kind `agreement`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    paper: list[tuple[str, str, float]] = []
+    """(scorer, scorer, Spearman) of the paper."""
+
+
+def run(session: Session) -> Result:
+    """Carry out a study of the kind `agreement`: one explainer, every scorer of the study, all its coders."""
+    import pandas as pd
+
+    study, profile = session.study, session.profile
+    options = validate(Options, study.options, f"options of study {session.name}")
+    explainer = study.explainers[0]
+    scorers = {name: profile.scorers[name] for name in study.scorers}
+    runs = session.run(
+        session.suite(), {explainer: profile.explainers[explainer]}, scorers, study.coders, session.latents
+    )
+    scores = pd.concat(
+        [per_latent(run, {name: s.metric for name, s in scorers.items()}) for run in runs], ignore_index=True
+    )
+    real = scores[scores["explainer"] == explainer]
+    wide = real.pivot_table(index="latent", columns="scorer", values="value").reindex(columns=list(scorers))
+    rank = correlation_matrix(wide.to_numpy(), list(scorers), "spearman", clusters=list(wide.index))
+    linear = correlation_matrix(wide.to_numpy(), list(scorers), "pearson", clusters=list(wide.index))
+    reads = [_reads(session, scores, explainer, name) for name in scorers]
+    rows = pair_rows(rank, linear, options)
+    note = "`p_holm`: of no correlation, corrected for the pairs of the matrix. `paper`: its Spearman correlation."
+    result = Result(
+        tables=[
+            Table("table", study.title, COLUMNS, rows, note),
+            Table(
+                "scorers", "Does each judge read the explanation?", READS, reads, "`carries`: beyond the 95 % interval."
+            ),
+        ],
+        figures={"figure": _figure(rank, linear)},
+    )
+    result.findings = findings(rows, reads)
+    complete = int(wide.notna().all(axis=1).sum())
+    result.limits.append(
+        f"{len(wide)} latents, {complete} of them with a score from every method; one explainer, {explainer}."
+    )
+    return result
+
+
+def pair_rows(rank: CorrelationMatrix, linear: CorrelationMatrix, options: Options) -> list[dict[str, Any]]:
+    """One row per pair of scorers."""
+    paper = {frozenset((a, b)): value for a, b, value in options.paper}
+    rows = []
+    for i, j in itertools.combinations(range(len(rank.names)), 2):
+        theirs = paper.get(frozenset((rank.names[i], rank.names[j])))
+        rows.append({
+            "a": rank.names[i], "b": rank.names[j], "n": int(rank.n[i, j]),
+            "spearman": rank.estimate[i, j], "spearman_low": rank.low[i, j], "spearman_high": rank.high[i, j],
+            "p_holm": rank.p_holm[i, j],
+            "pearson": linear.estimate[i, j], "pearson_low": linear.low[i, j], "pearson_high": linear.high[i, j],
+            "p_holm_pearson": linear.p_holm[i, j], "paper": theirs,
+            "sign": _sign(rank.low[i, j], rank.high[i, j], theirs),
+        })  # fmt: skip
+    return rows
+
+
+def findings(rows: list[dict[str, Any]], reads: list[dict[str, Any]]) -> list[str]:
+    """Sentences: which judges read, which pairs correlate, and whether the pairs' order is the paper's."""
+    said = []
+    for r in reads:
+        gap = (
+            f"{r['real_minus_shuffled']:+.3f} [{r['real_minus_shuffled_low']:.3f}, {r['real_minus_shuffled_high']:.3f}]"
+        )
+        verdict = "the judge carries the claim" if r["carries"] else "this judge cannot carry the claim"
+        said.append(f"{r['scorer']} by {r['judge']}: {verdict} (real minus shuffled {gap}, {r['n']} latents).")
+    clear = [r for r in rows if r["p_holm"] < ALPHA]
+    said += [
+        f"{r['a']} and {r['b']}: Spearman {r['spearman']:.2f} [{r['spearman_low']:.2f}, {r['spearman_high']:.2f}], "
+        f"p = {r['p_holm']:.2g} after Holm."
+        for r in clear
+    ]
+    if len(clear) < len(rows):
+        said.append(f"{len(rows) - len(clear)} of {len(rows)} pairs show no correlation after Holm's correction.")
+    both = [(r["spearman"], r["paper"]) for r in rows if r["paper"] is not None and not math.isnan(r["spearman"])]
+    if len(both) >= 3:
+        from scipy.stats import kendalltau
+
+        tau = kendalltau(*zip(*both, strict=True))
+        said.append(
+            f"Order of the {len(both)} pairs that the paper has: Kendall's tau {tau.statistic:.2f} with the paper's, "
+            f"p = {tau.pvalue:.2g}."
+        )
+    return said
+
+
+def _reads(session: Session, scores: pd.DataFrame, explainer: str, scorer: str) -> dict[str, Any]:
+    own = scores[scores["scorer"] == scorer].set_index("latent")
+    real = own[own["explainer"] == explainer]["value"].astype(np.float64)
+    other = own[own["explainer"] == f"{CONTROL}{explainer}"]["value"].astype(np.float64)
+    mean = bootstrap_mean(real.to_numpy(), seed=session.profile.seed)
+    gap = difference(real, other, session.profile.seed)
+    return {
+        "scorer": scorer, "judge": session.profile.scorers[scorer].judge,
+        "metric": session.profile.scorers[scorer].metric, "n": mean.n, "score": mean.estimate, "score_low": mean.low,
+        "score_high": mean.high, "real_minus_shuffled": gap.estimate, "real_minus_shuffled_low": gap.low,
+        "real_minus_shuffled_high": gap.high, "p": gap.p, "carries": gap.low > 0,
+    }  # fmt: skip
+
+
+def _sign(low: float, high: float, paper: float | None) -> str:
+    if paper is None or math.isnan(low):
+        return ""
+    return "unclear" if low <= 0 <= high else "same" if (low > 0) == (paper > 0) else "opposite"
+
+
+def _figure(rank: CorrelationMatrix, linear: CorrelationMatrix) -> Any:
+    with styled():
+        figure, axes = panels(2, width=0.62 * len(rank.names) + 1.8, height=0.55 * len(rank.names) + 1.2)
+        for axis, matrix in zip(axes, (rank, linear), strict=True):
+            notes = [
+                [
+                    ""
+                    if i == j or math.isnan(matrix.low[i, j])
+                    else f"[{matrix.low[i, j]:.1f}, {matrix.high[i, j]:.1f}]"
+                    for j in range(len(matrix.names))
+                ]
+                for i in range(len(matrix.names))
+            ]
+            heatmap(axis, matrix.estimate, matrix.names, matrix.names, notes)
+            axis.set_title(f"{matrix.kind.capitalize()} over latents")
+    return figure

@@ -1,0 +1,130 @@
+"""Carry out studies by name: load, run, write, and leave alone what is done.
+
+A study that is done under the same key (its spec, its profile, the suites they start from) is skipped; the harness makes going on
+cheap, but seventeen studies still take minutes to look through. `again` is for when code has changed, which the key cannot see;
+runs then decide by their own identities what must be asked anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from latentbench.judges.cache.cached_judge import ReplyCache
+from latentbench.kernel.errors import BenchError
+from latentbench.kernel.identity import digest
+from latentbench.kernel.tasks import find
+from latentbench.lab.studies.session import Session
+from latentbench.lab.studies.study_page import INDEX, index, read_study, write_study
+from latentbench.lab.studies.study_spec import Profile, StudySpec, check_names, load_profile, load_study, studies
+from latentbench.runs.run import Pool, default_cache
+
+KINDS = {
+    "factor": "latentbench.lab.studies.factor",
+    "agreement": "latentbench.lab.studies.scorer_agreement",
+    "length": "latentbench.lab.studies.length",
+    "intervention": "latentbench.lab.studies.intervention_study",
+    "overlap": "latentbench.lab.studies.overlap",
+    "cost": "latentbench.lab.studies.cost",
+    "coverage": "latentbench.lab.studies.coverage",
+    "walkthrough": "latentbench.lab.studies.walkthrough",
+}
+
+
+def run_studies(
+    names: Sequence[str],
+    size: str,
+    out: Path,
+    work: Path,
+    console: Console,
+    *,
+    cache: Path | None = None,
+    activations: Path | None = None,
+    again: bool = False,
+) -> dict[str, str]:
+    """Carry out studies one after another.
+
+    Args:
+        names: of studies; a path of a YAML file is its own name's study.
+        size: a profile.
+        out: folder of study folders.
+        work: folder for suites and runs, kept between calls.
+        cache: reply cache; the user cache by default.
+        activations: as `work_dir` of `build_suite`.
+        again: also what is done.
+
+    Returns:
+        Name -> message of each study that failed; the others are written. A single failing study raises its error instead.
+
+    Raises:
+        BenchError: unknown names, before anything runs.
+    """
+    profile = load_profile(size)
+    loaded = [load_study(name) for name in names]
+    for name, study in loaded:
+        check_names(study, profile, name)
+    work.mkdir(parents=True, exist_ok=True)
+    replies = ReplyCache(cache or default_cache())
+    failed: dict[str, str] = {}
+    pool = Pool()
+    label = Path(size).stem
+    with asyncio.Runner() as runner:
+        try:
+            for name, study in loaded:
+                command = f"bench study {name}" + ("" if label == "embedded" else f" --size {size}")
+                session = Session(
+                    name, study, profile, label, work, command, console, replies, pool, runner, activations
+                )
+                try:
+                    _one(session, out, again)
+                except BenchError as e:
+                    if len(loaded) == 1:
+                        raise
+                    failed[name] = str(e)
+                    console.print(f"{name}: {e}", style="red", highlight=False)
+                pool.suites.clear()
+        finally:
+            for judge in pool.judges.values():
+                runner.run(judge.close())
+    write_index(out)
+    return failed
+
+
+def _one(session: Session, out: Path, again: bool) -> dict[str, Any]:
+    folder = out / session.name
+    key = study_key(session.study, session.profile)
+    old = read_study(folder)
+    if old is not None and old["key"] == key and not again:
+        session.console.print(f"{session.name}: done on {old['date'][:10]} (--again does it anew)", highlight=False)
+        return old
+    session.console.print(f"{session.name}: {session.study.title}", highlight=False)
+    began = time.monotonic()
+    module = importlib.import_module(KINDS[session.study.kind])
+    result = module.run(session)
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return write_study(folder, session, result, key, date, time.monotonic() - began)
+
+
+def study_key(study: StudySpec, profile: Profile) -> str:
+    """Digest of what a study is made of, as far as it stands in files of `tasks`."""
+    recipes = {}
+    for name, entry in profile.suites.items():
+        folder = find("suites", entry.use)
+        path = folder if folder.is_file() else folder / "recipe.yaml"
+        recipes[name] = path.read_text(encoding="utf-8") if path.exists() else ""
+    return digest([study, profile, recipes])
+
+
+def write_index(out: Path) -> Path:
+    """Render the index of a folder of studies."""
+    path = out / INDEX
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(index(out, list(studies())), encoding="utf-8")
+    return path

@@ -1,0 +1,203 @@
+"""A study's folder: tables, figures, `study.json`, and a page that a person reads; and the index of all studies of a folder.
+
+    STUDY/study.json          what was run: spec, profile, runs with their identities, date, command, findings, limits
+    STUDY/table.csv, .md      and one pair per further table
+    STUDY/figure.png, .svg    and one pair per further figure
+    STUDY/README.md           all of it on one page
+    README.md                 the index, rendered from the study.json files (`bench study --index`)
+
+The index is a pure function of what lies in the folder: what was not run stands there as not run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from latentbench.kernel.files import write_json
+from latentbench.lab.studies.session import Session
+from latentbench.lab.studies.study_result import Result, Table, clean, to_csv, to_markdown
+from latentbench.runs.record import Run
+from latentbench.views.figure import write
+
+RECORD = "study.json"
+INDEX = "README.md"
+
+
+def write_study(folder: Path, session: Session, result: Result, key: str, date: str, seconds: float) -> dict[str, Any]:
+    """Write everything but the index; `study.json` comes last. Returns its content."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for table in result.tables:
+        (folder / f"{table.name}.csv").write_text(to_csv(table), encoding="utf-8")
+        (folder / f"{table.name}.md").write_text(to_markdown(table), encoding="utf-8")
+    for name, figure in result.figures.items():
+        write(figure, folder / name)
+    record = {
+        "name": session.name,
+        "title": session.study.title,
+        "question": session.study.question,
+        "kind": session.study.kind,
+        "size": session.size,
+        "key": key,
+        "date": date,
+        "seconds": round(seconds, 1),
+        "command": session.command,
+        "findings": result.findings,
+        "limits": [*dict.fromkeys([*session.study.limits, *result.limits, *common_limits(session)])],
+        "paper": session.study.paper.model_dump(),
+        "tables": [_table(t) for t in result.tables],
+        "figures": list(result.figures),
+        "runs": [_run(r) for r in session.runs],
+        "judges": judges(session),
+        "spec": session.study.model_dump(mode="json", exclude_defaults=True),
+        "profile": session.profile.model_dump(mode="json"),
+    }
+    (folder / INDEX).write_text(markdown(record, result.tables), encoding="utf-8")
+    write_json(folder / RECORD, record)
+    return record
+
+
+def judges(session: Session) -> dict[str, str]:
+    """Judges that the study's runs asked: the name in its tables -> the reference behind it."""
+    used = dict.fromkeys(cell["judge"]["label"] for run in session.runs for cell in run.record["cells"])
+    return {name: session.profile.judges[name] for name in used}
+
+
+def common_limits(session: Session) -> list[str]:
+    """Limits that hold for every study, from its runs."""
+    found = [f"Size `{session.size}`: {session.profile.summary}"]
+    failed = [r for r in session.runs if r.record.get("failure_rate", 0) > 0.05]
+    if failed:
+        worst = max(r.record["failure_rate"] for r in failed)
+        found.append(
+            f"{len(failed)} of {len(session.runs)} runs lost more than 5 % of their calls (at most {worst:.0%})."
+        )
+    few = [len(r.record["latents"]) for r in session.runs if len(r.record["latents"]) < 30]
+    if few:
+        found.append(f"Some intervals rest on few latents: the smallest run has {min(few)}.")
+    return found
+
+
+def markdown(record: Mapping[str, Any], tables: Sequence[Table]) -> str:
+    """The study's page."""
+    lines = [f"# {record['title']}", "", record["question"], ""]
+    lines += [f"`{record['command']}`, {record['date']}, {duration(record['seconds'])}, size `{record['size']}`.", ""]
+    if record["figures"]:
+        lines += [f"![{record['title']}]({record['figures'][0]}.png)", ""]
+    lines += ["## What it found", "", *(f"- {line}" for line in record["findings"]), ""]
+    for i, table in enumerate(tables):
+        lines += [f"## {table.title if i else 'Table'}", "", to_markdown(table)]
+        lines += [f"{table.note} All columns: [{table.name}.csv]({table.name}.csv).".strip(), ""]
+    for name in record["figures"][1:]:
+        lines += [f"![{name}]({name}.png)", ""]
+    lines += ["## The paper", "", f"{record['paper']['where']}. {record['paper']['note']}".strip(), ""]
+    lines += ["## Limits", "", *(f"- {line}" for line in record["limits"]), ""]
+    if record["runs"]:
+        lines += [
+            "## Judges and runs",
+            "",
+            *(f"- `{name}`: `{what}`" for name, what in record["judges"].items()),
+            "",
+            "| run | suite | latents | judges | failed calls |",
+            "| --- | --- | ---: | --- | ---: |",
+        ]
+        lines += [
+            f"| {r['id']} | {r['suite']} ({r['digest']}) | {r['latents']} | {', '.join(r['judges'])} | {r['failure_rate']:.1%} |"
+            for r in record["runs"]
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def read_study(folder: Path) -> dict[str, Any] | None:
+    """`study.json` of a folder; None where there is none that can be read, so that the study is made again."""
+    try:
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return record
+
+
+INTRO = """# Studies
+
+The tables and figures of "Automatically Interpreting Millions of Features in Large Language Models" (arXiv 2410.13928), each as
+a spec ([tasks/studies](../../tasks/studies)), a table, a figure and a page that says what it found and what it cannot show. The
+paper's numbers stand beside ours, with a column that says whether a difference has the paper's sign. The paper's subjects, coders
+and judges are several hundred times larger than the embedded ones, so only signs and orders are compared, never levels.
+
+Every table of scores has a control: the same explanations, each given to another latent. Where real explanations do not beat
+those, the page says *this judge cannot carry the claim*, and no difference in that row is a finding about explanations.
+
+```bash
+bench study                                  # what there is
+bench study sampling                         # one study; --size large for a GPU box
+bench study --all --out docs/studies         # all of them (about two hours on 2 cores); goes on where it was stopped
+bench report docs/studies/sampling           # one self-contained HTML page of a study
+```
+
+What a study's names mean (`main`, `detection`, ...) is said by a profile: suites, models, judges, sizes. Embedded, the default:
+[tasks/profiles/embedded.yaml](../../tasks/profiles/embedded.yaml); for a GPU box:
+[tasks/profiles/large.yaml](../../tasks/profiles/large.yaml). Another judge is one line there. Suites and runs are kept in
+`runs/studies`, activations and replies in the user cache; all are found again.
+"""
+
+
+def index(folder: Path, names: Sequence[str]) -> str:
+    """The index page of a folder of studies.
+
+    Args:
+        folder: with a folder per study.
+        names: every study that there is, in order.
+    """
+    records = {name: read_study(folder / name) for name in names}
+    done = {name: r for name, r in records.items() if r}
+    lines = [INTRO, "## What was run", ""]
+    if not done:
+        lines.append("Nothing yet.")
+    else:
+        lines += ["| study | size | date | time | first finding |", "| --- | --- | --- | ---: | --- |"]
+        lines += [
+            f"| [{name}]({name}/README.md): {r['title']} | {r['size']} | {r['date'][:10]} | {duration(r['seconds'])} | "
+            f"{(r['findings'] or ['none'])[0]} |"
+            for name, r in done.items()
+        ]
+        total = sum(r["seconds"] for r in done.values())
+        lines += ["", f"{len(done)} of {len(names)} studies, {duration(total)} in all."]
+    missing = [name for name in names if name not in done]
+    if missing:
+        lines += ["", "## What was not run", "", f"Here: {', '.join(f'`{m}`' for m in missing)}."]
+    if not any(r["size"] == "large" for r in done.values()):
+        lines += ["", "No study has been run at size `large`."]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _table(table: Table) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "title": table.title,
+        "note": table.note,
+        "columns": list(table.columns),
+        "shown": list(table.shown),
+        "rows": [{k: clean(v) for k, v in row.items() if k in table.columns} for row in table.rows],
+    }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    record = run.record
+    return {
+        "id": run.id,
+        "suite": record["suite"]["name"],
+        "digest": record["suite"]["digest"],
+        "latents": len(record["latents"]),
+        "judges": list(dict.fromkeys(cell["judge"]["label"] for cell in record["cells"])),
+        "failure_rate": record.get("failure_rate", 0.0),
+        "seconds": record["seconds"],
+        "identities": record["identities"],
+    }

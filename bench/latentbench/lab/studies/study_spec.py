@@ -1,0 +1,213 @@
+"""A study as a YAML file: which cells of the ordinary harness it needs, and what the paper found in their place.
+
+A study names scorers, explainers and suites by the names of a *profile* (`tasks/profiles/`), which says what they are at one
+size: which judge, how many windows, which models. So one file describes a study on a laptop and on a GPU box, and a better judge
+is put in at one place. Writing models into every study is the obvious way, and then seventeen files are edited to try one judge.
+
+Most studies are of the kind `factor`: something has levels, every level is a cell, and every level is compared with the
+reference one latent by latent. The other kinds have a module of their own and their own `options`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from latentbench.kernel.config import read_yaml, validate
+from latentbench.kernel.errors import UnknownName
+from latentbench.kernel.tasks import available, find
+
+PROFILES = "profiles"
+STUDIES = "studies"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExplainerEntry(_Part):
+    """An explainer of a profile."""
+
+    use: str
+    preset: str | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    model: str | None = None
+    """Name of a judge of the profile that writes."""
+
+
+class ScorerEntry(_Part):
+    """A scorer of a profile."""
+
+    use: str
+    preset: str | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    judge: str
+    """Name of a judge of the profile."""
+    metric: str
+    """The per-latent metric that studies compare. The paper's tables rest on balanced accuracy and AUROC."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most this many latents per coder, for a slow judge."""
+
+
+class SuiteEntry(_Part):
+    """A suite of a profile: a frozen one, or one built from its recipe with changes."""
+
+    use: str
+    """Name or folder of the suite."""
+    change: dict[str, Any] = Field(default_factory=dict)
+    """Keys of the recipe that differ; mappings are merged, everything else is replaced."""
+
+
+class Profile(_Part):
+    """What the names in studies mean at one size."""
+
+    summary: str
+    judges: dict[str, str]
+    """Name -> judge reference."""
+    explainers: dict[str, ExplainerEntry]
+    scorers: dict[str, ScorerEntry]
+    suites: dict[str, SuiteEntry]
+    latents: int = Field(ge=2)
+    """Latents per coder, where a study does not say."""
+    seed: int = 0
+    price: dict[str, float] = Field(default_factory=dict)
+    """`input` and `output`, dollars per million tokens, at which the study `cost` prices judges that cost nothing."""
+    price_note: str = ""
+
+    @model_validator(mode="after")
+    def _names(self) -> Profile:
+        for kind, entries, field in (("scorer", self.scorers, "judge"), ("explainer", self.explainers, "model")):
+            for label, entry in entries.items():
+                name = getattr(entry, field)
+                if name is not None and name not in self.judges:
+                    raise ValueError(
+                        f"{kind} {label!r} names the judge {name!r}; known: {', '.join(sorted(self.judges))}"
+                    )
+        return self
+
+
+class Level(_Part):
+    """One level of a factor: what differs from the study."""
+
+    label: str = Field(pattern=r"^[^/]+$")
+    x: float | None = None
+    """Its value, where levels have an order; then a trend is tested."""
+    sizes: tuple[str, ...] | None = None
+    """Only at these sizes; all by default."""
+    suite: str | None = None
+    change: dict[str, Any] = Field(default_factory=dict)
+    """Keys of the suite's recipe that differ."""
+    keep: dict[str, str] = Field(default_factory=dict)
+    """Field of the corpus' JSONL documents -> regular expression that its value must match."""
+    random_subject: bool = False
+    """The subject's architecture with random weights."""
+    coders: tuple[str, ...] | None = None
+    explainers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Explainer of the study -> keys that differ."""
+    scorers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Scorer of the study -> keys that differ."""
+    paper: dict[str, float] = Field(default_factory=dict)
+    """Scorer -> the paper's number."""
+
+
+class Paper(_Part):
+    """Where the paper's numbers stand."""
+
+    where: str
+    note: str = ""
+
+
+class StudySpec(_Part):
+    """One table or figure."""
+
+    title: str
+    question: str
+    kind: Literal["factor", "agreement", "length", "intervention", "overlap", "cost", "coverage", "walkthrough"] = (
+        "factor"
+    )
+    paper: Paper
+    suite: str = "main"
+    coders: tuple[str, ...] | None = None
+    explainers: tuple[str, ...] = ("main",)
+    scorers: tuple[str, ...] = ()
+    latents: dict[str, int] = Field(default_factory=dict)
+    """Size -> latents per coder."""
+    levels: tuple[Level, ...] = ()
+    reference: str | None = None
+    """Label of the level that the others are compared with; the first by default."""
+    axis: str = ""
+    """Name of the factor, for the figure."""
+    scale: Literal["linear", "log2"] = "linear"
+    """Of `x`."""
+    same_latents: bool = False
+    """Every level's suite holds the latents of the reference level's, so that the comparison is paired."""
+    claims: tuple[tuple[str, str], ...] = ()
+    """Pairs of levels of which the first should be above the second; each is tested and answered in a sentence."""
+    by_decile: bool = False
+    """Also a table of AUROC by activation decile."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Of kinds other than `factor`."""
+    limits: tuple[str, ...] = ()
+    """What the study cannot show, whatever its numbers."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> StudySpec:
+        labels = [level.label for level in self.levels]
+        if len(set(labels)) != len(labels):
+            raise ValueError("two levels have the same label")
+        if self.kind == "factor" and len(labels) < 2:
+            raise ValueError("a factor needs at least two levels")
+        unknown = sorted({name for claim in self.claims for name in claim} - set(labels))
+        if unknown:
+            raise ValueError(f"a claim names {unknown[0]!r}, which is not one of the levels {labels}")
+        if self.reference is not None and self.reference not in labels:
+            raise ValueError(f"the reference {self.reference!r} is not one of the levels {labels}")
+        return self
+
+
+def load_study(name: str) -> tuple[str, StudySpec]:
+    """A study by name, or by the path of its YAML file: its name and content.
+
+    Raises:
+        UnknownName, SpecError: no such study, or it does not fit.
+    """
+    path = find(STUDIES, name)
+    return path.stem, validate(StudySpec, read_yaml(path), str(path))
+
+
+def load_profile(size: str) -> Profile:
+    """A profile by name or path.
+
+    Raises:
+        UnknownName, SpecError: no such profile, or it does not fit.
+    """
+    path = find(PROFILES, size)
+    return validate(Profile, read_yaml(path), str(path))
+
+
+def studies() -> dict[str, Path]:
+    """Every study that can be named, and its file."""
+    return {name: path for name, path in sorted(available(STUDIES).items()) if path.suffix == ".yaml"}
+
+
+def check_names(study: StudySpec, profile: Profile, name: str) -> None:
+    """Refuse a study that names something the profile does not have, before anything is built.
+
+    Raises:
+        UnknownName: the message suggests near names.
+    """
+    suites = [study.suite, *(level.suite for level in study.levels if level.suite)]
+    wanted: list[tuple[str, Any, Any]] = [
+        ("suite", suites, profile.suites),
+        ("explainer", study.explainers, profile.explainers),
+        ("scorer", study.scorers, profile.scorers),
+    ]
+    for level in study.levels:
+        wanted += [("explainer", level.explainers, study.explainers), ("scorer", level.scorers, study.scorers)]
+        wanted += [("scorer", level.paper, study.scorers)]
+    for kind, names, known in wanted:
+        for each in names:
+            if each not in known:
+                raise UnknownName(f"{kind} of study {name}", each, known)

@@ -1,0 +1,146 @@
+"""Suites of studies: a profile's suite, with changes to its recipe, built once under a digest of everything in it.
+
+A study never edits a frozen suite. A changed recipe is another suite with a folder named by its content (settings, text, weights
+of the coders), so two studies that need the same change share one build, and a retrained coder is not mistaken for the old
+one. Activations are kept by the ordinary suite builder: changes of sampling alone need no second pass of the subject.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from latentbench.corpora.corpus import corpus_identity
+from latentbench.corpora.corpus_files import files
+from latentbench.corpora.corpus_spec import JsonlCorpus
+from latentbench.kernel.config import validate
+from latentbench.kernel.errors import DataError, SpecError
+from latentbench.kernel.identity import digest, file_sha256
+from latentbench.kernel.tasks import find
+from latentbench.lab.studies.study_spec import SuiteEntry
+from latentbench.subject.coders.coder_spec import coder_folder
+from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe, anchored_recipe, load_recipe
+from latentbench.suites.store import MANIFEST
+
+
+def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `change`: mappings are merged, everything else is replaced.
+
+    A mapping of another `kind` (a corpus from another place) replaces the old one whole: its keys would not fit.
+    """
+    found = dict(base)
+    for key, value in change.items():
+        old = found.get(key)
+        same = (
+            isinstance(old, Mapping)
+            and isinstance(value, Mapping)
+            and value.get("kind", old.get("kind")) == old.get("kind")
+        )
+        found[key] = merged(old, value) if same and isinstance(old, Mapping) else value
+    return found
+
+
+def recipe_of(
+    entry: SuiteEntry,
+    change: Mapping[str, Any],
+    work: Path,
+    keep: Mapping[str, str] | None = None,
+    random_subject: bool = False,
+    indices: Mapping[str, Sequence[int]] | None = None,
+) -> SuiteRecipe:
+    """The recipe of a suite with changes, with paths that exist from here.
+
+    Args:
+        entry: of the profile.
+        change: of the level, after those of the entry.
+        work: for derived text and subjects.
+        keep: see `Level.keep`.
+        random_subject: see `Level.random_subject`.
+        indices: coder -> the latents to take. A coder that is not named keeps one latent: without it the suite would need a pass
+            of the subject of its own, because activations are kept per set of coders.
+
+    Raises:
+        SpecError: the changed recipe does not fit.
+        DataError: `keep` leaves no document.
+    """
+    folder = find("suites", entry.use)
+    folder = folder.parent if folder.is_file() else folder
+    base = anchored_recipe(load_recipe(folder / "recipe.yaml"), folder.resolve())
+    data = merged(merged(base.model_dump(mode="json", exclude_unset=True), entry.change), change)
+    recipe = validate(SuiteRecipe, {**data, "name": base.name}, f"changed recipe of {entry.use}")
+    if keep:
+        recipe = recipe.model_copy(update={"corpus": _kept(recipe.corpus, keep, work / "corpora")})
+    if random_subject:
+        from latentbench.lab.studies.random_subject import random_weights
+
+        model = str(random_weights(recipe.subject.model, recipe.seed, work / "subjects"))
+        recipe = recipe.model_copy(update={"subject": recipe.subject.model_copy(update={"model": model})})
+    if indices is not None:
+        if not {c.coder.name for c in recipe.coders} & set(indices):
+            raise SpecError(f"the suite {entry.use} has none of the coders {sorted(indices)}.")
+        recipe = recipe.model_copy(update={"coders": tuple(_taken(c, indices) for c in recipe.coders)})
+    return recipe
+
+
+def _taken(entry: CoderEntry, indices: Mapping[str, Sequence[int]]) -> CoderEntry:
+    own = tuple(indices.get(entry.coder.name, ()))
+    return entry.model_copy(update={"latents": len(own), "indices": own} if own else {"latents": 1})
+
+
+def build(recipe: SuiteRecipe, suites: Path, activations: Path | None, console: Console) -> Path:
+    """The folder of a recipe's suite, built if it is not there.
+
+    Args:
+        suites: folder of built suites.
+        activations: as `work_dir` of `build_suite`.
+    """
+    from latentbench.suites.build.build import build_suite
+
+    key = identity(recipe)
+    folder = suites / f"{recipe.name}-{key}"
+    if (folder / MANIFEST).exists():
+        return folder
+    named = recipe.model_copy(update={"name": f"{recipe.name}-{key[:8]}", "version": "1-0"})
+    console.print(f"building suite {named.name}", highlight=False)
+    build_suite(named, folder, activations)
+    return folder
+
+
+def identity(recipe: SuiteRecipe) -> str:
+    """Digest of everything that can change the suite: settings, text, and files of the coders."""
+    weights = {}
+    for entry in recipe.coders:
+        for place in (entry.coder.path, entry.coder.centre):
+            if place is not None:
+                weights[place] = sorted((p.name, file_sha256(p)) for p in coder_folder(place).iterdir() if p.is_file())
+    settings = recipe.model_dump(mode="json", exclude={"corpus"})
+    return digest([settings, corpus_identity(recipe.corpus), weights])
+
+
+def _kept(corpus: Any, keep: Mapping[str, str], folder: Path) -> JsonlCorpus:
+    """The documents of a JSONL corpus whose fields match, as a file of their own."""
+    if not isinstance(corpus, JsonlCorpus):
+        raise SpecError("`keep` chooses documents by their fields, which only a corpus of kind jsonl has.")
+    patterns = {name: re.compile(pattern) for name, pattern in keep.items()}
+    path = folder / f"{digest([corpus_identity(corpus), dict(keep)])}.jsonl"
+    if not path.exists():
+        lines = []
+        for file in files(corpus.path):
+            with gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8") as f:
+                for line in f:
+                    row = json.loads(line) if line.strip() else {}
+                    if row and all(p.search(str(row.get(name, ""))) for name, p in patterns.items()):
+                        lines.append(line if line.endswith("\n") else line + "\n")
+        if not lines:
+            raise DataError(f"no document of {', '.join(corpus.path)} has {dict(keep)}.")
+        folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        part.write_text("".join(lines), encoding="utf-8")
+        part.replace(path)
+    return corpus.model_copy(update={"path": (str(path.resolve()),)})

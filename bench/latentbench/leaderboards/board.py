@@ -1,0 +1,108 @@
+"""Rows -> ranked tables. Only rows that were measured in the same way on the same latents stand in one table.
+
+Floors are ranked like everything else: a method that shares a rank with the wrong latent's explanation has shown nothing, and
+a table that leaves the floor out cannot say so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from latentbench.leaderboards.row import POOLED, Row
+from latentbench.leaderboards.rows import LEADERBOARD_SPLIT
+from latentbench.stats.bootstrap import Interval
+from latentbench.stats.ranks import Rank, ranks_from_intervals, ranks_from_pairs
+
+RankBy = Literal["intervals", "pairs"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Comparable rows, best first, with their ranks.
+
+    Attributes:
+        rows: at least one; all have the same `Row.table`.
+        ranks: one per row.
+    """
+
+    rows: tuple[Row, ...]
+    ranks: tuple[Rank, ...]
+
+    @property
+    def for_leaderboard(self) -> bool:
+        """Whether the latents were held out."""
+        return self.rows[0].split == LEADERBOARD_SPLIT
+
+    @property
+    def headline(self) -> str:
+        """Metric that ranks."""
+        return self.rows[0].headline
+
+    @property
+    def title(self) -> str:
+        """Scorer and judge."""
+        r = self.rows[0]
+        name = r.scorer.id if r.scorer.id.split("@")[0] == r.scorer.label else f"{r.scorer.label} ({r.scorer.id})"
+        return f"{name}, judged by {r.judge.label}"
+
+    @property
+    def conditions(self) -> str:
+        """What all rows have in common."""
+        r = self.rows[0]
+        coders = "all coders" if r.coders == POOLED else f"coder {r.coders}"
+        held = "" if self.for_leaderboard else ", NOT FOR THE LEADERBOARD"
+        floor = "" if r.score.floor is None else f"; floor of {r.headline} {r.score.floor:g}"
+        latents = f"{r.n_latents} {'' if r.split == 'all' else f'{r.split} '}latents{held}"
+        # The same judge may have been qualified on more latents since the first of these runs.
+        judge = max(self.rows, key=lambda row: row.date).qualification
+        return f"{r.suite.id} ({r.suite.digest}), {coders}, {latents}; judge {judge}{floor}"
+
+
+def tables(rows: Iterable[Row], rank_by: RankBy = "intervals", seed: int = 0) -> list[Table]:
+    """Group rows that are comparable, rank and sort them.
+
+    Args:
+        rank_by: `intervals` of the rows, or paired differences (`pairs`), which need rows that still have their values.
+        seed: of the paired bootstraps.
+
+    Returns:
+        Tables sorted by suite, split (`test` first), scorer, judge and coders (`all` first).
+    """
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.table, []).append(row)
+    return sorted((_ranked(group, rank_by, seed) for group in groups.values()), key=_place)
+
+
+def _place(table: Table) -> tuple[object, ...]:
+    r = table.rows[0]
+    return (r.suite.id, not table.for_leaderboard, r.scorer.label, r.judge.label, r.coders != POOLED, r.coders, r.table)
+
+
+def _ranked(rows: Sequence[Row], rank_by: RankBy, seed: int) -> Table:
+    better = rows[0].score.higher_is_better
+
+    def order(row: Row) -> tuple[object, ...]:
+        estimate = row.score.estimate
+        value = math.inf if estimate is None else -estimate if better else estimate
+        return (value, row.is_floor, row.explainer.label, row.run)
+
+    ordered = sorted(rows, key=order)
+    if rank_by == "pairs":
+        ids = sorted({latent for row in ordered for latent in row.values})
+        scores = np.array([[row.values.get(latent, math.nan) for latent in ids] for row in ordered])
+        ranks = ranks_from_pairs(scores, ids, seed=seed, higher_is_better=better)
+    else:
+        ranks = ranks_from_intervals([_interval(row) for row in ordered], higher_is_better=better)
+    return Table(tuple(ordered), tuple(ranks))
+
+
+def _interval(row: Row) -> Interval:
+    s = row.score
+    estimate, low, high = (math.nan if x is None else x for x in (s.estimate, s.low, s.high))
+    return Interval(estimate, low, high, s.n)

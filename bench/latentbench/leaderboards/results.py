@@ -1,0 +1,175 @@
+"""Committed results: rows as data in `leaderboards/results/`, and the page that is rendered from them.
+
+    leaderboards/results/RUN.json   rows of one run, with a digest over them
+    leaderboards/README.md          rendered from all of them by a pure function; `render(check=True)` fails on drift
+
+A published score never moves: what was quoted must stay where it was read. A better measurement is another run with another id,
+beside the old one. The page is not written by hand and not from runs, so everybody who has the repository can check it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from latentbench.kernel.config import validate
+from latentbench.kernel.errors import DataError, DigestMismatch, SpecError
+from latentbench.kernel.identity import digest
+from latentbench.leaderboards.board import tables
+from latentbench.leaderboards.board_markdown import markdown
+from latentbench.leaderboards.row import Row
+from latentbench.leaderboards.rows import LEADERBOARD_SPLIT
+from latentbench.views.number import rounded
+
+RESULTS = "results"
+PAGE = "README.md"
+SCHEMA = 1
+
+
+class ResultFile(BaseModel):
+    """Content of one file under `results/`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layout: Literal[1]
+    digest: str
+    """Over the rows: an edited number is found at once."""
+    rows: list[Row] = Field(min_length=1)
+
+
+def add_results(rows: Iterable[Row], root: Path) -> list[Path]:
+    """Write rows as result files, one per run; rows that are there already stay as they are.
+
+    Args:
+        root: the `leaderboards` folder.
+
+    Returns:
+        Files that were written, sorted; none if all rows were there.
+
+    Raises:
+        SpecError: a row that was not measured on held-out latents.
+        DataError: a row that is there with another score.
+    """
+    by_run: dict[str, list[Row]] = {}
+    for row in rows:
+        by_run.setdefault(row.run, []).append(_stored(row))
+    changed = []
+    for run, new in sorted(by_run.items()):
+        _held_out(new)
+        path = root / RESULTS / f"{run}.json"
+        old = read_file(path) if path.exists() else []
+        faults = moved(old, [*new, *(row for row in old if row.name not in {r.name for r in new})])
+        if faults:
+            raise DataError(
+                f"{path}: {'; '.join(faults)}. Published scores do not move; submit the new run under its own id."
+            )
+        known = {row.name for row in old}
+        merged = sorted([*old, *(row for row in new if row.name not in known)], key=lambda row: row.name)
+        if merged != old:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(_file_text(merged), encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
+def read_file(path: Path) -> list[Row]:
+    """Rows of one result file.
+
+    Raises:
+        DataError: not JSON.
+        SpecError: does not fit the schema, belongs to another run, or holds rows that are not for the leaderboard.
+        DigestMismatch: a row was edited.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise DataError(f"{path} is not JSON: {e}.") from e
+    content = validate(ResultFile, data, str(path))
+    if _digest(content.rows) != content.digest:
+        raise DigestMismatch(
+            f"{path}: the rows hash to {_digest(content.rows)}, not to {content.digest}; restore the file."
+        )
+    other = sorted({row.run for row in content.rows} - {path.stem})
+    if other:
+        raise SpecError(f"{path} holds rows of run {other[0]}; a file is named after its run.")
+    _held_out(content.rows)
+    return content.rows
+
+
+def read_results(root: Path) -> list[Row]:
+    """All committed rows, in the order of their files.
+
+    Raises:
+        DataError, SpecError, DigestMismatch: as `read_file`.
+    """
+    return [row for path in sorted((root / RESULTS).glob("*.json")) for row in read_file(path)]
+
+
+def page(rows: Sequence[Row]) -> str:
+    """The Markdown page for these rows."""
+    head = (
+        "# Leaderboards\n\n"
+        "Rendered from `results/*.json`; do not edit. A rank is the range of places that the 95 % intervals allow. Tables are "
+        "separate wherever suite, latents, scorer or judge differ, because such scores do not compare.\n\n"
+    )
+    return head + (markdown(tables(rows)) if rows else "No results yet.\n")
+
+
+def render(root: Path, check: bool = False) -> Path:
+    """Write the page, or with `check` only compare it.
+
+    Raises:
+        DataError: with `check`, the page is not what the results render to.
+    """
+    path, text = root / PAGE, page(read_results(root))
+    if not check:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    elif not path.exists() or path.read_text(encoding="utf-8") != text:
+        raise DataError(f"{path} is not what {root / RESULTS} renders to. Render it again and commit both.")
+    return path
+
+
+def moved(old: Iterable[Row], new: Iterable[Row]) -> list[str]:
+    """What happened to published rows, one sentence each; empty if they are all there unchanged."""
+    now = {row.name: row for row in new}
+    faults = []
+    for row in old:
+        name = " / ".join(row.name[1:])
+        if row.name not in now:
+            faults.append(f"the row {name} of run {row.run} is gone")
+        elif _stored(now[row.name]) != _stored(row):
+            a, b = row.score.estimate, now[row.name].score.estimate
+            what = f"its score was {a} and is {b}" if a != b else "fields beside its score differ"
+            faults.append(f"the row {name} of run {row.run} changed: {what}")
+    return faults
+
+
+def _held_out(rows: Iterable[Row]) -> None:
+    for row in rows:
+        if row.split != LEADERBOARD_SPLIT:
+            raise SpecError(
+                f"run {row.run} is on {row.split!r} latents; results are of {LEADERBOARD_SPLIT!r} latents only."
+            )
+
+
+def _stored(row: Row) -> Row:
+    """The row as it is after a round trip through its file."""
+    return Row.model_validate(rounded(row.model_dump()))
+
+
+def _dump(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    return [row.model_dump() for row in rows]
+
+
+def _digest(rows: Iterable[Row]) -> str:
+    return digest(_dump(rows))
+
+
+def _file_text(rows: Sequence[Row]) -> str:
+    content = {"layout": SCHEMA, "digest": _digest(rows), "rows": _dump(rows)}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,106 @@
+"""Model files -> a model ready for inference.
+
+One loader for subjects and for in-process judges, so that a subject that judges itself is loaded in the same way in both
+roles. Weights are loaded in the asked dtype and frozen; nothing here trains.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from latentbench.kernel.errors import ModelError
+from latentbench.models.source import ModelFiles, resolve
+
+if TYPE_CHECKING:
+    import torch
+
+DType = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A causal language model in memory.
+
+    Attributes:
+        files: where it came from, with its content identity.
+        model: a transformers causal LM, in eval mode, without gradients.
+        tokenizer: its tokenizer.
+        dtype: of the weights.
+        device: where they are.
+    """
+
+    files: ModelFiles
+    model: Any
+    tokenizer: Any
+    dtype: DType
+    device: torch.device
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What can change an output: weights and dtype."""
+        return {"model": self.files.reference, "weights": self.files.identity, "dtype": self.dtype}
+
+    @property
+    def bos(self) -> int | None:
+        """The token id that starts a sequence, or None for a subject without one."""
+        found: int | None = self.tokenizer.bos_token_id
+        return found
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return int(self.model.config.get_text_config().hidden_size)
+
+    @property
+    def context(self) -> int | None:
+        """Positions that the model was made for, or None where its configuration names no limit."""
+        found = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return int(found) if found else None
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """`auto` -> CUDA if there is one, else CPU.
+
+    Raises:
+        ModelError: no such device.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as e:
+        raise ModelError(f"no device {name!r}; give auto, cpu, cuda or cuda:N.") from e
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"device {name!r} is asked for, but torch {torch.__version__} sees no GPU here.")
+    return device
+
+
+def hide_library_bars() -> None:
+    """Switch off transformers' own progress bars: they are drawn into logs, and every stage has a line of its own."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+def load(reference: str, dtype: DType = "bfloat16", device: str = "auto") -> Loaded:
+    """Fetch if needed, then load a causal LM and its tokenizer.
+
+    Raises:
+        ModelError: the folder cannot be loaded; FetchError as in `resolve`.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    hide_library_bars()
+    files = resolve(reference)
+    where = pick_device(device)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(files.folder)
+        model = AutoModelForCausalLM.from_pretrained(files.folder, dtype=getattr(torch, dtype))
+    except Exception as e:  # safetensors, tokenizers and transformers each raise their own; all mean "unusable folder"
+        raise ModelError(f"cannot load {reference!r} from {files.folder}: {type(e).__name__}: {e}") from e
+    model.requires_grad_(False)
+    return Loaded(files, model.eval().to(where), tokenizer, dtype, where)

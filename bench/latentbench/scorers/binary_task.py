@@ -1,0 +1,237 @@
+"""What detection and fuzzing share: windows with a yes/no label, asked in lists or one by one.
+
+    list     several shuffled windows in one prompt, the answer is a list of 0 and 1 (a judge that chats)
+    single   one window in a prompt, the log-probabilities of the two answers (a judge that gives them; else its word)
+
+A simulator judge is asked directly. Which of a judge's abilities is used is decided by `simulate` and `answer` alone, so two
+judges with the same abilities are always asked in the same way.
+
+A subclass says how a window is shown and which of a simulator's numbers is its answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from latentbench.kernel.errors import CapabilityError
+from latentbench.kernel.identity import seed_for
+from latentbench.kernel.kinds import HARD_KINDS, RANDOM, known_kinds
+from latentbench.kernel.latent import LatentView, Window
+from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Question, Reply, Request, Shown, Simulate
+from latentbench.prompts import selection
+from latentbench.prompts.answers import read_list, read_word, unread
+from latentbench.prompts.template import Prompts, one_line
+from latentbench.scorers.metrics.yes_no import binary_metrics
+from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, Trial, failed
+
+_RANKED = (
+    # The worst ranking has 1 - (1 + r) log(1 + 1/r) with r silent windows to one activating: above -1 from r = 0.27 on.
+    Metric("ap_normalised", 0.0, low=-1.0, high=1.0),
+    Metric("auroc", 0.5, low=0.0, high=1.0),
+    Metric("balanced_accuracy", 0.5, low=0.0, high=1.0),
+)
+_METRICS = (
+    *_RANKED,
+    *(Metric(name, None, low=0.0, high=1.0) for name in ("ap", "accuracy", "f1", "precision", "recall")),
+    Metric("n", None),
+)
+
+
+class BinaryParams(Params):
+    """Parameters of detection and fuzzing."""
+
+    answer: Literal["list", "single"] = "list"
+    """`list`: several windows a prompt; `single`: one, with log-probabilities where the judge gives them."""
+    windows_per_prompt: int = Field(default=5, ge=1)
+    """Of a list prompt. What remains at the end is asked in a shorter list."""
+    positives: int | None = Field(default=None, ge=1)
+    """Activating windows, evenly over the deciles; all by default."""
+    negatives: int | None = Field(default=None, ge=1)
+    """Windows of each kind in `negative_kinds`; all by default."""
+    negative_kinds: Annotated[tuple[str, ...], AfterValidator(known_kinds)] = (RANDOM,)
+    """Kinds of non-activating windows. Only `random` ones enter the headline; each other kind is scored apart."""
+    simulate: Literal["first", "last", "never"] = "first"
+    """Whether a judge that can both simulate and read text is asked to simulate."""
+    reduction: Literal["window", "mean", "max", "noisy_or"] = "window"
+    """How a simulator's answer becomes one probability: its own for the window, or from its tokens'."""
+
+
+class BinaryTask(Scorer):
+    """Base of scorers that ask yes or no about windows. See the module docstring."""
+
+    params_model: ClassVar[type[Params]] = BinaryParams
+    metric_table: ClassVar[tuple[Metric, ...]] = (
+        *_METRICS,
+        *(Metric(f"{m.name}@{kind}", m.floor) for kind in HARD_KINDS for m in _RANKED),
+    )
+
+    def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
+        super().__init__(name, version, headline, params, prompts)
+        section = Prompts(prompts, ("list", "single", "answers"), f"scorer {name!r}")
+        self._list = section.messages("list", ("explanation", "windows", "n"))
+        self._single = section.messages("single", ("explanation", "window"))
+        self._answers = section.named("answers", ("inactive", "active"))
+
+    # --- what a subclass decides
+
+    def positives_of(self, latent: LatentView, seed: int) -> list[tuple[Window, int]]:
+        """Positive windows with their label 1."""
+        return [(w, 1) for w in selection.positives(latent, self.params.positives, seed)]
+
+    def negatives_of(self, latent: LatentView, seed: int) -> list[tuple[Window, int]]:
+        """Negative windows with their label 0."""
+        p = self.params
+        return [(w, 0) for kind in p.negative_kinds for w in selection.negatives(latent, kind, p.negatives, seed)]
+
+    def shown(self, latent: LatentView, chosen: Sequence[tuple[Window, int]], seed: int) -> list[Shown]:
+        """How each window is shown."""
+        return [Shown(w.tokens, w.ids) for w, _ in chosen]
+
+    def text(self, window: Shown) -> str:
+        """A window as a prompt writes it."""
+        return one_line(window.text)
+
+    def reduce(self, window: Shown, whole: float, tokens: Sequence[float]) -> float:
+        """A simulator's answer as one probability."""
+        return whole if self.params.reduction == "window" else pooled(tokens, self.params.reduction)
+
+    # --- Scorer
+
+    @property
+    def needs(self) -> tuple[frozenset[Capability], ...]:
+        """Simulation first, last or never, around the ways of reading text that `answer` allows."""
+        text = [Capability.CHAT] if self.params.answer == "list" else [Capability.CHOICE, Capability.CHAT]
+        sim = [Capability.SIMULATE]
+        ordered = {"first": sim + text, "last": text + sim, "never": text}[self.params.simulate]
+        return tuple(frozenset({c}) for c in ordered)
+
+    def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
+        """All chosen windows in a seeded order, in groups of one prompt.
+
+        The order and the marks do not depend on the explanation, so explainers are compared on the same prompts.
+        """
+        chosen = self.positives_of(latent, seed) + self.negatives_of(latent, seed)
+        pairs = list(zip(chosen, self.shown(latent, chosen, seed), strict=True))
+        size = self.params.windows_per_prompt if self.params.answer == "list" else 1
+        trials = []
+        for number, group in enumerate(selection.batches(selection.shuffled(pairs, seed_for(seed, "order")), size)):
+            windows, labels = tuple(w for (w, _), _ in group), tuple(y for (_, y), _ in group)
+            question = Question(
+                self.name,
+                explanation,
+                tuple(shown for _, shown in group),
+                self._answers,
+                labels,
+                tuple(w.activations for w in windows),
+            )
+            trials.append(Trial(str(number), question, windows, labels))
+        return trials
+
+    def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
+        """One request per trial.
+
+        Raises:
+            CapabilityError: the judge fits none of `needs`.
+        """
+        q = trial.question
+        for need in self.needs:
+            if not need <= can:
+                continue
+            if Capability.SIMULATE in need:
+                return [Simulate(q)]
+            texts = [self.text(w) for w in q.windows]
+            if self.params.answer == "list":
+                lines = "\n".join(f"{i}. {text}" for i, text in enumerate(texts, 1))
+                messages = self._list.render(explanation=q.explanation, windows=lines, n=str(len(texts)))
+                return [Chat(messages, max_tokens=16 + 4 * len(texts), question=q)]
+            messages = self._single.render(explanation=q.explanation, window=texts[0])
+            if Capability.CHOICE in need:
+                return [Choice(messages, self._answers, question=q)]
+            return [Chat(messages, max_tokens=8, question=q)]
+        raise CapabilityError(f"scorer {self.name!r} cannot use a judge that can only {sorted(can)}.")
+
+    def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+        """One judgement per window; an answer without a legal reading is outcome `parse` for the whole prompt.
+
+        A prediction is 1 where the probability is above 1/2.
+        """
+        reply = replies[0]
+        if not reply.ok:
+            return failed(trial, reply)
+        if reply.windows is not None and reply.tokens is not None:
+            shown = trial.question.windows
+            return _judged(trial, [self.reduce(*x) for x in zip(shown, reply.windows, reply.tokens, strict=True)])
+        if reply.logprobs is not None:
+            p = yes(*reply.logprobs[0])
+            return (
+                failed(trial, Reply(Outcome.PARSE, error="no mass on any answer")) if p is None else _judged(trial, [p])
+            )
+        text = reply.text or ""
+        answers = read_list(text, len(trial.windows))
+        if answers is None and self.params.answer == "single":
+            word = read_word(text, self._answers)
+            answers = None if word is None else (word,)
+        if answers is None:
+            return failed(trial, unread(text))
+        return [
+            Judgement(trial.id, w.id, w.kind, y, Outcome.OK, prediction=a)
+            for w, y, a in zip(trial.windows, trial.labels, answers, strict=True)
+        ]
+
+    def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
+        """`quantile:*` against `random`; each harder kind, against the same positives, under `metric@kind`.
+
+        Where the method has hard answers only, AUROC and AP rank by them, with ties as in `latentbench.scorers.metrics.yes_no`.
+        """
+        found = _binary(judgements, RANDOM)
+        for kind in HARD_KINDS:
+            if any(j.kind == kind and not j.label for j in judgements):
+                own = _binary(judgements, kind)
+                found |= {f"{m.name}@{kind}": own[m.name] for m in _RANKED if m.name in own}
+        return found
+
+
+def yes(log_no: float, log_yes: float) -> float | None:
+    """P(yes) / (P(no) + P(yes)), stable for any log-probabilities; None where both have no mass or are not numbers."""
+    top = max(log_no, log_yes)
+    if not math.isfinite(top) or math.isnan(log_no) or math.isnan(log_yes):
+        return None
+    no, positive = math.exp(log_no - top), math.exp(log_yes - top)
+    return positive / (no + positive)
+
+
+def pooled(values: Sequence[float], how: str) -> float:
+    """Probabilities of tokens as one: `mean`, `max`, or `noisy_or` = 1 - prod(1 - p); 0 for no token."""
+    if not values:
+        return 0.0
+    if how == "max":
+        return max(values)
+    if how == "noisy_or":
+        return 1 - math.prod(1 - p for p in values)
+    # Kept within the values: rounding of the division would make equal answers of a constant judge rank by their number.
+    return min(max(math.fsum(values) / len(values), min(values)), max(values))
+
+
+def _judged(trial: Trial, probabilities: Sequence[float]) -> list[Judgement]:
+    return [
+        Judgement(trial.id, w.id, w.kind, y, Outcome.OK, probability=p, prediction=int(p > 0.5))
+        for w, y, p in zip(trial.windows, trial.labels, probabilities, strict=True)
+    ]
+
+
+def _binary(judgements: Sequence[Judgement], kind: str) -> dict[str, float]:
+    """Metrics of positives against the negatives of one kind. Ranks by probability only if every judgement has one."""
+    used = [j for j in judgements if j.outcome is Outcome.OK and (j.label == 1 or j.kind == kind)]
+    if not used:
+        return {}
+    ranked = [j.probability for j in used if j.probability is not None]
+    hard = [j.prediction for j in used if j.prediction is not None]
+    return binary_metrics(
+        [j.label for j in used],
+        hard if len(hard) == len(used) else None,
+        ranked if len(ranked) == len(used) else None,
+    )

@@ -1,0 +1,187 @@
+"""Intruder: which of k windows does not belong (Paulo and Belrose 2025, arXiv 2507.08473)? Needs no explanation.
+
+k - 1 windows activate the latent about equally strongly, one is silent. It measures whether the latent is recognisable at all,
+so an explanation that scores low on a latent with a high intruder score is to blame itself. The explanation is left out of the
+question, not only of the prompt: every explainer of a grid gets the same numbers, and pays once.
+
+The intruder's place is balanced: each k prompts of a latent in a row have it once at every place. A judge that always names the
+same place is then right in exactly 1/k of them, and does not score by luck.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from latentbench.kernel.errors import CapabilityError
+from latentbench.kernel.identity import seed_for
+from latentbench.kernel.latent import LatentView, Window
+from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Question, Reply, Request, Shown
+from latentbench.prompts import selection
+from latentbench.prompts.answers import unread
+from latentbench.prompts.marks import active_marks, random_marks
+from latentbench.prompts.template import Prompts, marked, one_line
+from latentbench.scorers.metrics.yes_no import normalised
+from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, Trial, failed
+
+NUMBER = re.compile(r"\D*(\d+)\D*")
+
+
+class IntruderParams(Params):
+    """Parameters of intruder."""
+
+    k: int = Field(default=5, ge=3, le=9)
+    """Windows in a prompt, the intruder among them; with two-digit numbers the mass of "1" would hold that of "10"."""
+    groups: Literal[1, 2, 5, 10] | None = None
+    """Groups of neighbouring deciles from which a prompt's activating windows come; 10 is one group per decile. By default the
+    most that leave every group k - 1 windows, so that a small suite has prompts at all."""
+    trials: int = Field(default=2, ge=1)
+    """Prompts per group. A group with fewer than k - 1 windows has none, which `n` shows."""
+    marks: bool = False
+    """Mark the activating tokens, and as many random ones of the intruder."""
+    threshold: float = Field(default=0.3, gt=0, le=1)
+    """Share of the window's maximum from which a token is marked."""
+
+
+class Intruder(Scorer):
+    """One judgement per prompt, on the intruder's window: `label` is its place and `prediction` the place named, both from 1;
+    `probability` is the right place's share of the mass on all places."""
+
+    params_model: ClassVar[type[Params]] = IntruderParams
+    metric_table: ClassVar[tuple[Metric, ...]] = (
+        Metric("accuracy", None, low=0.0, high=1.0),
+        Metric("accuracy_normalised", 0.0, high=1.0),
+        *(Metric(f"accuracy@quantile:{d}", None) for d in range(10)),
+        Metric("n", None),
+    )
+
+    def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
+        super().__init__(name, version, headline, params, prompts)
+        self._template = Prompts(prompts, ("ask",), f"scorer {name!r}").messages("ask", ("windows",))
+        self._answers = tuple(str(i + 1) for i in range(self.params.k))
+        # The floor of a share depends on k, so it belongs to the instance.
+        share = 1 / self.params.k
+        own = {"accuracy": {"floor": share}, "accuracy_normalised": {"low": normalised(0.0, share)}}
+        self.metric_table = tuple(  # type: ignore[misc]
+            replace(m, **own.get(m.name.partition("@")[0], {})) for m in self.metric_table
+        )
+
+    @property
+    def needs(self) -> tuple[frozenset[Capability], ...]:
+        """A judge that reads text: log-probabilities of the numbers, else a written number."""
+        return (frozenset({Capability.CHOICE}), frozenset({Capability.CHAT}))
+
+    def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
+        """`trials` prompts per group of deciles; intruders are drawn without replacement as far as they last."""
+        p = self.params
+        active = [w for w in selection.by_content(latent.test) if w.decile is not None]
+        per_group = grouped(active, p.groups or 10)
+        for coarser in () if p.groups else (5, 2, 1):
+            if min(map(len, per_group.values()), default=0) < p.k - 1:
+                per_group = grouped(active, coarser)
+        silent = selection.shuffled(selection.negatives(latent, "random", None, seed), seed_for(seed, "intruders"))
+        found: list[Trial] = []
+        places: list[int] = []
+        for lowest, windows in sorted(per_group.items()):
+            for number in range(p.trials if len(windows) >= p.k - 1 and silent else 0):
+                own = seed_for(seed, "trial", lowest, number)
+                same = random.Random(own).sample(windows, p.k - 1)
+                intruder = silent[len(found) % len(silent)]
+                if not places:
+                    places = selection.shuffled(range(p.k), seed_for(seed, "places", len(found)))
+                place = places.pop()
+                # `sample` has put the others in random order.
+                order = [*same[:place], intruder, *same[place:]]
+                # The kind names the strength that was recognised, not the intruder.
+                labelled = replace(intruder, kind=f"quantile:{lowest}")
+                question = Question(
+                    self.name,
+                    "",
+                    tuple(self._shown(w, same, own) for w in order),
+                    self._answers,
+                    tuple(int(w is intruder) for w in order),
+                    tuple(w.activations for w in order),
+                )
+                found.append(Trial(f"{lowest}.{number}", question, (labelled,), (place + 1,)))
+        return found
+
+    def _shown(self, window: Window, same: Sequence[Window], seed: int) -> Shown:
+        if not self.params.marks:
+            return Shown(window.tokens, window.ids)
+        if window.active:
+            return Shown(window.tokens, window.ids, active_marks(window.activations, self.params.threshold))
+        counts = [sum(active_marks(w.activations, self.params.threshold)) for w in same]
+        return Shown(window.tokens, window.ids, random_marks(window, counts, seed_for(seed, "marks")))
+
+    def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
+        """One request.
+
+        Raises:
+            CapabilityError: a judge that reads no text.
+        """
+        q = trial.question
+        texts = [one_line(marked(w.tokens, w.marks) if w.marks else w.text) for w in q.windows]
+        messages = self._template.render(windows="\n".join(f"{i}. {t}" for i, t in enumerate(texts, 1)))
+        if Capability.CHOICE in can:
+            return [Choice(messages, self._answers, question=q)]
+        if Capability.CHAT in can:
+            return [Chat(messages, max_tokens=8, question=q)]
+        raise CapabilityError(f"scorer {self.name!r} needs a judge that reads text; this one can only {sorted(can)}.")
+
+    def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+        """The largest log-probability, or the one number of a written answer.
+
+        Of equal log-probabilities, which low-precision judges give often, the first counts: places are balanced, so a judge
+        without an opinion is right once in k.
+        """
+        (reply,) = replies
+        if not reply.ok:
+            return failed(trial, reply)
+        (place,) = trial.labels
+        probability: float | None = None
+        if reply.logprobs is not None:
+            logp = reply.logprobs[0]
+            top = max(logp)
+            if not math.isfinite(top) or any(math.isnan(x) for x in logp):
+                return failed(trial, Reply(Outcome.PARSE, error="no mass on any answer"))
+            mass = [math.exp(x - top) for x in logp]
+            probability = mass[place - 1] / math.fsum(mass)
+            said = logp.index(top) + 1
+        else:
+            match = NUMBER.fullmatch((reply.text or "").strip())
+            if match is None or match[1] not in self._answers:
+                return failed(trial, unread(reply.text or ""))
+            said = int(match[1])
+        w = trial.windows[0]
+        return [Judgement(trial.id, w.id, w.kind, place, Outcome.OK, probability, said)]
+
+    def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
+        """Share found, also per group of deciles (named by its lowest); `accuracy_normalised` = (s - 1/k) / (1 - 1/k)."""
+        used = [j for j in judgements if j.prediction is not None]
+        if not used:
+            return {}
+        share = _found(used)
+        out = {"n": float(len(used)), "accuracy": share, "accuracy_normalised": normalised(share, 1 / self.params.k)}
+        for kind in sorted({j.kind for j in used}):
+            out[f"accuracy@{kind}"] = _found([j for j in used if j.kind == kind])
+        return out
+
+
+def grouped(windows: Sequence[Window], groups: int) -> dict[int, list[Window]]:
+    """Activating windows in groups of neighbouring deciles, by the lowest decile of the group."""
+    size = 10 // groups
+    found: dict[int, list[Window]] = {}
+    for w in windows:
+        if w.decile is not None:
+            found.setdefault(w.decile // size * size, []).append(w)
+    return found
+
+
+def _found(judgements: Sequence[Judgement]) -> float:
+    return sum(j.prediction == j.label for j in judgements) / len(judgements)

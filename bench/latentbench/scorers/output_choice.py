@@ -1,0 +1,217 @@
+"""Output choice: which of three groups of steered texts was written under this latent (Gur-Arieh et al., arXiv 2501.08319)?
+
+One group is the latent's own completions of the suite's intervention table, the two others are those of other latents of the same
+coder at the same strength, drawn by seed and never twice in a question. Chance is 1/3.
+
+Only what the subject wrote is shown, not the prompts, because a latent's prompts end where it fires and name its topic. The topic
+still runs on into the completions: a judge can be right without any steering. So each question is asked a second time with the
+*clean* completions after the same prompts; `gain` is what steering adds to that.
+
+The true group's place is balanced as in `intruder`: a judge that always names one place is right in 1/3 of a latent's questions.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from latentbench.kernel.errors import CapabilityError
+from latentbench.kernel.identity import seed_for
+from latentbench.kernel.latent import LatentView, Steered, Window
+from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Question, Reply, Request, Shown, Simulate
+from latentbench.prompts import selection
+from latentbench.prompts.answers import unread
+from latentbench.prompts.template import Prompts, one_line
+from latentbench.scorers.intervention import KLS, kind
+from latentbench.scorers.metrics.fade import CLEAN
+from latentbench.scorers.metrics.yes_no import normalised
+from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, Trial, failed, with_own
+from latentbench.suites.planted.rules import TOKEN
+
+GROUPS = 3
+ANSWERS = tuple(str(i + 1) for i in range(GROUPS))
+NUMBER = re.compile(r"\D*(\d+)\D*")
+
+
+class OutputChoiceParams(Params):
+    """Parameters of output choice."""
+
+    kl: float = Field(default=1.0, gt=0)
+    """Strength of the headline in nats."""
+    also: tuple[float, ...] = ()
+    """Further strengths, each reported as `accuracy@kl:X`."""
+    texts: int = Field(default=5, ge=1)
+    """Completions per group."""
+    trials: int = Field(default=3, ge=1)
+    """Questions per latent and strength, at most; no completion of the latent stands in two of them."""
+    control: bool = True
+    """Ask with the clean completions, too."""
+
+
+class OutputChoice(Scorer):
+    """The windows of a question are the completions, group by group.
+
+    One judgement per question: `label` is the place of the latent's own group and `prediction` the place named, both from 1;
+    `probability` is the right place's share of the mass on all three. `kind` is the strength, or `clean`.
+    """
+
+    params_model: ClassVar[type[Params]] = OutputChoiceParams
+    metric_table: ClassVar[tuple[Metric, ...]] = (
+        Metric("accuracy", 1 / GROUPS, low=0.0, high=1.0),
+        Metric("accuracy_normalised", 0.0, low=-1 / (GROUPS - 1), high=1.0),
+        Metric("gain", 0.0, low=-1.0, high=1.0),
+        Metric(f"accuracy@{CLEAN}", 1 / GROUPS),
+        *(Metric(f"accuracy@{kind(x)}", 1 / GROUPS) for x in KLS),
+        *(Metric(f"named@{a}", None) for a in ANSWERS),
+        *(Metric(f"accuracy@place:{a}", 1 / GROUPS) for a in ANSWERS),
+        Metric("n", None),
+    )
+    uses_interventions: ClassVar[bool] = True
+
+    def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
+        super().__init__(name, version, headline, params, prompts)
+        self._template = Prompts(prompts, ("ask",), f"scorer {name!r}").messages("ask", ("explanation", "windows"))
+        self._main = kind(self.params.kl)
+        others = [Metric(f"accuracy@{kind(x)}", 1 / GROUPS) for x in (self.params.kl, *self.params.also)]
+        self.metric_table = with_own(self.metric_table, others)  # type: ignore[misc]
+
+    @property
+    def needs(self) -> tuple[frozenset[Capability], ...]:
+        """Log-probabilities of the numbers, else a written number, else a simulator."""
+        return tuple(frozenset({c}) for c in (Capability.CHOICE, Capability.CHAT, Capability.SIMULATE))
+
+    def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
+        """Up to `trials` questions per strength and as many controls; one that will be skipped where there is none."""
+        p = self.params
+        found: list[Trial] = []
+        for name in dict.fromkeys([self._main, *(kind(x) for x in p.also)]):
+            questions = self._questions(latent, name, seed)
+            if not questions:
+                place = Window(-1, "test", name, (), (), (), -1)
+                found.append(Trial(f"{name}/-", Question(self.name, explanation, ()), (place,), (1,)))
+            found += [self._trial(f"{name}/{i}", name, explanation, *q) for i, q in enumerate(questions)]
+            if p.control and name == self._main:
+                found += [self._trial(f"{CLEAN}/{i}", CLEAN, explanation, *q) for i, q in enumerate(questions)]
+        return found
+
+    def _questions(self, latent: LatentView, name: str, seed: int) -> list[tuple[list[tuple[Steered, ...]], int]]:
+        """(groups in the order shown, place of the latent's own), of one strength."""
+        p = self.params
+        own = _completions(latent.interventions, name)
+        others = {k: _completions(rows, name) for k, rows in latent.peers.items() if k != latent.id}
+        usable = sorted(k for k, rows in others.items() if len(rows) >= p.texts)
+        if len(own) < p.texts or len(usable) < GROUPS - 1:
+            return []
+        # One order for all strengths, so that they differ in the strength alone.
+        mine = selection.shuffled(own, seed_for(seed, "own"))
+        found: list[tuple[list[tuple[Steered, ...]], int]] = []
+        places: list[int] = []
+        for number in range(min(p.trials, len(own) // p.texts)):
+            # By a key of each candidate: a latent that joins the table displaces few of the others.
+            drawn = sorted(usable, key=lambda k: seed_for(seed, "other", number, k))[: GROUPS - 1]
+            groups = [tuple(selection.shuffled(others[k], seed_for(seed, number, k))[: p.texts]) for k in drawn]
+            if not places:
+                places = selection.shuffled(range(GROUPS), seed_for(seed, "places", number))
+            place = places.pop()
+            groups.insert(place, tuple(mine[number * p.texts : (number + 1) * p.texts]))
+            found.append((groups, place))
+        return found
+
+    def _trial(
+        self, trial: str, name: str, explanation: str, groups: Sequence[tuple[Steered, ...]], place: int
+    ) -> Trial:
+        texts = [s.clean if name == CLEAN else s.steered for group in groups for s in group]
+        truth = tuple(int(i == place) for i, group in enumerate(groups) for _ in group)
+        shown = tuple(Shown(tuple(TOKEN.findall(text))) for text in texts)
+        question = Question(self.name, explanation, shown, ANSWERS, truth)
+        return Trial(trial, question, (Window(-1, "test", name, (), (), (), -1),), (place + 1,))
+
+    def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
+        """One request, or none where there is no question.
+
+        Raises:
+            CapabilityError: the judge fits none of `needs`.
+        """
+        q = trial.question
+        if not q.windows:
+            return []
+        if Capability.CHOICE in can or Capability.CHAT in can:
+            texts = [f"- {one_line(w.text)}" for w in q.windows]
+            groups = [
+                "\n".join([f"{i}.", *own]) for i, own in enumerate(selection.batches(texts, self.params.texts), 1)
+            ]
+            messages = self._template.render(explanation=q.explanation, windows="\n".join(groups))
+            if Capability.CHOICE in can:
+                return [Choice(messages, ANSWERS, question=q)]
+            return [Chat(messages, max_tokens=8, question=q)]
+        if Capability.SIMULATE in can:
+            return [Simulate(q)]
+        raise CapabilityError(f"scorer {self.name!r} cannot use a judge that can only {sorted(can)}.")
+
+    def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+        """The likeliest number, the one number of a written answer, or the group with the largest mean probability.
+
+        Of equal ones the first counts: places are balanced, so a judge without an opinion is right once in three.
+        """
+        w, place = trial.windows[0], trial.labels[0]
+        if not replies:
+            error = f"fewer than {self.params.texts} completions at this strength, of it or of two other latents"
+            return failed(trial, Reply(Outcome.SKIPPED, error=error))
+        (reply,) = replies
+        if not reply.ok:
+            return failed(trial, reply)
+        mass: list[float] | None = None
+        if reply.windows is not None:
+            mass = [math.fsum(own) / len(own) for own in selection.batches(reply.windows, self.params.texts)]
+        elif reply.logprobs is not None:
+            top = max(reply.logprobs[0])
+            if not math.isfinite(top) or any(math.isnan(x) for x in reply.logprobs[0]):
+                return failed(trial, Reply(Outcome.PARSE, error="no mass on any answer"))
+            mass = [math.exp(x - top) for x in reply.logprobs[0]]
+        if mass is not None:
+            total = math.fsum(mass)
+            share = mass[place - 1] / total if total else 1 / GROUPS
+            return [Judgement(trial.id, w.id, w.kind, place, Outcome.OK, share, mass.index(max(mass)) + 1)]
+        match = NUMBER.fullmatch((reply.text or "").strip())
+        if match is None or match[1] not in ANSWERS:
+            return failed(trial, unread(reply.text or ""))
+        return [Judgement(trial.id, w.id, w.kind, place, Outcome.OK, prediction=int(match[1]))]
+
+    def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
+        """Shares found at the headline's strength, at each strength and without steering; `gain` is the first minus the last.
+
+        `named@K` is how often place K is named and `accuracy@place:K` how often rightly when it is there, at the headline's
+        strength. By hand: right in 2 of 3, and in 1 of 3 of the controls: accuracy 2/3, normalised (2/3 - 1/3) / (2/3) = 1/2,
+        gain 1/3.
+        """
+        used = [j for j in judgements if j.outcome is Outcome.OK and j.prediction is not None]
+        known = {m.name for m in self.metric_table}
+        by_kind = {k: _found([j for j in used if j.kind == k]) for k in sorted({j.kind for j in used})}
+        found = {f"accuracy@{k}": share for k, share in by_kind.items() if f"accuracy@{k}" in known}
+        main = [j for j in used if j.kind == self._main]
+        if not main:
+            return found
+        share = _found(main)
+        found |= {"accuracy": share, "accuracy_normalised": normalised(share, 1 / GROUPS), "n": float(len(main))}
+        if CLEAN in by_kind:
+            found["gain"] = share - by_kind[CLEAN]
+        for answer in ANSWERS:
+            found[f"named@{answer}"] = sum(j.prediction == int(answer) for j in main) / len(main)
+            there = [j for j in main if j.label == int(answer)]
+            if there:
+                found[f"accuracy@place:{answer}"] = _found(there)
+        return found
+
+
+def _completions(rows: Sequence[Steered], name: str) -> list[Steered]:
+    """Rows of one reached strength, in an order that no row number decides."""
+    own = [s for s in rows if s.role == "test" and kind(s.target) == name and s.reached]
+    return sorted(own, key=lambda s: (s.prompt, s.clean, s.steered))
+
+
+def _found(judgements: Sequence[Judgement]) -> float:
+    return sum(j.prediction == j.label for j in judgements) / len(judgements)

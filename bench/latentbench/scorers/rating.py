@@ -1,0 +1,73 @@
+"""How clearly one text shows what an explanation says, in three levels: not at all, in part, clearly.
+
+Three levels and not two, because a judge that must call a doubtful text something calls it the same as a clear one; FADE leaves
+the doubtful ones out. A judge that gives log-probabilities is read at the likeliest level, a simulator at thirds of its
+probability.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from latentbench.kernel.errors import CapabilityError
+from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Question, Reply, Request, Simulate
+from latentbench.prompts.answers import read_word, unread
+from latentbench.prompts.template import Template, one_line
+
+NONE, PARTLY, CLEARLY = 0, 1, 2
+LEVELS = ("none", "partly", "clearly")
+NEEDS = (Capability.CHOICE, Capability.CHAT, Capability.SIMULATE)
+"""Alternatives; the first that a judge has is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """A level, and the expected level over 2, in [0, 1]."""
+
+    level: int
+    share: float
+
+
+def rating_request(question: Question, template: Template, can: frozenset[Capability]) -> Request:
+    """The question about its one window.
+
+    Args:
+        question: its answers are the words for the levels.
+        template: with the fields `explanation` and `window`.
+
+    Raises:
+        CapabilityError: a judge that can do none of `NEEDS`.
+    """
+    (window,) = question.windows
+    messages = template.render(explanation=question.explanation, window=one_line(window.text))
+    if Capability.CHOICE in can:
+        return Choice(messages, question.answers, question=question)
+    if Capability.CHAT in can:
+        return Chat(messages, max_tokens=8, question=question)
+    if Capability.SIMULATE in can:
+        return Simulate(question)
+    raise CapabilityError(f"scorer {question.task!r} cannot have texts rated by a judge that can only {sorted(can)}.")
+
+
+def read_rating(reply: Reply, answers: tuple[str, ...]) -> Rating | Reply:
+    """The rating, or the failed reply.
+
+    Of equal log-probabilities the lower level counts. By hand: 1/2, 1/4 and 1/4 on the three levels are level 0, and
+    1/4 * 1/2 + 1/4 = 0.375.
+    """
+    if not reply.ok:
+        return reply
+    if reply.windows is not None:
+        p = reply.windows[0]
+        return Rating(min(int(p * 3), CLEARLY), p)
+    if reply.logprobs is not None:
+        logp = reply.logprobs[0]
+        top = max(logp)
+        if not math.isfinite(top) or any(math.isnan(x) for x in logp):
+            return Reply(Outcome.PARSE, error="no mass on any answer")
+        mass = [math.exp(x - top) for x in logp]
+        expected = (mass[PARTLY] / 2 + mass[CLEARLY]) / math.fsum(mass)
+        return Rating(logp.index(top), expected)
+    level = read_word(reply.text or "", answers)
+    return unread(reply.text or "") if level is None else Rating(level, level / 2)

@@ -1,0 +1,141 @@
+"""SAEBench's automated interpretability score, with its floor taken out (SAEBench, arXiv 2503.09532).
+
+14 windows in one prompt: 2 of the strongest, 2 drawn with p ~ a^2, 10 random ones, each cut to 10 tokens on both sides of its
+peak (a random place in the silent ones) as far as the suite's window goes. The judge lists the numbers of the activating ones.
+The score is the share of right answers. A judge that always says "none" gets 10/14 = 0.714, so published values say little by
+themselves; the headline is (s - floor) / (1 - floor).
+
+The original prompt shows an example answer with as many numbers as there are activating windows, and so tells their number.
+Here neither a number nor a prompt's wording depends on it, and the examples have none, one, some or all.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from latentbench.kernel.identity import seed_for
+from latentbench.kernel.latent import LatentView, Window
+from latentbench.kernel.requests import Outcome, Reply
+from latentbench.prompts import selection
+from latentbench.prompts.answers import unread
+from latentbench.scorers.binary_task import BinaryParams, BinaryTask
+from latentbench.scorers.metrics.yes_no import normalised
+from latentbench.scorers.scorer import Judgement, Metric, Params, Trial, failed
+
+NONE = "none"
+NUMBERS = re.compile(r"\d{1,4}(\s*,\s*\d{1,4})*")
+
+
+class SaeBenchParams(BinaryParams):
+    """Parameters; `positives` is not used, `top` and `weighted` are."""
+
+    windows_per_prompt: int = Field(default=14, ge=1)
+    negatives: int | None = Field(default=10, ge=1)
+    top: int = Field(default=2, ge=0)
+    """Strongest test windows."""
+    weighted: int = Field(default=2, ge=0)
+    """Others, drawn without replacement with probability proportional to the square of their maximum."""
+    reach: int = Field(default=10, ge=0)
+    """Tokens kept before and after the peak, as far as the suite's window goes."""
+
+
+class SaeBench(BinaryTask):
+    """See the module docstring. `answer: single` asks about each window alone, as detection does."""
+
+    params_model: ClassVar[type[Params]] = SaeBenchParams
+    metric_table: ClassVar[tuple[Metric, ...]] = (
+        Metric("accuracy_normalised", 0.0, high=1.0),
+        *BinaryTask.metric_table,
+    )
+
+    def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
+        super().__init__(name, version, headline, params, prompts)
+        p = self.params
+        if p.negatives is not None:
+            # Of "never", for a latent that has all windows asked for; `accuracy_normalised` knows how many it had.
+            share = p.negatives / (p.top + p.weighted + p.negatives)
+            own = {
+                "accuracy": {"floor": share},
+                "accuracy_normalised": {"low": normalised(0.0, share) if share < 1 else None},
+            }
+            self.metric_table = tuple(replace(m, **own.get(m.name, {})) for m in self.metric_table)  # type: ignore[misc]
+
+    def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
+        """As for every yes/no task; the answers to a list are the numbers of its windows and a word for none."""
+        found = super().trials(latent, explanation, seed)
+        if self.params.answer == "single":
+            return found
+        numbers = [(NONE, *(str(i + 1) for i in range(len(t.windows)))) for t in found]
+        return [replace(t, question=replace(t.question, answers=own)) for t, own in zip(found, numbers, strict=True)]
+
+    def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+        """A window that is not listed is answered with no; a reply that is no list of different numbers has no reading."""
+        text = replies[0].text if replies[0].ok else None
+        if text is None or self.params.answer == "single":
+            return super().read(trial, replies)
+        listed = read_numbers(text, len(trial.windows))
+        if listed is None:
+            return failed(trial, unread(text))
+        return [
+            Judgement(trial.id, w.id, w.kind, y, Outcome.OK, prediction=int(i in listed))
+            for i, (w, y) in enumerate(zip(trial.windows, trial.labels, strict=True), 1)
+        ]
+
+    def positives_of(self, latent: LatentView, seed: int) -> list[tuple[Window, int]]:
+        """`top` strongest and `weighted` others, cut around their peaks."""
+        p = self.params
+        ranked = sorted(selection.positives(latent, None, seed), key=lambda w: -w.max)
+        chosen = ranked[: p.top] + selection.weighted(ranked[p.top :], p.weighted, seed)
+        return [(cut(w, w.activations.index(w.max), p.reach), 1) for w in chosen]
+
+    def negatives_of(self, latent: LatentView, seed: int) -> list[tuple[Window, int]]:
+        """Silent windows, cut around a random token."""
+        found = []
+        for w, label in super().negatives_of(latent, seed):
+            rng = random.Random(seed_for(seed, "cut", w.kind, w.position, *w.ids))
+            found.append((cut(w, rng.randrange(len(w.tokens)), self.params.reach), label))
+        return found
+
+    def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
+        """As detection, and the normalised accuracy; its floor is the share of silent windows among the judged ones."""
+        found = super().metrics(judgements)
+        used = [j for j in judgements if j.prediction is not None and (j.label or j.kind == "random")]
+        if "accuracy" in found and used:
+            floor = sum(not j.label for j in used) / len(used)
+            if 0 < floor < 1:
+                found["accuracy_normalised"] = normalised(found["accuracy"], floor)
+        return found
+
+
+def read_numbers(text: str, n: int) -> frozenset[int] | None:
+    """Different numbers of 1..n, separated by commas, or the word `none`; None for anything else.
+
+    A list of zeros and ones is not taken for numbers: with more than one 1, or any 0, it has no reading.
+    """
+    bare = text.strip().strip("\"'`*.! \n")
+    if bare.lower() in (NONE, "[]"):
+        return frozenset()
+    if bare.startswith("[") and bare.endswith("]"):
+        bare = bare[1:-1].strip()
+    if not NUMBERS.fullmatch(bare):
+        return None
+    values = [int(v) for v in bare.split(",")]
+    return frozenset(values) if len(set(values)) == len(values) and all(1 <= v <= n for v in values) else None
+
+
+def cut(window: Window, centre: int, reach: int) -> Window:
+    """The tokens within `reach` of `centre`."""
+    part = slice(max(0, centre - reach), centre + reach + 1)
+    return replace(
+        window,
+        ids=window.ids[part],
+        tokens=window.tokens[part],
+        activations=window.activations[part],
+        position=window.position + (part.start or 0),
+    )

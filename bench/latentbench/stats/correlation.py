@@ -1,0 +1,241 @@
+"""Correlations of scores over latents, with intervals and tests that assume no distribution.
+
+Scores are bounded, skewed and full of ties, and several explanations of one latent are not independent. The textbook intervals
+(Fisher's z with 1 / sqrt(n - 3), and its relatives for ranks) assume two normal variables and n independent pairs; on scores
+whose spread grows with their level they cover far less than they say. So the error comes from leaving one latent out at a
+time, on Fisher's scale, with Student's t: the interval and the p-value are two readings of one number, a latent with five
+explanations is one latent, and nothing is drawn, so there is no seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from latentbench.stats.bootstrap import LEVEL, Array
+from latentbench.stats.holm import holm
+from latentbench.stats.resample import Statistic, codes, jackknife
+
+Kind = Literal["pearson", "spearman", "kendall"]
+KINDS: tuple[Kind, ...] = ("pearson", "spearman", "kendall")
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """A correlation coefficient over latents.
+
+    Attributes:
+        estimate: the coefficient; NaN where one side does not vary or there are fewer than two rows.
+        low, high: confidence bounds; NaN where leaving a latent out leaves nothing to correlate, or with fewer than four latents.
+        p: two-sided p of "no correlation"; NaN as the bounds.
+        n: rows that both sides have.
+        clusters: latents among them.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    p: float
+    n: int
+    clusters: int
+    level: float = LEVEL
+
+
+@dataclass(frozen=True, slots=True)
+class CorrelationMatrix:
+    """All correlations of a set of variables.
+
+    Attributes:
+        names: of the k variables.
+        estimate, low, high: [k, k], symmetric; the diagonal is 1.
+        p: [k, k] as they come; NaN on the diagonal.
+        p_holm: [k, k] corrected for the k (k - 1) / 2 tests of the matrix.
+        n: [k, k] rows that both have; on the diagonal, that the variable has.
+    """
+
+    names: tuple[str, ...]
+    kind: Kind
+    estimate: Array
+    low: Array
+    high: Array
+    p: Array
+    p_holm: Array
+    n: Array
+
+
+def correlation(
+    x: ArrayLike,
+    y: ArrayLike,
+    kind: Kind = "spearman",
+    *,
+    clusters: Sequence[Any] | None = None,
+) -> Correlation:
+    """Pearson's r, Spearman's rho (of midranks) or Kendall's tau-b with a jackknife interval on Fisher's scale.
+
+    z = arctanh(estimate), low and high = tanh(z -+ t se), p from t = z / se, with se from leaving out one cluster at a time
+    and m - 1 degrees of freedom for m clusters (Arvesen 1969; Hinkley 1978 for the correlation).
+
+    Args:
+        x: [n] values; NaN is "no value", and such rows are left out.
+        y: [n] of the same latents.
+        kind: which coefficient.
+        clusters: [n] latent of every row; each row its own by default.
+
+    Raises:
+        ValueError: lengths differ, or an infinite value.
+    """
+    a, b, groups = _complete(x, y, clusters)
+    return _interval(_statistic(a, b, kind), len(a), groups)
+
+
+def retest(scores: ArrayLike, pairs: Sequence[tuple[int, int]], kind: Kind = "spearman") -> Correlation:
+    """Mean correlation over latents of pairs of repeats, with the interval of `correlation`.
+
+    Args:
+        scores: [latents, repeats]; latents without a score in every repeat are left out.
+        pairs: columns to correlate, such as all that share nothing that was drawn.
+        kind: `pearson` or `spearman`.
+
+    Raises:
+        ValueError: another kind, no pair, or an infinite score.
+    """
+    if kind == "kendall" or not pairs:
+        raise ValueError("retest takes 'pearson' or 'spearman' and at least one pair.")
+    table = np.asarray(scores, dtype=np.float64)
+    if np.isinf(table).any():
+        raise ValueError(_INFINITE)
+    table = table[~np.isnan(table).any(axis=1)]
+    one, other = (list(side) for side in zip(*pairs, strict=True))
+
+    def statistic(weights: Array) -> Array:
+        columns = [midranks(c, weights) if kind == "spearman" else c for c in table.T]
+        found: Array = _moments(weights, columns)[:, one, other].mean(axis=1)
+        return found
+
+    return _interval(statistic, len(table), np.arange(len(table)))
+
+
+def correlation_matrix(
+    scores: ArrayLike,
+    names: Sequence[str],
+    kind: Kind = "spearman",
+    *,
+    clusters: Sequence[Any] | None = None,
+) -> CorrelationMatrix:
+    """Correlations of every pair of variables, over the rows that the pair has.
+
+    Args:
+        scores: [n, k], NaN where there is no score.
+        names: [k].
+        kind, clusters: as in `correlation`.
+
+    Raises:
+        ValueError: not one name per column.
+    """
+    table = np.asarray(scores, dtype=np.float64)
+    if table.ndim != 2 or table.shape[1] != len(names):
+        raise ValueError(f"scores must be [n, {len(names)}] for {len(names)} names, not {table.shape}.")
+    k = len(names)
+    estimate, low, high = (np.eye(k) for _ in range(3))
+    p = np.full((k, k), np.nan)
+    n = np.zeros((k, k))
+    n[np.diag_indices(k)] = (~np.isnan(table)).sum(axis=0)
+    above = np.triu_indices(k, 1)
+    for i, j in zip(*above, strict=True):
+        c = correlation(table[:, i], table[:, j], kind, clusters=clusters)
+        for matrix, value in ((estimate, c.estimate), (low, c.low), (high, c.high), (p, c.p), (n, c.n)):
+            matrix[i, j] = matrix[j, i] = value
+    p_holm = np.full((k, k), np.nan)
+    p_holm[above] = holm(p[above])
+    p_holm.T[above] = p_holm[above]
+    return CorrelationMatrix(tuple(names), kind, estimate, low, high, p, p_holm, n)
+
+
+def midranks(x: Array, weights: Array) -> Array:
+    """Ranks of x [n] in each weighted sample [b, n]; ties get the mean of their places. [b, n]."""
+    values, places = np.unique(x, return_inverse=True)
+    order = np.argsort(places, kind="stable")
+    starts = np.searchsorted(places[order], np.arange(len(values)))
+    mass = np.add.reduceat(weights[:, order], starts, axis=1)
+    middle = np.cumsum(mass, axis=1) - (mass - 1) / 2
+    ranks: Array = middle[:, places]
+    return ranks
+
+
+_INFINITE = "an infinite score has no correlation; leave undefined scores out as NaN."
+
+
+def _complete(x: ArrayLike, y: ArrayLike, clusters: Sequence[Any] | None) -> tuple[Array, Array, NDArray[np.int64]]:
+    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"x and y must be vectors of one length, not {a.shape} and {b.shape}.")
+    if np.isinf(a).any() or np.isinf(b).any():
+        raise ValueError(_INFINITE)
+    kept = ~(np.isnan(a) | np.isnan(b))
+    return a[kept], b[kept], codes(clusters, len(a))[kept]
+
+
+def _statistic(a: Array, b: Array, kind: Kind) -> Statistic:
+    if kind == "pearson":
+        # Shifted to mean 0, so that a large common offset does not cost digits in the moments.
+        parts = [v - v.mean() if len(v) else v for v in (a, b)]
+        return lambda weights: _moments(weights, parts)[:, 0, 1]
+    if kind == "spearman":
+        return lambda weights: _moments(weights, [midranks(a, weights), midranks(b, weights)])[:, 0, 1]
+    if kind != "kendall":
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}.")
+    up, across = np.sign(a[:, None] - a[None, :]), np.sign(b[:, None] - b[None, :])
+
+    def tau(weights: Array) -> Array:
+        concordant, one, other = (
+            ((weights @ s) * weights).sum(axis=1) for s in (up * across, np.abs(up), np.abs(across))
+        )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found: Array = concordant / np.sqrt(one * other)
+        return found
+
+    return tau
+
+
+def _moments(weights: Array, columns: Sequence[Array]) -> Array:
+    """Weighted correlation matrices [b, k, k] of columns, each [n] or [b, n]; NaN where one does not vary."""
+    total = weights.sum(axis=1, keepdims=True)
+    centred = [c - (weights * c).sum(axis=1, keepdims=True) / total for c in columns]
+    k = len(columns)
+    cov = np.empty((len(weights), k, k))
+    for i in range(k):
+        for j in range(i, k):
+            cov[:, i, j] = cov[:, j, i] = (weights * centred[i] * centred[j]).sum(axis=1)
+    scale = np.sqrt(np.einsum("bii->bi", cov))
+    # What rounding leaves of a constant column is no variance.
+    size = np.stack([np.sqrt((weights * np.square(c)).sum(axis=1)) for c in columns], axis=1)
+    scale = np.where(scale > 1e-12 * np.maximum(size, 1e-300), scale, np.nan)
+    found: Array = np.clip(cov / (scale[:, :, None] * scale[:, None, :]), -1, 1)
+    return found
+
+
+def _interval(statistic: Statistic, n: int, groups: NDArray[np.int64]) -> Correlation:
+    nan = math.nan
+    m = len(set(groups.tolist()))
+    if n < 2:
+        return Correlation(nan, nan, nan, nan, n, m)
+    estimate = float(statistic(np.ones((1, n)))[0])
+    degrees = m - 1
+    if math.isnan(estimate) or degrees < 3:
+        return Correlation(estimate, nan, nan, nan, n, m)
+    if abs(estimate) > 1 - 1e-12:
+        # On a straight line no latent left out changes anything, and arctanh has no value.
+        return Correlation(round(estimate), round(estimate), round(estimate), 0.0, n, m)
+    from scipy.stats import t
+
+    found = jackknife(statistic, n, groups.tolist(), np.arctanh)
+    if not math.isfinite(found.error) or found.error == 0:
+        return Correlation(estimate, nan, nan, nan, n, m)
+    reach = float(t.ppf((1 + LEVEL) / 2, degrees)) * found.error
+    p = float(2 * t.sf(abs(found.estimate) / found.error, degrees))
+    return Correlation(estimate, math.tanh(found.estimate - reach), math.tanh(found.estimate + reach), p, n, m)

@@ -1,0 +1,82 @@
+"""The error of any statistic over latents: samples as weights.
+
+Leaving a latent out is a vector of ones with zeros at its rows. A statistic that takes weights [samples, n] is therefore
+computed for all samples at once, and the jackknife is one function for all statistics. Passing a subset of the *data* to a
+statistic is the tempting interface: it is a Python loop over latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentbench.stats.bootstrap import Array
+
+Statistic = Callable[[Array], Array]
+"""Weights [b, n] of n rows -> [b]; NaN where it is undefined. Equal weights of one are the sample itself."""
+
+CHUNK = 2_000_000
+"""Weights held at a time: 16 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jackknife:
+    """A statistic with its delete-one-latent standard error.
+
+    Attributes:
+        estimate: on the whole sample.
+        error: standard error; NaN with fewer than three clusters, or where leaving one out leaves the statistic undefined.
+        clusters: clusters left out in turn.
+    """
+
+    estimate: float
+    error: float
+    clusters: int
+
+
+def codes(clusters: Sequence[Any] | None, n: int) -> NDArray[np.int64]:
+    """Numbers 0..m-1 of the clusters of `n` rows, by first appearance; each row its own cluster by default.
+
+    Raises:
+        ValueError: not one cluster per row.
+    """
+    if clusters is None:
+        return np.arange(n)
+    if len(clusters) != n:
+        raise ValueError(f"{len(clusters)} clusters for {n} rows.")
+    numbers: dict[Any, int] = {}
+    return np.array([numbers.setdefault(c, len(numbers)) for c in clusters], dtype=np.int64)
+
+
+def jackknife(
+    statistic: Statistic,
+    n: int,
+    clusters: Sequence[Any] | None = None,
+    transform: Callable[[Array], Array] | None = None,
+) -> Jackknife:
+    """Delete-one-cluster jackknife (Efron and Stein 1981): error^2 = (m - 1) / m * sum (theta_i - mean theta_i)^2.
+
+    Args:
+        statistic: see `Statistic`.
+        n: rows.
+        clusters: [n] latent of every row; rows of one latent are left out together.
+        transform: scale on which estimate and error are wanted, such as arctanh.
+    """
+    scale = transform or (lambda values: values)
+    groups = codes(clusters, n)
+    m = int(groups.max()) + 1 if n else 0
+    estimate = float(scale(statistic(np.ones((1, n))))[0]) if n else float("nan")
+    if m < 3:
+        return Jackknife(estimate, float("nan"), m)
+    step = max(1, CHUNK // n)
+    parts = [
+        scale(statistic((groups[None, :] != np.arange(at, min(at + step, m))[:, None]).astype(np.float64)))
+        for at in range(0, m, step)
+    ]
+    left_out = np.concatenate(parts)
+    error = float(np.sqrt((m - 1) / m * ((left_out - left_out.mean()) ** 2).sum()))
+    return Jackknife(estimate, error, m)

@@ -1,0 +1,223 @@
+"""Corpus -> activation store: the one pass of the subject that everything else reads.
+
+The corpus is streamed in shards of a fixed number of contexts. Which contexts are in a shard depends on the corpus alone, not
+on batch size, speed or restarts, so after a kill the finished shards are skipped and the rest gives the same bytes. Memory
+holds one shard; a dense [tokens, latents] tensor exists for one slice of a batch at most. At the end shards are merged into
+one latent-major table per coder, `meta.json` is written, and only then are the shards deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentbench.corpora.contexts import Context, ContextSettings, Tally, contexts
+from latentbench.corpora.corpus import corpus_identity, documents
+from latentbench.corpora.corpus_spec import CorpusSpec
+from latentbench.kernel.errors import RunError, SpecError
+from latentbench.kernel.files import write_json
+from latentbench.models.language_model import Loaded
+from latentbench.subject.activations.activation_store import FORMAT, ActivationStore
+from latentbench.subject.activations.encode import BATCH, encoded, hookpoints
+from latentbench.subject.activations.merge import merge
+from latentbench.subject.activations.shards import (
+    MAX_LATENTS,
+    MAX_SHARD_TOKENS,
+    Packed,
+    holds,
+    pack,
+    unpack,
+    write_shard,
+)
+from latentbench.subject.coders.sparse import SparseCoder
+from latentbench.subject.hooks import Capture
+
+SHARD = 128
+"""Contexts per shard: some four seconds of work on a small CPU, and what a kill can lose."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """State of a pass, given to the callback after every shard.
+
+    Attributes:
+        documents: read so far.
+        contexts: done so far, those found on disk included.
+        tokens: the same.
+        reused: tokens that were found on disk.
+        tokens_per_s: of the work of this process; 0 before it has done any.
+    """
+
+    documents: int
+    contexts: int
+    tokens: int
+    reused: int
+    tokens_per_s: float
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def collect(
+    loaded: Loaded,
+    coders: Sequence[SparseCoder],
+    corpus: CorpusSpec,
+    out: Path,
+    settings: ContextSettings | None = None,
+    batch: int = BATCH,
+    progress: OnProgress | None = None,
+    shard: int = SHARD,
+) -> ActivationStore:
+    """Run a corpus through the subject and the coders into a folder, or go on with a pass that was stopped.
+
+    A finished folder of the same identity (weights, coders, corpus, lengths) is opened at once. `batch` is not part of the
+    identity: it belongs to the machine, and moves floats in the last digits only.
+
+    Args:
+        loaded: the subject.
+        coders: names must differ; each gets its own table.
+        corpus: with paths that exist from here (`latentbench.corpora.corpus.anchored`).
+        out: the store's folder.
+        settings: context lengths; the default ones if None.
+        batch: contexts per forward pass.
+        progress: called after every shard.
+        shard: contexts per shard.
+
+    Raises:
+        EmptyCorpus, DataError: from the corpus.
+        CoderError: an unknown hookpoint, or activations that float16 cannot hold.
+        SpecError: coder names or lengths that cannot be used.
+        RunError: the folder holds something else; the message says what differs.
+    """
+    settings = settings or ContextSettings()
+    _check(loaded, coders, settings, shard)
+    identity = _identity(loaded, coders, corpus_identity(corpus), settings, shard)
+    if _claim(out, identity):
+        return ActivationStore.open(out)
+    tally = Tally()
+    stream = contexts(documents(corpus), loaded.tokenizer, settings, corpus.max_tokens, tally)
+    shards = _encode_shards(loaded, coders, stream, out / "shards", shard, batch, tally, progress)
+    entries = merge(out, shards, coders)
+    meta = {
+        "identity": identity,
+        "subject": loaded.identity | {"device": loaded.device.type},
+        "batch": batch,
+        "counts": tally.as_dict(),
+        "entries": entries,
+        "dtypes": {"tokens": "int32", "contexts": "int64", "indptr": "int64", "position": "uint32", "value": "float16"},
+        "versions": {name: version(name) for name in ("latentbench", "torch", "transformers", "numpy")},
+    }
+    write_json(out / "meta.json", meta)
+    shutil.rmtree(out / "shards")
+    return ActivationStore.open(out)
+
+
+def _check(loaded: Loaded, coders: Sequence[SparseCoder], settings: ContextSettings, shard: int) -> None:
+    names = [c.name for c in coders]
+    if not names or len(set(names)) != len(names):
+        raise SpecError(f"coders need names that differ, at least one; got: {', '.join(names) or 'none'}.")
+    for coder in coders:
+        if not _NAME.fullmatch(coder.name):
+            raise SpecError(f"coder name {coder.name!r}: use letters, digits, dots, dashes and underscores only.")
+        if coder.n_latents > MAX_LATENTS:
+            raise SpecError(f"coder {coder.name!r} has {coder.n_latents} latents; the runner's limit is {MAX_LATENTS}.")
+    if shard < 1 or shard * settings.context > MAX_SHARD_TOKENS:
+        raise SpecError(
+            f"{shard} contexts of {settings.context} tokens per shard; the limit is {MAX_SHARD_TOKENS} tokens."
+        )
+    longest = loaded.context
+    needed = settings.context + (loaded.bos is not None)
+    if longest is not None and needed > longest:
+        raise SpecError(f"a context of {settings.context} tokens needs {needed} positions; the subject has {longest}.")
+
+
+def _identity(
+    loaded: Loaded, coders: Sequence[SparseCoder], corpus: str, settings: ContextSettings, shard: int
+) -> dict[str, Any]:
+    """What decides the store's content. The subject counts by its weights, not by the name it was loaded under."""
+    return {
+        "format": FORMAT,
+        "weights": loaded.files.identity,
+        "dtype": loaded.dtype,
+        "bos": loaded.bos,
+        "corpus": corpus,
+        "context": settings.context,
+        "min_context": settings.min_context,
+        "shard": shard,
+        "coders": {c.name: {"key": c.key, "hookpoint": c.hookpoint, "n_latents": c.n_latents} for c in coders},
+    }
+
+
+def _claim(out: Path, identity: dict[str, Any]) -> bool:
+    """Make the folder ours. True: it is finished already.
+
+    Raises:
+        RunError: it holds a store of another identity, or something that is no store.
+    """
+    mark = out / "identity.json"
+    # A pass that failed before its first shard (an empty corpus, a wrong hookpoint) must not bar the corrected one.
+    started = (out / "meta.json").exists() or any((out / "shards").glob("*.safetensors"))
+    if not mark.exists() or not started:
+        if out.exists() and not mark.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise RunError(f"{out} exists and is no activation store. Name another folder, or remove it.")
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(mark, identity)
+    try:
+        found = json.loads(mark.read_text())
+    except (ValueError, OSError) as e:
+        raise RunError(f"{mark} cannot be read: {e}. Remove the folder and run again.") from e
+    if found != identity:
+        keys = [k for k in sorted({*found, *identity}) if found.get(k) != identity.get(k)]
+        differences = "; ".join(f"{k}: {found.get(k)!r} there, {identity.get(k)!r} asked" for k in keys)
+        raise RunError(f"{out} holds activations of something else ({differences}). Name another folder, or remove it.")
+    if not (out / "meta.json").exists():
+        return False
+    shutil.rmtree(out / "shards", ignore_errors=True)
+    return True
+
+
+def _encode_shards(
+    loaded: Loaded,
+    coders: Sequence[SparseCoder],
+    stream: Iterator[Context],
+    folder: Path,
+    size: int,
+    batch: int,
+    tally: Tally,
+    progress: OnProgress | None,
+) -> list[Path]:
+    """Write the shards that are missing; all shards in corpus order."""
+    folder.mkdir(exist_ok=True)
+    paths: list[Path] = []
+    reused, done, spent = 0, 0, 0.0
+    with Capture(loaded, hookpoints(coders)) as session:
+        while group := list(islice(stream, size)):
+            path = folder / f"{len(paths):06d}.safetensors"
+            tokens = sum(len(c.ids) for c in group)
+            if holds(path, group):
+                reused += tokens
+            else:
+                start = time.monotonic()
+                packed: dict[str, list[Packed]] = {c.name: [] for c in coders}
+                for name, found in encoded(session, coders, [c.ids for c in group], batch):
+                    packed[name].append(pack(found, name))
+                tables = {c.name: unpack(np.concatenate(packed.pop(c.name)), c.n_latents) for c in coders}
+                write_shard(path, group, tables)
+                spent, done = spent + time.monotonic() - start, done + tokens
+            paths.append(path)
+            if progress is not None:
+                rate = done / spent if spent else 0.0
+                progress(Progress(tally.documents, tally.contexts, tally.tokens, reused, rate))
+    return paths

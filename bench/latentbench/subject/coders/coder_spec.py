@@ -1,0 +1,124 @@
+"""A coder as a YAML file names it -> a coder in memory that is known to fit the subject.
+
+The check against the subject is not optional: a coder for another layer width fails here, with both numbers, instead of in a
+matrix product an hour later; one for another layer of the same width cannot fail anywhere, which is why its recorded L0 and
+FVU are measured again (`latentbench.subject.coders.coder_check`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated, Protocol, cast
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from latentbench.kernel.errors import CoderError, CoderMismatch, FetchError
+from latentbench.kernel.registry import lookup
+from latentbench.kernel.tasks import tasks_dirs
+from latentbench.models.language_model import Loaded
+from latentbench.subject.coders.coder_check import CoderWarning, check
+from latentbench.subject.coders.sparse import SparseCoder
+from latentbench.subject.hooks import d_in
+
+
+class CoderSpec(BaseModel):
+    """A coder, as recipes and run files name it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Stands in the ids of its latents."""
+    format: str
+    """`saelens`, `sparsify`, `neurons`, `random`, or a name that another package registers."""
+    path: str | None = None
+    """Folder of a trained coder: absolute, relative to the working directory or to a `tasks` folder
+    (`coders/smollm2-135m-res9-2304`), or on the Hugging Face hub (`org/name[@revision][:subfolder]`)."""
+    hookpoint: str | None = None
+    """Where it reads; None: as the folder says."""
+    k: int | None = Field(None, ge=1)
+    """Active latents per token, for `neurons` and `random`."""
+    n_latents: int | None = Field(None, ge=1)
+    """Width, for `random`."""
+    seed: int = 0
+    """Of the directions, for `random`."""
+    centre: str | None = None
+    """Folder of a SAELens coder whose decoder bias is subtracted first, for `random`; see there."""
+    threshold: float | None = None
+    """Of a BatchTopK coder whose file records none."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> CoderSpec:
+        need = {"saelens": ("path",), "sparsify": ("path",), "neurons": ("hookpoint", "k")}
+        need["random"] = ("hookpoint", "k", "n_latents")
+        missing = [key for key in need.get(self.format, ()) if getattr(self, key) is None]
+        if missing:
+            raise ValueError(f"coder {self.name!r} of format {self.format!r} needs {', '.join(missing)}")
+        return self
+
+
+class Loader(Protocol):
+    """What the registry holds under a coder format."""
+
+    def __call__(self, spec: CoderSpec, loaded: Loaded) -> SparseCoder:
+        """Read the coder onto the subject's device."""
+
+
+def load_coder(spec: CoderSpec, loaded: Loaded, verify: bool = True) -> SparseCoder:
+    """Read a coder and check that it fits the subject.
+
+    Args:
+        spec: which coder.
+        loaded: the subject.
+        verify: measure recorded L0 and FVU again on a few short texts (`subject.coders.coder_check`), and issue a `CoderWarning`
+            for each that is off. Takes part of a second on a small subject.
+
+    Raises:
+        UnknownName: an unregistered format.
+        CoderError: a folder that cannot be used, or an unknown hookpoint.
+        CoderMismatch: the hookpoint's width is not the coder's.
+        FetchError: it cannot be had from the hub.
+    """
+    coder = cast(Loader, lookup("coder", spec.format))(spec, loaded)
+    width = d_in(loaded, coder.hookpoint)
+    if coder.d_in != width:
+        raise CoderMismatch(
+            f"coder {spec.name!r} takes activations of width {coder.d_in}, but {coder.hookpoint} of "
+            f"{loaded.files.reference} has width {width}. It belongs to another subject or hookpoint."
+        )
+    if verify and coder.evals:
+        for problem in check(coder, loaded).problems:
+            warnings.warn(problem, CoderWarning, stacklevel=2)
+    return coder
+
+
+def coder_folder(path: str) -> Path:
+    """Local folder of a coder's path, fetched from the hub if it names one.
+
+    Raises:
+        CoderError: it names nothing.
+        FetchError: the hub cannot give it.
+    """
+    given = Path(path).expanduser()
+    places = [given] if given.is_absolute() else [given, *(place / given for place in tasks_dirs())]
+    for place in places:
+        if place.is_dir():
+            return place
+    name, _, subfolder = path.partition(":")
+    repository, _, revision = name.partition("@")
+    if given.is_absolute() or repository.count("/") != 1 or repository.startswith((".", "coders/")):
+        raise CoderError(f"no coder folder at {path!r}; looked at {', '.join(str(p) for p in places)}.")
+    return _fetched(repository, revision or None, subfolder)
+
+
+def _fetched(repository: str, revision: str | None, subfolder: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = [f"{subfolder}/*" if subfolder else p for p in ("*.json", "*.safetensors")]
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns)) / subfolder
+    except Exception as e:  # the hub client raises some twenty unrelated types; each means "not fetched"
+        raise FetchError(f"cannot fetch coder {repository!r} from the Hugging Face hub: {type(e).__name__}: {e}") from e
+    if not folder.is_dir():
+        raise CoderError(f"{repository} has no folder {subfolder!r}.")
+    return folder

@@ -1,0 +1,116 @@
+"""Reading a coder's folder: one configuration, one weights file, and clear words when either is not what it should be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from latentbench.kernel.errors import CoderError, CoderMismatch
+from latentbench.kernel.identity import digest, file_sha256
+
+CONFIG = "cfg.json"
+EVALS = "eval.json"
+
+
+def read_config(folder: Path, required: Sequence[str] = ()) -> dict[str, Any]:
+    """The folder's `cfg.json`.
+
+    Raises:
+        CoderError: missing, not a JSON object, or without a required key.
+    """
+    path = folder / CONFIG
+    config = _read_json(path)
+    if config is None:
+        raise CoderError(f"{folder} holds no {CONFIG}; a coder's folder has {CONFIG} and a safetensors file.")
+    missing = [key for key in required if key not in config]
+    if missing:
+        raise CoderError(
+            f"{path} lacks {', '.join(missing)}; is it another format? It has {', '.join(sorted(config))}."
+        )
+    return config
+
+
+def read_evals(folder: Path, config: Mapping[str, Any]) -> dict[str, float]:
+    """Recorded quality: `eval.json` if there is one, else `l0` and `fvu` of the configuration's metadata."""
+    found = _read_json(folder / EVALS)
+    if found is None:
+        metadata = config.get("metadata") or {}
+        found = {key: metadata[key] for key in ("l0", "fvu") if key in metadata}
+    return {k: float(v) for k, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as e:
+        raise CoderError(f"{path} cannot be read as JSON: {e}. Fetch or make the coder again.") from e
+    if not isinstance(value, dict):
+        raise CoderError(f"{path} holds {type(value).__name__}, expected a JSON object.")
+    return value
+
+
+def weights_file(folder: Path, names: Sequence[str]) -> Path:
+    """The first of `names` that exists.
+
+    Raises:
+        CoderError: none of them does.
+    """
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise CoderError(f"{folder} holds no {' or '.join(names)}.")
+
+
+def read_weights(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, in float32.
+
+    Raises:
+        CoderError: truncated or not safetensors, or a required tensor is missing.
+    """
+    try:
+        with safe_open(path, framework="pt") as f:
+            names = set(f.keys())
+            missing = [name for name in required if name not in names]
+            if missing:
+                raise CoderError(f"{path} lacks the tensors {', '.join(missing)}; it has {', '.join(sorted(names))}.")
+            wanted = [*required, *(name for name in optional if name in names)]
+            return {name: f.get_tensor(name).to(torch.float32) for name in wanted}
+    except (SafetensorError, OSError) as e:
+        raise CoderError(f"{path} is damaged or incomplete ({e}). Fetch or make the coder again.") from e
+
+
+def check_shapes(path: Path, weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare tensors with the shapes that the configuration implies.
+
+    Raises:
+        CoderMismatch: one differs; the message has both shapes.
+    """
+    for name, shape in shapes.items():
+        if name in weights and tuple(weights[name].shape) != shape:
+            raise CoderMismatch(
+                f"{path}: {name} has shape {tuple(weights[name].shape)}, but {CONFIG} says it should be {shape}."
+            )
+
+
+def content_key(path: Path, settings: Mapping[str, Any]) -> str:
+    """Content hash of a coder: its weights file and the settings that decide what it computes."""
+    return digest([file_sha256(path), dict(settings)])
+
+
+def whole(value: Any, key: str, path: Path) -> int:
+    """A positive whole number from a configuration.
+
+    Raises:
+        CoderError: it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
+        raise CoderError(f"{path}: {key} is {value!r}, expected a positive whole number.")
+    return int(value)

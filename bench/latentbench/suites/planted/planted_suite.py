@@ -1,0 +1,312 @@
+"""A suite whose truth is known: latents that are rules over text, each with right, nearly right and unrelated explanations.
+
+It qualifies judges: a judge that cannot rank the true explanation of a planted latent above its near misses has nothing to say
+about latents whose truth nobody knows. Rules and texts are data (`rules.yaml`); sampling, tables and digest are those of every
+other suite, so a planted latent goes through the harness by no special path.
+
+A firing token's activation is between 0.4 and 1 of the maximum, by a hash of the token and the one before it. A constant would
+do for detection, but deciles, quantile sampling and correlations then have nothing to work on; noise drawn at random would not
+survive a rebuild. The span keeps every firing token above the usual highlighting threshold of 0.3 x the window's maximum.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from latentbench.corpora.corpus_files import content_sha256
+from latentbench.kernel.config import read_yaml, validate
+from latentbench.kernel.errors import DataError, SpecError
+from latentbench.kernel.identity import digest, seed_for
+from latentbench.kernel.kinds import NEAR_MISS
+from latentbench.kernel.tables import LATENTS, WINDOWS, table_of
+from latentbench.suites.build.sampling import EXPLAIN, Plan, Sample, Tiles, sample, tile
+from latentbench.suites.planted.rules import Document, Mask, matches, tokenise
+from latentbench.suites.store import Suite, load_suite, save_suite
+
+Near = Literal["narrow", "broad", "wrong", "sibling"]
+NEAR: tuple[Near, ...] = ("narrow", "broad", "wrong", "sibling")
+UNRELATED = 3
+CODER = "planted"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Described(_Part):
+    """A rule and a text that describes it."""
+
+    text: str
+    rule: dict[str, Any]
+
+
+class PlantedLatent(_Part):
+    """One planted latent and what can be said of it."""
+
+    name: str
+    family: str
+    """Kind of concept; unrelated explanations come from other families."""
+    truth: Described
+    paraphrase: str
+    """The truth in other words."""
+    narrow: Described
+    broad: Described
+    wrong: Described
+    """A neighbouring token: the one before or after, or the mark itself."""
+    sibling: Described
+    related: tuple[str, ...] = ()
+    """Names of latents that fire on other tokens but cannot be shown without this one; they are not unrelated."""
+
+    def near(self, which: Near) -> Described:
+        """A near miss by name."""
+        found: Described = getattr(self, which)
+        return found
+
+
+class PlantedRecipe(_Part):
+    """`recipe.yaml` of a planted suite."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    version: str = Field(pattern=r"^\d+-\d+$")
+    kind: Literal["planted"]
+    rules: str = "rules.yaml"
+    """File of rules beside the recipe."""
+    corpus: str
+    """JSONL file (`.gz` or not) with `text` and `source`, relative to the recipe."""
+    context: int = Field(default=256, ge=32)
+    """Word-level tokens per context."""
+    window: int = Field(default=32, ge=1)
+    explain: int = Field(default=20, ge=1)
+    positives_per_decile: int = Field(default=2, ge=1)
+    negatives: int = Field(default=20, ge=1)
+    near_misses: int = Field(default=12, ge=0)
+    """Test windows in which a near miss fires and the truth does not."""
+    seed: int = 0
+
+
+class Rules(_Part):
+    """`rules.yaml`: word lists and latents."""
+
+    version: str
+    lists: dict[str, list[str]]
+    latents: list[PlantedLatent] = Field(min_length=1)
+
+
+def load_rules(path: Path) -> Rules:
+    """Read and validate a file of rules; every rule is tried once, so a bad one is found here.
+
+    Raises:
+        SpecError: a rule outside the language, or two latents or two texts that are the same.
+    """
+    rules = validate(Rules, read_yaml(path), str(path))
+    probe = tokenise("A probe, of 12 words.")
+    seen: set[str] = set()
+    for latent in rules.latents:
+        if latent.name in seen:
+            raise SpecError(f"{path}: two latents are named {latent.name!r}.")
+        seen.add(latent.name)
+        for described in (latent.truth, *(latent.near(n) for n in NEAR)):
+            try:
+                matches(described.rule, probe, rules.lists)
+            except (SpecError, KeyError, TypeError) as e:
+                raise SpecError(f"{path}: latent {latent.name!r}: {e}") from e
+    return rules
+
+
+def activation(document: Document, mask: Mask) -> NDArray[np.float16]:
+    """Activations of a rule's mask over a document: 0 where it is silent, 4 to 10 where it fires."""
+    out = np.zeros(len(mask), np.float16)
+    for i in np.flatnonzero(mask):
+        pair = f"{document.bare[i - 1] if i else ''}\x1f{document.bare[i]}"
+        out[i] = 4 + 6 * hashlib.blake2b(pair.encode(), digest_size=1).digest()[0] / 255
+    return out
+
+
+def build_planted(recipe_path: Path, out: Path | None = None) -> Suite:
+    """Build a planted suite; no model is needed.
+
+    Args:
+        recipe_path: a `PlantedRecipe`.
+        out: folder of the suite; the recipe's own by default.
+
+    Raises:
+        SpecError: a bad recipe or rule, or a latent that the corpus never shows.
+        DataError: the corpus cannot be read.
+    """
+    recipe = validate(PlantedRecipe, read_yaml(recipe_path), str(recipe_path))
+    base = recipe_path.parent
+    rules = load_rules(base / recipe.rules)
+    documents = _documents(base / recipe.corpus)
+    offsets = _offsets([len(d.tokens) for d in documents], recipe.context)
+    tiles = tile(offsets, recipe.window)
+    tokens = [t for d in documents for t in d.tokens]
+    vocabulary = {t: i for i, t in enumerate(sorted(set(tokens)))}
+    ids = np.array([vocabulary[t] for t in tokens], np.int32)
+    plan = Plan(recipe.explain, "quantile", recipe.positives_per_decile, recipe.negatives)
+
+    truths = {latent.name: _flat(latent.truth.rule, documents, rules) for latent in rules.latents}
+    latents, windows = [], []
+    for number, latent in enumerate(rules.latents):
+        name = f"{CODER}/{latent.name}"
+        values = np.concatenate([activation(d, m) for d, m in zip(documents, truths[latent.name], strict=True)])
+        where = np.flatnonzero(values)
+        if not len(where):
+            raise SpecError(f"{recipe_path}: the corpus never shows latent {latent.name!r}.")
+        seeds = seed_for("test", recipe.seed, name), seed_for("explain", recipe.seed, name)
+        drawn = sample(where, values[where], tiles, plan, *seeds)
+        hard = _near_misses(latent, documents, rules, values > 0, tiles, drawn, recipe)
+        unrelated = _unrelated(latent, rules, truths, recipe.seed)
+        latents.append(_latent_row(latent, number, drawn, plan, unrelated))
+        windows += _window_rows(name, drawn, hard, tiles, tokens, ids)
+    manifest = {
+        "name": recipe.name,
+        "version": recipe.version,
+        "kind": "planted",
+        "recipe": recipe.model_dump(mode="json"),
+        "rules": digest(rules),
+        "corpus": content_sha256(base / recipe.corpus),
+        "tokens": len(tokens),
+    }
+    folder = out or base
+    save_suite(folder, manifest, table_of(latents, LATENTS), table_of(windows, WINDOWS))
+    return load_suite(folder)
+
+
+def _documents(path: Path) -> list[Document]:
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        rows = [json.loads(line) for line in data.splitlines()]
+        return [tokenise(row["text"], row["source"]) for row in rows]
+    except (OSError, ValueError, KeyError) as e:
+        raise DataError(f"{path} is not a corpus with `text` and `source` on every line: {e}") from e
+
+
+def _offsets(lengths: Sequence[int], context: int) -> NDArray[np.int64]:
+    """Context bounds over the documents laid end to end: documents are cut every `context` tokens and never joined."""
+    bounds, start = [0], 0
+    for n in lengths:
+        bounds += [start + b for b in range(context, n, context)]
+        start += n
+        bounds.append(start)
+    return np.unique(np.array(bounds, np.int64))
+
+
+def _flat(rule: Mapping[str, Any], documents: Sequence[Document], rules: Rules) -> list[Mask]:
+    return [matches(rule, d, rules.lists) for d in documents]
+
+
+def _near_misses(
+    latent: PlantedLatent,
+    documents: Sequence[Document],
+    rules: Rules,
+    fires: Mask,
+    tiles: Tiles,
+    drawn: Sample,
+    recipe: PlantedRecipe,
+) -> NDArray[np.int64]:
+    """Starts of silent tiles in which a near miss fires, none of them drawn already; ascending."""
+    near = np.zeros(len(fires), np.bool_)
+    for which in NEAR:
+        near |= np.concatenate(_flat(latent.near(which).rule, documents, rules))
+    silent, tempting = np.ones(len(tiles.start), np.bool_), np.zeros(len(tiles.start), np.bool_)
+    silent[_tiles(tiles, fires)] = False
+    tempting[_tiles(tiles, near)] = True
+    candidates = np.setdiff1d(tiles.start[silent & tempting], drawn.start)
+    rng = np.random.default_rng(seed_for(NEAR_MISS, recipe.seed, latent.name))
+    n = min(recipe.near_misses, len(candidates))
+    return np.sort(rng.choice(candidates, n, replace=False)) if n else candidates[:0]
+
+
+def _tiles(tiles: Tiles, mask: Mask) -> NDArray[np.int32]:
+    of = tiles.of[np.flatnonzero(mask)]
+    return of[of >= 0]
+
+
+def _unrelated(latent: PlantedLatent, rules: Rules, truths: Mapping[str, list[Mask]], seed: int) -> list[str]:
+    """Truths of latents of other families that never fire on a token on which this one fires, and are not `related` to it."""
+    own = np.concatenate(truths[latent.name])
+    if unknown := set(latent.related) - {other.name for other in rules.latents}:
+        raise SpecError(f"latent {latent.name!r} is related to {', '.join(sorted(unknown))}; there is no such latent.")
+    apart = [
+        other.truth.text
+        for other in rules.latents
+        if other.family != latent.family
+        and other.name not in latent.related
+        and not (own & np.concatenate(truths[other.name])).any()
+    ]
+    if len(apart) < UNRELATED:
+        raise SpecError(f"latent {latent.name!r} has only {len(apart)} unrelated latents; it needs {UNRELATED}.")
+    rng = np.random.default_rng(seed_for("unrelated", seed, latent.name))
+    return [apart[i] for i in np.sort(rng.choice(len(apart), UNRELATED, replace=False))]
+
+
+def _latent_row(
+    latent: PlantedLatent, number: int, drawn: Sample, plan: Plan, unrelated: Sequence[str]
+) -> dict[str, Any]:
+    truth = {
+        "family": latent.family,
+        "truth": latent.truth.text,
+        "paraphrase": latent.paraphrase,
+        "near": {which: latent.near(which).text for which in NEAR},
+        "unrelated": list(unrelated),
+    }
+    return {
+        "latent": f"{CODER}/{latent.name}",
+        "coder": CODER,
+        "index": number,
+        "coder_kind": CODER,
+        "hookpoint": "",
+        "split": "tune" if number % 2 else "test",
+        "stratum": 0,
+        "rate_token": drawn.rate_token,
+        "rate_context": drawn.rate_context,
+        "max_activation": drawn.max,
+        "edges": drawn.edges.astype(np.float32).tolist(),
+        "asked_explain": plan.explain,
+        "got_explain": drawn.count(EXPLAIN, True),
+        "asked_positive": plan.positives,
+        "got_positive": drawn.count(1 - EXPLAIN, True),
+        "asked_negative": plan.negatives,
+        "got_negative": drawn.count(1 - EXPLAIN, False),
+        "direction": [],
+        "promoted": [],
+        "suppressed": [],
+        "truth": json.dumps(truth, ensure_ascii=False, sort_keys=True),
+    }
+
+
+def _window_rows(
+    name: str,
+    drawn: Sample,
+    hard: NDArray[np.int64],
+    tiles: Tiles,
+    tokens: Sequence[str],
+    ids: NDArray[np.int32],
+) -> list[dict[str, Any]]:
+    rows = []
+    for start, role, decile, values in zip(drawn.start, drawn.role, drawn.decile, drawn.activations, strict=True):
+        kind = f"quantile:{decile}" if decile >= 0 else "random"
+        rows.append((int(start), "explain" if role == EXPLAIN else "test", kind, values.tolist()))
+    rows += [(int(start), "test", NEAR_MISS, [0.0] * tiles.window) for start in hard]
+    return [
+        {
+            "latent": name,
+            "role": role,
+            "kind": kind,
+            "ids": ids[start : start + tiles.window].tolist(),
+            "tokens": list(tokens[start : start + tiles.window]),
+            "activations": values,
+            "position": start,
+            "context": int(np.searchsorted(tiles.offsets, start, side="right")) - 1,
+        }
+        for start, role, kind, values in rows
+    ]

@@ -1,0 +1,339 @@
+"""A frozen suite on disk: two tables and a manifest that says what they hash to.
+
+    latents.parquet, windows.parquet     the content
+    manifest.json                        name, version, digest, provenance; written last, so a folder without it is not a suite
+    recipe.yaml                          what it was built from
+    interventions.parquet, .json         optional, with a digest of their own (see `latentbench.suites.intervention_table`)
+
+The digest is checked at every load. It costs less than reading the tables, and a suite that was edited, half copied or built
+by other code is found before a judge is paid. Columns become Python objects in bulk and a window only when asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from latentbench.kernel.errors import CorruptTable, DigestMismatch, SpecError, UnknownName
+from latentbench.kernel.files import write_json
+from latentbench.kernel.identity import table_digest
+from latentbench.kernel.latent import LatentView, Steered, Window, origin
+from latentbench.kernel.tables import LATENTS, WINDOWS, read_table, write_table
+from latentbench.kernel.tasks import find
+from latentbench.stats.quota import spread
+from latentbench.suites.intervention_table import META as INTERVENTIONS_META
+from latentbench.suites.intervention_table import TABLE as INTERVENTIONS_TABLE
+from latentbench.suites.intervention_table import Interventions, load_interventions
+
+MANIFEST = "manifest.json"
+SPLITS = ("tune", "test")
+OWN_FIELDS = ("latent", "coder", "index", "split")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite in memory, read-only.
+
+    Attributes:
+        path: its folder.
+        name: as in its manifest.
+        version: `N-X`.
+        digest: over the two tables.
+        manifest: everything else that is recorded about it.
+        latent_table: schema LATENTS.
+        window_table: schema WINDOWS; the row number is the window's id.
+    """
+
+    path: Path
+    name: str
+    version: str
+    digest: str
+    manifest: Mapping[str, Any]
+    latent_table: pa.Table = field(repr=False, compare=False)
+    window_table: pa.Table = field(repr=False, compare=False)
+
+    @property
+    def id(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of all latents, in the suite's order."""
+        return list(self._rows["latent"])
+
+    @property
+    def coders(self) -> list[str]:
+        """Names of the coders, in the suite's order."""
+        return list(dict.fromkeys(self._rows["coder"]))
+
+    @property
+    def test_kinds(self) -> frozenset[str]:
+        """Kinds of the test windows, over all latents."""
+        table = self.window_table
+        return frozenset(table.filter(pc.equal(table.column("role"), "test")).column("kind").unique().to_pylist())
+
+    def latents(
+        self, split: str | None = None, coders: Sequence[str] | None = None, limit: int | None = None
+    ) -> list[LatentView]:
+        """Latents with their windows, in the order of the table.
+
+        Args:
+            split: `tune` or `test`; both by default.
+            coders: names; all by default.
+            limit: at most this many, the same number of each coder as far as they last, evenly over firing rates.
+
+        Raises:
+            UnknownName: a coder or a split that the suite does not have.
+            SpecError: a limit below 1.
+        """
+        if split is not None and split not in SPLITS:
+            raise UnknownName("split", split, SPLITS)
+        for name in coders or ():
+            if name not in self.coders:
+                raise UnknownName(f"coder of suite {self.name}", name, self.coders)
+        if limit is not None and limit < 1:
+            raise SpecError(f"limit must be at least 1, not {limit}.")
+        rows = [
+            i
+            for i, (s, c) in enumerate(zip(self._rows["split"], self._rows["coder"], strict=True))
+            if (split is None or s == split) and (coders is None or c in coders)
+        ]
+        return [self._view(i) for i in (rows if limit is None else self._even(rows, limit))]
+
+    def latent(self, latent: str) -> LatentView:
+        """One latent by id.
+
+        Raises:
+            UnknownName: no such latent.
+        """
+        ids = self._rows["latent"]
+        if latent not in ids:
+            raise UnknownName(f"latent of suite {self.name}", latent, ids)
+        return self._view(ids.index(latent))
+
+    def _even(self, rows: list[int], limit: int) -> list[int]:
+        """Equally many of each coder; within one, equally spaced in the order of firing rate."""
+        groups = [
+            sorted(
+                (i for i in rows if self._rows["coder"][i] == coder),
+                key=lambda i: (self._rows["stratum"][i] or 0, self._rows["rate_token"][i] or 0.0, i),
+            )
+            for coder in self.coders
+        ]
+        # `spread` favours the last bins; the first coder is the one to favour here.
+        quota = spread(limit, [len(g) for g in reversed(groups)])[::-1]
+        return sorted(
+            group[int((i + 0.5) * len(group) / take)]
+            for group, take in zip(groups, quota, strict=True)
+            for i in range(take)
+        )
+
+    @cached_property
+    def _rows(self) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = {}
+        for name in self.latent_table.schema.names:
+            column = self.latent_table.column(name)
+            if name == "direction":
+                flat, cuts = flat_list(column)
+                columns[name] = np.split(flat.to_numpy(zero_copy_only=False), cuts[1:-1])
+                for row in columns[name]:
+                    row.flags.writeable = False
+            else:
+                columns[name] = [tuple(v) if isinstance(v, list) else v for v in column.to_pylist()]
+        return columns
+
+    @cached_property
+    def interventions(self) -> Interventions | None:
+        """The suite's intervention table, if there is one.
+
+        Raises:
+            CorruptTable, DigestMismatch: it is unreadable, or of another suite.
+        """
+        hookpoints = dict(zip(self._rows["latent"], self._rows["hookpoint"], strict=True))
+        return load_interventions(self.path, self.digest, hookpoints)
+
+    @cached_property
+    def _peers(self) -> dict[str, Mapping[str, tuple[Steered, ...]]]:
+        """Coder -> latent -> rows of the intervention table."""
+        found: dict[str, dict[str, tuple[Steered, ...]]] = {}
+        for latent, coder in zip(self._rows["latent"], self._rows["coder"], strict=True):
+            if self.interventions and self.interventions.of(latent):
+                found.setdefault(coder, {})[latent] = self.interventions.of(latent)
+        return {coder: MappingProxyType(rows) for coder, rows in found.items()}
+
+    @cached_property
+    def _origins(self) -> dict[str, str]:
+        """Coder -> origin of its latents, of what the manifest says."""
+        if "rules" in self.manifest:
+            return {name: origin("", self.manifest["rules"]) for name in self.coders}
+        weights = self.manifest.get("subject", {}).get("weights", "")
+        return {entry["name"]: origin(weights, entry.get("key", "")) for entry in self.manifest.get("coders", ())}
+
+    @cached_property
+    def _windows(self) -> _Columns:
+        return _columns(self.window_table)
+
+    def _view(self, i: int) -> LatentView:
+        rows = self._rows
+        windows = [self._windows.window(w) for w in self._windows.of.get(rows["latent"][i], ())]
+        return LatentView(
+            id=rows["latent"][i],
+            coder=rows["coder"][i],
+            index=rows["index"][i],
+            split=rows["split"][i],
+            row=MappingProxyType({name: values[i] for name, values in rows.items() if name not in OWN_FIELDS}),
+            explain=tuple(
+                sorted(
+                    (w for w in windows if w.role == "explain" and w.decile is not None),
+                    key=lambda w: (-w.max, w.position),
+                )
+            ),
+            contrast=tuple(w for w in windows if w.role == "explain" and w.decile is None),
+            test=tuple(w for w in windows if w.role == "test"),
+            interventions=self.interventions.of(rows["latent"][i]) if self.interventions else (),
+            peers=self._peers.get(rows["coder"][i], {}),
+            origin=self._origins.get(rows["coder"][i], ""),
+        )
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The windows table as Python objects; list columns are flat tuples, cut at `cuts`."""
+
+    of: dict[str, list[int]]
+    role: list[str]
+    kind: list[str]
+    position: list[int]
+    ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    activations: tuple[float, ...]
+    cuts: list[int]
+
+    def window(self, i: int) -> Window:
+        a, b = self.cuts[i], self.cuts[i + 1]
+        return Window(
+            i,
+            self.role[i],
+            self.kind[i],
+            self.ids[a:b],
+            self.tokens[a:b],
+            self.activations[a:b],
+            self.position[i],
+        )
+
+
+def _columns(table: pa.Table) -> _Columns:
+    ids, cuts = flat_list(table.column("ids"))
+    tokens, token_cuts = flat_list(table.column("tokens"))
+    activations, activation_cuts = flat_list(table.column("activations"))
+    if not np.array_equal(cuts, token_cuts) or not np.array_equal(cuts, activation_cuts):
+        raise CorruptTable("a window has different numbers of ids, tokens and activations.")
+    coded = tokens.dictionary_encode()
+    strings = coded.dictionary.to_pylist()
+    of: dict[str, list[int]] = {}
+    for i, latent in enumerate(table.column("latent").to_pylist()):
+        of.setdefault(latent, []).append(i)
+    return _Columns(
+        of=of,
+        role=table.column("role").to_pylist(),
+        kind=table.column("kind").to_pylist(),
+        position=table.column("position").to_pylist(),
+        ids=tuple(ids.to_numpy().tolist()),
+        tokens=tuple(map(strings.__getitem__, coded.indices.to_numpy().tolist())),
+        activations=tuple(activations.to_numpy(zero_copy_only=False).astype(np.float64).tolist()),
+        cuts=cuts.tolist(),
+    )
+
+
+def flat_list(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray[Any, np.dtype[np.int64]]]:
+    """Values of a list column one after another, and where each row begins and the last one ends."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0)
+    lengths = array.value_lengths().fill_null(0).to_numpy().astype(np.int64)
+    return array.flatten(), np.concatenate([[0], np.cumsum(lengths)])
+
+
+def load_suite(name_or_path: str | Path) -> Suite:
+    """Load a suite by folder or by name (`smollm2-135m-mini`, or `smollm2-135m-mini@1-0` to insist on a version).
+
+    Raises:
+        UnknownName: neither a folder nor a known suite.
+        CorruptTable: a file is missing or unreadable.
+        DigestMismatch: the tables are not those that the manifest was written for.
+        SpecError: the suite has another version than the one asked for.
+    """
+    name, _, version = (
+        str(name_or_path).partition("@") if not Path(name_or_path).exists() else (str(name_or_path), "", "")
+    )
+    path = find("suites", name)
+    path = path.parent if path.is_file() else path
+    manifest = _manifest(path)
+    latents, windows = read_table(path / "latents.parquet", LATENTS), read_table(path / "windows.parquet", WINDOWS)
+    found = table_digest({"latents": latents, "windows": windows})
+    if found != manifest["digest"]:
+        raise DigestMismatch(
+            f"the tables in {path} hash to {found}, but were frozen as {manifest['digest']} "
+            f"({manifest['name']}@{manifest['version']}). Restore them, or rebuild with a new version."
+        )
+    if version and version != manifest["version"]:
+        raise SpecError(f"{path} holds {manifest['name']}@{manifest['version']}, not version {version}.")
+    return Suite(path, manifest["name"], manifest["version"], found, MappingProxyType(manifest), latents, windows)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    file = path / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text())
+    except FileNotFoundError as e:
+        recipe = path / "recipe.yaml"
+        advice = f"build it: bench suite build {recipe}" if recipe.exists() else "it is not a suite folder."
+        raise CorruptTable(f"{path} has no {MANIFEST}; {advice}") from e
+    except (ValueError, OSError) as e:
+        raise CorruptTable(f"{file} is not readable JSON: {e}. Rebuild or restore it.") from e
+    missing = [k for k in ("name", "version", "digest") if k not in manifest]
+    if missing:
+        raise CorruptTable(f"{file} says no {', '.join(missing)}; rebuild or restore it.")
+    return manifest
+
+
+def save_suite(path: Path, manifest: Mapping[str, Any], latents: pa.Table, windows: pa.Table) -> str:
+    """Write a suite; the manifest comes last. Returns the digest, which is added to the manifest.
+
+    Args:
+        path: folder, created if missing.
+        manifest: at least `name` and `version`.
+        latents, windows: of the declared schemas, in their final row order.
+
+    Raises:
+        DigestMismatch: the folder already holds this name and version with other content. A frozen suite is never replaced.
+    """
+    digest = table_digest({"latents": latents, "windows": windows})
+    if (path / MANIFEST).exists():
+        old = _manifest(path)
+        same = all(old[k] == manifest[k] for k in ("name", "version"))
+        if same and old["digest"] != digest:
+            raise DigestMismatch(
+                f"{path} is frozen as {old['name']}@{old['version']} with digest {old['digest']}; the new tables are {digest}."
+                " Raise the version in the recipe, or build into another folder (--out)."
+            )
+        if not same:
+            (path / MANIFEST).unlink()
+        if old["digest"] != digest:
+            # Texts that were steered from the old windows; the new suite would refuse to load with them.
+            for name in (INTERVENTIONS_META, INTERVENTIONS_TABLE):
+                (path / name).unlink(missing_ok=True)
+    write_table(latents, path / "latents.parquet")
+    write_table(windows, path / "windows.parquet")
+    write_json(path / MANIFEST, {**manifest, "digest": digest})
+    return digest

@@ -1,0 +1,144 @@
+"""Row -> what MLflow is told about it. Pure: names and values only, no client.
+
+Every metric carries its n and its bounds as metrics of their own (`auroc`, `auroc_low`, `auroc_high`, `auroc_n`), because a
+chart of bare means is what people would otherwise compare.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from latentbench.leaderboards.row import Estimate, Price, Row
+from latentbench.runs.record import Run
+
+PARAM_CHARS = 6000
+"""MLflow's limit for one value."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One MLflow run: its name, tags, params and metrics."""
+
+    name: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: dict[str, float]
+
+
+def clean(name: str) -> str:
+    """A name with everything but letters, digits, `_`, `.` and `-` replaced by `_`."""
+    return re.sub(r"[^A-Za-z0-9_.\-]", "_", name)
+
+
+def parent(run: Run) -> Entry:
+    """The grid as a whole: identities, environment, totals."""
+    record = run.record
+    suite = record["suite"]
+    params = {
+        "name": record["name"],
+        "suite": f"{suite['name']}@{suite['version']}",
+        "suite_digest": suite["digest"],
+        "split": record["split"],
+        "latents": len(record["latents"]),
+        "cells": len(record["cells"]),
+        "seed": record.get("spec", {}).get("seed"),
+        "repeats": record.get("spec", {}).get("repeats"),
+        **{f"version_{k}": v for k, v in record.get("versions", {}).items()},
+        **{f"hardware_{k}": v for k, v in record.get("hardware", {}).items()},
+    }
+    for kind in ("explainer", "scorer", "judge"):
+        for cell in record["cells"]:
+            params[f"{kind}_{clean(cell[kind]['label'])}_key"] = cell[kind]["key"]
+    git = record.get("git") or {}
+    tags = {
+        "latentbench.kind": "grid",
+        "latentbench.command": record["command"],
+        "mlflow.source.type": "JOB",
+        "mlflow.source.name": record["command"],
+        **(
+            {"mlflow.source.git.commit": git["revision"], "latentbench.dirty": str(git["dirty"]).lower()} if git else {}
+        ),
+    }
+    return Entry(run.id, tags, _texts(params), _totals(run))
+
+
+def child(row: Row, identity: Mapping[str, Any]) -> Entry:
+    """One row of the leaderboard.
+
+    Args:
+        identity: the judge's identity as in `run.json`.
+    """
+    params = {
+        "explainer": row.explainer.label,
+        "explainer_id": row.explainer.id,
+        "explainer_key": row.explainer.key,
+        "explainer_model": row.model,
+        "floor": row.is_floor,
+        "scorer": row.scorer.label,
+        "scorer_id": row.scorer.id,
+        "scorer_key": row.scorer.key,
+        "headline": row.headline,
+        "judge": row.judge.label,
+        "judge_key": row.judge.key,
+        "qualification": row.qualification,
+        "coders": row.coders,
+        "suite": row.suite.id,
+        "suite_digest": row.suite.digest,
+        "split": row.split,
+        "latents_digest": row.latents,
+        "repeats": row.repeats,
+        **{f"judge_{k}": v for k, v in identity.items()},
+    }
+    metrics: dict[str, float | None] = {
+        **_estimate("score", row.score),
+        "worst": row.worst,
+        "best": row.best,
+        "coverage": row.coverage,
+        "n_latents": row.n_latents,
+        "n_judged": row.n_judged,
+        "n_attempted": row.n_attempted,
+        **_price("explain", row.explaining),
+        **_price("judge", row.judging),
+    }
+    for name, estimate in {row.headline: row.score, **row.metrics}.items():
+        metrics |= _estimate(clean(name), estimate)
+    name = " / ".join((row.explainer.label, row.scorer.label, row.judge.label, row.coders))
+    tags = {"latentbench.kind": "row", "latentbench.row": name, "latentbench.floor": str(row.is_floor).lower()}
+    return Entry(name, tags, _texts(params), _known(metrics))
+
+
+def _estimate(name: str, e: Estimate) -> dict[str, float | None]:
+    parts: dict[str, float | None] = {name: e.estimate, f"{name}_low": e.low, f"{name}_high": e.high, f"{name}_n": e.n}
+    return parts | {f"{name}_floor": e.floor}
+
+
+def _price(what: str, price: Price) -> dict[str, float | None]:
+    return {f"{what}_{name}_per_latent": value for name, value in price.model_dump().items()}
+
+
+def _totals(run: Run) -> dict[str, float]:
+    found: dict[str, float | None] = {
+        "seconds": run.record["seconds"],
+        "failure_rate": run.record.get("failure_rate"),
+    }
+    for what, table in (("explain", run.explanations), ("judge", run.judgements)):
+        for column in ("tokens_in", "tokens_out", "tokens_cached", "cost", "seconds"):
+            # A cost is unknown as a whole when one call has no known price.
+            found[f"{what}_{column}"] = float(table[column].sum(skipna=False))
+        for outcome, n in table["outcome"].value_counts().items():
+            found[f"{what}_{outcome}"] = float(n)
+    for name, n in run.record.get("totals", {}).get("paid", {}).items():
+        found[f"paid_{name}"] = n
+    return _known(found)
+
+
+def _known(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """Without metrics that have no value: MLflow stores NaN, and its charts then hide the whole run."""
+    return {name: float(value) for name, value in metrics.items() if value is not None and value == value}
+
+
+def _texts(params: Mapping[str, Any]) -> dict[str, str]:
+    return {clean(k): str(v)[:PARAM_CHARS] for k, v in params.items() if v is not None}

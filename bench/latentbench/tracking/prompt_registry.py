@@ -1,0 +1,94 @@
+"""Prompts of a run in MLflow's prompt registry: a new version only for a text that the registry does not have.
+
+The registry's numbers are for browsing. What identifies a prompt is the key of its explainer or scorer, which every child run
+carries; the same text re-registered at every run would make the version list unreadable.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from latentbench.kernel.identity import text_digest
+from latentbench.tracking.entries import clean
+from latentbench.tracking.mlflow_settings import forced
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import PromptVersion
+    from mlflow.tracking import MlflowClient
+
+LINK_SECONDS = 10
+
+
+def prompts_of(record: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, str]]]:
+    """Prompt name -> (text, tags) for all explainers and scorers of a `run.json`.
+
+    A name is `scorer.detection.system`: kind, label and part. A part that is not text (few-shot examples) is JSON; an empty
+    one is left out.
+    """
+    found: dict[str, tuple[str, dict[str, str]]] = {}
+    for cell in record["cells"]:
+        for kind in ("explainer", "scorer"):
+            of = cell[kind]
+            for part, value in of.get("prompts", {}).items():
+                text = (
+                    value
+                    if isinstance(value, str)
+                    else json.dumps(value, indent=1, ensure_ascii=False)
+                    if value
+                    else ""
+                )
+                if text.strip():
+                    name = ".".join(clean(word) for word in (kind, of["label"], part))
+                    tags = {
+                        "latentbench.id": of["id"],
+                        "latentbench.key": of["key"],
+                        "latentbench.text": text_digest(text),
+                    }
+                    found[name] = (text, tags)
+    return found
+
+
+def register(client: MlflowClient, experiment: str, record: Mapping[str, Any]) -> list[PromptVersion]:
+    """Make sure that the registry has every prompt of the run; returns the versions, in the order of their names.
+
+    Args:
+        experiment: id of the experiment under which the prompts are shown.
+    """
+    # The client links a new prompt to the *process-wide* experiment on the *process-wide* server, in a thread of its own:
+    # for this call both are made to be ours, and the thread is waited for, so that it neither outlives the settings nor
+    # meets our next write in SQLite.
+    ours = {
+        "MLFLOW_TRACKING_URI": client.tracking_uri,
+        "MLFLOW_EXPERIMENT_ID": experiment,
+        "MLFLOW_EXPERIMENT_NAME": None,
+    }
+    with forced(ours):
+        return [_version(client, name, text, tags) for name, (text, tags) in sorted(prompts_of(record).items())]
+
+
+def _version(client: MlflowClient, name: str, text: str, tags: dict[str, str]) -> PromptVersion:
+    number = 1
+    while (found := _get(client, name, number)) is not None:
+        if found.template == text:
+            return found
+        number += 1
+    made = client.register_prompt(name=name, template=text, commit_message=tags["latentbench.id"], tags=dict(tags))
+    for thread in threading.enumerate():
+        if thread.name.startswith("link_prompt_to_experiment"):
+            thread.join(timeout=LINK_SECONDS)
+    return made
+
+
+def _get(client: MlflowClient, name: str, number: int) -> PromptVersion | None:
+    """A version, or None if there is none; not `load_prompt`, which also touches the process-wide active experiment."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_prompt_version(name, number)
+    except MlflowException as e:
+        if e.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
+            return None
+        raise

@@ -1,0 +1,87 @@
+"""What a study has spent, and why it must stop.
+
+Spending is written to each trial as it happens and added up over the whole study, so a budget holds over workers, restarts and
+trials that failed: a failed call may have been paid as well. Whatever came from the reply cache was not paid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from latentbench.judges.price import cost
+from latentbench.kernel.requests import Usage
+from latentbench.tuning.tune_spec import Budget
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from latentbench.runs.plan import Plan
+
+FACTS = "facts"
+"""User attribute of a trial: what was measured on the latents so far, and `spent`."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Paid calls and tokens, dollars (0 for local models; None if a price is unknown), minutes in trials."""
+
+    calls: int = 0
+    tokens: int = 0
+    dollars: float | None = 0.0
+    minutes: float = 0.0
+
+    def __add__(self, other: Spent) -> Spent:
+        known = None if self.dollars is None or other.dollars is None else self.dollars + other.dollars
+        return Spent(self.calls + other.calls, self.tokens + other.tokens, known, self.minutes + other.minutes)
+
+    def over(self, budget: Budget) -> str | None:
+        """Which part of the budget is used up, as a sentence; None if there is some left."""
+        if budget.dollars is not None and self.dollars is None:
+            return (
+                "a judge has no known price, so a budget in dollars cannot be kept; add the price to the file that "
+                "LATENTBENCH_PRICES names, or set the budget in tokens"
+            )
+        parts = (
+            ("dollars", budget.dollars, self.dollars or 0.0),
+            ("tokens", budget.tokens, self.tokens),
+            ("minutes", budget.minutes, self.minutes),
+        )
+        for name, most, used in parts:
+            if most is not None and used >= most:
+                return f"the budget of {most:g} {name} is used up ({used:.4g} {name} spent)"
+        return None
+
+    def data(self) -> dict[str, Any]:
+        """For a user attribute."""
+        return asdict(self)
+
+
+def spent_by(plan: Plan, units: Iterable[Mapping[str, Any]], seconds: float) -> Spent:
+    """Of a run: the `paid` of its journals' units, each priced by the judge that it was paid to.
+
+    Args:
+        units: of both journals.
+        seconds: how long the run took.
+    """
+    judge_of = {cell.id: cell.judge for cell in plan.cells}
+    total = Spent(minutes=seconds / 60)
+    for unit in units:
+        label = judge_of[unit["cell"]] if "cell" in unit else plan.models.get(unit["explainer"])
+        paid = unit["paid"]
+        if label is None or not paid["calls"]:
+            continue
+        usage = Usage(paid["tokens_in"], paid["tokens_out"], paid["tokens_cached"])
+        dollars = cost(usage, plan.judges[label].identity)
+        total += Spent(paid["calls"], paid["tokens_in"] + paid["tokens_out"], dollars)
+    return total
+
+
+def spent(trials: Iterable[FrozenTrial]) -> Spent:
+    """Of a study."""
+    total = Spent()
+    for trial in trials:
+        if FACTS in trial.user_attrs:
+            total += Spent(**trial.user_attrs[FACTS]["spent"])
+    return total

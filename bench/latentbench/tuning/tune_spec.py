@@ -1,0 +1,238 @@
+"""The tuning spec: a run spec with holes, what may stand in the holes, and what "better" means.
+
+A hole is `$name` anywhere in the run spec. A list of paths ("explainers.0.params.n_examples") is the tempting alternative; with
+holes the file reads like the run that it becomes, one parameter can stand in several places or inside a judge reference, and a
+hole whose parameter is not active removes its key, which is all that conditional parameters need.
+
+    run:
+      explainers: [{use: $explainer, params: {n_examples: $n_examples, reach: $reach}}]
+    space:
+      explainer: [llm, tokens]
+      n_examples: {low: 5, high: 40, step: 5, when: {explainer: llm}}
+      reach: {low: 2, high: 15, when: {explainer: tokens}}
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from latentbench.kernel.identity import digest
+
+Scalar = bool | int | float | str | None
+Settings = dict[str, Scalar]
+"""Parameter -> value; of a choice the name of the chosen value. Inactive parameters are absent."""
+
+SPLIT = "tune"
+HELD_OUT = "test"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Parameter(_Part):
+    """One dimension of the search space: `values`, or `low` to `high`.
+
+    Whole bounds make whole numbers. The short form of `values` is the bare list.
+    """
+
+    values: list[Scalar] | dict[str, Any] | None = None
+    """Choices: scalars, or name -> any piece of a run spec."""
+    low: int | float | None = None
+    high: int | float | None = None
+    step: int | float | None = None
+    """Only low, low + step, ...; whole numbers step by 1 by default."""
+    log: bool = False
+    """Equal ratios are equally likely."""
+    when: dict[str, list[Scalar]] = Field(default_factory=dict)
+    """Active only while each of these parameters has one of the values."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"values": value} if isinstance(value, list) else value
+
+    @field_validator("when", mode="before")
+    @classmethod
+    def _lists(cls, value: Any) -> Any:
+        return {k: v if isinstance(v, list) else [v] for k, v in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Parameter:
+        bounds = (self.low, self.high)
+        if (self.values is None) == (bounds == (None, None)):
+            raise ValueError("give `values`, or `low` and `high`")
+        if self.values is not None:
+            names = [repr(name) for name in self.names]
+            if not names or len(set(names)) < len(names):
+                raise ValueError("`values` must be different and at least one")
+            if self.step is not None or self.log:
+                raise ValueError("`step` and `log` belong to `low` and `high`")
+        elif self.low is None or self.high is None or self.low > self.high:
+            raise ValueError("`low` must be at most `high`")
+        elif self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("`log` needs `low` above 0 and no `step`")
+        elif self.step is not None and self.step <= 0:
+            raise ValueError("`step` must be above 0")
+        return self
+
+    @property
+    def names(self) -> list[Scalar]:
+        """Of a choice: what a setting can say."""
+        return list(self.values or ())
+
+    @property
+    def whole(self) -> bool:
+        """Whether the numbers are whole."""
+        return all(isinstance(v, int) for v in (self.low, self.high) if v is not None) and not isinstance(
+            self.step, float
+        )
+
+
+Measure = Literal["score", "cost", "tokens", "length", "seconds"]
+
+
+class Objective(_Part):
+    """What is optimised: a name, or a name with what to read it from.
+
+    `score` is the mean over scorers and judges of the floor-normalised headline, largest best. The others are per latent and
+    smallest best: `cost` in dollars and `tokens` of explaining and judging, as if nothing had come from the cache; `length` of
+    the explanation in words; `seconds` of model time.
+    """
+
+    use: Measure
+    scorer: str | None = None
+    """Of `score`: label of the only scorer to read."""
+    metric: str | None = None
+    """Of `score`: this metric instead of each scorer's headline."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"use": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _of_score(self) -> Objective:
+        if self.use != "score" and (self.scorer or self.metric):
+            raise ValueError("`scorer` and `metric` belong to `score`")
+        return self
+
+    @property
+    def name(self) -> str:
+        """Unique in a spec; how tables head it."""
+        return ".".join(x for x in (self.use, self.scorer, self.metric) if x)
+
+    @property
+    def larger_is_better(self) -> bool:
+        """Direction."""
+        return self.use == "score"
+
+
+class Constraints(_Part):
+    """What a setting must keep to be the winner. A setting that does not is recorded as such; its score stays what it is."""
+
+    coverage: float = Field(default=0.9, ge=0, le=1)
+    """Least share of judgements with an answer."""
+    at_most: dict[Literal["cost", "tokens", "length", "seconds"], float] = Field(default_factory=dict)
+    """Largest mean per latent."""
+
+
+class Budget(_Part):
+    """When the study stops, over all workers and sessions. Checked between steps of latents, so a step may go over it."""
+
+    dollars: float | None = Field(default=None, gt=0)
+    """Paid; calls from the cache are free."""
+    tokens: int | None = Field(default=None, gt=0)
+    """Paid, in and out."""
+    minutes: float | None = Field(default=None, gt=0)
+    """Time in trials, added over workers."""
+
+
+class Sampler(_Part):
+    """An Optuna sampler: its class name without "Sampler", in any spelling, and its arguments."""
+
+    name: str = "auto"
+    """`auto`: TPE for one objective, NSGA-II for two or three, NSGA-III for more."""
+    params: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class Prune(_Part):
+    """How a trial that is clearly worse than the incumbent is stopped (one objective only)."""
+
+    first: int = Field(default=8, ge=2)
+    """Latents before the first comparison."""
+    factor: float = Field(default=2.0, gt=1)
+    """Each step has this many times as many latents."""
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    """Chance of stopping, at any of the steps, a trial that is as good as the incumbent."""
+
+
+class Holdout(_Part):
+    """The comparison on latents that tuning has not seen."""
+
+    repeats: int = Field(default=3, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+    """At most this many latents; all by default."""
+    at_most: int = Field(default=5, ge=1)
+    """Of a Pareto set: how many of its settings, the best scores first."""
+
+
+class TuneSpec(_Part):
+    """A study: settings of a run that are tried on tuning latents, and the best re-run on held-out ones."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    run: dict[str, Any]
+    """A run spec (`bench run`) with holes; `name`, `split` and `repeats` are the study's."""
+    space: dict[str, Parameter] = Field(min_length=1)
+    default: Settings
+    """The setting that tuning must beat: trial 0."""
+    enqueue: dict[str, Settings] = Field(default_factory=dict)
+    """Other settings known to be good, by name; tried directly after the default."""
+    explainer: str | None = None
+    """Label of the explainer that is tuned, where the run has several."""
+    objectives: list[Objective] = Field(default_factory=lambda: [Objective(use="score")], min_length=1)
+    constraints: Constraints = Constraints()
+    trials: int = Field(default=50, ge=1)
+    """Finished trials of the study, over all workers and sessions."""
+    budget: Budget = Budget()
+    sampler: Sampler = Sampler()
+    prune: Prune | None = Prune()
+    """`null` runs every trial on all latents."""
+    max_failed: int = Field(default=10, ge=1)
+    """Failed trials in a row that stop the study."""
+    holdout: Holdout = Holdout()
+    seed: int = 0
+
+    @field_validator("objectives")
+    @classmethod
+    def _differ(cls, objectives: list[Objective]) -> list[Objective]:
+        names = [o.name for o in objectives]
+        if len(set(names)) < len(names):
+            raise ValueError("two objectives are the same")
+        return objectives
+
+    @field_validator("run")
+    @classmethod
+    def _own(cls, run: dict[str, Any]) -> dict[str, Any]:
+        for key in ("name", "split", "repeats"):
+            if key in run:
+                raise ValueError(f"`{key}` is not part of a tuned run: tuning takes the {SPLIT!r} latents, once")
+        return run
+
+    @property
+    def directions(self) -> list[Literal["maximize", "minimize"]]:
+        """Of the objectives, in Optuna's words."""
+        return ["maximize" if o.larger_is_better else "minimize" for o in self.objectives]
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that makes trials of one study comparable; how many there are is not part of it."""
+        loose = {"trials", "budget", "holdout", "max_failed"}
+        return digest(self.model_dump(mode="json", exclude=loose))

@@ -1,0 +1,198 @@
+"""A study in MLflow: the study is the parent, every trial a child, the figures and the winner's spec are artifacts.
+
+Written after the study from its files, like every run of this project, so MLflow can neither slow a trial nor fail it, and
+logging again updates what is there. (Optuna's own MLflow callback writes during trials and is deprecated.)
+
+The prompts of the setting that the held-out comparison supports get the alias `champion`: the winner's if it is better than the
+default, else the default's. A study without that comparison names no champion.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentbench.kernel.errors import RunError
+from latentbench.runs.run import read_run
+from latentbench.tracking.entries import PARAM_CHARS, clean
+from latentbench.tracking.mlflow import RUN_TAG, STORE, TrackResult, connect, known_runs, log_batch
+from latentbench.tracking.mlflow_settings import BASE, PROBE, WORK, lent
+from latentbench.tracking.prompt_registry import register
+from latentbench.tuning.holdout import BETTER
+from latentbench.tuning.summary import chance, verdict
+from latentbench.tuning.tune_report import FIGURES, MARKDOWN, REPORT
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+CHAMPION = "champion"
+STATUS = {"complete": "FINISHED", "stopped": "KILLED", "failed": "FAILED", "lost": "FAILED", "running": "RUNNING"}
+FILES = ("spec.yaml", "study.json", REPORT, MARKDOWN)
+
+
+def track(folder: Path, uri: str | None = None) -> TrackResult:
+    """Log a finished study, or update what was logged of it.
+
+    Args:
+        folder: of the study.
+        uri: tracking URI; MLFLOW_TRACKING_URI, else SQLite under `mlruns/` of the working directory.
+
+    Returns:
+        The result. A dead server or any other fault of MLflow is `ok=False` with a message, never an exception.
+
+    Raises:
+        RunError: no finished study there.
+    """
+    try:
+        result = json.loads((folder / "study.json").read_text())
+    except (OSError, ValueError) as e:
+        raise RunError(f"{folder} holds no finished study: {e}.") from e
+    target = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE.as_posix()}/mlflow.db"
+    # MLflow raises its own, SQLAlchemy's, requests' and OS errors; none of them may fail a study whose files are complete.
+    with lent(BASE):
+        try:
+            with lent(PROBE):
+                client, experiment = connect(target)
+            with lent(WORK):
+                return _log(client, experiment, result, folder, target)
+        except Exception as e:
+            reason = " ".join(str(e).split())[:120]
+            return TrackResult(
+                False, target, f"not logged to {target} ({type(e).__name__}: {reason}). The study's folder is complete."
+            )
+
+
+def _log(client: MlflowClient, experiment: str, result: Mapping[str, Any], folder: Path, uri: str) -> TrackResult:
+    study = f"{result['name']}-{result['spec_key']}"
+    known = known_runs(client, experiment, study)
+
+    def write(
+        key: str, params: Mapping[str, Any], metrics: Mapping[str, Any], tags: Mapping[str, str], status: str
+    ) -> str:
+        everywhere = {RUN_TAG: study, "latentbench.row": key, **tags}
+        earlier = known.get(key)
+        if earlier is None:
+            name = key or f"tune {result['name']}"
+            run_id: str = client.create_run(experiment, tags=everywhere, run_name=name).info.run_id
+        else:
+            run_id = earlier.info.run_id
+        # Params are immutable in MLflow: only what is missing may be sent again.
+        there = earlier.data.params if earlier is not None else {}
+        texts = {clean(k): str(v)[:PARAM_CHARS] for k, v in params.items() if v is not None and clean(k) not in there}
+        numbers = {clean(k): float(v) for k, v in metrics.items() if v is not None and v == v}
+        log_batch(client, run_id, numbers, texts, everywhere)
+        client.set_terminated(run_id, status)
+        return run_id
+
+    linked = _champion(client, experiment, result, folder)
+    tags = {
+        "latentbench.kind": "study",
+        "latentbench.command": result["command"],
+        "latentbench.verdict": verdict(result),
+        "latentbench.chance": chance(result) or "",
+        "mlflow.note.content": verdict(result),
+        **({"mlflow.linkedPrompts": json.dumps(linked)} if linked else {}),
+    }
+    top = write("", _params(result), _metrics(result), tags, "FINISHED")
+    _history(client, top, result)
+    children = {}
+    for trial in result["trials"]:
+        if trial["state"] in ("repeat", "waiting"):
+            continue
+        name = f"trial {trial['number']}"
+        metrics = {
+            **trial["means"],
+            "coverage": trial["coverage"],
+            "latents": trial["latents"],
+            **(trial["spent"] or {}),
+        }
+        tags = {
+            "latentbench.kind": "trial",
+            "latentbench.state": trial["state"],
+            "mlflow.parentRunId": top,
+            **{f"latentbench.{k}": str(trial[k]) for k in ("name", "outcome", "error", "worker") if trial[k]},
+        }
+        children[name] = write(name, trial["settings"], metrics, tags, STATUS[trial["state"]])
+    for name in FILES:
+        client.log_artifact(top, str(folder / name))
+    for path in sorted(folder.glob("best*.yaml")):
+        client.log_artifact(top, str(path))
+    client.log_artifacts(top, str(folder / FIGURES), artifact_path=FIGURES)
+    return TrackResult(True, uri, parent=top, children=children)
+
+
+def _params(result: Mapping[str, Any]) -> dict[str, Any]:
+    winner = next((t for t in result["trials"] if t["number"] in result["winners"][:1]), None)
+    return {
+        "name": result["name"],
+        "suite": result["spec"]["run"].get("suite"),
+        "suite_digest": (result["measured_on"] or {}).get("suite"),
+        "spec_key": result["spec_key"],
+        "sampler": result["sampler"],
+        "objectives": ", ".join(o["name"] for o in result["objectives"]),
+        "seed": result["spec"]["seed"],
+        **{f"default_{k}": v for k, v in result["spec"]["default"].items()},
+        **{f"best_{k}": v for k, v in (winner["settings"] if winner else {}).items()},
+    }
+
+
+def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = dict(result["spent"])
+    for state in {t["state"] for t in result["trials"]}:
+        found[f"trials_{state}"] = sum(t["state"] == state for t in result["trials"])
+    for trial in result["trials"]:
+        if trial["number"] in result["winners"][:1]:
+            found |= {f"tune_{k}": v for k, v in trial["means"].items()}
+    if result["chance"]:
+        found |= {f"chance_{k}": v for k, v in result["chance"].items()}
+    for objective, rows in result["importances"].items():
+        found |= {f"importance_{objective}_{r['parameter']}": r["importance"] for r in rows}
+    held = result["holdout"]
+    if held and held["winners"]:
+        for name, d in held["winners"][0]["differences"].items():
+            found |= {f"test_{name}_difference{part and '_' + part}": d[key] for part, key in _PARTS}
+        for name in (o["name"] for o in result["objectives"]):
+            found[f"test_{name}"] = held["winners"][0]["means"][name]["estimate"]
+            found[f"test_{name}_default"] = held["default"]["means"][name]["estimate"]
+    return found
+
+
+_PARTS = (("", "estimate"), ("low", "low"), ("high", "high"), ("p", "p_holm"))
+
+
+def _history(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> None:
+    """Each objective and the best so far as series over the trial number, for MLflow's own charts."""
+    from mlflow.entities import Metric
+
+    if client.get_run(run_id).data.metrics.get("trial_" + clean(result["objectives"][0]["name"])) is not None:
+        return  # logged before; a series would be written twice
+    now = int(time.time() * 1000)
+    series = []
+    for o in result["objectives"]:
+        best: float | None = None
+        for t in result["trials"]:
+            value = t["means"].get(o["name"])
+            if t["state"] != "complete" or value is None:
+                continue
+            series.append(Metric("trial_" + clean(o["name"]), value, now, t["number"]))
+            if not t["breaks"]:
+                best = value if best is None else max(best, value) if o["larger_is_better"] else min(best, value)
+                series.append(Metric("best_" + clean(o["name"]), best, now, t["number"]))
+    for i in range(0, len(series), 800):
+        client.log_batch(run_id, metrics=series[i : i + 800])
+
+
+def _champion(client: MlflowClient, experiment: str, result: Mapping[str, Any], folder: Path) -> list[dict[str, str]]:
+    held = result["holdout"]
+    if held is None:
+        return []
+    better = [w for w in held["winners"] if w["verdict"] == BETTER]
+    run = read_run(folder / (better[0]["folder"] if better else held["default"]["folder"]))
+    versions = register(client, experiment, run)
+    for version in versions:
+        client.set_prompt_alias(version.name, CHAMPION, version.version)
+    return [{"name": v.name, "version": str(v.version)} for v in versions]

@@ -1,0 +1,66 @@
+"""The pytest plugin: names from the baseline alone, verdicts as outcomes."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from latentbench.analysis.gate.baseline import write_baseline
+from latentbench.analysis.gate.gate import freeze
+
+from tests.builders.run_builder import Grid, build_run
+
+pytest_plugins = ["pytester"]
+GRID = Grid(explainers={"llm": 0.85, "tokens": 0.75}, repeats=2)
+INSTALLED = any(p.name == "latentbench" for p in entry_points(group="pytest11"))
+
+
+@pytest.fixture
+def baseline(tmp_path: Path) -> Path:
+    write_baseline(freeze(build_run(tmp_path / "base", GRID), offline=True), tmp_path / "b.json")
+    return tmp_path / "b.json"
+
+
+def pytest_with(pytester: pytest.Pytester, *words: object) -> pytest.RunResult:
+    plugin = () if INSTALLED else ("-p", "latentbench.analysis.gate.plugin")
+    return pytester.runpytest_inprocess(*plugin, *map(str, words))
+
+
+def test_one_test_per_metric_and_pair_known_without_a_run(pytester: pytest.Pytester, baseline: Path) -> None:
+    done = pytest_with(pytester, "--collect-only", "-q", "--latentbench-baseline", baseline)
+    lines = [line for line in done.outlines if "::" in line]
+    assert any(line.endswith("::metric[llm/detection/mock: accuracy]") for line in lines)
+    assert any(line.endswith("::invariant[suite digest]") for line in lines)
+    done = pytest_with(pytester, "--collect-only", "-q", "-k", "accuracy", "--latentbench-baseline", baseline)
+    assert len([line for line in done.outlines if "::" in line]) == 2
+
+
+def test_verdicts_are_outcomes(pytester: pytest.Pytester, baseline: Path, tmp_path: Path) -> None:
+    worse = build_run(tmp_path / "worse", Grid(explainers={"llm": 0.5, "tokens": 0.75}, repeats=2, seed=9))
+    record = json.loads((worse / "run.json").read_text())
+    record["latents"] = record["latents"][:-1]
+    (worse / "run.json").write_text(json.dumps(record))
+    options = ("--latentbench-baseline", baseline, "--latentbench-run")
+    assert pytest_with(pytester, *options, tmp_path / "base").ret == 0
+    done = pytest_with(pytester, *options, worse, "-rs")
+    outcomes = done.parseoutcomes()
+    # The drop of llm fails; tokens has other noise and is not decided; a latent is missing, which is an error.
+    assert (outcomes["failed"], outcomes["skipped"], outcomes["errors"]) == (1, 1, 1)
+    done.stdout.fnmatch_lines(["llm/detection/mock: accuracy: * to *, difference -0.*"])
+    done.stdout.fnmatch_lines(["SKIPPED*29 latents do not decide it, about * would"])
+
+
+def test_a_run_that_cannot_be_made_is_an_error_of_every_test(pytester: pytest.Pytester, baseline: Path) -> None:
+    done = pytest_with(pytester, "--latentbench-baseline", baseline, "--latentbench-run", "nowhere.yaml")
+    outcomes = done.parseoutcomes()
+    assert set(outcomes) == {"errors"}
+    done.stdout.fnmatch_lines(["*nowhere.yaml does not exist*"])
+
+
+def test_a_file_that_is_no_baseline_is_a_usage_error(pytester: pytest.Pytester, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{}")
+    done = pytest_with(pytester, "--latentbench-baseline", tmp_path / "x.json")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(["*--latentbench-baseline:*layout None*"])

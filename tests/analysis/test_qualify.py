@@ -1,0 +1,324 @@
+"""Qualification of judges: the measures by hand, known judges through the harness, and the row in every run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from latentbench.analysis.qualify import qualify_measures as measure
+from latentbench.analysis.qualify.qualify import Asked, qualify
+from latentbench.analysis.qualify.qualify_page import markdown, render
+from latentbench.cli import app
+from latentbench.judges.qualification import UNQUALIFIED, qualification, read, write
+from latentbench.judges.reference import load_judge
+from latentbench.kernel.errors import DataError, DigestMismatch, SpecError
+from latentbench.leaderboards.rows import read_rows
+from latentbench.runs.run import read_run, start
+from latentbench.scorers.load import load_scorer
+from latentbench.scorers.question import question_key
+from latentbench.suites.planted.planted_suite import NEAR
+from rich.console import Console
+from typer.testing import CliRunner
+
+QUIET = Console(quiet=True)
+PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "judges"
+
+
+def table(rows: list[tuple[object, ...]]) -> pd.DataFrame:
+    """Judgements: asked, explainer, latent, trial, window, kind, label, probability, prediction."""
+    names = ["asked", "explainer", "latent", "trial", "window", "kind", "label", "probability", "prediction"]
+    return measure.scored(pd.DataFrame(rows, columns=names).assign(outcome="ok", predicted=None))
+
+
+# --- the measures, by hand
+
+
+def test_outranking_counts_a_tie_as_half_and_leaves_out_what_has_no_score():
+    headline = pd.DataFrame(
+        {
+            "truth": [0.9, 0.5, np.nan],
+            "narrow": [0.1, 0.5, 0.0],
+            "broad": [0.95, np.nan, 0.0],
+            "unrelated:0": [0, 0, 0],
+        },
+        index=["a", "b", "c"],
+    )
+    assert measure.outranks(headline, ["narrow", "broad"]).to_dict() == {"a": 0.5, "b": 0.5}
+    assert measure.outranks(headline, ["unrelated:0"]).to_dict() == {"a": 1, "b": 1}
+
+
+def test_aurocs_are_per_latent_and_per_kind_of_negative():
+    rows = [
+        (0, "truth", "a", "0", 0, "quantile:1", 1, 0.6, 1),
+        (0, "truth", "a", "1", 1, "quantile:1", 1, 0.4, 0),
+        (0, "truth", "a", "2", 2, "random", 0, 0.5, 0),
+        (0, "truth", "a", "3", 3, "near-miss", 0, 0.7, 1),
+        (0, "truth", "b", "0", 0, "quantile:1", 1, 0.6, 1),
+        (0, "truth", "b", "1", 2, "random", 0, 0.5, 0),
+        (0, "unrelated:0", "a", "0", 0, "quantile:1", 1, 0.5, 0),
+        (0, "unrelated:1", "a", "0", 0, "quantile:1", 1, 0.9, 0),
+        (0, "unrelated:0", "a", "1", 2, "random", 0, 0.5, 0),
+        (0, "unrelated:1", "a", "1", 2, "random", 0, 0.5, 0),
+    ]
+    found = measure.auroc_table(measure.aurocs(table(rows)))
+    assert found["truth"]["random"].estimate == pytest.approx((0.5 + 1) / 2)
+    assert found["truth"]["random"].n == 2
+    assert found["truth"]["near-miss"].estimate == 0
+    assert found["unrelated"]["random"].estimate == pytest.approx((0.5 + 1) / 2)
+    assert (found["unrelated"]["random"].n, found["unrelated"]["random"].low) == (1, None)
+
+
+def test_a_latent_without_a_readable_activating_window_has_no_auroc():
+    rows = [
+        (0, "truth", "a", "0", 0, "quantile:1", 1, 0.6, 1),
+        (0, "truth", "a", "1", 2, "random", 0, 0.5, 0),
+        (0, "truth", "b", "0", 0, "quantile:1", 1, None, None),
+        (0, "truth", "b", "1", 2, "random", 0, 0.5, 0),
+        (0, "truth", "b", "2", 3, "near-miss", 0, 0.7, 1),
+    ]
+    found = measure.aurocs(table(rows))
+    assert found.values.tolist() == [["truth", "a", "random", 1.0]]
+    assert list(measure.auroc_table(found)["truth"]) == ["random"]
+
+
+@pytest.mark.parametrize(("group", "names"), [("near", NEAR), ("unrelated", ["unrelated:0"])])
+def test_a_judge_that_never_scores_both_sides_of_a_comparison_is_not_qualified(group, names):
+    headline = pd.DataFrame(0.5, index=["a", "b"], columns=["truth", "paraphrase", *NEAR, "unrelated:0"])
+    family = {"a": "words", "b": "numbers"}
+    assert measure.comparisons(headline, family)["truth_over"][group].n == 2
+    headline.loc["a", list(names)] = np.nan
+    assert measure.comparisons(headline, family)["truth_over"][group].n == 1
+    headline.loc["b", "truth"] = np.nan
+    with pytest.raises(DataError, match=f"no latent has scores of the truth and of one {group} explanation"):
+        measure.comparisons(headline, family)
+
+
+def lists(right) -> pd.DataFrame:  # type: ignore[no-untyped-def]
+    """60 prompts of 5 windows; `right(prompt, place)` says whether the answer is."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for prompt in range(60):
+        for place in range(5):
+            label = int(rng.integers(2))
+            said = label if right(prompt, place) else 1 - label
+            kind = "quantile:1" if label else "random"
+            rows.append((0, "truth", f"l{prompt % 6}", str(prompt), 5 * prompt + place, kind, label, None, said))
+    return table(rows)
+
+
+def test_a_judge_that_fails_at_the_end_of_lists_is_found():
+    found = measure.position(lists(lambda prompt, place: place < 4 or prompt % 2 == 0), seed=0)
+    assert found.accuracy == pytest.approx((1, 1, 1, 1, 0.5))
+    assert (found.spread, found.p) == (pytest.approx(0.5), pytest.approx(1 / (1 + measure.PERMUTATIONS)))
+
+
+def test_hard_prompts_are_no_position_bias():
+    """Whole prompts answered wrong: every place has the same accuracy."""
+    found = measure.position(lists(lambda prompt, place: prompt % 3 > 0), seed=0)
+    assert (found.spread, found.p) == (pytest.approx(0), 1)
+    rng = np.random.default_rng(1)
+    assert measure.position(lists(lambda prompt, place: rng.random() < 0.7), seed=0).p > 0.05
+
+
+def test_single_windows_have_no_position_and_scores_without_answers_no_bias():
+    rows = [(0, "truth", "a", str(i), i, "quantile:1" if i % 2 else "random", i % 2, 0.1 * i, 1) for i in range(8)]
+    assert measure.position(table(rows), seed=0) is None
+    assert measure.yes_bias(table(rows)).estimate == pytest.approx(0.5)
+    unanswered = table([(*row[:-1], None) for row in rows])
+    assert measure.yes_bias(unanswered) is None
+    assert measure.position(unanswered, seed=0) is None
+
+
+def test_retest_pairs_the_same_window_of_the_same_question():
+    first = [(0, "truth", "a", str(i), i, "random", 0, p, int(p > 0.5)) for i, p in enumerate((0.1, 0.4, 0.9, 0.2))]
+    again = [(1, "truth", "a", str(9 - i), i, "random", 0, p, int(p > 0.5)) for i, p in enumerate((0.2, 0.6, 0.8))]
+    other = [(1, "narrow", "a", "0", 0, "random", 0, 0.3, 0)]
+    found = measure.retest(table([*first, *again, *other]))
+    assert found.n == 3
+    assert found.same == pytest.approx(2 / 3)
+    assert found.r == pytest.approx(np.corrcoef((0.1, 0.4, 0.9), (0.2, 0.6, 0.8))[0, 1])
+    assert measure.retest(table(first)) is None
+
+
+def test_retest_leaves_out_texts_without_a_window_and_windows_without_a_score():
+    def asked(n, scores):
+        windows = [(n, "truth", "a", str(i), i, "random", 0, p, int(p > 0.5)) for i, p in enumerate(scores)]
+        own = [(n, "truth", "a", f"written/{i}", -1, "written", 1, 0.3 + i / 10, 0) for i in range(2)]
+        return windows, [*own, (n, "truth", "a", "3", 3, "random", 0, None, None)]
+
+    (first, one), (again, other) = asked(0, (0.1, 0.4, 0.9)), asked(1, (0.2, 0.6, 0.8))
+    found = measure.retest(table([*first, *one, *again, *other]))
+    assert found == measure.retest(table([*first, *again]))
+    assert (found.n, found.same) == (3, pytest.approx(2 / 3))
+    assert measure.retest(table([*one, *other])) is None
+
+
+# --- known judges through the harness
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):  # type: ignore[no-untyped-def]
+    """Qualifications of judges whose quality is known."""
+    folder = tmp_path_factory.mktemp("qualify")
+
+    def make(judge: str, scorer: str = "detection", preset: str | None = "paper", repeats: int = 2):  # type: ignore[no-untyped-def]
+        asked = Asked(judge, scorer, preset, limit=3, repeats=repeats, positives=4, negatives=3)
+        return qualify(asked, folder / "runs", folder / "replies.sqlite", QUIET)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def oracle(made):  # type: ignore[no-untyped-def]
+    return made("mock:oracle?can=chat")
+
+
+def test_the_oracle_is_at_the_ceiling(oracle):
+    assert oracle.truth_over["unrelated"].estimate == 1
+    assert oracle.truth_over["near"].estimate > 0.7
+    assert oracle.auroc["truth"]["random"].estimate == 1
+    assert oracle.auroc["truth"]["near-miss"].estimate > 0.95
+    assert 0.35 < oracle.auroc["unrelated"]["random"].estimate < 0.65
+    assert oracle.paraphrase_gap.estimate == 0
+    assert (oracle.retest.same, oracle.retest.n > 0) == (1, True)
+    assert (oracle.coverage, oracle.latents) == (1, 3)
+    assert abs(oracle.yes_bias.estimate) < 0.05
+    assert (oracle.position.spread < 0.05, oracle.position.p > 0.05) == (True, True)
+    assert oracle.verdict.startswith("truth>near ")
+    assert oracle.verdict.endswith("truth>unrelated 100% (n=3)")
+    # 9 explanations x 3 latents x (4 + 3 + 3) windows x 2 askings.
+    assert oracle.judgements == 540
+
+
+@pytest.mark.parametrize(
+    ("judge", "scorer", "preset"),
+    [
+        ("mock:constant?can=chat", "detection", "paper"),
+        ("mock:constant", "fuzzing", None),
+        ("mock:constant", "embedding", None),
+        ("mock:constant", "surprisal", None),
+    ],
+)
+def test_a_constant_judge_is_at_the_floor(made, judge, scorer, preset):
+    found = made(judge, scorer, preset, repeats=1)
+    assert {m.estimate for m in found.truth_over.values()} == {0.5}
+    assert {m.estimate for kinds in found.auroc.values() for m in kinds.values()} == {0.5}
+    assert found.paraphrase_gap.estimate == 0
+    assert found.retest is None
+    if found.yes_bias is not None:
+        assert found.yes_bias.estimate == pytest.approx(1 - 0.4)
+    if found.position is not None:
+        assert found.position.p > 0.05
+
+
+def test_a_judge_can_be_asked_about_both_splits(tmp_path):
+    asked = Asked("mock:oracle", "embedding", split="all", repeats=1, positives=2, negatives=2)
+    row = qualify(asked, tmp_path / "runs", tmp_path / "replies.sqlite", QUIET)
+    assert (row.latents, row.split) == (61, "all")
+    assert row.truth_over["unrelated"].estimate > 0.95
+    assert "--split all" in asked.command
+
+
+def test_failed_calls_lower_the_coverage_only(made):
+    found = made("mock:oracle?can=chat&fail=0.3", repeats=1)
+    assert 0.5 < found.coverage < 0.9
+    assert found.truth_over["unrelated"].estimate == 1
+
+
+def test_a_finished_qualification_is_not_asked_again(made, oracle, tmp_path):
+    assert made("mock:oracle?can=chat").model_copy(update={"date": oracle.date}) == oracle
+
+
+def test_a_scorer_without_an_explanation_and_a_suite_without_truth_are_refused(tmp_path):
+    with pytest.raises(SpecError, match="no explanation"):
+        qualify(Asked("mock:oracle", "intruder"), tmp_path, None, QUIET)
+    with pytest.raises(DataError, match="planted"):
+        qualify(Asked("mock:oracle", "detection", suite="smollm2-135m-mini"), tmp_path, None, QUIET)
+
+
+# --- the row
+
+
+def test_a_row_survives_its_file_and_an_edited_one_is_refused(oracle, tmp_path):
+    path = write(oracle, tmp_path)
+    assert path.name == f"{oracle.judge_key}-detection-paper.json"
+    (row,) = read(tmp_path)
+    assert row.truth_over["unrelated"] == oracle.truth_over["unrelated"]
+    assert row.coverage == pytest.approx(oracle.coverage)
+    assert write(row, tmp_path).read_text() == path.read_text()
+    data = json.loads(path.read_text())
+    data["row"]["truth_over"]["near"]["estimate"] = 1.0
+    path.write_text(json.dumps(data))
+    with pytest.raises(DigestMismatch, match=path.name):
+        read(tmp_path)
+
+
+def test_the_question_and_not_the_sample_size_is_what_a_judge_is_qualified_for():
+    def key(preset: str | None = None, **params: object) -> str:
+        return question_key(load_scorer({"use": "detection", "preset": preset, "params": params}))
+
+    assert key() == key(positives=4, negatives=9) == key(negative_kinds=["random", "similar"]) == key("single")
+    assert len({key(), key("paper"), key("paper", windows_per_prompt=4)}) == 3
+    assert key() != question_key(load_scorer("fuzzing"))
+
+
+def test_every_run_says_how_its_judge_is_qualified(oracle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(oracle, tmp_path / "leaderboards" / "judges")
+    spec = {
+        "name": "t",
+        "suite": "planted-1",
+        "limit": 2,
+        "explainers": ["tokens"],
+        "scorers": [{"use": "detection", "preset": "paper", "params": {"positives": 2}}],
+        "judges": [
+            {"use": "mock:oracle?can=chat", "label": "known"},
+            {"use": "mock:lexical?can=chat", "label": "other"},
+        ],
+    }
+    Path("spec.yaml").write_text(yaml.safe_dump(spec))
+    folder, _ = start(Path("spec.yaml"), tmp_path / "run", tmp_path / "c.sqlite", QUIET)
+    said = {c["judge"]["label"]: c["judge"]["qualification"] for c in read_run(folder)["cells"]}
+    assert said == {"known": oracle.verdict, "other": UNQUALIFIED}
+    assert {r.judge.label: r.qualification for r in read_rows([folder])} == said
+    key = load_judge("mock:oracle?can=chat").identity.key
+    assert qualification(key, "another way of asking", [tmp_path / "leaderboards" / "judges"]) == UNQUALIFIED
+
+
+# --- the page
+
+
+def test_the_page_is_a_function_of_the_rows(oracle, tmp_path):
+    folder = tmp_path / "judges"
+    write(oracle, folder)
+    page = render(folder)
+    assert page.read_text() == markdown(read(folder))
+    assert "| `mock:oracle?can=chat` |" in page.read_text()
+    assert oracle.command in page.read_text()
+    render(folder, check=True)
+    page.write_text("by hand")
+    with pytest.raises(DataError, match="bench judge leaderboard"):
+        render(folder, check=True)
+
+
+def test_the_published_page_is_what_its_rows_render_to():
+    render(PUBLISHED, check=True)
+
+
+def test_the_command_prints_at_80_columns_and_publishes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ["judge", "qualify", "mock:lexical", "--limit", "2", "--positives", "3", "--negatives", "2"]
+    done = CliRunner().invoke(app, [*words, "--cache", "c.sqlite", "--submit"])
+    assert done.exit_code == 0, done.output
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    (row,) = read(Path("leaderboards/judges"))
+    assert row.command == "bench judge qualify 'mock:lexical' --scorer detection --limit 2 --positives 3 --negatives 2"
+    shown = CliRunner().invoke(app, ["judge", "leaderboard"])
+    assert shown.exit_code == 0
+    assert "mock:lexical" in shown.stdout
+    assert CliRunner().invoke(app, ["judge", "leaderboard", "--check"]).exit_code == 0

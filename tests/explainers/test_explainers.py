@@ -1,0 +1,203 @@
+"""Explainers: what they may see, and how replies are read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from latentbench.explainers.explainer import Explainer, Explanation
+from latentbench.explainers.llm import LlmExplainer, scaled
+from latentbench.explainers.load import load_explainer
+from latentbench.explainers.null import derangement
+from latentbench.explainers.top_tokens import strongest
+from latentbench.kernel.errors import SpecError
+from latentbench.kernel.latent import LatentView
+from latentbench.kernel.requests import Chat, Outcome, Reply, Usage
+
+from tests.builders.toy_latents import latent, window
+
+
+def explain(
+    explainer: Explainer, view: LatentView, replies: Any = (), others: Any = None, seed: int = 0
+) -> Explanation:
+    return explainer.read(view, replies, seed, others or {})
+
+
+def llm(preset: str | None = None, **params: Any) -> LlmExplainer:
+    found = load_explainer({"use": "llm", "preset": preset, "params": params})
+    assert isinstance(found, LlmExplainer)
+    return found
+
+
+def prompt(explainer: Explainer, view: LatentView, seed: int = 0) -> str:
+    (request,) = explainer.requests(view, seed)
+    assert isinstance(request, Chat)
+    return request.messages[-1].content
+
+
+def test_windows_shown_to_explainer() -> None:
+    """No test window reaches a prompt or an explanation, and nothing changes when the test windows do."""
+    view = latent()
+    bare = replace(view, test=())
+    for explainer in (llm(), llm("paper"), llm("cot")):
+        assert explainer.requests(view, 1) == explainer.requests(bare, 1)
+    tokens = load_explainer("tokens")
+    assert explain(tokens, view) == explain(tokens, bare)
+    words = set(re.findall(r"\w+", prompt(llm(n_examples=100), view)))
+    assert words.isdisjoint(token.strip() for w in view.test for token in w.tokens)
+    assert words.issuperset(token.strip() for w in view.explain for token in w.tokens)
+
+
+def test_examples_carry_marks_and_activations() -> None:
+    view = replace(latent(explain=0), explain=(window(1, "quantile:9", [0, 4, 1, 8], "explain"),))
+    a, b, c, d = (t.strip() for t in view.explain[0].tokens)
+    text = prompt(llm(), view)
+    assert f"Example 1: {a} <<{b}>> {c} <<{d}>>" in text
+    assert f'Activations: ("{b}", 5), ("{c}", 1), ("{d}", 10)' in text
+    bare = llm("bare")
+    (request,) = bare.requests(view, 0)
+    assert isinstance(request, Chat)
+    assert not any("Activations" in m.content for m in request.messages)
+
+
+def test_what_fires_is_never_shown_as_zero() -> None:
+    assert [scaled(v, 10.0) for v in (0.0, 0.01, 1.4, 1.6, 10.0)] == [0, 1, 1, 2, 10]
+
+
+def test_sampling_of_explain_windows() -> None:
+    view = latent(explain=40)
+    top = llm(sampling="top", n_examples=4).chosen(view.explain, 0)
+    assert [w.id for w in top] == [2000, 2001, 2002, 2003]
+    for seed in range(20):
+        parts = [(w.id - 2000) // 10 for w in llm(n_examples=4).chosen(view.explain, seed)]
+        assert parts == [0, 1, 2, 3]
+        drawn = [w.id for w in llm(sampling="random", n_examples=4).chosen(view.explain, seed)]
+        assert len(set(drawn)) == 4
+        assert drawn == sorted(drawn)
+    assert len({tuple(w.id for w in llm(n_examples=4).chosen(view.explain, s)) for s in range(20)}) > 10
+    assert len(llm(n_examples=99).chosen(view.explain, 0)) == 40
+
+
+def test_replies_are_read_after_the_marker() -> None:
+    usage = Usage(10, 3, 0, 0.5)
+    found = explain(llm(), latent(), [Reply(text="[EXPLANATION]: Words for\ncolours.\n\nExample 4", usage=usage)])
+    assert found.text == "Words for colours."
+    assert found.usage == usage
+    assert explain(llm(), latent(), [Reply(text=" Words for colours. ")]).text == "Words for colours."
+    cot = explain(llm("cot"), latent(), [Reply(text="red, blue [EXPLANATION]: no [EXPLANATION]: Colours.")])
+    assert cot.text == "Colours."
+
+
+@pytest.mark.parametrize("before", ["", "The words name what one sees.\n\n"])
+def test_a_direct_answer_ends_where_the_model_goes_on_with_its_own_examples(before: str) -> None:
+    reply = "[EXPLANATION]: Words for colours.\n\nExample 4: a <<loud>> noise\n[EXPLANATION]: Other."
+    assert explain(llm(), latent(), [Reply(text=before + reply)]).text == "Words for colours."
+    assert explain(llm("cot"), latent(), [Reply(text=before + reply)]).text == "Other."
+
+
+def test_the_beginning_of_the_reply_stands_before_answers_without_a_marker_only() -> None:
+    small = load_explainer("llm-small")
+    assert explain(small, latent(), [Reply(text=" colours.")]).text == "The marked words are all colours."
+    assert explain(small, latent(), [Reply(text="red. [EXPLANATION]: Colours.")]).text == "Colours."
+
+
+def test_a_beginning_of_the_reply_with_a_field_is_refused(tmp_path: Path) -> None:
+    def load(beginning: str) -> Explainer:
+        bare = [{"user": "{{examples}}"}, {"assistant": beginning}]
+        prompts = {"marker": "[EXPLANATION]:", "bare": bare}
+        task = {"version": "1-0", "implementation": "llm", "summary": "x", "prompts": prompts}
+        path = tmp_path / "mine.yaml"
+        path.write_text(yaml.safe_dump(task | {"params": {"show_activations": False}}))
+        return load_explainer(str(path))
+
+    assert explain(load("The words are"), latent(), [Reply(text="red.")]).text == "The words are red."
+    with pytest.raises(SpecError, match=r"mine\.yaml.*prompts\.bare: the beginning of the reply.*must be plain text"):
+        load("{{marker}} The words are")
+
+
+@pytest.mark.parametrize(
+    ("preset", "reply", "outcome"),
+    [
+        ("cot", Reply(text="They are all colours."), Outcome.PARSE),
+        (None, Reply(text="[EXPLANATION]:  \n"), Outcome.PARSE),
+        (None, Reply(text=""), Outcome.PARSE),
+        (None, Reply(text="I'm sorry, I can't help with that."), Outcome.REFUSAL),
+        (None, Reply(Outcome.API, error="503"), Outcome.API),
+    ],
+)
+def test_failed_replies_give_no_explanation(preset: str | None, reply: Reply, outcome: Outcome) -> None:
+    found = explain(llm(preset), latent(), [reply])
+    assert found.outcome is outcome
+    assert found.text is None
+    assert found.error
+
+
+def test_without_explain_windows_nothing_is_asked() -> None:
+    view = latent(explain=0)
+    assert llm().requests(view, 0) == []
+    for explainer in (llm(), load_explainer("tokens")):
+        assert explain(explainer, view).outcome is Outcome.SKIPPED
+
+
+def test_tokens_are_weighted_by_activation() -> None:
+    one = replace(window(1, "quantile:9", [5, 1, 0]), tokens=(" Red", " the", " x"))
+    two = replace(window(2, "quantile:8", [3, 6, 0]), tokens=("red", " blue", " y"))
+    assert strongest([one, two], 5) == ["Red", "blue", "the"]
+    view = replace(latent(), explain=(one, two))
+    assert explain(load_explainer("tokens"), view).text == ("Red, blue, the. Red the x ... red blue y")
+
+
+def test_null_explainers_are_floors_and_know_nothing() -> None:
+    for name in ("empty", "constant", "shuffled"):
+        assert load_explainer(name).null
+    assert explain(load_explainer("empty"), latent()).text == ""
+    assert explain(load_explainer("empty"), latent()).outcome is Outcome.OK
+    constant = load_explainer("constant")
+    assert explain(constant, latent()) == replace(explain(constant, latent(name="b/2")), latent="sae/7")
+
+
+def test_shuffled_gives_everybody_another_latents_text_of_the_same_coder() -> None:
+    ids = [f"sae/{i}" for i in range(9)] + [f"other/{i}" for i in range(4)]
+    others = {"tokens": {i: Explanation(i, f"text of {i}") for i in ids}}
+    shuffled = load_explainer("shuffled")
+    assert shuffled.after == ("tokens",)
+    texts = {i: explain(shuffled, latent(name=i), others=others, seed=n).text for n, i in enumerate(ids)}
+    assert sorted(texts.values()) == sorted(f"text of {i}" for i in ids)
+    assert all(t != f"text of {i}" and t.split()[-1].split("/")[0] == i.split("/")[0] for i, t in texts.items())
+    again = {"tokens": dict(reversed(others["tokens"].items()))}
+    assert texts == {i: explain(shuffled, latent(name=i), others=again, seed=99).text for i in ids}
+
+
+def test_shuffled_of_a_lonely_latent() -> None:
+    shuffled = load_explainer("shuffled")
+    alone = {"tokens": {"sae/7": Explanation("sae/7", "mine"), "b/1": Explanation("b/1", "theirs")}}
+    assert explain(shuffled, latent(), others=alone).text == "theirs"
+    found = explain(shuffled, latent(), others={"tokens": {"sae/7": Explanation("sae/7", "mine")}})
+    assert found.outcome is Outcome.SKIPPED
+    assert found.error
+
+
+def test_shuffled_of_a_failed_explanation_is_no_explanation() -> None:
+    others = {
+        "tokens": {"sae/7": Explanation("sae/7", "mine"), "sae/8": Explanation("sae/8", None, Outcome.PARSE, error="x")}
+    }
+    found = explain(load_explainer("shuffled"), latent(), others=others)
+    assert found.text is None
+    assert found.outcome is Outcome.PARSE
+
+
+@pytest.mark.parametrize("n", range(2, 30))
+def test_derangements_fix_nothing(n: int) -> None:
+    ids = [str(i) for i in range(n)]
+    found = derangement(ids, "shuffled")
+    assert sorted(found) == sorted(found.values()) == sorted(ids)
+    assert all(a != b for a, b in found.items())
+
+
+def test_unknown_parameters_are_refused() -> None:
+    with pytest.raises(SpecError, match=r"llm\.yaml, params: unknown key 'n_exampels'.*'n_examples'"):
+        llm(n_exampels=3)

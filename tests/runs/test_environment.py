@@ -1,0 +1,31 @@
+"""What a run records about where it happened."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from latentbench.runs import environment
+
+
+def test_a_package_that_git_does_not_track_has_no_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*words: str) -> str:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+
+    (tmp_path / "notes.md").write_text("Somebody's project.")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "notes")
+    package = tmp_path / "site-packages"
+    package.mkdir()
+    module = Path(shutil.copy(environment.__file__, package))
+    monkeypatch.setattr(environment, "__file__", str(module))
+    assert environment._git() is None
+    git("add", "-A")
+    git("commit", "-qm", "the package")
+    assert environment._git() == {"revision": git("rev-parse", "HEAD"), "dirty": False}
+    module.write_text("changed = True\n")
+    assert environment._git() == {"revision": git("rev-parse", "HEAD"), "dirty": True}

@@ -1,0 +1,149 @@
+"""What a metric declares of its range, and the bounds under missing judgements that follow from it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from latentbench.leaderboards.rows import read_rows
+from latentbench.scorers.load import load_scorer
+from latentbench.scorers.metrics.yes_no import average_precision
+
+from tests.builders.run_builder import Grid, build_run
+
+RANGES: dict[tuple[str, str], tuple[float | None, float | None]] = {
+    ("detection", "ap_normalised"): (-1, 1),
+    ("detection", "auroc"): (0, 1),
+    ("detection", "auroc@neighbour"): (0, 1),
+    ("fuzzing", "balanced_accuracy"): (0, 1),
+    ("fuzzing", "accuracy"): (0, 1),
+    ("fuzzing", "ap_normalised@wrong_marks"): (-1, 1),
+    ("detection", "n"): (None, None),
+    ("embedding", "auroc"): (0, 1),
+    ("surprisal", "ap_normalised"): (-1, 1),
+    ("surprisal", "mean_gap"): (None, None),
+    ("simulation", "pearson"): (-1, 1),
+    ("simulation", "pearson@quantile:3"): (-1, 1),
+    ("simulation", "r2"): (None, 1),
+    ("intruder", "accuracy"): (0, 1),
+    ("intruder", "accuracy@quantile:0"): (0, 1),
+    ("intruder", "accuracy_normalised"): (-1 / 4, 1),
+    ("saebench", "accuracy_normalised"): (-2.5, 1),
+    ("intervention", "nats"): (None, None),
+}
+
+
+@pytest.mark.parametrize(("scorer", "metric"), RANGES)
+def test_metrics_declare_their_range(scorer: str, metric: str) -> None:
+    assert load_scorer(scorer).range(metric) == pytest.approx(RANGES[scorer, metric])
+
+
+def test_the_normalised_range_is_that_of_no_and_all_right_answers() -> None:
+    # Five places: never right is (0 - 1/5) / (1 - 1/5) = -1/4. Ten silent of fourteen: (0 - 10/14) / (4/14) = -5/2.
+    assert load_scorer({"use": "intruder", "params": {"k": 3}}).range("accuracy_normalised") == pytest.approx((-0.5, 1))
+    saebench = load_scorer({"use": "saebench", "params": {"negatives": 4}})
+    assert saebench.range("accuracy_normalised") == pytest.approx((-1, 1))
+
+
+@pytest.mark.parametrize(("n_on", "n_off"), [(1, 1), (5, 5), (50, 50), (50, 20), (2, 10), (100, 28)])
+def test_the_worst_ranking_is_within_the_range_of_the_normalised_precision(n_on: int, n_off: int) -> None:
+    """One silent window for four activating ones or more; the closed form of the comment beside the declaration."""
+    labels = [0] * n_off + [1] * n_on
+    prevalence = n_on / (n_on + n_off)
+    worst = (average_precision(labels, np.arange(len(labels))[::-1]) - prevalence) / (1 - prevalence)
+    r = n_off / n_on
+    assert -1 <= 1 - (1 + r) * math.log(1 + 1 / r) <= worst + 1e-12 <= 0 + 1e-9
+
+
+def test_headlines_have_bounds_but_for_nats() -> None:
+    for name in sorted({scorer for scorer, _ in RANGES}):
+        scorer = load_scorer(name)
+        low, high = scorer.range(scorer.headline)
+        assert (low is None or high is None) == (name == "intervention"), name
+
+
+def changed(folder: Path, **fields: Any) -> Path:
+    """A run whose scorer declares other fields of its headline; a field that is None is taken out with `del`."""
+    path = folder / "run.json"
+    record = json.loads(path.read_text())
+    for cell in record["cells"]:
+        for metric in cell["scorer"]["metrics"]:
+            for name, value in fields.items():
+                if value is Ellipsis:
+                    metric.pop(name, None)
+                else:
+                    metric[name] = value
+    path.write_text(json.dumps(record))
+    return folder
+
+
+@pytest.fixture
+def holes(tmp_path: Path) -> Path:
+    return build_run(tmp_path / "r", Grid(explainers={"llm": 0.8}, coders={"x": 12}, windows=20, fail=0.3))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1), (-2.5, 1)])
+def test_bounds_fill_missing_judgements_with_the_ends_of_the_declared_range(
+    holes: Path, low: float, high: float
+) -> None:
+    (row,) = read_rows([changed(holes, low=low, high=high)])
+    scores = pd.read_parquet(holes / "scores.parquet").query("metric == 'accuracy'")
+    share = scores.n_judged / scores.n_attempted
+    assert (share < 1).any()
+    assert row.worst == pytest.approx((scores.value.fillna(0) * share + low * (1 - share)).mean())
+    assert row.best == pytest.approx((scores.value.fillna(0) * share + high * (1 - share)).mean())
+
+
+@pytest.mark.parametrize(("low", "high"), [(None, None), (None, 1), (0, None)])
+def test_a_metric_with_an_open_end_has_no_bounds_and_the_report_says_so(
+    holes: Path, low: float | None, high: float | None
+) -> None:
+    from latentbench.leaderboards.board import tables
+    from latentbench.leaderboards.limits import limits
+    from latentbench.runs.record import load_run
+
+    (row,) = found = read_rows([changed(holes, low=low, high=high)])
+    assert row.coverage is not None
+    assert row.coverage < 1
+    assert (row.worst, row.best) == (None, None)
+    said = " ".join(limits(load_run(holes), tables(found)))
+    assert "judgements are missing" in said
+    assert "accuracy has no range, so no bounds" in said
+
+
+def test_a_run_that_recorded_no_range_has_the_bounds_it_had(holes: Path) -> None:
+    with_range = read_rows([changed(holes, low=0, high=1)])[0]
+    without = read_rows([changed(holes, low=..., high=...)])[0]
+    assert (without.worst, without.best) == (with_range.worst, with_range.best)
+
+
+def test_a_run_records_the_ranges_of_its_scorers(tmp_path: Path) -> None:
+    import yaml
+    from latentbench.runs.run import start
+    from rich.console import Console
+
+    spec = {
+        "name": "t",
+        "suite": "planted-1",
+        "limit": 2,
+        "explainers": ["tokens"],
+        "scorers": [{"use": "detection", "params": {"positives": 3, "negatives": 3}}],
+        "judges": ["mock:lexical?fail=0.5"],
+        "max_failures": 1.0,
+    }
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    folder, record = start(tmp_path / "spec.yaml", tmp_path / "run", tmp_path / "c.sqlite", Console(quiet=True))
+    metrics = {m["name"]: (m["low"], m["high"]) for m in record["cells"][0]["scorer"]["metrics"]}
+    assert metrics["ap_normalised"] == (-1, 1)
+    assert metrics["auroc@nearest"] == (0, 1)
+    (row,) = read_rows([folder])
+    assert row.coverage is not None
+    assert row.coverage < 1
+    assert row.worst is not None
+    assert row.best is not None
+    assert -1 <= row.worst < row.best <= 1

@@ -1,0 +1,267 @@
+"""MLflow as a mirror of run folders: structure, numbers, repetition, and servers that are not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from latentbench.kernel.errors import RunError
+from latentbench.leaderboards.rows import read_rows
+from latentbench.tracking.entries import clean
+from latentbench.tracking.mlflow import TrackResult, track
+from latentbench.tracking.mlflow_settings import forced, lent
+from latentbench.tracking.prompt_registry import prompts_of
+
+from tests.builders.run_builder import Grid, build_run, build_suite, set_suite_digest
+
+GRID = Grid(explainers={"llm": 0.8, "shuffled": 0.5}, coders={"res9": 6, "mlp9": 4}, fail=0.1, repeats=2)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of one SQLite store for all tests: creating its tables takes seconds."""
+    return tmp_path_factory.mktemp("mlruns")
+
+
+@pytest.fixture(scope="session")
+def run(store: Path) -> Path:
+    _, found = build_suite(store / "suite", GRID)
+    folder = build_run(store / "first-run", GRID)
+    set_suite_digest(folder, found)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def uri(store: Path) -> str:
+    return f"sqlite:///{store}/mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def tracked(run: Path, store: Path, uri: str) -> TrackResult:
+    result = track(run, store / "suite", uri)
+    assert result.ok, result.message
+    return result
+
+
+@pytest.fixture(scope="session")
+def client(uri: str) -> Any:
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _count(client: Any, run: str) -> int:
+    experiment = client.get_experiment_by_name("latentbench").experiment_id
+    return len(client.search_runs([experiment], f"tags.`latentbench.run_id` = '{run}'"))
+
+
+def test_parent_for_the_grid_and_a_child_per_explainer_scorer_judge_and_coder(
+    tracked: TrackResult, client: Any
+) -> None:
+    assert set(tracked.children) == {
+        f"{e} / detection / mock / {c}" for e in ("llm", "shuffled") for c in ("all", "res9", "mlp9")
+    }
+    parent = client.get_run(tracked.parent)
+    assert parent.info.run_name == "first-run"
+    assert parent.info.status == "FINISHED"
+    assert parent.info.end_time - parent.info.start_time == 12_500
+    for name, run_id in tracked.children.items():
+        child = client.get_run(run_id)
+        assert child.data.tags["mlflow.parentRunId"] == tracked.parent
+        assert child.info.run_name == name
+
+
+def test_metrics_read_back_equal_the_rows(tracked: TrackResult, client: Any, run: Path) -> None:
+    for row in read_rows([run], by_coder=True):
+        data = client.get_run(tracked.children[f"{row.explainer.label} / detection / mock / {row.coders}"]).data
+        expected = {
+            "score": row.score.estimate,
+            "accuracy": row.score.estimate,
+            "accuracy_low": row.score.low,
+            "accuracy_high": row.score.high,
+            "accuracy_n": row.score.n,
+            "accuracy_floor": 0.5,
+            "recall": row.metrics["recall"].estimate,
+            "recall_low": row.metrics["recall"].low,
+            "recall_n": row.metrics["recall"].n,
+            "coverage": row.coverage,
+            "worst": row.worst,
+            "best": row.best,
+            "explain_tokens_in_per_latent": row.explaining.tokens_in,
+            "judge_dollars_per_latent": row.judging.dollars,
+            "judge_seconds_per_latent": row.judging.seconds,
+        }
+        assert {name: data.metrics[name] for name in expected} == expected
+        assert data.params["scorer_key"] == row.scorer.key
+        assert data.params["judge_key"] == row.judge.key
+        assert data.params["judge_provider"] == "mock"
+        assert data.params["suite_digest"] == row.suite.digest
+        assert data.params["latents_digest"] == row.latents
+        assert data.tags["latentbench.floor"] == ("true" if row.explainer.label == "shuffled" else "false")
+
+
+def test_totals_of_the_grid(tracked: TrackResult, client: Any) -> None:
+    data = client.get_run(tracked.parent).data
+    assert data.metrics["judge_tokens_in"] == 2 * 10 * 10 * 2 * 100  # explainers x latents x windows x repeats x 100
+    assert data.metrics["explain_cost"] == pytest.approx(10 * 2 * 0.01)
+    assert data.metrics["judge_ok"] + data.metrics["judge_api"] == 400
+    assert data.tags["mlflow.source.git.commit"] == "0" * 40
+    assert data.params["explainer_llm_key"]
+
+
+def test_artifacts_are_the_tables_and_the_pages(tracked: TrackResult, client: Any, store: Path, run: Path) -> None:
+    names = {f.path for f in client.list_artifacts(tracked.parent)}
+    tables = {"explanations.parquet", "judgements.parquet", "scores.parquet"}
+    assert names == {"run.json", "report.html", "leaderboard.md", *tables}
+    got = Path(client.download_artifacts(tracked.parent, "scores.parquet"))
+    assert got.read_bytes() == (run / "scores.parquet").read_bytes()
+    assert str(store / "artifacts") in client.get_run(tracked.parent).info.artifact_uri
+
+
+def test_the_suite_is_a_dataset_input_with_its_own_digest(tracked: TrackResult, client: Any, run: Path) -> None:
+    digest = json.loads((run / "run.json").read_text())["suite"]["digest"]
+    for run_id in (tracked.parent, *tracked.children.values()):
+        (found,) = client.get_run(run_id).inputs.dataset_inputs
+        assert (found.dataset.name, found.dataset.digest) == ("synthetic@1-0", digest)
+        assert json.loads(found.dataset.profile)["num_windows"] == 60
+
+
+def test_prompts_are_registered_and_linked_once(tracked: TrackResult, client: Any) -> None:
+    system = client.get_prompt_version("scorer.detection.system", 1)
+    assert system.template == "Judge by detection: {{ explanation }}"
+    assert system.tags["latentbench.id"] == "detection@1-0"
+    linked = json.loads(client.get_run(tracked.parent).data.tags["mlflow.linkedPrompts"])
+    assert linked == [
+        {"name": "explainer.llm.system", "version": "1"},
+        {"name": "scorer.detection.system", "version": "1"},
+    ]
+    experiment = client.get_experiment_by_name("latentbench").experiment_id
+    assert experiment in client.get_prompt("scorer.detection.system").tags["_mlflow_experiment_ids"]
+
+
+def test_tracking_again_updates_the_same_runs(tracked: TrackResult, client: Any, run: Path, uri: str) -> None:
+    before = _count(client, "first-run")
+    again = track(run, uri=uri)
+    assert again.ok, again.message
+    assert (again.parent, again.children) == (tracked.parent, tracked.children)
+    assert _count(client, "first-run") == before == 7
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException):
+        client.get_prompt_version("scorer.detection.system", 2)
+
+
+def test_another_run_has_its_own_mlflow_runs_and_a_changed_prompt_a_new_version(
+    tracked: TrackResult, client: Any, tmp_path: Path, uri: str
+) -> None:
+    folder = build_run(tmp_path / "second-run", replace(GRID, coders={"res9": 6}))
+    record = json.loads((folder / "run.json").read_text())
+    for cell in record["cells"]:
+        cell["scorer"]["prompts"]["system"] = "Another wording"
+    (folder / "run.json").write_text(json.dumps(record))
+    result = track(folder, uri=uri)
+    assert result.ok, result.message
+    assert result.parent != tracked.parent
+    assert client.get_prompt_version("scorer.detection.system", 2).template == "Another wording"
+    assert client.get_prompt_version("scorer.detection.system", 1).template.startswith("Judge by")
+    # The first run again: its text is there as version 1, so no version 3 appears.
+    linked = json.loads(client.get_run(result.parent).data.tags["mlflow.linkedPrompts"])
+    assert {"name": "scorer.detection.system", "version": "2"} in linked
+    assert {"name": "explainer.llm.system", "version": "1"} in linked
+
+
+def test_two_runs_in_folders_of_one_name_are_two_and_each_is_updated_alone(
+    client: Any, tmp_path: Path, uri: str
+) -> None:
+    first, second = (build_run(tmp_path / place / "twin", replace(GRID, coders={"res9": 6})) for place in "ab")
+    record = json.loads((second / "run.json").read_text())
+    (second / "run.json").write_text(json.dumps(record | {"started": "2026-01-02T03:04:06+00:00"}))
+    one, two, again = (track(folder, uri=uri) for folder in (first, second, first))
+    assert one.ok, one.message
+    assert two.ok, two.message
+    assert one.parent != two.parent
+    assert again == one
+    assert _count(client, "twin") == 2 * (1 + len(one.children))
+
+
+def test_a_dead_server_is_one_line_within_seconds(run: Path) -> None:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    began = time.monotonic()
+    result = track(run, uri=f"http://127.0.0.1:{port}")
+    assert time.monotonic() - began < 10
+    assert not result.ok
+    assert result.message.count("\n") == 0
+    assert "does not answer" in result.message
+    assert f"bench track {run}" in result.message
+
+
+def test_a_server_that_accepts_and_never_answers_is_given_up(run: Path) -> None:
+    with socket.socket() as s, forced({"MLFLOW_HTTP_REQUEST_TIMEOUT": "1"}):
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        began = time.monotonic()
+        result = track(run, uri=f"http://127.0.0.1:{s.getsockname()[1]}")
+    assert not result.ok
+    assert time.monotonic() - began < 10
+
+
+def test_a_fault_in_the_middle_is_a_result_too(run: Path, tracked: TrackResult, uri: str, monkeypatch: Any) -> None:
+    import mlflow.tracking
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError("disk full\nsecond line")
+
+    monkeypatch.setattr(mlflow.tracking.MlflowClient, "log_batch", broken)
+    result = track(run, uri=uri)
+    assert not result.ok
+    assert "OSError: disk full second line" in result.message
+
+
+def test_the_environment_is_as_before(run: Path, uri: str, tracked: TrackResult) -> None:
+    before = dict(os.environ)
+    track(run, uri="http://127.0.0.1:1")
+    assert dict(os.environ) == before
+    with forced({"MLFLOW_HTTP_REQUEST_TIMEOUT": "77"}), lent({"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "LB_NEW": "1"}):
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+        assert os.environ["LB_NEW"] == "1"
+    assert dict(os.environ) == before
+
+
+def test_the_address_comes_from_the_environment_if_not_given(run: Path, monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert track(run).uri == "http://127.0.0.1:1"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_a_run_is_the_users_error(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(RunError):
+        track(tmp_path, uri=uri)
+
+
+def test_prompt_names_and_parts() -> None:
+    record = {
+        "cells": [
+            {
+                "explainer": {
+                    "label": "my llm/1",
+                    "id": "llm@1-0",
+                    "key": "k",
+                    "prompts": {"few": [{"a": 1}], "none": []},
+                },
+                "scorer": {"label": "d", "id": "d@1-0", "key": "k", "prompts": {"system": "  "}},
+            }
+        ]
+    }
+    found = prompts_of(record)
+    assert list(found) == ["explainer.my_llm_1.few"]
+    assert json.loads(found["explainer.my_llm_1.few"][0]) == [{"a": 1}]
+    assert clean("pkg:x==1") == "pkg_x__1"
