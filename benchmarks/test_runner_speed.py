@@ -54,7 +54,7 @@ def coder(subject: Loaded) -> Sae:
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> JsonlCorpus:
     """Documents of many lengths, as a real corpus has them."""
     path = tmp_path_factory.mktemp("corpus") / "text.jsonl"
-    with path.open("w") as f:
+    with path.open("w", encoding="utf-8") as f:
         for i, n in zip(range(400), itertools.cycle([2, 9, 4, 30, 1, 14]), strict=False):
             f.write(json.dumps({"text": "".join(PARAGRAPH.format(n=10 + (i + j) % 90) for j in range(n))}) + "\n")
     return JsonlCorpus(path=(str(path),), max_tokens=TOKENS)

@@ -159,7 +159,7 @@ def test_the_command_prints_at_80_columns_and_writes_the_page(tmp_path, monkeypa
     done = CliRunner().invoke(app, ["scorer", "audit", "detection", "--limit", "1", "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert max(map(len, done.stdout.splitlines())) <= 80
-    text = out.read_text()
+    text = out.read_text(encoding="utf-8")
     assert "| ap_normalised | 0.001 | 1.0000 | 0.4997 | 0.5000 | yes |" in text
     assert "bench scorer audit detection --limit 1" in text
     assert "| auroc | as drawn |" in markdown({"d": [Line("auroc", None, 1.0, 0.8, float("nan"))]}, "c", "2026-01-01")

@@ -32,9 +32,9 @@ def pair(tmp_path_factory):
 def _other(tmp_path, name="other", change=None, **grid):
     folder = build_run(tmp_path / name, Grid(explainers=EXPLAINERS, **grid))
     if change is not None:
-        record = json.loads((folder / "run.json").read_text())
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         change(record)
-        (folder / "run.json").write_text(json.dumps(record))
+        (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     return load_run(folder)
 
 

@@ -89,10 +89,10 @@ def test_a_baseline_survives_its_file_and_an_edited_number_does_not(base: Baseli
     path = tmp_path / "b.json"
     write_baseline(base, path)
     assert read_baseline(path) == base
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert max(map(len, text.splitlines())) < 3000
     value = base.scores[0].values[0]
-    path.write_text(text.replace(f'"values": [{value}', '"values": [0.123', 1))
+    path.write_text(text.replace(f'"values": [{value}', '"values": [0.123', 1), encoding="utf-8")
     with pytest.raises(DigestMismatch, match="freeze it again"):
         read_baseline(path)
 
@@ -101,7 +101,7 @@ def test_a_baseline_survives_its_file_and_an_edited_number_does_not(base: Baseli
     ("text", "message"), [("{", "not a baseline"), ("[]", "layout None"), ('{"layout": 9}', "layout 9")]
 )
 def test_what_is_no_baseline_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "b.json").write_text(text)
+    (tmp_path / "b.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
         read_baseline(tmp_path / "b.json")
 
@@ -214,11 +214,11 @@ def test_another_minor_version_or_prompt_is_compared_and_noted(base: Baseline) -
 
 def test_scores_over_another_intervention_table_are_not_comparable(base: Baseline, tmp_path: Path) -> None:
     folder = build_run(tmp_path / "base", GRID)
-    record = json.loads((folder / "run.json").read_text())
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     for cell in record["cells"]:
         if cell["scorer"]["label"] == "fuzzing":
             cell["scorer"]["steered"] = "t"
-    (folder / "run.json").write_text(json.dumps(record))
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     head = snapshot(load_run(folder))
     assert compare(head, head, FAST).verdict is Verdict.PASS
     checks = {c.name: c for c in compare(base, head, FAST).checks if c.statistical}
@@ -461,7 +461,7 @@ def test_the_command_line_from_freeze_to_exit_code(run: Path, tmp_path: Path, mo
         tmp_path / "worse", Grid(explainers={**GRID.explainers, "llm": 0.5}, scorers=GRID.scorers, repeats=2)
     )
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "step.md"))
-    (tmp_path / "step.md").write_text("before\n")
+    (tmp_path / "step.md").write_text("before\n", encoding="utf-8")
     outputs = [f"--{kind}={tmp_path / f'out.{kind}'}" for kind in ("json", "junit", "markdown")]
     for folder, code, extra in (
         (run, 0, []),
@@ -473,9 +473,11 @@ def test_the_command_line_from_freeze_to_exit_code(run: Path, tmp_path: Path, mo
     ):
         done = cli.invoke(app, ["gate", str(folder), "--baseline", str(file), *extra])
         assert done.exit_code == code, done.output
-    assert json.loads((tmp_path / "out.json").read_text())["verdict"] == "fail"
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["verdict"] == "fail"
     ET.parse(tmp_path / "out.junit")
-    assert (tmp_path / "step.md").read_text() == "before\n" + (tmp_path / "out.markdown").read_text()
+    assert (tmp_path / "step.md").read_text(encoding="utf-8") == "before\n" + (tmp_path / "out.markdown").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_report_is_the_same_every_time(run: Path, base: Baseline, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_action_keeps_githubs_rules() -> None:
     """Keys and types of GitHub's metadata syntax for a composite action."""
-    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
     assert (
         {"name", "description", "runs"}
         <= set(action)
@@ -53,7 +53,7 @@ def test_the_action_keeps_githubs_rules() -> None:
     for output in action["outputs"].values():
         assert set(output) == {"description", "value"}
         assert re.fullmatch(r"\$\{\{ steps\.(\w+)\.outputs\.\w+ \}\}", output["value"])[1] in ids  # type: ignore[index]
-    used = set(re.findall(r"inputs\.([\w-]+)", (ROOT / "action.yml").read_text()))
+    used = set(re.findall(r"inputs\.([\w-]+)", (ROOT / "action.yml").read_text(encoding="utf-8")))
     assert used == set(action["inputs"])
     assert action["branding"]["color"] in {
         "white",
@@ -69,18 +69,18 @@ def test_the_action_keeps_githubs_rules() -> None:
 
 
 def test_the_action_calls_the_command_with_options_that_it_has() -> None:
-    text = (ROOT / "action.yml").read_text()
+    text = (ROOT / "action.yml").read_text(encoding="utf-8")
     helped = CliRunner().invoke(app, ["gate", "--help"], env={"COLUMNS": "200"}).output
     for option in set(re.findall(r"--[a-z]+(?:-[a-z]+)*", text)) - {"--quiet", "--paginate", "--jq", "--method"}:
         assert option in helped, option
 
 
 def test_the_committed_baselines_are_of_the_specs_that_make_gate_runs() -> None:
-    lines = re.findall(r"gate (tasks/\S+) --baseline (\S+)", (ROOT / "Makefile").read_text())
+    lines = re.findall(r"gate (tasks/\S+) --baseline (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
     assert len(lines) == 2
     for spec, file in lines:
         baseline = read_baseline(ROOT / file)
-        given = yaml.safe_load((ROOT / spec).read_text())
+        given = yaml.safe_load((ROOT / spec).read_text(encoding="utf-8"))
         assert baseline.spec["name"] == given["name"]
         assert baseline.suite.name == given["suite"]
         assert baseline.probes

@@ -91,10 +91,10 @@ def test_label_order_reversed(baseline: Path, tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_two_answers_of_a_prompt_swapped(baseline: Path, tmp_path: Path) -> None:
-    task = yaml.safe_load((TASKS / "scorers" / "detection.yaml").read_text())
+    task = yaml.safe_load((TASKS / "scorers" / "detection.yaml").read_text(encoding="utf-8"))
     task["prompts"]["answers"] = {"active": "No", "inactive": "Yes"}
     swapped = tmp_path / "detection.yaml"
-    swapped.write_text(yaml.safe_dump(task))
+    swapped.write_text(yaml.safe_dump(task), encoding="utf-8")
     scorers = [{"use": str(swapped), "label": "detection", "preset": "single", "params": FEW}, *SPEC["scorers"][1:]]
     report = gated(tmp_path / "head", baseline, scorers=scorers)
     assert report.exit_code() == 1

@@ -39,9 +39,9 @@ def test_one_test_per_metric_and_pair_known_without_a_run(pytester: pytest.Pytes
 
 def test_verdicts_are_outcomes(pytester: pytest.Pytester, baseline: Path, tmp_path: Path) -> None:
     worse = build_run(tmp_path / "worse", Grid(explainers={"llm": 0.5, "tokens": 0.75}, repeats=2, seed=9))
-    record = json.loads((worse / "run.json").read_text())
+    record = json.loads((worse / "run.json").read_text(encoding="utf-8"))
     record["latents"] = record["latents"][:-1]
-    (worse / "run.json").write_text(json.dumps(record))
+    (worse / "run.json").write_text(json.dumps(record), encoding="utf-8")
     options = ("--latentbench-baseline", baseline, "--latentbench-run")
     assert pytest_with(pytester, *options, tmp_path / "base").ret == 0
     done = pytest_with(pytester, *options, worse, "-rs")
@@ -60,7 +60,7 @@ def test_a_run_that_cannot_be_made_is_an_error_of_every_test(pytester: pytest.Py
 
 
 def test_a_file_that_is_no_baseline_is_a_usage_error(pytester: pytest.Pytester, tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text("{}")
+    (tmp_path / "x.json").write_text("{}", encoding="utf-8")
     done = pytest_with(pytester, "--latentbench-baseline", tmp_path / "x.json")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     done.stderr.fnmatch_lines(["*--latentbench-baseline:*layout None*"])

@@ -21,7 +21,9 @@ CPU = "Some CPU"
 
 def write(path: Path, seconds: dict[str, float], cpu: str = CPU) -> Path:
     benchmarks = [{"name": n, "fullname": n, "stats": {"median": s, "mean": 9.0}} for n, s in seconds.items()]
-    path.write_text(json.dumps({"machine_info": {"cpu": {"brand_raw": cpu}}, "benchmarks": benchmarks}))
+    path.write_text(
+        json.dumps({"machine_info": {"cpu": {"brand_raw": cpu}}, "benchmarks": benchmarks}), encoding="utf-8"
+    )
     return path
 
 
@@ -55,7 +57,10 @@ def test_a_slower_head_fails_although_the_clock_wanders_more(tmp_path: Path) -> 
 def test_the_bound_is_students_on_log_ratios(tmp_path: Path) -> None:
     base, head = measured(tmp_path, 1.05)
     (a, _) = (c for c in compare_speed(base, head).checks if c.kind == "speed")
-    read = [[json.loads(p.read_text())["benchmarks"][0]["stats"]["median"] for p in side] for side in (base, head)]
+    read = [
+        [json.loads(p.read_text(encoding="utf-8"))["benchmarks"][0]["stats"]["median"] for p in side]
+        for side in (base, head)
+    ]
     logs = np.log(np.array(read[1]) / np.array(read[0]))
     assert -a.estimate == pytest.approx(logs.mean())
     assert -a.low == pytest.approx(logs.mean() + stats.t.ppf(0.95, 5) * stats.sem(logs))
@@ -93,7 +98,7 @@ def test_a_benchmark_that_is_gone_is_not_passed_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"benchmarks": [{}]}'])
 def test_what_holds_no_timings_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "x.json").write_text(text)
+    (tmp_path / "x.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match="benchmark-json"):
         compare_speed([tmp_path / "x.json"], [tmp_path / "x.json"])
 
@@ -109,6 +114,6 @@ def test_the_command_line(tmp_path: Path) -> None:
     ]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 1, done.output
-    first = next(c for c in json.loads((tmp_path / "o.json").read_text())["checks"] if c["name"] == "a")
+    first = next(c for c in json.loads((tmp_path / "o.json").read_text(encoding="utf-8"))["checks"] if c["name"] == "a")
     assert math.exp(-first["estimate"]) == pytest.approx(1.3, rel=0.05)
     assert CliRunner().invoke(app, words[:-3]).exit_code != 0

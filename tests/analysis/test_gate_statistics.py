@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.builders.gate_characteristics import Setting, differences, simulate
 from latentbench.analysis.gate.decide import Verdict, decide, needed
 from latentbench.analysis.gate.evidence import (
     Evidence,
@@ -22,6 +21,8 @@ from latentbench.analysis.gate.evidence import (
 )
 from latentbench.kernel.identity import digest
 from scipy import stats
+
+from tests.builders.gate_characteristics import Setting, differences, simulate
 
 NAN = math.nan
 

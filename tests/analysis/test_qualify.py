@@ -249,10 +249,10 @@ def test_a_row_survives_its_file_and_an_edited_one_is_refused(oracle, tmp_path):
     (row,) = read(tmp_path)
     assert row.truth_over["unrelated"] == oracle.truth_over["unrelated"]
     assert row.coverage == pytest.approx(oracle.coverage)
-    assert write(row, tmp_path).read_text() == path.read_text()
-    data = json.loads(path.read_text())
+    assert write(row, tmp_path).read_text(encoding="utf-8") == path.read_text(encoding="utf-8")
+    data = json.loads(path.read_text(encoding="utf-8"))
     data["row"]["truth_over"]["near"]["estimate"] = 1.0
-    path.write_text(json.dumps(data))
+    path.write_text(json.dumps(data), encoding="utf-8")
     with pytest.raises(DigestMismatch, match=path.name):
         read(tmp_path)
 
@@ -280,7 +280,7 @@ def test_every_run_says_how_its_judge_is_qualified(oracle, tmp_path, monkeypatch
             {"use": "mock:lexical?can=chat", "label": "other"},
         ],
     }
-    Path("spec.yaml").write_text(yaml.safe_dump(spec))
+    Path("spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     folder, _ = start(Path("spec.yaml"), tmp_path / "run", tmp_path / "c.sqlite", QUIET)
     said = {c["judge"]["label"]: c["judge"]["qualification"] for c in read_run(folder)["cells"]}
     assert said == {"known": oracle.verdict, "other": UNQUALIFIED}
@@ -296,11 +296,11 @@ def test_the_page_is_a_function_of_the_rows(oracle, tmp_path):
     folder = tmp_path / "judges"
     write(oracle, folder)
     page = render(folder)
-    assert page.read_text() == markdown(read(folder))
-    assert "| `mock:oracle?can=chat` |" in page.read_text()
-    assert oracle.command in page.read_text()
+    assert page.read_text(encoding="utf-8") == markdown(read(folder))
+    assert "| `mock:oracle?can=chat` |" in page.read_text(encoding="utf-8")
+    assert oracle.command in page.read_text(encoding="utf-8")
     render(folder, check=True)
-    page.write_text("by hand")
+    page.write_text("by hand", encoding="utf-8")
     with pytest.raises(DataError, match="bench judge leaderboard"):
         render(folder, check=True)
 

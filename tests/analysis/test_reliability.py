@@ -45,7 +45,7 @@ def _spec(**changes) -> ReliabilitySpec:
 
 def _write(folder: Path, **changes) -> Path:
     path = folder / "r.yaml"
-    path.write_text(yaml.safe_dump({**SPEC, **changes}))
+    path.write_text(yaml.safe_dump({**SPEC, **changes}), encoding="utf-8")
     return path
 
 
@@ -282,7 +282,7 @@ def test_finished_runs_of_an_explainer_that_was_edited_are_not_read_again(tmp_pa
 
     def write_texts(which):
         rows = [json.dumps({"latent": view.id, "text": view.explain[which].text}) for view in views]
-        (tmp_path / "mine.jsonl").write_text("\n".join(rows))
+        (tmp_path / "mine.jsonl").write_text("\n".join(rows), encoding="utf-8")
 
     path = _write(
         tmp_path,
@@ -305,17 +305,17 @@ def test_finished_runs_of_an_explainer_that_was_edited_are_not_read_again(tmp_pa
 def test_a_stopped_run_is_gone_on_with(carried_out):
     path, folder, report = carried_out
     run = folder / "out" / "r-e1-d0-o0"
-    record = json.loads((run / "run.json").read_text())
-    lines = (run / "judgements.jsonl").read_text().splitlines(keepends=True)
-    (run / "judgements.jsonl").write_text("".join(lines[:3]) + lines[3][:20])
-    (run / "run.json").write_text(json.dumps(record | {"status": "running"}))
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    lines = (run / "judgements.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (run / "judgements.jsonl").write_text("".join(lines[:3]) + lines[3][:20], encoding="utf-8")
+    (run / "run.json").write_text(json.dumps(record | {"status": "running"}), encoding="utf-8")
     assert reliability(path, folder / "out", folder / "cache.sqlite", QUIET) == report
 
 
 def test_a_folder_of_another_spec_is_refused(carried_out):
     path, folder, _ = carried_out
     changed = folder / "changed.yaml"
-    changed.write_text(path.read_text().replace("limit: 6", "limit: 7"))
+    changed.write_text(path.read_text(encoding="utf-8").replace("limit: 6", "limit: 7"), encoding="utf-8")
     with pytest.raises(RunError, match="another spec"):
         reliability(changed, folder / "out", None, QUIET)
 
@@ -351,10 +351,10 @@ def test_the_reliability_command_prints_and_writes_the_analysis(carried_out):
     path, folder, report = carried_out
     text = _bench("reliability", path, "--out", folder / "out")
     assert "detection, explained by llm: ap_normalised" in text
-    found = json.loads((folder / "out" / "reliability.json").read_text())
+    found = json.loads((folder / "out" / "reliability.json").read_text(encoding="utf-8"))
     assert found["results"][0]["components"]["total"] == report.results[0].components.total
-    assert (folder / "out" / "reliability.csv").read_text() == reliability_csv(report)
-    assert (folder / "out" / "reliability.md").read_text() == reliability_markdown(report)
+    assert (folder / "out" / "reliability.csv").read_text(encoding="utf-8") == reliability_csv(report)
+    assert (folder / "out" / "reliability.md").read_text(encoding="utf-8") == reliability_markdown(report)
 
 
 def test_the_compare_command_pairs_two_runs_of_planted_latents(carried_out):

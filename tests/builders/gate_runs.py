@@ -35,7 +35,7 @@ SPEC: dict[str, Any] = {
 def write_spec(folder: Path, **changes: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "spec.yaml"
-    path.write_text(yaml.safe_dump({**SPEC, **changes}))
+    path.write_text(yaml.safe_dump({**SPEC, **changes}), encoding="utf-8")
     return path
 
 

@@ -82,7 +82,7 @@ def build_run(folder: Path, grid: Grid | None = None) -> Path:
     _write(explained, EXPLANATIONS, folder / "explanations.parquet")
     _write(judged, JUDGEMENTS, folder / "judgements.parquet")
     _write(scores, SCORES, folder / "scores.parquet")
-    (folder / "run.json").write_text(json.dumps(_record(folder.name, grid, cells, judged), indent=2))
+    (folder / "run.json").write_text(json.dumps(_record(folder.name, grid, cells, judged), indent=2), encoding="utf-8")
     return folder
 
 
@@ -129,15 +129,15 @@ def build_suite(folder: Path, grid: Grid | None = None) -> tuple[Path, str]:
         write_table(table, folder / f"{name}.parquet")
     found = table_digest(tables)
     manifest = {"name": grid.suite, "version": "1-0", "digest": found}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return folder, found
 
 
 def set_suite_digest(run: Path, value: str) -> None:
     """Make a run say that it used the suite with this digest."""
-    record = json.loads((run / "run.json").read_text())
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     record["suite"]["digest"] = value
-    (run / "run.json").write_text(json.dumps(record))
+    (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
 
 
 def _cell(

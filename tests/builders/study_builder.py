@@ -42,7 +42,7 @@ STUDY: dict[str, Any] = {
 
 def write_yaml(path: Path, data: dict[str, Any]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
     return str(path)
 
 
@@ -63,7 +63,7 @@ def recipe_folder(folder: Path, subject: Path, texts: list[str]) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps({"text": t, "source": "even" if i % 2 == 0 else "odd"}) for i, t in enumerate(texts)]
-    (folder / "text.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "text.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     recipe = {
         "name": "tiny",
         "version": "1-0",

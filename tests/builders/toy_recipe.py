@@ -31,7 +31,7 @@ def toy_recipe(
     """Write `corpus.jsonl` and `recipe.yaml` into a folder."""
     rng = random.Random(0)
     words = " ".join(SENTENCES).split()
-    with (folder / "corpus.jsonl").open("w") as f:
+    with (folder / "corpus.jsonl").open("w", encoding="utf-8") as f:
         for _ in range(texts):
             f.write(json.dumps({"text": " ".join(rng.choice(words) for _ in range(rng.randrange(8, 60)))}) + "\n")
     recipe = {
@@ -48,4 +48,4 @@ def toy_recipe(
         "test": {"positives_per_decile": positives, "negatives": 10},
         "coders": list(coders),
     }
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")

@@ -20,8 +20,8 @@ def install(place: Path) -> Path:
     shutil.copy(KNOBS, place)
     info = place / "latentbench_knobs-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: latentbench-knobs\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[latentbench.judges]\nknobs = latentbench_knobs:Knobs\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: latentbench-knobs\nVersion: 1.0\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text("[latentbench.judges]\nknobs = latentbench_knobs:Knobs\n", encoding="utf-8")
     return place
 
 
@@ -56,7 +56,7 @@ def write(folder: Path, content: dict[str, Any], name: str = "tune.yaml") -> Pat
     """A spec file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return path
 
 

@@ -32,7 +32,7 @@ def spec(**fields: Any) -> CorpusSpec:
 
 
 def jsonl(path: Path, texts: list[str], field: str = "text") -> Path:
-    path.write_text("".join(json.dumps({field: t, "source": "x"}) + "\n" for t in texts))
+    path.write_text("".join(json.dumps({field: t, "source": "x"}) + "\n" for t in texts), encoding="utf-8")
     return path
 
 
@@ -47,9 +47,9 @@ def test_jsonl_reads_plain_and_gzipped_files_in_the_given_order(tmp_path: Path) 
 
 def test_text_takes_one_document_per_file_sorted_within_a_pattern(tmp_path: Path) -> None:
     (tmp_path / "books" / "deep").mkdir(parents=True)
-    (tmp_path / "books" / "b.txt").write_text("second\nline")
-    (tmp_path / "books" / "a.txt").write_text("first")
-    (tmp_path / "books" / "deep" / "c.txt").write_text("third")
+    (tmp_path / "books" / "b.txt").write_text("second\nline", encoding="utf-8")
+    (tmp_path / "books" / "a.txt").write_text("first", encoding="utf-8")
+    (tmp_path / "books" / "deep" / "c.txt").write_text("third", encoding="utf-8")
     assert list(documents(anchored(spec(kind="text", path="books/*.txt"), tmp_path))) == ["first", "second\nline"]
     assert len(list(documents(anchored(spec(kind="text", path="books/**/*.txt"), tmp_path)))) == 3
 
@@ -65,7 +65,7 @@ def test_text_takes_one_document_per_file_sorted_within_a_pattern(tmp_path: Path
 )
 def test_a_bad_line_is_named_by_file_and_number(tmp_path: Path, line: str, said: str) -> None:
     path = jsonl(tmp_path / "bad.jsonl", ["fine"])
-    path.write_text(path.read_text() + "\n" + line + "\n")
+    path.write_text(path.read_text(encoding="utf-8") + "\n" + line + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"bad\.jsonl, line 3: .*" + said.replace("[", r"\[")):
         list(documents(JsonlCorpus(path=(str(path),))))
 
@@ -146,7 +146,8 @@ def recipe(folder: Path) -> Path:
     path = folder / "recipe.yaml"
     path.write_text(
         "version: 1-0\ntemperature: 1.0\ntop_p: 1.0\nrepetition_penalty: 1.0\nmax_tokens: 600\n"
-        "registers: [a recipe]\ntopics: [onions]\nopenings: ['The price of']\n"
+        "registers: [a recipe]\ntopics: [onions]\nopenings: ['The price of']\n",
+        encoding="utf-8",
     )
     return path
 

@@ -24,7 +24,7 @@ FENCE = re.compile(r"```(?:bash|sh|console|text)?\n(.*?)```", re.DOTALL)
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_local_links_resolve(page):
-    for target in LINK.findall(page.read_text()):
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
@@ -33,7 +33,7 @@ def _commands() -> set[tuple[str, ...]]:
     """The command words (without arguments) of every `bench ...` line in a code block."""
     found = set()
     for page in PAGES:
-        for block in FENCE.findall(page.read_text()):
+        for block in FENCE.findall(page.read_text(encoding="utf-8")):
             for line in COMMAND.findall(block):
                 words = [w for w in shlex.split(line, comments=True) if re.fullmatch(r"[a-z]+", w)]
                 found.add(tuple(words[1:2] if words[1:2] and words[1] not in _GROUPS else words[1:3]))
@@ -51,7 +51,7 @@ def test_commands_in_the_docs_exist():
 
 def test_no_page_is_empty():
     for page in PAGES:
-        assert len(page.read_text()) > 100, page
+        assert len(page.read_text(encoding="utf-8")) > 100, page
 
 
 def test_published_results_render_to_their_pages():

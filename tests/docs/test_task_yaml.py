@@ -56,7 +56,7 @@ def content(path: Path) -> str:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_a_published_task_does_not_change_silently(path: Path) -> None:
-    version = yaml.safe_load(path.read_text())["version"]
+    version = yaml.safe_load(path.read_text(encoding="utf-8"))["version"]
     key = f"{path.parent.name}/{path.stem}@{version}"
     assert DIGESTS.get(key) == content(path), (
         f"{key} is not what it was ({content(path)}). Scores of the old and the new wording do not compare: give the file "
@@ -67,7 +67,7 @@ def test_a_published_task_does_not_change_silently(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_task_and_preset_loads(path: Path) -> None:
     load = load_scorer if path.parent.name == "scorers" else load_explainer
-    task = yaml.safe_load(path.read_text())
+    task = yaml.safe_load(path.read_text(encoding="utf-8"))
     for preset in [None, *task.get("presets", {})]:
         loaded = load({"use": path.stem, "preset": preset})
         assert loaded.id == f"{path.stem}@{task['version']}"
@@ -76,14 +76,16 @@ def test_every_task_and_preset_loads(path: Path) -> None:
 
 def test_every_builtin_implementation_has_a_task() -> None:
     for kind in ("scorer", "explainer"):
-        used = {yaml.safe_load(p.read_text())["implementation"] for p in (TASKS / f"{kind}s").glob("*.yaml")}
+        used = {
+            yaml.safe_load(p.read_text(encoding="utf-8"))["implementation"] for p in (TASKS / f"{kind}s").glob("*.yaml")
+        }
         assert set(names(kind)) == used
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_prompts_share_their_beginning(path: Path) -> None:
     """The few-shot part has no field of a latent, and the explanation comes before the windows."""
-    for name, prompt in yaml.safe_load(path.read_text()).get("prompts", {}).items():
+    for name, prompt in yaml.safe_load(path.read_text(encoding="utf-8")).get("prompts", {}).items():
         if not isinstance(prompt, list):
             continue
         order = [FIELD.findall(text) for message in prompt for text in message.values()]
@@ -98,9 +100,9 @@ def test_prompts_share_their_beginning(path: Path) -> None:
 
 
 def test_a_prompt_variant_is_one_file(tmp_path: Path) -> None:
-    text = (TASKS / "scorers" / "detection.yaml").read_text()
+    text = (TASKS / "scorers" / "detection.yaml").read_text(encoding="utf-8")
     mine = tmp_path / "terse.yaml"
-    mine.write_text(text.replace("You check descriptions", "You verify descriptions"))
+    mine.write_text(text.replace("You check descriptions", "You verify descriptions"), encoding="utf-8")
     scorer = load_scorer({"use": str(mine), "preset": "single"})
     assert scorer.id == "terse@1-0"
     assert scorer.key != load_scorer({"use": "detection", "preset": "single"}).key
@@ -133,9 +135,9 @@ def test_parameters_and_presets_change_the_key() -> None:
 )
 def test_a_wrong_file_is_one_clear_message(tmp_path: Path, change: tuple[str, str], message: str) -> None:
     mine = tmp_path / "terse.yaml"
-    text = (TASKS / "scorers" / "detection.yaml").read_text()
+    text = (TASKS / "scorers" / "detection.yaml").read_text(encoding="utf-8")
     assert change[0] in text
-    mine.write_text(text.replace(*change))
+    mine.write_text(text.replace(*change), encoding="utf-8")
     with pytest.raises(SpecError, match=message):
         load_scorer(str(mine))
 

@@ -111,7 +111,7 @@ def test_a_beginning_of_the_reply_with_a_field_is_refused(tmp_path: Path) -> Non
         prompts = {"marker": "[EXPLANATION]:", "bare": bare}
         task = {"version": "1-0", "implementation": "llm", "summary": "x", "prompts": prompts}
         path = tmp_path / "mine.yaml"
-        path.write_text(yaml.safe_dump(task | {"params": {"show_activations": False}}))
+        path.write_text(yaml.safe_dump(task | {"params": {"show_activations": False}}), encoding="utf-8")
         return load_explainer(str(path))
 
     assert explain(load("The words are"), latent(), [Reply(text="red.")]).text == "The words are red."

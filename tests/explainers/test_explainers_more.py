@@ -91,7 +91,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     elif path.suffix == ".csv":
         pd.DataFrame(rows).to_csv(path, index=False)
     else:
-        path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+        path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
     return path
 
 
@@ -174,7 +174,7 @@ def test_a_runs_table_is_read_by_choosing_rows(tmp_path: Path) -> None:
 )
 def test_a_bad_file_is_one_clear_message(tmp_path: Path, name: str, content: str | None, message: str) -> None:
     if content is not None:
-        (tmp_path / name).write_text(content)
+        (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(BenchError, match=message):
         from_file(tmp_path / name).check(["sae/7"])
     with pytest.raises(SpecError, match="needs a file"):
@@ -332,7 +332,7 @@ def carry_out(folder: Path, name: str, explainers: list[Any], judge: str = "mock
         "judges": [{"use": judge, "label": "lex"}],
     }
     path = folder / "spec.yaml"
-    path.write_text(yaml.safe_dump(spec))
+    path.write_text(yaml.safe_dump(spec), encoding="utf-8")
     record = start(path, folder / name, folder / "cache.sqlite", QUIET)[1]
     rows = pq.read_table(folder / name / "explanations.parquet").to_pylist()
     return record, {(r["explainer"], r["latent"]): r for r in rows}
@@ -359,7 +359,7 @@ def test_explainers_run_in_the_grid(tmp_path: Path) -> None:
     assert len(json.loads(rows["best-of-k", ids[0]]["note"])["candidates"]) == 3
     assert record["status"] == "complete"
     # A file that was edited since is another explainer: the run is not resumed on it.
-    with (tmp_path / "mine.jsonl").open("a") as f:
+    with (tmp_path / "mine.jsonl").open("a", encoding="utf-8") as f:
         f.write(json.dumps({"latent": ids[3], "text": "New."}) + "\n")
     with pytest.raises(BenchError, match="explainers: file"):
         resume(tmp_path / "a", tmp_path / "cache.sqlite", QUIET)

@@ -90,7 +90,7 @@ def test_the_identity_follows_weights_in_sub_folders(tmp_path, monkeypatch, weig
     file.parent.mkdir(parents=True)
     file.write_bytes(b"some weights")
     for name in ("config.json", "modules.json"):
-        (tmp_path / "model" / name).write_text("{}")
+        (tmp_path / "model" / name).write_text("{}", encoding="utf-8")
     folder, identity = model_folder(str(tmp_path / "model"))
     assert folder == tmp_path / "model"
     assert model_folder(str(folder)) == (folder, identity)

@@ -100,7 +100,7 @@ async def test_a_window_at_a_context_s_beginning_has_the_activations_of_the_suit
 def _lengths(folder: Path, judge: SubjectJudge) -> list[int]:
     """Lengths of the corpus' contexts of 40 tokens; what is left of a document is a context if it has a window's 8."""
     found = []
-    for line in (folder / "corpus.jsonl").read_text().splitlines():
+    for line in (folder / "corpus.jsonl").read_text(encoding="utf-8").splitlines():
         n = len(judge.loaded.tokenizer(json.loads(line)["text"], add_special_tokens=False)["input_ids"])
         parts = [40] * (n // 40) + ([n % 40] if n % 40 else [])
         found += [p for p in parts if p >= 8]
@@ -199,9 +199,9 @@ def test_wrong_references_are_refused(folder: Path, tmp_path: Path) -> None:
             load_judge(reference)
     copy = tmp_path / "suite"
     shutil.copytree(folder, copy)
-    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
     manifest["coders"][0]["key"] = "0" * 16
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(DigestMismatch, match="coder a"):
         load_judge(f"subject:{copy}?writer=mock:label")
 
@@ -214,7 +214,7 @@ def test_a_run_measures_the_subject_without_any_special_path(folder: Path, tmp_p
         "scorers": [{"use": "sensitivity", "preset": "input", "params": {"texts": 3}}, "detection"],
         "judges": [{"use": f"subject:{folder}?writer=mock:lexical", "label": "both"}],
     }
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     run, record = start(tmp_path / "spec.yaml", tmp_path / "run", tmp_path / "c.sqlite", QUIET)
     assert record["failure_rate"] == 0
     judged = pq.read_table(run / "judgements.parquet").to_pandas()

@@ -96,10 +96,10 @@ def test_it_reads_no_label_and_another_file_is_another_judge(judge, tmp_path):
     assert not judge.reads_truth
     rules = load_suite("planted-1").path / "rules.yaml"
     mine = tmp_path / "rules.yaml"
-    mine.write_text(rules.read_text().replace("saturday, sunday]", "saturday]"))
+    mine.write_text(rules.read_text(encoding="utf-8").replace("saturday, sunday]", "saturday]"), encoding="utf-8")
     assert load_judge(f"mock:oracle?rules={mine}").identity.key != judge.identity.key
     assert load_judge(f"mock:oracle?rules={rules}").identity.key == judge.identity.key
-    mine.write_text("version: 1-0")
+    mine.write_text("version: 1-0", encoding="utf-8")
     with pytest.raises(SpecError, match=r"rules\.yaml"):
         load_judge(f"mock:oracle?rules={mine}")
 

@@ -289,9 +289,9 @@ def test_the_identity_holds_base_adapter_heads_calibration_and_dtype(judge, copi
     assert identity.dtype == "float32"
     same = SimulatorJudge(str(copied), SimulatorParams(dtype="float32", device="cpu")).identity
     assert (same.revision, same.params) == (identity.revision, identity.params)
-    config = yaml.safe_load((copied / "simulator.yaml").read_text())
+    config = yaml.safe_load((copied / "simulator.yaml").read_text(encoding="utf-8"))
     config["calibration"]["token"]["bias"] = 0.6
-    (copied / "simulator.yaml").write_text(yaml.safe_dump(config))
+    (copied / "simulator.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     other = SimulatorJudge(str(copied), SimulatorParams(dtype="bfloat16", device="cpu")).identity
     assert other.revision != identity.revision
     assert other.dtype == "bfloat16"
@@ -309,8 +309,8 @@ def test_missing_and_truncated_weights_are_one_message(copied, name):
 
 
 def edited(copied, **changes):  # type: ignore[no-untyped-def]
-    config = yaml.safe_load((copied / "simulator.yaml").read_text()) | changes
-    (copied / "simulator.yaml").write_text(yaml.safe_dump(config))
+    config = yaml.safe_load((copied / "simulator.yaml").read_text(encoding="utf-8")) | changes
+    (copied / "simulator.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     return str(copied)
 
 
@@ -357,7 +357,7 @@ def test_detection_fuzzing_and_simulation_run_end_to_end(folder, tmp_path):
         ],
         "judges": [{"use": f"simulator:{folder}?dtype=float32&device=cpu", "label": "small"}],
     }
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     run, _ = start(tmp_path / "spec.yaml", tmp_path / "run", tmp_path / "cache.sqlite", Console(quiet=True))
     record = read_run(run)
     assert record["status"] == "complete"

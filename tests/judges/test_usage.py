@@ -60,17 +60,17 @@ def test_the_package_has_a_table_in_which_every_row_can_be_reached():
 
 def test_a_table_of_ones_own_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "prices.yaml"
-    path.write_text("- {model: 'gpt-4o', input: 1, cached: 1, output: 1, date: 2026-01-01}\n")
+    path.write_text("- {model: 'gpt-4o', input: 1, cached: 1, output: 1, date: 2026-01-01}\n", encoding="utf-8")
     monkeypatch.setenv("LATENTBENCH_PRICES", str(path))
     assert cost(Usage(500_000, 500_000), "gpt-4o") == pytest.approx(1)
     bad = tmp_path / "bad.yaml"
-    bad.write_text("- {model: x, input: -1, cached: 1, output: 1, date: 2026-01-01}\n")
+    bad.write_text("- {model: x, input: -1, cached: 1, output: 1, date: 2026-01-01}\n", encoding="utf-8")
     with pytest.raises(SpecError, match=r"0\.input"):
         read_prices(bad)
 
 
 def test_the_packaged_table_says_that_nobody_checked_it():
-    text = (Path(usage.__file__).parent / "prices.yaml").read_text()
+    text = (Path(usage.__file__).parent / "prices.yaml").read_text(encoding="utf-8")
     assert "checked: never against a live price list" in text
     assert "never checked against a live price list" in usage.ESTIMATE_NOTE
 

@@ -35,7 +35,9 @@ def recipe(tmp_path: Path, tiny_folder: Path) -> dict:  # type: ignore[type-arg]
     text = (
         "The river rises in the mountains and flows past the old town, where nobody counts the bridges any more. " * 6
     )
-    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps({"text": f"{i} {text}"}) + "\n" for i in range(8)))
+    (tmp_path / "corpus.jsonl").write_text(
+        "".join(json.dumps({"text": f"{i} {text}"}) + "\n" for i in range(8)), encoding="utf-8"
+    )
     return {
         "name": "mine",
         "version": "1-0",
@@ -57,7 +59,7 @@ def recipe(tmp_path: Path, tiny_folder: Path) -> dict:  # type: ignore[type-arg]
 
 def build(bench, folder: Path, recipe: dict):  # type: ignore[no-untyped-def,type-arg]
     path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe))
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
     return bench("suite", "build", path, "--out", folder / "suite", "--work", folder / "work")
 
 
@@ -90,7 +92,7 @@ def saelens_folder(folder: Path, d_in: int) -> Path:
         "d_sae": n,
         "metadata": {"hook_name": "blocks.1.hook_resid_post"},
     }
-    (folder / "cfg.json").write_text(json.dumps(cfg))
+    (folder / "cfg.json").write_text(json.dumps(cfg), encoding="utf-8")
     return folder
 
 
@@ -106,18 +108,18 @@ def test_a_misspelt_key_in_a_recipe(bench, tmp_path, recipe):
 
 
 def test_broken_yaml(bench, tmp_path):
-    (tmp_path / "r.yaml").write_text("name: mine\ncoders: [\n")
+    (tmp_path / "r.yaml").write_text("name: mine\ncoders: [\n", encoding="utf-8")
     one_message(*bench("suite", "build", tmp_path / "r.yaml"), "r.yaml", "line 3", "not valid YAML")
 
 
 def test_an_empty_corpus(bench, tmp_path, recipe):
-    (tmp_path / "corpus.jsonl").write_text("")
+    (tmp_path / "corpus.jsonl").write_text("", encoding="utf-8")
     one_message(*build(bench, tmp_path, recipe), "corpus")
     assert not (tmp_path / "suite" / "manifest.json").exists()
 
 
 def test_a_corpus_line_that_is_not_json(bench, tmp_path, recipe):
-    with (tmp_path / "corpus.jsonl").open("a") as f:
+    with (tmp_path / "corpus.jsonl").open("a", encoding="utf-8") as f:
         f.write("not json\n")
     one_message(*build(bench, tmp_path, recipe), "corpus.jsonl", "9")
 
@@ -171,7 +173,8 @@ def test_a_damaged_run(bench, tmp_path):
                 "scorers": ["detection"],
                 "judges": ["mock:lexical"],
             }
-        )
+        ),
+        encoding="utf-8",
     )
     run = tmp_path / "run"
     code, _ = bench("run", spec, "--out", run, "--cache", tmp_path / "c.sqlite", "--no-track")
@@ -232,7 +235,7 @@ def test_a_kind_of_negative_window_that_selects_nothing(bench, tmp_path, scorer,
         "scorers": [{"use": scorer, "params": {"negative_kinds": kinds}}],
         "judges": ["mock:lexical"],
     }
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     out = tmp_path / "run"
     one_message(*bench("run", tmp_path / "spec.yaml", "--out", out, "--cache", tmp_path / "c.sqlite"), *said)
     assert not out.exists()

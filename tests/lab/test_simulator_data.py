@@ -250,16 +250,17 @@ def test_a_small_wordnet_is_read_by_hand(tmp_path: Path) -> None:
         "00000002 03 n 02 dog 0 hound 0 001 @ 00000001 n 0000 | a tame canine  \n"
         "00000003 03 n 01 run 0 000 | a score in baseball  \n"
     )
-    (tmp_path / "data.noun").write_text("  1 licence\n" + noun)
+    (tmp_path / "data.noun").write_text("  1 licence\n" + noun, encoding="utf-8")
     (tmp_path / "index.noun").write_text(
-        "animal n 1 1 ~ 1 1 00000001\ndog n 1 1 @ 1 1 00000002\nhound n 1 1 @ 1 0 00000002\nrun n 1 0 1 1 00000003\n"
+        "animal n 1 1 ~ 1 1 00000001\ndog n 1 1 @ 1 1 00000002\nhound n 1 1 @ 1 0 00000002\nrun n 1 0 1 1 00000003\n",
+        encoding="utf-8",
     )
-    (tmp_path / "data.verb").write_text("00000009 29 v 01 run 0 000 | move fast  \n")
-    (tmp_path / "index.verb").write_text("run v 1 0 1 1 00000009\n")
+    (tmp_path / "data.verb").write_text("00000009 29 v 01 run 0 000 | move fast  \n", encoding="utf-8")
+    (tmp_path / "index.verb").write_text("run v 1 0 1 1 00000009\n", encoding="utf-8")
     for part in ("adj",):
-        (tmp_path / f"data.{part}").write_text("")
-        (tmp_path / f"index.{part}").write_text("")
-    (tmp_path / "cntlist.rev").write_text("run%2:38:00:: 1 9\nrun%1:04:00:: 1 1\ndog%1:05:00:: 1 5\n")
+        (tmp_path / f"data.{part}").write_text("", encoding="utf-8")
+        (tmp_path / f"index.{part}").write_text("", encoding="utf-8")
+    (tmp_path / "cntlist.rev").write_text("run%2:38:00:: 1 9\nrun%1:04:00:: 1 1\ndog%1:05:00:: 1 5\n", encoding="utf-8")
     found = WordNet(tmp_path)
     assert found.first_sense == {"animal": "n00000001", "dog": "n00000002", "hound": "n00000002", "run": "v00000009"}
     assert found.synsets["n00000002"].gloss == "a tame canine"

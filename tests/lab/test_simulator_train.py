@@ -84,7 +84,7 @@ def test_windows_of_a_row_see_the_description_and_not_each_other(tiny_folder: Pa
 
 def _recipe(folder: Path, base: Path, **changed: Any) -> Path:
     for name in ("surface.yaml", "wordings.yaml"):
-        (folder / name).write_text((TASKS / "simulators" / name).read_text())
+        (folder / name).write_text((TASKS / "simulators" / name).read_text(encoding="utf-8"), encoding="utf-8")
     exam = str(TASKS / "suites/planted-1/rules.yaml")
     held = {
         "name": "t",
@@ -104,7 +104,7 @@ def _recipe(folder: Path, base: Path, **changed: Any) -> Path:
         "exams": [exam],
     }
     path = folder / "t.yaml"
-    path.write_text(yaml.safe_dump(held | changed))
+    path.write_text(yaml.safe_dump(held | changed), encoding="utf-8")
     return path
 
 
@@ -130,7 +130,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             training.train(recipe, CORPUS, None, tmp_path / "cut", "cpu", "float32", quiet.append)
-    written = [json.loads(line)["step"] for line in (tmp_path / "cut/curve.jsonl").read_text().splitlines()]
+    written = [
+        json.loads(line)["step"] for line in (tmp_path / "cut/curve.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert written == [3, 6]
     resumed = training.train(recipe, CORPUS, None, tmp_path / "cut", "cpu", "float32", quiet.append)
     one, two = load(tmp_path / "whole"), load(tmp_path / "cut")
@@ -146,7 +148,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert whole["held_out"] == resumed["held_out"]
     assert [row["step"] for row in whole["curve"]] == [3, 6, 9, 10]
     assert [row["step"] for row in resumed["curve"]] == [3, 6, 9, 10]
-    assert json.loads((tmp_path / "cut/result.json").read_text())["recipe"]["steps"] == 6
+    assert json.loads((tmp_path / "cut/result.json").read_text(encoding="utf-8"))["recipe"]["steps"] == 6
 
     shorter = tmp_path / "shorter.jsonl.gz"
     with gzip.open(CORPUS) as texts, gzip.open(shorter, "wb") as fewer:
@@ -203,11 +205,10 @@ def test_the_small_recipe_ends_above_chance(tmp_path: Path) -> None:
     )
     assert merged["token_auroc"] == pytest.approx(result["held_out"]["token_auroc"], abs=0.02)
     assert merged["tokens"] == result["held_out"]["tokens"]
-    assert (
-        f"| AUROC | {merged['window_auroc']:.3f} | {merged['token_auroc']:.3f} |"
-        in (tmp_path / "out/README.md").read_text()
-    )
-    assert json.loads((tmp_path / "out/result.json").read_text())["held_out"] == merged
+    assert f"| AUROC | {merged['window_auroc']:.3f} | {merged['token_auroc']:.3f} |" in (
+        tmp_path / "out/README.md"
+    ).read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "out/result.json").read_text(encoding="utf-8"))["held_out"] == merged
 
 
 def test_only_a_trained_simulator_on_its_own_base_is_evaluated(tmp_path: Path, tiny_folder: Path) -> None:
@@ -218,11 +219,11 @@ def test_only_a_trained_simulator_on_its_own_base_is_evaluated(tmp_path: Path, t
         evaluate_folder(tmp_path / "out", recipe, CORPUS, None, 2, "cpu", lambda _: None)
 
     config = tmp_path / "out/simulator.yaml"
-    held = yaml.safe_load(config.read_text())
-    config.write_text(yaml.safe_dump(held | {"base_identity": "0" * 16}))
+    held = yaml.safe_load(config.read_text(encoding="utf-8"))
+    config.write_text(yaml.safe_dump(held | {"base_identity": "0" * 16}), encoding="utf-8")
     with pytest.raises(ModelError, match="belongs to a base"):
         evaluated()
-    config.write_text(yaml.safe_dump(held))
+    config.write_text(yaml.safe_dump(held), encoding="utf-8")
     (tmp_path / "out/result.json").unlink()
     with pytest.raises(DataError, match=r"no result\.json"):
         evaluated()

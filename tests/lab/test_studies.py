@@ -19,14 +19,14 @@ def demo(tmp_path_factory):  # type: ignore[no-untyped-def]
 
 
 def record(folder):  # type: ignore[no-untyped-def]
-    return json.loads((folder / "study.json").read_text())
+    return json.loads((folder / "study.json").read_text(encoding="utf-8"))
 
 
 def test_a_study_leaves_table_figure_page_and_record(demo):
     names = {p.name for p in demo.iterdir()}
     assert {"table.csv", "table.md", "figure.png", "figure.svg", "study.json", "README.md", "order.csv"} <= names
     assert (demo / "figure.png").read_bytes()[:4] == b"\x89PNG"
-    page = (demo / "README.md").read_text()
+    page = (demo / "README.md").read_text(encoding="utf-8")
     assert "figure.png" in page
     assert "nowhere" in page
     assert "bench study demo" in page

@@ -39,7 +39,7 @@ def place(tmp_path_factory):  # type: ignore[no-untyped-def]
 
 
 def record(folder):  # type: ignore[no-untyped-def]
-    return json.loads((folder / "study.json").read_text())
+    return json.loads((folder / "study.json").read_text(encoding="utf-8"))
 
 
 def suites_of(place, folder):  # type: ignore[no-untyped-def]
@@ -61,10 +61,13 @@ def test_levels_build_suites_of_their_own_with_the_same_latents(place, profile):
     assert len(ids[0]) == 6
     assert ids[1] <= ids[0]
     assert ids[2] <= ids[0]
-    recipes = [yaml.safe_load(Path(s, "recipe.yaml").read_text()) for s in suites]
+    recipes = [yaml.safe_load(Path(s, "recipe.yaml").read_text(encoding="utf-8")) for s in suites]
     assert [r["window"] for r in recipes] == [8, 4, 8]
     assert [r["explain"]["n"] for r in recipes] == [5, 5, 5]
-    kept = [json.loads(line)["source"] for line in Path(recipes[2]["corpus"]["path"][0]).read_text().splitlines()]
+    kept = [
+        json.loads(line)["source"]
+        for line in Path(recipes[2]["corpus"]["path"][0]).read_text(encoding="utf-8").splitlines()
+    ]
     assert set(kept) == {"even"}
     assert len(kept) == len(TEXTS) // 2
     rows = pd.read_csv(folder / "table.csv").set_index("level")
@@ -74,7 +77,7 @@ def test_levels_build_suites_of_their_own_with_the_same_latents(place, profile):
 def test_a_subject_with_random_weights_is_another_subject(place, profile, tiny_folder):
     levels = [{"label": "trained"}, {"label": "untrained", "random_subject": True}]
     folder = carry_out(place, "weights", profile, **FACTOR, suite="built", levels=levels, coders=["other"])
-    manifests = [json.loads(Path(s, "manifest.json").read_text()) for s in suites_of(place, folder)]
+    manifests = [json.loads(Path(s, "manifest.json").read_text(encoding="utf-8")) for s in suites_of(place, folder)]
     weights = [m["subject"]["weights"] for m in manifests]
     assert weights[0] != weights[1]
     assert manifests[0]["corpus"]["tokens"] == manifests[1]["corpus"]["tokens"]
@@ -250,13 +253,13 @@ def test_the_index_and_the_report_come_from_the_folders_alone(place, tmp_path, m
 
     carry_out(place, "length2", PROFILE, explainers=["tokens"], scorers=["embedding"],
               levels=[{"label": "a"}, {"label": "b", "explainers": {"tokens": {"params": {"n_tokens": 1}}}}])  # fmt: skip
-    page = (place / "out" / "README.md").read_text()
+    page = (place / "out" / "README.md").read_text(encoding="utf-8")
     assert "## What was not run" in page
     assert "`sampling`" in page
     cli = CliRunner()
     done = cli.invoke(app, ["report", str(place / "out" / "length2")])
     assert done.exit_code == 0, done.output
-    html = (place / "out" / "length2" / "report.html").read_text()
+    html = (place / "out" / "length2" / "report.html").read_text(encoding="utf-8")
     assert html.count("data:image/svg+xml;base64,") == 1
     assert "http://" not in html.replace("http://www.w3.org", "")
     for part in ("What it found", "Tables", "The paper", "Limits", "Identities", "Specification"):

@@ -164,7 +164,7 @@ def test_a_misspelt_study_or_key_is_one_clear_message(tmp_path):
     with pytest.raises(UnknownName, match="'embedded'"):
         load_profile("embeded")
     bad = tmp_path / "s.yaml"
-    bad.write_text("title: t\nquestion: q\nlevles: []\npaper: {where: w}\n")
+    bad.write_text("title: t\nquestion: q\nlevles: []\npaper: {where: w}\n", encoding="utf-8")
     with pytest.raises(SpecError, match="'levles'.*'levels'"):
         load_study(str(bad))
 
@@ -192,7 +192,7 @@ def test_a_retrained_coder_or_other_text_is_another_suite(tmp_path):
     moved = coder.coder.model_copy(update={"path": str(folder)})
     changed = recipe.model_copy(update={"coders": (coder.model_copy(update={"coder": moved}),)})
     before = identity(changed)
-    (folder / "cfg.json").write_text((folder / "cfg.json").read_text() + "\n")
+    (folder / "cfg.json").write_text((folder / "cfg.json").read_text(encoding="utf-8") + "\n", encoding="utf-8")
     assert identity(changed) != before
     kept = recipe_of(entry, {}, tmp_path, keep={"source": "^continuation"})
     assert identity(kept) != identity(recipe)
@@ -202,7 +202,7 @@ def test_a_retrained_coder_or_other_text_is_another_suite(tmp_path):
 
 def test_the_index_of_the_studies_in_the_documentation_is_up_to_date():
     folder = Path(__file__).parents[2] / "docs" / "studies"
-    assert index(folder, list(studies())) == (folder / "README.md").read_text()
+    assert index(folder, list(studies())) == (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_named_latents_are_taken_as_far_as_they_qualify():

@@ -63,7 +63,7 @@ def corpus(tmp_path: Path, texts: list[str]) -> Path:
 @pytest.fixture
 def recipe(tmp_path: Path, tiny_folder: Path) -> Path:
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump({"subject": str(tiny_folder), **RECIPE}))
+    path.write_text(yaml.safe_dump({"subject": str(tiny_folder), **RECIPE}), encoding="utf-8")
     return path
 
 
@@ -163,14 +163,14 @@ def test_progress_is_the_further_of_tokens_and_time(monkeypatch: pytest.MonkeyPa
 
 
 def test_recipe_errors_name_the_key(recipe: Path) -> None:
-    data = yaml.safe_load(recipe.read_text())
-    recipe.write_text(yaml.safe_dump(data | {"learning_rte": 1}))
+    data = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    recipe.write_text(yaml.safe_dump(data | {"learning_rte": 1}), encoding="utf-8")
     with pytest.raises(SpecError, match="learning_rate"):
         read_recipe(recipe)
-    recipe.write_text(yaml.safe_dump(data | {"buffer": 10}))
+    recipe.write_text(yaml.safe_dump(data | {"buffer": 10}), encoding="utf-8")
     with pytest.raises(SpecError, match="two batches"):
         read_recipe(recipe)
-    recipe.write_text(yaml.safe_dump(data | {"coders": [data["coders"][0]] * 2}))
+    recipe.write_text(yaml.safe_dump(data | {"coders": [data["coders"][0]] * 2}), encoding="utf-8")
     with pytest.raises(SpecError, match="same name"):
         read_recipe(recipe)
 
@@ -186,7 +186,7 @@ def test_the_shipped_recipe_is_valid_and_names_no_file() -> None:
     shipped = read_recipe(path)
     assert shipped.hookpoints == ("layers.9", "layers.10", "layers.9.mlp", "layers.10.mlp")
     assert len(shipped.coders) == 5
-    assert not any(line.lstrip().startswith("/") for line in path.read_text().splitlines())
+    assert not any(line.lstrip().startswith("/") for line in path.read_text(encoding="utf-8").splitlines())
 
 
 def identity_coder(tiny: Loaded, folder: Path, k: int) -> CoderSpec:
@@ -242,7 +242,7 @@ def test_training_saves_loadable_coders_that_beat_their_start(
     results = evaluate_folders(folders, corpus, 512, 256, say=lines.append)
     assert results["a"]["fvu"] < 0.9
     assert results["a"]["l0"] <= 4
-    assert "Made up (CC0)" in (tmp_path / "out" / "a" / "README.md").read_text()
+    assert "Made up (CC0)" in (tmp_path / "out" / "a" / "README.md").read_text(encoding="utf-8")
     load_coder(CoderSpec(name="a", format="saelens", path=str(tmp_path / "out" / "a")), tiny)
 
 
@@ -274,13 +274,13 @@ def trained(parent: Path, name: str, subject: Path, corpus: Path, seed: int, **m
 def test_evaluation_writes_numbers_and_card(tmp_path: Path, tiny_folder: Path, corpus: Path) -> None:
     folders = [trained(tmp_path / "out", name, tiny_folder, corpus, i) for i, name in enumerate(("a", "b"))]
     results = evaluate_folders(folders, corpus, 512, 256, command="bench x", say=lambda s: None)
-    stored = json.loads((folders[1] / "eval.json").read_text())
+    stored = json.loads((folders[1] / "eval.json").read_text(encoding="utf-8"))
     assert stored == json.loads(json.dumps(results["b"]))
     assert stored["tokens"] == 512
     assert stored["held_out_documents"] == 8
     assert results["a"]["fvu"] != results["b"]["fvu"]
-    text = (folders[1] / "README.md").read_text()
-    assert text == card("b", json.loads((folders[1] / "cfg.json").read_text()), stored)
+    text = (folders[1] / "README.md").read_text(encoding="utf-8")
+    assert text == card("b", json.loads((folders[1] / "cfg.json").read_text(encoding="utf-8")), stored)
     assert f"{stored['fvu']:.4f}" in text
     assert "stopped before" in text
     assert "Made up (CC0)" in text
@@ -289,8 +289,8 @@ def test_evaluation_writes_numbers_and_card(tmp_path: Path, tiny_folder: Path, c
 def test_the_card_says_what_ended_the_run(tmp_path: Path, tiny_folder: Path, corpus: Path) -> None:
     folder = trained(tmp_path, "a", tiny_folder, corpus, 0, training_finished=True, time_limit_minutes=5.0)
     evaluate_folders([folder], corpus, 64, 64, say=lambda s: None)
-    assert "time limit of 5 minutes" in (folder / "README.md").read_text()
-    config, evals = (json.loads((folder / name).read_text()) for name in ("cfg.json", "eval.json"))
+    assert "time limit of 5 minutes" in (folder / "README.md").read_text(encoding="utf-8")
+    config, evals = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("cfg.json", "eval.json"))
     config["metadata"]["training_tokens"] = 2048
     text = card("a", config, evals)
     assert "time limit" not in text
@@ -300,7 +300,7 @@ def test_the_card_says_what_ended_the_run(tmp_path: Path, tiny_folder: Path, cor
 def test_evaluation_refuses_other_text_and_other_runs(tmp_path: Path, tiny_folder: Path, corpus: Path) -> None:
     a = trained(tmp_path, "a", tiny_folder, corpus, 0)
     other = tmp_path / "other.jsonl"
-    other.write_text(json.dumps({"text": "something else"}) + "\n")
+    other.write_text(json.dumps({"text": "something else"}) + "\n", encoding="utf-8")
     with pytest.raises(CoderError, match="not the text of the training run"):
         evaluate_folders([a], other)
     with pytest.raises(CoderError, match="one training run"):

@@ -189,10 +189,10 @@ def test_scores_over_other_intervention_tables_are_never_in_one_table(tmp_path: 
     folders = [build_run(tmp_path / "plain")]
     for seed, (name, steered) in enumerate({"first": "t", "again": "t", "other": "u"}.items()):
         folders.append(build_run(tmp_path / name, Grid(seed=seed)))
-        record = json.loads((folders[-1] / "run.json").read_text())
+        record = json.loads((folders[-1] / "run.json").read_text(encoding="utf-8"))
         for cell in record["cells"]:
             cell["scorer"]["steered"] = steered
-        (folders[-1] / "run.json").write_text(json.dumps(record))
+        (folders[-1] / "run.json").write_text(json.dumps(record), encoding="utf-8")
     found = read_rows(folders)
     together = sorted(sorted({row.run for row in table.rows}) for table in tables(found))
     assert together == [["again", "first"], ["other"], ["plain"]]
@@ -205,10 +205,12 @@ def test_the_conditions_say_how_the_judge_is_qualified_by_now(tmp_path: Path) ->
     folders = []
     for day, name, right in (("02", "before", 0.95), ("03", "after", 0.6)):
         folders.append(build_run(tmp_path / name, Grid(explainers={"llm": right})))
-        record = json.loads((folders[-1] / "run.json").read_text()) | {"started": f"2026-01-{day}T00:00:00+00:00"}
+        record = json.loads((folders[-1] / "run.json").read_text(encoding="utf-8")) | {
+            "started": f"2026-01-{day}T00:00:00+00:00"
+        }
         for cell in record["cells"]:
             cell["judge"]["qualification"] = f"qualified {name}"
-        (folders[-1] / "run.json").write_text(json.dumps(record))
+        (folders[-1] / "run.json").write_text(json.dumps(record), encoding="utf-8")
     for given in (folders, folders[::-1]):
         (table,) = tables(read_rows(given))
         assert [row.run for row in table.rows] == ["before", "after"]
@@ -248,10 +250,10 @@ def test_bad_run_folders_have_one_clear_message(tmp_path: Path) -> None:
     (broken / "scores.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(CorruptTable, match=r"scores\.parquet"):
         load_run(broken)
-    (broken / "run.json").write_text('{"id": ')
+    (broken / "run.json").write_text('{"id": ', encoding="utf-8")
     with pytest.raises(RunError, match="not JSON"):
         load_run(broken)
-    (broken / "run.json").write_text('{"id": "x"}')
+    (broken / "run.json").write_text('{"id": "x"}', encoding="utf-8")
     with pytest.raises(RunError, match="has no name"):
         load_run(broken)
 
@@ -341,7 +343,9 @@ def test_results_are_written_read_rendered_and_checked(run: Path, tmp_path: Path
         render(tmp_path, check=True)
     render(tmp_path)
     render(tmp_path, check=True)
-    (tmp_path / "README.md").write_text((tmp_path / "README.md").read_text().replace("0.8", "0.9", 1))
+    (tmp_path / "README.md").write_text(
+        (tmp_path / "README.md").read_text(encoding="utf-8").replace("0.8", "0.9", 1), encoding="utf-8"
+    )
     with pytest.raises(DataError, match="Render it again"):
         render(tmp_path, check=True)
     assert page([]).endswith("No results yet.\n")
@@ -360,20 +364,20 @@ def test_published_scores_do_not_move(tmp_path: Path) -> None:
 
 def test_edited_misplaced_or_foreign_result_files_are_refused(tmp_path: Path) -> None:
     (path,) = add_results(read_rows([build_run(tmp_path / "run")]), tmp_path)
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     data = json.loads(text)
     data["rows"][0]["score"]["estimate"] = 0.999
-    path.write_text(json.dumps(data))
+    path.write_text(json.dumps(data), encoding="utf-8")
     with pytest.raises(DigestMismatch):
         read_results(tmp_path)
-    path.write_text(text.replace('"is_floor"', '"is_flor"'))
+    path.write_text(text.replace('"is_floor"', '"is_flor"'), encoding="utf-8")
     with pytest.raises(SpecError, match="Did you mean 'is_floor'"):
         read_results(tmp_path)
-    path.write_text("{")
+    path.write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match="not JSON"):
         read_results(tmp_path)
     path.unlink()
-    (path.parent / "other.json").write_text(text)
+    (path.parent / "other.json").write_text(text, encoding="utf-8")
     with pytest.raises(SpecError, match="named after its run"):
         read_results(tmp_path)
     tuned = rows([load_run(build_run(tmp_path / "tuned", Grid(split="tune")))], any_split=True)
@@ -387,10 +391,10 @@ def test_tables_show_the_first_metrics_and_the_exports_all(tmp_path: Path) -> No
     recall = scores[scores.metric == "recall"]
     names = ["auroc@random", "n", "ap", "f1", "precision"]
     pd.concat([scores, *(recall.assign(metric=name) for name in names)]).to_parquet(folder / "scores.parquet")
-    record = json.loads((folder / "run.json").read_text())
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     for cell in record["cells"]:
         cell["scorer"]["metrics"] += [{"name": name, "floor": None, "higher_is_better": True} for name in names]
-    (folder / "run.json").write_text(json.dumps(record))
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     (table,) = tables(read_rows([folder]))
     assert other_metrics(table) == ["recall", "ap", "f1"]
     assert {line["metric"] for line in csv.DictReader(io.StringIO(to_csv([table])))} == {"accuracy", "recall", *names}

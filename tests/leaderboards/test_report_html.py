@@ -53,7 +53,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def html(folders: tuple[Path, Path]) -> str:
-    return write_report(*folders).read_text()
+    return write_report(*folders).read_text(encoding="utf-8")
 
 
 def test_the_page_is_well_formed_and_needs_no_network(html: str) -> None:
@@ -76,7 +76,7 @@ def test_scores_intervals_bounds_and_floors_are_on_the_page(html: str, folders: 
 
 
 def test_identities_specification_and_command_are_on_the_page(html: str, folders: tuple[Path, Path]) -> None:
-    record = json.loads((folders[0] / "run.json").read_text())
+    record = json.loads((folders[0] / "run.json").read_text(encoding="utf-8"))
     for cell in record["cells"]:
         for kind in ("explainer", "scorer", "judge"):
             assert cell[kind]["key"] in html
@@ -103,19 +103,19 @@ def test_windows_highlight_exactly_the_active_tokens(html: str) -> None:
 
 
 def test_without_the_suite_the_page_says_so(tmp_path: Path) -> None:
-    html = write_report(build_run(tmp_path / "alone", GRID)).read_text()
+    html = write_report(build_run(tmp_path / "alone", GRID)).read_text(encoding="utf-8")
     assert "the windows cannot be shown" in html
     assert "llm explanation of" in html
 
 
 def test_a_suite_with_another_digest_is_not_shown(tmp_path: Path) -> None:
     suite, _ = build_suite(tmp_path / "suite", GRID)
-    html = write_report(build_run(tmp_path / "run", GRID), suite).read_text()
+    html = write_report(build_run(tmp_path / "run", GRID), suite).read_text(encoding="utf-8")
     assert "the windows cannot be shown" in html
 
 
 def test_same_run_same_bytes(folders: tuple[Path, Path], html: str) -> None:
-    assert write_report(*folders).read_text() == html
+    assert write_report(*folders).read_text(encoding="utf-8") == html
 
 
 def test_outcomes_count_every_judgement(html: str, folders: tuple[Path, Path]) -> None:

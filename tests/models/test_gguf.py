@@ -43,7 +43,7 @@ def test_a_folder_with_something_else_in_it_is_no_model(
 
     def other() -> None:
         folder.mkdir()
-        (folder / "notes.txt").write_text("mine")
+        (folder / "notes.txt").write_text("mine", encoding="utf-8")
 
     _read_as(tiny_folder, monkeypatch, other)
     with pytest.raises(ModelError, match="cannot convert"):

@@ -122,7 +122,9 @@ def test_folder_identity_follows_content_not_place(tiny_folder, tmp_path, monkey
     for file in tiny_folder.iterdir():
         (copy / file.name).write_bytes(file.read_bytes())
     assert folder_identity(copy) == folder_identity(tiny_folder)
-    (copy / "config.json").write_text((copy / "config.json").read_text().replace("2048", "1024"))
+    (copy / "config.json").write_text(
+        (copy / "config.json").read_text(encoding="utf-8").replace("2048", "1024"), encoding="utf-8"
+    )
     assert folder_identity(copy) != folder_identity(tiny_folder)
 
 
@@ -131,7 +133,7 @@ def test_remembered_hashes_that_cannot_be_read_are_computed_again(tmp_path, monk
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
     model = tmp_path / "model"
     model.mkdir()
-    (model / "config.json").write_text("{}")
+    (model / "config.json").write_text("{}", encoding="utf-8")
     identity = folder_identity(model)
     (sidecar,) = (tmp_path / "cache" / "hashes").iterdir()
     whole = sidecar.read_bytes()

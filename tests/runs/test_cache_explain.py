@@ -38,7 +38,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "scorers": [{"use": "embedding", "params": {"positives": 3, "negatives": 3}}],
         "judges": [{"use": "mock:lexical", "label": "lex"}],
     }
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     start(tmp_path / "spec.yaml", tmp_path / "run", tmp_path / "cache.sqlite", QUIET)
     return tmp_path
 

@@ -15,7 +15,7 @@ def test_a_package_that_git_does_not_track_has_no_revision(tmp_path: Path, monke
         command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words]
         return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
 
-    (tmp_path / "notes.md").write_text("Somebody's project.")
+    (tmp_path / "notes.md").write_text("Somebody's project.", encoding="utf-8")
     git("init", "-q")
     git("add", "-A")
     git("commit", "-qm", "notes")
@@ -27,5 +27,5 @@ def test_a_package_that_git_does_not_track_has_no_revision(tmp_path: Path, monke
     git("add", "-A")
     git("commit", "-qm", "the package")
     assert environment._git() == {"revision": git("rev-parse", "HEAD"), "dirty": False}
-    module.write_text("changed = True\n")
+    module.write_text("changed = True\n", encoding="utf-8")
     assert environment._git() == {"revision": git("rev-parse", "HEAD"), "dirty": True}

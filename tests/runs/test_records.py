@@ -25,7 +25,7 @@ def test_a_torn_last_line_is_owed_again(tmp_path):
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path):
     path = tmp_path / "j.jsonl"
-    path.write_text('{"unit": 1}\nnot json\n{"unit": 3}\n')
+    path.write_text('{"unit": 1}\nnot json\n{"unit": 3}\n', encoding="utf-8")
     with pytest.raises(CorruptTable, match="line 2"):
         list(Journal(path).units())
 
@@ -42,7 +42,7 @@ def test_json_is_replaced_whole(tmp_path):
     write_json(path, {"a": 1})
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})
-    assert json.loads(path.read_text()) == {"a": 1}
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1}
 
 
 def test_not_a_number_becomes_null():

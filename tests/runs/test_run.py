@@ -32,7 +32,7 @@ TABLES = ("explanations", "judgements", "scores")
 
 def write_spec(folder: Path, **changes: object) -> Path:
     path = folder / "spec.yaml"
-    path.write_text(yaml.safe_dump({**SPEC, **changes}))
+    path.write_text(yaml.safe_dump({**SPEC, **changes}), encoding="utf-8")
     return path
 
 
@@ -183,7 +183,7 @@ def test_latents_without_an_explanation_are_explained_and_judged_on_resume(tmp_p
     scores = table(folder, "scores")
     assert (scores.n_judged == scores.n_attempted).all()
     # Of the judge that never failed, only what had been skipped is judged again.
-    units = [json.loads(line) for line in (folder / "judgements.jsonl").read_text().splitlines()]
+    units = [json.loads(line) for line in (folder / "judgements.jsonl").read_text(encoding="utf-8").splitlines()]
     assert sum("/detection/" in unit["cell"] for unit in units) == 2 * latents + unexplained
 
 
@@ -196,7 +196,7 @@ def test_what_a_killed_start_left_is_no_run_and_is_written_over(tmp_path, left):
     spec = write_spec(tmp_path, limit=1, explainers=["tokens"], scorers=["embedding"])
     _, record = start(spec, run, run / "replies.sqlite", QUIET)
     assert record["status"] == read_run(run)["status"] == "complete"
-    assert yaml.safe_load((run / "spec.yaml").read_text())["limit"] == 1
+    assert yaml.safe_load((run / "spec.yaml").read_text(encoding="utf-8"))["limit"] == 1
 
 
 def test_a_folder_with_a_run_or_with_anything_else_in_it_is_refused(tmp_path):
@@ -204,7 +204,7 @@ def test_a_folder_with_a_run_or_with_anything_else_in_it_is_refused(tmp_path):
     for folder, name in ((run, "run.json"), (other, "notes.txt")):
         folder.mkdir()
         (folder / "spec.yaml").touch()
-        (folder / name).write_text("{}")
+        (folder / name).write_text("{}", encoding="utf-8")
     with pytest.raises(RunError, match="bench resume"):
         carry_out(tmp_path, "run")
     with pytest.raises(RunError, match="not empty") as caught:
@@ -244,10 +244,10 @@ def test_a_failed_explanation_skips_its_windows_and_keeps_the_latent(tmp_path):
 
 def test_a_run_is_not_resumed_on_other_inputs(finished, tmp_path):
     folder, _ = carry_out(tmp_path)
-    spec = yaml.safe_load((folder / "spec.yaml").read_text())
+    spec = yaml.safe_load((folder / "spec.yaml").read_text(encoding="utf-8"))
     spec["judges"][0]["use"] = "mock:lexical?seed=1"
     spec["scorers"][0]["params"] = {"positives": 3}
-    (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
+    (folder / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     before = digests(folder)
     with pytest.raises(RunError, match=r"judges: lex.*scorers: detection"):
         resume(folder, None, QUIET)
@@ -302,7 +302,7 @@ def test_exit_codes_and_one_message(tmp_path):
     done = _cli("run", failing, "--out", tmp_path / "y", "--cache", tmp_path / "c", "--no-track")
     assert done.returncode == 1
     assert "of the calls failed" in done.stderr
-    assert json.loads((tmp_path / "y" / "run.json").read_text())["status"] == "complete"
+    assert json.loads((tmp_path / "y" / "run.json").read_text(encoding="utf-8"))["status"] == "complete"
 
 
 def test_an_interrupt_leaves_a_run_that_can_be_resumed(tmp_path):

@@ -15,7 +15,7 @@ judges: [{use: 'mock:label?error=0.1', label: mock}]
 
 def _load(tmp_path, text):
     path = tmp_path / "spec.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return load_run_spec(path)
 
 

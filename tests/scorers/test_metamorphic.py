@@ -61,7 +61,7 @@ def scores(folder: Path, suite: str) -> Scores:
     """(cell, latent, metric) -> (value, judged, attempted), of a run without a cache from before."""
     folder.mkdir()
     spec = folder / "spec.yaml"
-    spec.write_text(yaml.safe_dump({**GRID, "suite": suite}))
+    spec.write_text(yaml.safe_dump({**GRID, "suite": suite}), encoding="utf-8")
     start(spec, folder / "run", folder / "cache.sqlite", QUIET)
     rows = pq.read_table(folder / "run" / "scores.parquet").to_pylist()
     return {(r["cell"], r["latent"], r["metric"]): (r["value"], r["n_judged"], r["n_attempted"]) for r in rows}

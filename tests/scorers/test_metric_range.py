@@ -70,7 +70,7 @@ def test_headlines_have_bounds_but_for_nats() -> None:
 def changed(folder: Path, **fields: Any) -> Path:
     """A run whose scorer declares other fields of its headline; a field that is None is taken out with `del`."""
     path = folder / "run.json"
-    record = json.loads(path.read_text())
+    record = json.loads(path.read_text(encoding="utf-8"))
     for cell in record["cells"]:
         for metric in cell["scorer"]["metrics"]:
             for name, value in fields.items():
@@ -78,7 +78,7 @@ def changed(folder: Path, **fields: Any) -> Path:
                     metric.pop(name, None)
                 else:
                     metric[name] = value
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps(record), encoding="utf-8")
     return folder
 
 
@@ -136,7 +136,7 @@ def test_a_run_records_the_ranges_of_its_scorers(tmp_path: Path) -> None:
         "judges": ["mock:lexical?fail=0.5"],
         "max_failures": 1.0,
     }
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     folder, record = start(tmp_path / "spec.yaml", tmp_path / "run", tmp_path / "c.sqlite", Console(quiet=True))
     metrics = {m["name"]: (m["low"], m["high"]) for m in record["cells"][0]["scorer"]["metrics"]}
     assert metrics["ap_normalised"] == (-1, 1)

@@ -172,4 +172,4 @@ def test_a_cell_without_a_value_is_a_dash(tmp_path):
     found = agreement(run)
     assert math.isnan(found.matrices["spearman"].estimate[0, 1])
     assert "–" in agreement_markdown(found)
-    assert "–" in save(heatmap([found.matrices["spearman"]]), tmp_path / "x.png")[1].read_text()
+    assert "–" in save(heatmap([found.matrices["spearman"]]), tmp_path / "x.png")[1].read_text(encoding="utf-8")

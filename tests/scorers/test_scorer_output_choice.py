@@ -263,7 +263,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
         + [{"use": "mock:constant", "label": "constant"}, {"use": "mock:label", "label": "knows"}],
     }
-    (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
+    (folder / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     start(folder / "spec.yaml", folder / "run", folder / "c.sqlite", QUIET)
     return folder / "run"
 
@@ -287,7 +287,7 @@ def test_through_the_harness_the_truth_is_found_and_nothing_else_is(run: Path) -
 
 
 def test_a_distractor_is_never_the_latent_itself(run: Path) -> None:
-    suite = load_suite(json.loads((run / "run.json").read_text())["spec"]["suite"])
+    suite = load_suite(json.loads((run / "run.json").read_text(encoding="utf-8"))["spec"]["suite"])
     scorer = load_scorer({"use": "output_choice", "params": {"texts": 2}})
     for found in suite.latents(limit=5):
         assert set(found.peers) == set(suite.ids)

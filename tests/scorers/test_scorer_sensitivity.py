@@ -337,9 +337,9 @@ def test_a_preset_without_texts_has_a_headline_that_it_measures(preset: str, hea
 
 
 def test_a_headline_for_no_preset_is_refused(tmp_path: Path) -> None:
-    task = yaml.safe_load((tasks_dirs()[0] / "scorers/sensitivity.yaml").read_text())
+    task = yaml.safe_load((tasks_dirs()[0] / "scorers/sensitivity.yaml").read_text(encoding="utf-8"))
     task["headlines"] = {"rating": "purity"}
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(task))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")
     with pytest.raises(SpecError, match="rating is no preset"):
         load_scorer(str(tmp_path / "mine.yaml"))
 
@@ -392,7 +392,7 @@ def spec(folder: Path, suite: Path, **changes: Any) -> Path:
         "scorers": [{"use": "sensitivity", "params": {"positives": 3, "negatives": 3, "texts": 4}}],
         "judges": [{"use": "mock:oracle", "label": "knows"}],
     }
-    path.write_text(yaml.safe_dump(content | changes))
+    path.write_text(yaml.safe_dump(content | changes), encoding="utf-8")
     return path
 
 

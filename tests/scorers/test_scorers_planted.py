@@ -32,7 +32,7 @@ SPEC: dict[str, Any] = {
 
 def carry_out(folder: Path, **changes: Any) -> Path:
     spec = folder / "spec.yaml"
-    spec.write_text(yaml.safe_dump(SPEC | changes))
+    spec.write_text(yaml.safe_dump(SPEC | changes), encoding="utf-8")
     start(spec, folder / "run", folder / "cache.sqlite", Console(quiet=True))
     return folder / "run"
 

@@ -82,7 +82,7 @@ def write_corpus(folder: Path, n: int = 60) -> JsonlCorpus:
     """Documents of 1 to 5 sentences, so that contexts have many lengths and some rests are too short."""
     rng = np.random.default_rng(3)
     path = folder / "corpus.jsonl"
-    with path.open("w") as f:
+    with path.open("w", encoding="utf-8") as f:
         for i in range(n):
             text = " ".join(SENTENCES[j] for j in rng.integers(0, len(SENTENCES), 1 + i % 5)) if i % 9 else "word"
             f.write(json.dumps({"text": text}) + "\n")
@@ -281,7 +281,7 @@ def test_a_folder_of_another_identity_is_refused_with_the_difference(
     with pytest.raises(RunError, match=f"corpus: '{corpus_identity(corpus)}' there"):
         collect(tiny, CODERS, write_corpus(tmp_path, 5), store.path, LENGTHS, shard=7)
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work", encoding="utf-8")
     with pytest.raises(RunError, match="is no activation store"):
         collect(tiny, CODERS, corpus, tmp_path / "mine", LENGTHS)
     assert files(tmp_path / "mine") == {"thesis.txt": b"years of work"}
@@ -291,7 +291,7 @@ def test_an_empty_corpus_is_an_error_and_does_not_bar_the_folder(
     tiny: Loaded, corpus: JsonlCorpus, tmp_path: Path
 ) -> None:
     path = tmp_path / "short.jsonl"
-    path.write_text('{"text": "a"}\n')
+    path.write_text('{"text": "a"}\n', encoding="utf-8")
     with pytest.raises(EmptyCorpus):
         collect(tiny, CODERS, JsonlCorpus(path=(str(path),)), tmp_path / "s", LENGTHS)
     assert collect(tiny, CODERS[:1], corpus, tmp_path / "s", LENGTHS).n_tokens > 0

@@ -158,7 +158,7 @@ def saelens_folder(folder: Path, w: dict[str, Tensor], dtype: torch.dtype = torc
         "normalize_activations": "none",
         "metadata": {"hook_name": "blocks.1.hook_resid_post"},
     }
-    (folder / "cfg.json").write_text(json.dumps(base | config))
+    (folder / "cfg.json").write_text(json.dumps(base | config), encoding="utf-8")
     return folder
 
 
@@ -219,7 +219,7 @@ def test_old_saelens_configurations_are_read(tiny: Loaded, tmp_path: Path) -> No
     folder = saelens_folder(tmp_path / "c", weights())
     old = {"d_in": D, "d_sae": N, "activation_fn_str": "topk", "activation_fn_kwargs": {"k": K}}
     old |= {"hook_point": "blocks.2.hook_mlp_out", "normalize_activations": False}
-    (folder / "cfg.json").write_text(json.dumps(old))
+    (folder / "cfg.json").write_text(json.dumps(old), encoding="utf-8")
     coder = load_coder(spec(folder), tiny)
     assert coder.hookpoint == "layers.2.mlp"
     np.testing.assert_allclose(dense(coder.encode(acts())), reference(acts(), weights(), "topk", True), atol=1e-5)
@@ -298,7 +298,7 @@ def sparsify_folder(folder: Path, w: dict[str, Tensor], **config: Any) -> Path:
     names = {"encoder.weight": w["W_enc"].T, "encoder.bias": w["b_enc"], "W_dec": w["W_dec"], "b_dec": w["b_dec"]}
     save_file({name: value.contiguous() for name, value in names.items()}, folder / "sae.safetensors")
     (folder / "cfg.json").write_text(
-        json.dumps({"d_in": D, "num_latents": N, "k": K, "normalize_decoder": True} | config)
+        json.dumps({"d_in": D, "num_latents": N, "k": K, "normalize_decoder": True} | config), encoding="utf-8"
     )
     return folder
 
@@ -334,19 +334,19 @@ def truncate(folder: Path) -> None:
 
 
 def drop_k(folder: Path) -> None:
-    config = json.loads((folder / "cfg.json").read_text())
+    config = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
     del config["k"]
-    (folder / "cfg.json").write_text(json.dumps(config))
+    (folder / "cfg.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 def break_json(folder: Path) -> None:
-    (folder / "cfg.json").write_text('{"d_in": 32,')
+    (folder / "cfg.json").write_text('{"d_in": 32,', encoding="utf-8")
 
 
 def wrong_shape(folder: Path) -> None:
-    config = json.loads((folder / "cfg.json").read_text())
+    config = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
     key = "d_sae" if "d_sae" in config else "num_latents"
-    (folder / "cfg.json").write_text(json.dumps(config | {key: N + 1}))
+    (folder / "cfg.json").write_text(json.dumps(config | {key: N + 1}), encoding="utf-8")
 
 
 def no_weights(folder: Path) -> None:
@@ -475,14 +475,18 @@ def test_recorded_quality_is_measured_again_and_a_deviation_reported(tiny: Loade
     assert not report.expected
     assert report.fvu is not None
     assert report.tokens > 400
-    (folder / "eval.json").write_text(json.dumps({"check_l0": report.l0, "check_fvu": report.fvu, "l0": 900, "fvu": 9}))
+    (folder / "eval.json").write_text(
+        json.dumps({"check_l0": report.l0, "check_fvu": report.fvu, "l0": 900, "fvu": 9}), encoding="utf-8"
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_coder(spec(folder), tiny)
-    (folder / "eval.json").write_text(json.dumps({"check_l0": report.l0, "check_fvu": report.fvu / 2}))
+    (folder / "eval.json").write_text(
+        json.dumps({"check_l0": report.l0, "check_fvu": report.fvu / 2}), encoding="utf-8"
+    )
     with pytest.warns(CoderWarning, match=r"FVU is .* recorded is .* hookpoint"):
         load_coder(spec(folder), tiny)
-    (folder / "eval.json").write_text(json.dumps({"l0": 50}))
+    (folder / "eval.json").write_text(json.dumps({"l0": 50}), encoding="utf-8")
     with pytest.warns(CoderWarning, match="L0"):
         load_coder(spec(folder), tiny)
 
@@ -490,7 +494,7 @@ def test_recorded_quality_is_measured_again_and_a_deviation_reported(tiny: Loade
 def test_a_check_on_other_texts_ignores_numbers_of_the_standard_ones(tiny: Loaded, tmp_path: Path) -> None:
     folder = tmp_path / "c"
     saelens.save(folder, weights(), K, "float32", {"hook_name": "layers.1"})
-    (folder / "eval.json").write_text(json.dumps({"check_l0": 1.0, "check_fvu": 0.01}))
+    (folder / "eval.json").write_text(json.dumps({"check_l0": 1.0, "check_fvu": 0.01}), encoding="utf-8")
     coder = load_coder(spec(folder), tiny, verify=False)
     assert len(check(coder, tiny).problems) == 2
     assert check(coder, tiny, TEXT).ok

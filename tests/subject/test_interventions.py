@@ -468,11 +468,11 @@ def test_a_table_of_another_suite_or_layer_is_refused(steered, tmp_path):
         (tmp_path / name).write_bytes((suite.path / name).read_bytes())
     assert load_suite(tmp_path).interventions.digest == suite.interventions.digest
     meta = tmp_path / "interventions.json"
-    good = meta.read_text()
-    meta.write_text(good.replace(suite.digest, "0" * 16))
+    good = meta.read_text(encoding="utf-8")
+    meta.write_text(good.replace(suite.digest, "0" * 16), encoding="utf-8")
     with pytest.raises(DigestMismatch, match="made from a suite"):
         load_suite(tmp_path).latents()
-    meta.write_text(good.replace(suite.interventions.digest, "1" * 16))
+    meta.write_text(good.replace(suite.interventions.digest, "1" * 16), encoding="utf-8")
     with pytest.raises(DigestMismatch, match="hashes to"):
         load_suite(tmp_path).latents()
     table = read_table(tmp_path / "interventions.parquet", INTERVENTIONS)
@@ -526,7 +526,7 @@ def test_a_run_scores_the_table_and_is_not_resumed_on_another_one(steered, tmp_p
         "judges": [{"use": "mock:lexical", "label": "lex"}],
         "max_failures": 1.0,
     }
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     quiet = Console(quiet=True)
     run, record = start(tmp_path / "spec.yaml", tmp_path / "run", tmp_path / "c.sqlite", quiet)
     assert record["identities"]["interventions"] == suite.interventions.digest

@@ -78,7 +78,7 @@ def run(folder: Path, name: str, kinds: dict[str, list[str]]) -> Path:
         "judges": [{"use": "mock:lexical", "label": "lex"}],
     }
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(spec))
+    path.write_text(yaml.safe_dump(spec), encoding="utf-8")
     return start(path, folder / name, folder / "cache.sqlite", Console(quiet=True))[0]
 
 

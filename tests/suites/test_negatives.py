@@ -171,7 +171,7 @@ def recipe(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hard")
     rng = random.Random(1)
     words = " ".join(SENTENCES).split()
-    with (folder / "corpus.jsonl").open("w") as f:
+    with (folder / "corpus.jsonl").open("w", encoding="utf-8") as f:
         for _ in range(120):
             f.write(json.dumps({"text": " ".join(rng.choice(words) for _ in range(rng.randrange(5, 90)))}) + "\n")
     data = {
@@ -197,7 +197,7 @@ def recipe(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             },
         ],
     }
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(data))
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
     return folder / "recipe.yaml"
 
 
@@ -291,10 +291,10 @@ def test_hard_negatives_are_scored_apart_from_random_ones(suite: Suite) -> None:
 def test_nearest_needs_a_model(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="embedding model"):
         built(recipe, "none", embed=None, test=hard(nearest=3))
-    data = yaml.safe_load(recipe.read_text())
+    data = yaml.safe_load(recipe.read_text(encoding="utf-8"))
     for entry, message in (({"nearest": 3}, "add embed"), ({"neighbor": 3}, "Did you mean 'neighbour'")):
         bad = tmp_path / "recipe.yaml"
-        bad.write_text(yaml.safe_dump({**data, "test": {"hard": entry}}))
+        bad.write_text(yaml.safe_dump({**data, "test": {"hard": entry}}), encoding="utf-8")
         with pytest.raises(SpecError, match=message):
             load_recipe(bad)
     assert SuiteRecipe.model_validate(data).test.hard == HardEntry()
@@ -310,11 +310,11 @@ def test_the_command_embeds_with_the_recipes_model(recipe: Path, tmp_path: Path)
         asked.append(reference)
         return embedder(reference)
 
-    data = yaml.safe_load(recipe.read_text())
+    data = yaml.safe_load(recipe.read_text(encoding="utf-8"))
     data["corpus"]["path"] = str(recipe.parent / "corpus.jsonl")
     data["test"]["hard"] = {"nearest": 2, "embed": "mock:lexical", "pool": 50}
     mine = tmp_path / "recipe.yaml"
-    mine.write_text(yaml.safe_dump(data))
+    mine.write_text(yaml.safe_dump(data), encoding="utf-8")
     found = build_from_file(mine, tmp_path / "suite", recipe.parent / "work", Console(quiet=True), counting)
     assert asked == ["mock:lexical"]
     assert all(sum(w.kind == "nearest" for w in v.test) == 2 for v in found.latents())

@@ -23,12 +23,12 @@ KEPT = ("weekdays", "food", "music", "negation", "years", "question-marks", "pyt
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe with a few latents over the shipped corpus."""
     folder = tmp_path_factory.mktemp("planted")
-    rules = yaml.safe_load((SHIPPED / "rules.yaml").read_text())
+    rules = yaml.safe_load((SHIPPED / "rules.yaml").read_text(encoding="utf-8"))
     rules["latents"] = [latent for latent in rules["latents"] if latent["name"] in KEPT]
-    (folder / "rules.yaml").write_text(yaml.safe_dump(rules, allow_unicode=True))
-    recipe = yaml.safe_load((SHIPPED / "recipe.yaml").read_text())
+    (folder / "rules.yaml").write_text(yaml.safe_dump(rules, allow_unicode=True), encoding="utf-8")
+    recipe = yaml.safe_load((SHIPPED / "recipe.yaml").read_text(encoding="utf-8"))
     recipe["corpus"] = str(SHIPPED.parent.parent / "corpora" / "smollm2-sampled-1.jsonl.gz")
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     return folder
 
 
@@ -53,9 +53,9 @@ def test_the_shipped_suite_has_enough_latents_of_every_family_and_keeps_its_prom
 
 def test_what_cannot_be_shown_without_the_truth_is_not_unrelated(small, tmp_path):
     def change(*related: str) -> Path:
-        rules = yaml.safe_load((small / "rules.yaml").read_text())
+        rules = yaml.safe_load((small / "rules.yaml").read_text(encoding="utf-8"))
         next(x for x in rules["latents"] if x["name"] == "weekdays")["related"] = list(related)
-        (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules, allow_unicode=True))
+        (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules, allow_unicode=True), encoding="utf-8")
         shutil.copy(small / "recipe.yaml", tmp_path)
         return tmp_path / "recipe.yaml"
 
@@ -121,13 +121,13 @@ def test_activations_are_a_function_of_the_text_and_stay_above_the_marking_thres
 def test_bad_rules_are_named(small, tmp_path):
     shutil.copytree(small, tmp_path / "r")
     path = tmp_path / "r" / "rules.yaml"
-    rules = yaml.safe_load(path.read_text())
+    rules = yaml.safe_load(path.read_text(encoding="utf-8"))
     rules["latents"][1]["truth"]["rule"] = {"word": ["x"]}
-    path.write_text(yaml.safe_dump(rules))
+    path.write_text(yaml.safe_dump(rules), encoding="utf-8")
     with pytest.raises(SpecError, match=f"latent '{rules['latents'][1]['name']}': unknown rule 'word'"):
         load_rules(path)
     rules["latents"][1]["truth"]["rule"] = {"words": ["no", True]}
-    path.write_text(yaml.safe_dump(rules))
+    path.write_text(yaml.safe_dump(rules), encoding="utf-8")
     with pytest.raises(SpecError, match="put the word in quotes"):
         load_rules(path)
 
@@ -135,8 +135,8 @@ def test_bad_rules_are_named(small, tmp_path):
 def test_a_latent_that_the_corpus_never_shows_is_named(small, tmp_path):
     shutil.copytree(small, tmp_path / "r")
     path = tmp_path / "r" / "rules.yaml"
-    rules = yaml.safe_load(path.read_text())
+    rules = yaml.safe_load(path.read_text(encoding="utf-8"))
     rules["latents"][0]["truth"]["rule"] = {"words": ["xyzzyplugh"]}
-    path.write_text(yaml.safe_dump(rules))
+    path.write_text(yaml.safe_dump(rules), encoding="utf-8")
     with pytest.raises(SpecError, match="never shows latent"):
         build_planted(tmp_path / "r" / "recipe.yaml", tmp_path / "out")

@@ -35,7 +35,7 @@ def place(tiny_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe")
     rng = random.Random(0)
     words = " ".join(SENTENCES).split() + " ".join(EXTRAS).split()
-    with (folder / "corpus.jsonl").open("w") as f:
+    with (folder / "corpus.jsonl").open("w", encoding="utf-8") as f:
         for _ in range(150):
             text = " ".join(rng.choice(words) for _ in range(rng.randrange(5, 90)))
             f.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
@@ -71,7 +71,7 @@ def place(tiny_folder, tmp_path_factory):
             },
         ],
     }
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     return folder
 
 
@@ -174,7 +174,7 @@ def test_a_build_killed_twice_is_finished_to_the_same_bytes(place, suite, tmp_pa
 def _contexts(place, tokenizer):
     """Contexts as DESIGN says, cut by a direct loop."""
     out = []
-    for line in (place / "corpus.jsonl").read_text().splitlines():
+    for line in (place / "corpus.jsonl").read_text(encoding="utf-8").splitlines():
         ids = tokenizer(json.loads(line)["text"], add_special_tokens=False)["input_ids"]
         out += [ids[i : i + CONTEXT] for i in range(0, len(ids), CONTEXT) if len(ids[i : i + CONTEXT]) >= WINDOW]
     return out
@@ -264,12 +264,14 @@ def test_verify_reruns_the_subject_and_sees_a_changed_activation(place, suite, t
     assert report.ok, report.problems
     assert "0 of" in report.lines[-1]
     built = build_suite(_recipe(place, version="2-0"), tmp_path / "suite", suite.path.parent / "work")
-    (place / "corpus.jsonl").write_text((place / "corpus.jsonl").read_text() + '{"text": "one more"}\n')
+    (place / "corpus.jsonl").write_text(
+        (place / "corpus.jsonl").read_text(encoding="utf-8") + '{"text": "one more"}\n', encoding="utf-8"
+    )
     try:
         report = verify(built, activations=True, contexts=5)
     finally:
-        lines = (place / "corpus.jsonl").read_text().splitlines()[:-1]
-        (place / "corpus.jsonl").write_text("\n".join(lines) + "\n")
+        lines = (place / "corpus.jsonl").read_text(encoding="utf-8").splitlines()[:-1]
+        (place / "corpus.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert any("corpus" in p for p in report.problems)
 
 
@@ -283,7 +285,9 @@ def test_verify_finds_activations_that_are_not_the_subjects(suite, tmp_path):
     doubled = windows.set_column(at, windows.schema.field(at), pa.array(values, windows.schema.field(at).type))
     manifest = {k: v for k, v in suite.manifest.items() if k != "digest"}
     save_suite(tmp_path / "doubled", manifest, suite.latent_table, doubled)
-    (tmp_path / "doubled" / "recipe.yaml").write_text((suite.path / "recipe.yaml").read_text())
+    (tmp_path / "doubled" / "recipe.yaml").write_text(
+        (suite.path / "recipe.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     report = verify(load_suite(tmp_path / "doubled"), activations=True, contexts=10)
     assert any("another activation" in p for p in report.problems)
 
@@ -293,17 +297,22 @@ def test_the_command_builds_beside_the_recipe_and_never_replaces_a_version(place
 
     folder = tmp_path / "beside"
     folder.mkdir()
-    text = (place / "recipe.yaml").read_text().replace("path: corpus.jsonl", f"path: {place}/corpus.jsonl")
-    (folder / "recipe.yaml").write_text(text.replace("path: sae\n", f"path: {place}/sae\n"))
+    text = (
+        (place / "recipe.yaml").read_text(encoding="utf-8").replace("path: corpus.jsonl", f"path: {place}/corpus.jsonl")
+    )
+    (folder / "recipe.yaml").write_text(text.replace("path: sae\n", f"path: {place}/sae\n"), encoding="utf-8")
     console = Console(stderr=True, quiet=True)
     built = build_from_file(folder / "recipe.yaml", None, tmp_path / "work", console)
     assert built.path == folder
     assert verify(built, activations=True, contexts=5).ok
     frozen = _bytes(folder)
     (folder / "recipe.yaml").write_text(
-        (folder / "recipe.yaml").read_text().replace("min_windows: 30", "min_windows: 31")
+        (folder / "recipe.yaml").read_text(encoding="utf-8").replace("min_windows: 30", "min_windows: 31"),
+        encoding="utf-8",
     )
-    (folder / "recipe.yaml").write_text((folder / "recipe.yaml").read_text() + "seed: 5\n")
+    (folder / "recipe.yaml").write_text(
+        (folder / "recipe.yaml").read_text(encoding="utf-8") + "seed: 5\n", encoding="utf-8"
+    )
     with pytest.raises(DigestMismatch, match="Raise the version"):
         build_from_file(folder / "recipe.yaml", None, tmp_path / "work", console)
     assert _bytes(folder) == frozen
@@ -325,9 +334,9 @@ def test_a_latent_that_never_fires_enough_is_a_clear_error(place, suite, tmp_pat
     ],
 )
 def test_a_misspelt_recipe_names_the_file_the_key_and_the_near_name(place, tmp_path, old, new, said):
-    text = (place / "recipe.yaml").read_text()
+    text = (place / "recipe.yaml").read_text(encoding="utf-8")
     assert old in text
-    (tmp_path / "typo.yaml").write_text(text.replace(old, new, 1))
+    (tmp_path / "typo.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(SpecError) as caught:
         load_recipe(tmp_path / "typo.yaml")
     assert said in str(caught.value)

@@ -132,7 +132,7 @@ def test_a_broken_file_is_a_corrupt_table(folder, tables, damage):
         write_table(tables[1].drop_columns(["activations"]), file)
     else:
         file = folder / "manifest.json"
-        file.write_text('{"name": "toy", ')
+        file.write_text('{"name": "toy", ', encoding="utf-8")
     with pytest.raises(CorruptTable, match=file.name):
         load_suite(folder)
 
@@ -153,7 +153,7 @@ def test_steered_texts_go_with_the_windows_that_they_were_made_from(folder, tabl
     latents, windows, _ = tables
     sidecar = [folder / "interventions.json", folder / "interventions.parquet"]
     for file in sidecar:
-        file.write_text("steered")
+        file.write_text("steered", encoding="utf-8")
     for version in ("1-0", "2-0"):
         save_suite(folder, {"name": "toy", "version": version}, latents, windows)
         assert all(file.exists() for file in sidecar)
@@ -175,7 +175,7 @@ def test_names_are_found_in_the_working_directory_with_a_hint(folder, monkeypatc
     with pytest.raises(SpecError, match="not version 2-0"):
         load_suite("toy@2-0")
     (home / "tasks" / "suites" / "toy" / "manifest.json").unlink()
-    (home / "tasks" / "suites" / "toy" / "recipe.yaml").write_text("name: toy\n")
+    (home / "tasks" / "suites" / "toy" / "recipe.yaml").write_text("name: toy\n", encoding="utf-8")
     with pytest.raises(CorruptTable, match="bench suite build"):
         load_suite("toy")
 
@@ -229,6 +229,6 @@ def test_show_fits_80_columns_and_marks_the_firing_tokens(folder):
 
 
 def test_the_manifest_says_the_digest(folder):
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["digest"] == load_suite(folder).digest
     assert not list(folder.glob("*.part"))

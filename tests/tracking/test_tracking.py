@@ -125,7 +125,7 @@ def test_artifacts_are_the_tables_and_the_pages(tracked: TrackResult, client: An
 
 
 def test_the_suite_is_a_dataset_input_with_its_own_digest(tracked: TrackResult, client: Any, run: Path) -> None:
-    digest = json.loads((run / "run.json").read_text())["suite"]["digest"]
+    digest = json.loads((run / "run.json").read_text(encoding="utf-8"))["suite"]["digest"]
     for run_id in (tracked.parent, *tracked.children.values()):
         (found,) = client.get_run(run_id).inputs.dataset_inputs
         assert (found.dataset.name, found.dataset.digest) == ("synthetic@1-0", digest)
@@ -161,10 +161,10 @@ def test_another_run_has_its_own_mlflow_runs_and_a_changed_prompt_a_new_version(
     tracked: TrackResult, client: Any, tmp_path: Path, uri: str
 ) -> None:
     folder = build_run(tmp_path / "second-run", replace(GRID, coders={"res9": 6}))
-    record = json.loads((folder / "run.json").read_text())
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     for cell in record["cells"]:
         cell["scorer"]["prompts"]["system"] = "Another wording"
-    (folder / "run.json").write_text(json.dumps(record))
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     result = track(folder, uri=uri)
     assert result.ok, result.message
     assert result.parent != tracked.parent
@@ -180,8 +180,8 @@ def test_two_runs_in_folders_of_one_name_are_two_and_each_is_updated_alone(
     client: Any, tmp_path: Path, uri: str
 ) -> None:
     first, second = (build_run(tmp_path / place / "twin", replace(GRID, coders={"res9": 6})) for place in "ab")
-    record = json.loads((second / "run.json").read_text())
-    (second / "run.json").write_text(json.dumps(record | {"started": "2026-01-02T03:04:06+00:00"}))
+    record = json.loads((second / "run.json").read_text(encoding="utf-8"))
+    (second / "run.json").write_text(json.dumps(record | {"started": "2026-01-02T03:04:06+00:00"}), encoding="utf-8")
     one, two, again = (track(folder, uri=uri) for folder in (first, second, first))
     assert one.ok, one.message
     assert two.ok, two.message

@@ -97,9 +97,9 @@ def test_trials_see_tuning_latents_only_and_the_named_settings_come_first(tuned:
 
 def test_the_best_spec_is_a_run(tuned: dict, tmp_path: Path) -> None:
     best = Path(tuned["folder"]) / "best.yaml"
-    spec = yaml.safe_load(best.read_text()) | {"limit": 2, "repeats": 1}
+    spec = yaml.safe_load(best.read_text(encoding="utf-8")) | {"limit": 2, "repeats": 1}
     assert spec["split"] == "test"
-    (tmp_path / "best.yaml").write_text(yaml.safe_dump(spec))
+    (tmp_path / "best.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     _, record = start(tmp_path / "best.yaml", tmp_path / "run", tmp_path / "cache.sqlite", QUIET)
     assert record["status"] == "complete"
     settings = tuned["trials"][tuned["winners"][0]]["settings"]
@@ -108,20 +108,23 @@ def test_the_best_spec_is_a_run(tuned: dict, tmp_path: Path) -> None:
 
 def test_the_report_is_one_page_without_a_network(tuned: dict) -> None:
     folder = Path(tuned["folder"])
-    page, text = (folder / "report.html").read_text(), (folder / "report.md").read_text()
+    page, text = (
+        (folder / "report.html").read_text(encoding="utf-8"),
+        (folder / "report.md").read_text(encoding="utf-8"),
+    )
     for wanted in (verdict(tuned), "On held-out latents", "Importances", "chance", "Limits"):
         assert wanted in text
         assert wanted in page
     assert "<script" not in page
     assert 'src="http' not in page
     for name in ("history", "slices", "importances"):
-        assert (folder / "figures" / f"{name}.svg").read_text().startswith("<svg")
+        assert (folder / "figures" / f"{name}.svg").read_text(encoding="utf-8").startswith("<svg")
         assert f"figures/{name}.svg" in text
     assert page.count("<svg") == 3
     from latentbench.tuning.tune_report import write_reports
 
-    write_reports(json.loads((folder / "study.json").read_text()), folder)
-    assert (folder / "report.html").read_text() == page
+    write_reports(json.loads((folder / "study.json").read_text(encoding="utf-8")), folder)
+    assert (folder / "report.html").read_text(encoding="utf-8") == page
 
 
 def test_going_on_with_a_finished_study_runs_nothing_more(tuned: dict) -> None:
@@ -135,7 +138,7 @@ def test_going_on_with_a_finished_study_runs_nothing_more(tuned: dict) -> None:
 
 def test_another_spec_cannot_go_on_with_the_study(tuned: dict) -> None:
     folder = Path(tuned["folder"])
-    changed = yaml.safe_load((folder / "spec.yaml").read_text())
+    changed = yaml.safe_load((folder / "spec.yaml").read_text(encoding="utf-8"))
     changed["space"]["shots"]["high"] = 9
     with pytest.raises(SpecError, match="begun with another spec"):
         tune(Asked(write(folder.parent / "changed", changed), folder, cache=folder.parent / "cache.sqlite"), QUIET)
@@ -243,7 +246,7 @@ def test_failed_trials_are_recorded_with_their_outcome_and_are_no_scores(tmp_pat
     assert "Did you mean 'paper'" in misspelt["error"]
     assert all(t["settings"]["fail"] == 0.0 for t in result["trials"] if t["state"] == "complete")
     assert dead["number"] not in result["winners"]
-    assert "api: no latent of 4 has a score" in (Path(result["folder"]) / "report.md").read_text()
+    assert "api: no latent of 4 has a score" in (Path(result["folder"]) / "report.md").read_text(encoding="utf-8")
 
 
 def test_low_coverage_breaks_the_constraint_and_cannot_win(tmp_path: Path) -> None:
@@ -272,7 +275,7 @@ def test_a_budget_stops_the_study_between_steps_and_leaves_a_report(tmp_path: Pa
     assert "the budget of 1 tokens is used up" in first["stopped"]
     assert "stopped after 4 of 12 latents" in first["trials"][0]["error"]
     assert first["winners"] == []
-    assert "No setting finished" in (tmp_path / "one" / "study" / "report.md").read_text()
+    assert "No setting finished" in (tmp_path / "one" / "study" / "report.md").read_text(encoding="utf-8")
     # More budget: the same command goes on, with the setting that was cut short, and pays only what is new.
     content["budget"] = {"tokens": 10**9}
     content["trials"] = 1
@@ -312,7 +315,7 @@ def test_a_trial_does_not_go_into_a_folder_that_holds_something(tmp_path: Path) 
     (waiting,) = [t["number"] for t in first["trials"] if t["state"] == "waiting"]
     folder = tmp_path / "study" / "trials" / f"{waiting:04d}"
     folder.mkdir()
-    (folder / "judgements.jsonl").write_text("of another study\n")
+    (folder / "judgements.jsonl").write_text("of another study\n", encoding="utf-8")
     content["trials"] = 2
     with pytest.raises(RunError, match="holds a trial of another study"):
         study(tmp_path, content, holdout=False)
@@ -324,11 +327,16 @@ def test_a_study_does_not_go_on_with_a_scorer_that_was_edited(tmp_path: Path) ->
     content["run"]["scorers"][0]["use"] = "mine.yaml"
     content["holdout"] = {"repeats": 1, "limit": 4}
     scorer = tmp_path / "mine.yaml"
-    scorer.write_text((Path(__file__).parents[2] / "tasks" / "scorers" / "detection.yaml").read_text())
+    scorer.write_text(
+        (Path(__file__).parents[2] / "tasks" / "scorers" / "detection.yaml").read_text(encoding="utf-8"),
+        encoding="utf-8",
+    )
     result = study(tmp_path, content)
     again = study(tmp_path, content)
     assert (again["trials"], again["holdout"]) == (result["trials"], result["holdout"])
-    scorer.write_text(scorer.read_text().replace("You check descriptions", "You test descriptions"))
+    scorer.write_text(
+        scorer.read_text(encoding="utf-8").replace("You check descriptions", "You test descriptions"), encoding="utf-8"
+    )
     with pytest.raises(RunError, match="scorers of the default setting changed since the study began"):
         study(tmp_path, content)
     # Nor are its held-out runs taken for those of the scorer of now.

@@ -390,7 +390,8 @@ def test_a_study_goes_on_only_with_the_parts_that_its_default_began_with(tmp_pat
     content["space"], content["default"] = {"shots": {"low": 1, "high": 8}}, {"shots": 1}
     texts = tmp_path / "mine.jsonl"
     texts.write_text(
-        "".join(json.dumps({"latent": v.id, "text": "A."}) + "\n" for v in load_suite("planted-1").latents())
+        "".join(json.dumps({"latent": v.id, "text": "A."}) + "\n" for v in load_suite("planted-1").latents()),
+        encoding="utf-8",
     )
     spec = TuneSpec.model_validate(content)
     study = optuna.create_study()
@@ -403,7 +404,7 @@ def test_a_study_goes_on_only_with_the_parts_that_its_default_began_with(tmp_pat
 
     started_again()
     started_again()
-    texts.write_text(texts.read_text().replace("A.", "B."))
+    texts.write_text(texts.read_text(encoding="utf-8").replace("A.", "B."), encoding="utf-8")
     with pytest.raises(RunError, match="explainers of the default setting changed"):
         started_again()
 

@@ -166,7 +166,7 @@ def test_a_killed_worker_loses_only_its_trial(database: str, tmp_path: Path) -> 
         assert t.state in (states.COMPLETE, states.PRUNED)
         if t.state == states.COMPLETE:
             assert t.value == pytest.approx(t.user_attrs["facts"]["means"]["score"])
-    report = (tmp_path / "first" / "report.md").read_text()
+    report = (tmp_path / "first" / "report.md").read_text(encoding="utf-8")
     assert "1 lost and queued again" in report
     assert "secret" not in report
-    assert "secret" not in (tmp_path / "first" / "study.json").read_text()
+    assert "secret" not in (tmp_path / "first" / "study.json").read_text(encoding="utf-8")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from latentbench.kernel.files import write_text
+
 
 def agreement(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
@@ -32,6 +34,6 @@ def agreement(
     folder = out or run
     folder.mkdir(parents=True, exist_ok=True)
     written = save(heatmap([found.matrices[kind] for kind in SHOWN]), folder / "agreement.png")
-    (folder / "agreement.md").write_text(agreement_markdown(found, written[0].name))
-    (folder / "agreement.csv").write_text(agreement_csv(found))
+    write_text(folder / "agreement.md", agreement_markdown(found, written[0].name))
+    write_text(folder / "agreement.csv", agreement_csv(found))
     typer.echo(f"written: {folder}/agreement.md, .csv, .png, .svg", err=True)

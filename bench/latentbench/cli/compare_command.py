@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from latentbench.kernel.files import write_text
+
 
 def compare(
     run_a: Annotated[Path, typer.Argument(help="Run folder.")],
@@ -31,6 +33,6 @@ def compare(
     Console().print(compare_terminal(found, a.id, b.id))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "compare.md").write_text(compare_markdown(found, a.id, b.id))
-        (out / "compare.csv").write_text(compare_csv(found))
+        write_text(out / "compare.md", compare_markdown(found, a.id, b.id))
+        write_text(out / "compare.csv", compare_csv(found))
         typer.echo(f"written: {out}/compare.md, .csv", err=True)

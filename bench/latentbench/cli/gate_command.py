@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from latentbench.kernel.files import write_text
+
 if TYPE_CHECKING:
     from latentbench.analysis.gate.gate_report import Report
 
@@ -127,9 +129,9 @@ def _write(report: Report, json: Path | None, junit: Path | None, markdown: Path
     if json is not None:
         write_json(json, report.as_dict())
     if junit is not None:
-        junit.write_text(as_junit(report), encoding="utf-8")
+        write_text(junit, as_junit(report))
     if markdown is not None:
-        markdown.write_text(as_markdown(report), encoding="utf-8")
+        write_text(markdown, as_markdown(report))
     if os.environ.get("GITHUB_ACTIONS") == "true" if github is None else github:
         print(annotations(report), end="")
         summary = os.environ.get("GITHUB_STEP_SUMMARY")

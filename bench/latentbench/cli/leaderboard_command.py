@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from latentbench.kernel.files import write_text
+
 
 def leaderboard(
     runs: Annotated[list[Path] | None, typer.Argument(help="Run folders.")] = None,
@@ -47,7 +49,7 @@ def leaderboard(
     folder = out or runs[0]
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (("md", markdown(ranked)), ("csv", to_csv(ranked)), ("json", to_json(ranked))):
-        (folder / f"leaderboard.{name}").write_text(text)
+        write_text(folder / f"leaderboard.{name}", text)
     typer.echo(f"written: {folder}/leaderboard.md, .csv, .json", err=True)
     if submit is not None:
         for path in add_results(rows, submit):

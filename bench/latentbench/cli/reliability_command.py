@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from latentbench.kernel.files import write_text
+
 
 def reliability(
     spec: Annotated[
@@ -30,7 +32,7 @@ def reliability(
     folder = out or Path("runs") / load_reliability_spec(spec).name
     found = carry_out(spec, folder, cache, Console(stderr=True), seed=seed)
     Console().print(reliability_terminal(found))
-    (folder / "reliability.md").write_text(reliability_markdown(found))
-    (folder / "reliability.csv").write_text(reliability_csv(found))
+    write_text(folder / "reliability.md", reliability_markdown(found))
+    write_text(folder / "reliability.csv", reliability_csv(found))
     write_json(folder / "reliability.json", as_json(found))
     typer.echo(f"written: {folder}/reliability.md, .csv, .json", err=True)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from latentbench.kernel.files import write_text
+
 app = typer.Typer(help="Scorers: audit their metrics.", no_args_is_help=True)
 
 
@@ -50,5 +52,5 @@ def audit(
         )
         command = f"bench scorer audit {' '.join(scorers)}{extra} --out {out}"
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(markdown(found, command, datetime.now(UTC).date().isoformat()), encoding="utf-8")
+        write_text(out, markdown(found, command, datetime.now(UTC).date().isoformat()))
         typer.echo(f"written: {out}", err=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
+
+from latentbench.kernel.config import Frozen
 
 LOCAL_BUILDERS = frozenset({"json", "text", "csv", "parquet"})
 """Dataset names of `datasets` that read `data_files` from this machine."""
@@ -14,9 +16,7 @@ LOCAL_BUILDERS = frozenset({"json", "text", "csv", "parquet"})
 Paths = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v), Field(min_length=1)]
 
 
-class _Corpus(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Corpus(Frozen):
     limit_documents: int | None = Field(None, ge=1)
     """Read this many documents at most, from the start."""
     max_tokens: int | None = Field(None, ge=1)

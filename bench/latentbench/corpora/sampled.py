@@ -159,7 +159,7 @@ def write(
     total = sum(tokens(b) for b in batches if b)
     seen = {first_words(d["text"]) for b in batches for d in b}
     drawn = draw(loaded, recipe, seed, batch, len(batches), seen)
-    with part.open("a") as f:
+    with part.open("a", encoding="utf-8") as f:
         while total < n_tokens:
             documents = next(drawn)
             f.write(json.dumps(documents, ensure_ascii=False) + "\n")

@@ -13,8 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import pydantic
-
+from latentbench.kernel.config import Frozen
 from latentbench.kernel.identity import digest, source_digest, text_digest
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Capability, Outcome, Reply, Request, Usage
@@ -46,7 +45,7 @@ class Explanation:
         return text_digest(self.text or "")
 
 
-class Params(pydantic.BaseModel):
+class Params(Frozen):
     """Base of every explainer's parameters: unknown keys are errors, values are frozen.
 
     Class attributes:
@@ -54,7 +53,6 @@ class Params(pydantic.BaseModel):
     """
 
     files: ClassVar[tuple[str, ...]] = ()
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
 class Explainer(ABC):

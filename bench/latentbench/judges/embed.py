@@ -17,6 +17,7 @@ import numpy as np
 import pydantic
 
 from latentbench.judges.judge import BaseJudge
+from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import ModelError
 from latentbench.kernel.identity import digest, file_sha256
 from latentbench.kernel.requests import Capability, Embed, JudgeIdentity, Outcome, Reply, Usage
@@ -25,10 +26,8 @@ from latentbench.models.language_model import hide_library_bars, pick_device
 from latentbench.models.source import folder_identity, resolve
 
 
-class EmbedParams(pydantic.BaseModel):
+class EmbedParams(Frozen):
     """Parameters of `embed:MODEL?...`."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     device: str = "auto"
     batch: int = pydantic.Field(default=64, ge=1)

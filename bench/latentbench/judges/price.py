@@ -14,9 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from latentbench.kernel.config import read_yaml
+from latentbench.kernel.config import Frozen, read_yaml
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.requests import JudgeIdentity, Usage
 
@@ -28,10 +28,8 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 OVERRIDE = "LATENTBENCH_PRICES"
 
 
-class Price(BaseModel):
+class Price(Frozen):
     """One row of a price table, in dollars per million tokens."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field(min_length=1)
     """Shell pattern on the model's name."""

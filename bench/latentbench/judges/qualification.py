@@ -13,21 +13,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from latentbench.kernel.config import validate
+from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import DataError, DigestMismatch
+from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest
 
 FOLDER = Path("leaderboards") / "judges"
 UNQUALIFIED = "unqualified"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Mean(_Part):
+class Mean(Frozen):
     """Mean over latents with its 95 % bootstrap interval; bounds are None with fewer than two latents."""
 
     estimate: float
@@ -36,7 +33,7 @@ class Mean(_Part):
     n: int
 
 
-class Retest(_Part):
+class Retest(Frozen):
     """The same windows asked again with everything drawn anew (order, company in a list, marks of negatives)."""
 
     n: int
@@ -47,7 +44,7 @@ class Retest(_Part):
     """Share of equal yes/no answers; None where there are none."""
 
 
-class Position(_Part):
+class Position(Frozen):
     """Accuracy by place in a list prompt."""
 
     accuracy: tuple[float, ...]
@@ -57,7 +54,7 @@ class Position(_Part):
     """Share of permutations of the answers' correctness within prompts with at least this spread."""
 
 
-class Qualification(_Part):
+class Qualification(Frozen):
     """One judge, asked by one scorer in one way."""
 
     judge: str
@@ -114,7 +111,7 @@ class Qualification(_Part):
         return f"{', '.join(parts)} (n={self.latents})"
 
 
-class _File(_Part):
+class _File(Frozen):
     layout: Literal[1]
     digest: str = Field(min_length=1)
     row: Qualification
@@ -129,7 +126,7 @@ def write(row: Qualification, folder: Path) -> Path:
     path = folder / f"{row.name}.json"
     content = {"layout": 1, "digest": digest(row), "row": row.model_dump(mode="json")}
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
 
 

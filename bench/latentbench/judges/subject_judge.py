@@ -25,6 +25,7 @@ import numpy as np
 import pydantic
 
 from latentbench.judges.judge import BaseJudge
+from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import DigestMismatch, SpecError, UnknownName
 from latentbench.kernel.identity import digest
 from latentbench.kernel.latent import origin
@@ -49,10 +50,8 @@ from latentbench.suites.rerun import changed
 from latentbench.suites.store import load_suite
 
 
-class SubjectParams(pydantic.BaseModel):
+class SubjectParams(Frozen):
     """Parameters of `subject:SUITE?...`."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     writer: str
     """Judge reference: what writes, chooses and does everything else but `activate`."""

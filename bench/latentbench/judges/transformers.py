@@ -18,6 +18,7 @@ import numpy as np
 import pydantic
 
 from latentbench.judges.judge import BaseJudge
+from latentbench.kernel.config import Frozen
 from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, JudgeIdentity, Outcome, Reply, Usage
 from latentbench.models.engine.choices import choice_row, endings
 from latentbench.models.engine.decode import Draw, generate
@@ -34,10 +35,8 @@ STOPS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 """Ends of an assistant's turn in common chat templates, besides the model's own end tokens."""
 
 
-class TransformersParams(pydantic.BaseModel):
+class TransformersParams(Frozen):
     """Parameters of `transformers:MODEL?...`."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     device: str = "auto"

@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from latentbench.kernel.errors import SpecError
 
 M = TypeVar("M", bound=BaseModel)
+
+
+class Frozen(BaseModel):
+    """Base of everything that a file or a caller writes down: an unknown key is an error, and values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def validate(model: type[M], data: Any, where: str) -> M:
@@ -60,7 +66,7 @@ def read_yaml(path: Path) -> Any:
         SpecError: missing, not YAML, or empty; the message has file, line and column.
     """
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
         raise SpecError(f"{path} does not exist.") from e
     except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as e:

@@ -1,11 +1,50 @@
-"""JSON files that are there whole or not at all."""
+"""Files that are there whole or not at all, and text that is UTF-8 on every machine.
+
+A file is written beside its place, flushed to disk, and renamed into it. Writing into the place itself is the tempting way, and a
+kill then leaves half a file that the next command reads as a whole one. The encoding is always said, because the default of
+another machine reads the same bytes as other characters.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Lend a path beside `path`; what was written there takes its place when the block ends without an error.
+
+    The folder is made if it is missing. After an error the old file is as it was, and the unfinished one is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+        with part.open("rb") as f:
+            os.fsync(f.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, whole or not at all; into a pipe or a device, which cannot be replaced, directly."""
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any, *, indent: int = 2, sort_keys: bool = False) -> None:
+    """Write a value as JSON with a line break at its end, whole or not at all."""
+    text = json.dumps(value, indent=indent, sort_keys=sort_keys, ensure_ascii=False, default=plain)
+    write_text(path, text + "\n")
 
 
 def plain(value: Any) -> Any:
@@ -17,14 +56,3 @@ def plain(value: Any) -> Any:
     if hasattr(value, "item"):
         return value.item()
     raise TypeError(f"{type(value).__name__} cannot be written as JSON: {value!r}")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write through a temporary file that is flushed to disk and then renamed, so that a kill leaves the old file or the new."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as f:
-        json.dump(value, f, indent=2, ensure_ascii=False, default=plain)
-        f.write("\n")
-        f.flush()
-        os.fsync(f.fileno())
-    part.replace(path)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from latentbench.kernel.errors import CorruptTable
+from latentbench.kernel.files import replacing
 
 _STR, _F32, _F16 = pa.string(), pa.float32(), pa.float16()
 
@@ -150,10 +151,8 @@ def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write atomically (temporary file, then rename) with zstd; the schema must be a declared one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    pq.write_table(table, part, compression="zstd", compression_level=9, use_dictionary=True)
-    part.replace(path)
+    with replacing(path) as part:
+        pq.write_table(table, part, compression="zstd", compression_level=9, use_dictionary=True)
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from latentbench.kernel.config import validate
+from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import DataError, DigestMismatch, SpecError
+from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_markdown import markdown
@@ -30,10 +31,8 @@ PAGE = "README.md"
 SCHEMA = 1
 
 
-class ResultFile(BaseModel):
+class ResultFile(Frozen):
     """Content of one file under `results/`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     layout: Literal[1]
     digest: str
@@ -71,7 +70,7 @@ def add_results(rows: Iterable[Row], root: Path) -> list[Path]:
         merged = sorted([*old, *(row for row in new if row.name not in known)], key=lambda row: row.name)
         if merged != old:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(_file_text(merged), encoding="utf-8")
+            write_text(path, _file_text(merged))
             changed.append(path)
     return changed
 
@@ -128,7 +127,7 @@ def render(root: Path, check: bool = False) -> Path:
     path, text = root / PAGE, page(read_results(root))
     if not check:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     elif not path.exists() or path.read_text(encoding="utf-8") != text:
         raise DataError(f"{path} is not what {root / RESULTS} renders to. Render it again and commit both.")
     return path

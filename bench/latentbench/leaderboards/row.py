@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
+
+from latentbench.kernel.config import Frozen
 
 UNQUALIFIED = "unqualified"
 POOLED = "all"
@@ -24,11 +26,7 @@ def _finite(value: Any) -> Any:
 Number = Annotated[float | None, BeforeValidator(_finite)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Estimate(_Part):
+class Estimate(Frozen):
     """A mean over latents with its interval; null where there is none (see `latentbench.stats.bootstrap.Interval`)."""
 
     estimate: Number
@@ -41,7 +39,7 @@ class Estimate(_Part):
     higher_is_better: bool = True
 
 
-class Named(_Part):
+class Named(Frozen):
     """Something with a label for people, an id with a version and a content key."""
 
     label: str
@@ -49,7 +47,7 @@ class Named(_Part):
     key: str
 
 
-class Suite(_Part):
+class Suite(Frozen):
     """The frozen suite."""
 
     name: str
@@ -62,7 +60,7 @@ class Suite(_Part):
         return f"{self.name}@{self.version}"
 
 
-class Price(_Part):
+class Price(Frozen):
     """What one latent costs on average, once; calls that came from a cache are counted as if they had been paid."""
 
     tokens_in: float = Field(ge=0)
@@ -72,7 +70,7 @@ class Price(_Part):
     seconds: float = Field(ge=0)
 
 
-class Row(_Part):
+class Row(Frozen):
     """One explainer under one scorer and judge, on one group of latents."""
 
     run: str

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentbench.judges.price import as_text
+from latentbench.kernel.files import write_text
 from latentbench.leaderboards.bars import axis, bar, ruler
 from latentbench.leaderboards.board import Table, tables
 from latentbench.leaderboards.format import BOUNDS_NOTE, KIND_NOTE, by_kind, interval, other_metrics
@@ -46,9 +47,7 @@ def write_report(folder: Path, suite_folder: Path | None = None) -> Path:
     """
     run = load_run(folder)
     path = folder / REPORT
-    part = path.with_name(path.name + ".part")
-    part.write_text(report(run, suite_of(run, suite_folder)), encoding="utf-8")
-    part.replace(path)
+    write_text(path, report(run, suite_of(run, suite_folder)))
     return path
 
 

@@ -111,7 +111,7 @@ def folder_identity(folder: Path) -> str:
 def _remembered(sidecar: Path) -> dict[str, list[object]]:
     """Hashes of earlier; none where they cannot be read, since they can be computed again."""
     try:
-        known = json.loads(sidecar.read_text())
+        known = json.loads(sidecar.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}

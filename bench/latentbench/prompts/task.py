@@ -16,17 +16,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from latentbench.kernel.config import read_yaml, validate
+from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.errors import UnknownName
 from latentbench.kernel.tasks import find
 
 
-class TaskFile(BaseModel):
+class TaskFile(Frozen):
     """A file of `tasks/scorers/` or `tasks/explainers/`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: str = Field(pattern=r"^\d+-\d+$")
     implementation: str

@@ -56,7 +56,7 @@ def load_run(folder: Path) -> Run:
 
     path = folder / "run.json"
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as e:
         raise RunError(f"{folder} is not a run folder: it has no run.json.") from e
     except ValueError as e:

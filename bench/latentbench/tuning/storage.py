@@ -196,7 +196,7 @@ def _alive(process: int) -> bool:
         return True
     state = Path(f"/proc/{process}/stat")
     # A zombie answers to signals and works on nothing.
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+    return not state.exists() or state.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
 
 
 @contextmanager

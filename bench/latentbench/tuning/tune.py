@@ -27,7 +27,7 @@ from rich.console import Console
 
 from latentbench.judges.cache.replies import ReplyCache
 from latentbench.kernel.errors import RunError
-from latentbench.kernel.files import write_json
+from latentbench.kernel.files import write_json, write_text
 from latentbench.runs.run import default_cache
 from latentbench.tuning import storage
 from latentbench.tuning.budget import FACTS, spent
@@ -95,7 +95,7 @@ def tune(asked: Asked, console: Console) -> dict[str, Any] | None:
     folder.mkdir(parents=True, exist_ok=True)
     with storage.quiet(), asyncio.Runner() as runner:
         study = _study(spec, asked, url, folder)
-        (folder / "spec.yaml").write_text(asked.spec.read_text())
+        write_text(folder / "spec.yaml", asked.spec.read_text(encoding="utf-8"))
         tried = Tried(
             spec,
             asked.spec.parent,
@@ -235,7 +235,7 @@ def _finish(
         settings = next(t["settings"] for t in result["trials"] if t["number"] == winner)
         name = "best.yaml" if len(result["winners"]) == 1 else f"best-{winner:04d}.yaml"
         text = yaml.safe_dump(best_spec(spec, settings, asked.spec.parent), sort_keys=False, allow_unicode=True)
-        (folder / name).write_text(text)
+        write_text(folder / name, text)
     write_json(folder / "study.json", result)
     if asked.holdout and result["winners"]:
         result["holdout"] = hold_out(spec, result, asked.spec.parent, folder, asked.cache, console)

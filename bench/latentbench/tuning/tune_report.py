@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from latentbench.kernel.files import write_text
 from latentbench.tuning.plots import figures
 from latentbench.tuning.summary import bounds, chance, counts, limits, matters, p, price, shrinkage, signed, verdict
 from latentbench.views.number import number, percent
@@ -29,12 +30,10 @@ def write_reports(result: Mapping[str, Any], folder: Path) -> Path:
     drawn = figures(result)
     (folder / FIGURES).mkdir(exist_ok=True)
     for name, svg in drawn.items():
-        (folder / FIGURES / f"{name}.svg").write_text(svg + "\n", encoding="utf-8")
-    (folder / MARKDOWN).write_text(markdown(result, {n: f"{FIGURES}/{n}.svg" for n in drawn}), encoding="utf-8")
+        write_text(folder / FIGURES / f"{name}.svg", svg + "\n")
+    write_text(folder / MARKDOWN, markdown(result, {n: f"{FIGURES}/{n}.svg" for n in drawn}))
     path = folder / REPORT
-    part = path.with_name(path.name + ".part")
-    part.write_text(page(result, drawn), encoding="utf-8")
-    part.replace(path)
+    write_text(path, page(result, drawn))
     return path
 
 

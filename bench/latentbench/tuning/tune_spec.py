@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from latentbench.kernel.config import Frozen
 from latentbench.kernel.identity import digest
 
 Scalar = bool | int | float | str | None
@@ -28,11 +29,7 @@ SPLIT = "tune"
 HELD_OUT = "test"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Parameter(_Part):
+class Parameter(Frozen):
     """One dimension of the search space: `values`, or `low` to `high`.
 
     Whole bounds make whole numbers. The short form of `values` is the bare list.
@@ -94,7 +91,7 @@ class Parameter(_Part):
 Measure = Literal["score", "cost", "tokens", "length", "seconds"]
 
 
-class Objective(_Part):
+class Objective(Frozen):
     """What is optimised: a name, or a name with what to read it from.
 
     `score` is the mean over scorers and judges of the floor-normalised headline, largest best. The others are per latent and
@@ -130,7 +127,7 @@ class Objective(_Part):
         return self.use == "score"
 
 
-class Constraints(_Part):
+class Constraints(Frozen):
     """What a setting must keep to be the winner. A setting that does not is recorded as such; its score stays what it is."""
 
     coverage: float = Field(default=0.9, ge=0, le=1)
@@ -139,7 +136,7 @@ class Constraints(_Part):
     """Largest mean per latent."""
 
 
-class Budget(_Part):
+class Budget(Frozen):
     """When the study stops, over all workers and sessions. Checked between steps of latents, so a step may go over it."""
 
     dollars: float | None = Field(default=None, gt=0)
@@ -150,7 +147,7 @@ class Budget(_Part):
     """Time in trials, added over workers."""
 
 
-class Sampler(_Part):
+class Sampler(Frozen):
     """An Optuna sampler: its class name without "Sampler", in any spelling, and its arguments."""
 
     name: str = "auto"
@@ -163,7 +160,7 @@ class Sampler(_Part):
         return {"name": value} if isinstance(value, str) else value
 
 
-class Prune(_Part):
+class Prune(Frozen):
     """How a trial that is clearly worse than the incumbent is stopped (one objective only)."""
 
     first: int = Field(default=8, ge=2)
@@ -174,7 +171,7 @@ class Prune(_Part):
     """Chance of stopping, at any of the steps, a trial that is as good as the incumbent."""
 
 
-class Holdout(_Part):
+class Holdout(Frozen):
     """The comparison on latents that tuning has not seen."""
 
     repeats: int = Field(default=3, ge=1)
@@ -184,7 +181,7 @@ class Holdout(_Part):
     """Of a Pareto set: how many of its settings, the best scores first."""
 
 
-class TuneSpec(_Part):
+class TuneSpec(Frozen):
     """A study: settings of a run that are tried on tuning latents, and the best re-run on held-out ones."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")

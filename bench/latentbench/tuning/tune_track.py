@@ -48,7 +48,7 @@ def track(folder: Path, uri: str | None = None) -> TrackResult:
         RunError: no finished study there.
     """
     try:
-        result = json.loads((folder / "study.json").read_text())
+        result = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise RunError(f"{folder} holds no finished study: {e}.") from e
     target = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE.as_posix()}/mlflow.db"

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from latentbench.analysis.gate.evidence import Array, correlations, pairs_of
-from latentbench.kernel.config import validate
+from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import DataError, DigestMismatch, UnknownName
-from latentbench.kernel.files import plain
+from latentbench.kernel.files import plain, write_text
 from latentbench.kernel.identity import digest
 from latentbench.leaderboards.row import Named, Number, Price, Row, Suite
 from latentbench.leaderboards.rows import rows as leaderboard_rows
@@ -30,11 +30,7 @@ PLANTED = "planted"
 """Coder of latents whose truth is known."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class JudgeId(_Part):
+class JudgeId(Frozen):
     """A judge of the run."""
 
     label: str
@@ -49,7 +45,7 @@ class JudgeId(_Part):
         return f"{self.provider}:{self.model} ({self.revision})"
 
 
-class Scores(_Part):
+class Scores(Frozen):
     """One metric of one explainer under one scorer and judge."""
 
     explainer: Named
@@ -87,14 +83,14 @@ class Scores(_Part):
         return *self.cell, self.metric
 
 
-class Agreement(_Part):
+class Agreement(Frozen):
     """Spearman correlations of the measures' headlines over latents and real explainers; null where undefined."""
 
     measures: list[tuple[str, str]]
     spearman: list[list[Number]]
 
 
-class Probe(_Part):
+class Probe(Frozen):
     """A question that a judge was asked when the baseline was frozen."""
 
     kind: str
@@ -104,7 +100,7 @@ class Probe(_Part):
     """Judge label -> its answer, as `latentbench.analysis.gate.drift` stores it."""
 
 
-class Baseline(_Part):
+class Baseline(Frozen):
     """A frozen run."""
 
     layout: Literal[1]
@@ -121,8 +117,8 @@ class Baseline(_Part):
     hardware: dict[str, Any]
     scores: list[Scores] = Field(min_length=1)
     agreement: Agreement
-    probes: list[Probe] = []
-    noise: dict[str, float] = {}
+    probes: list[Probe] = Field(default_factory=list)
+    noise: dict[str, float] = Field(default_factory=dict)
     """Judge label -> distance of two answers of the same judge to the same questions, one after the other."""
 
     @property
@@ -204,7 +200,7 @@ def write_baseline(baseline: Baseline, path: Path) -> None:
     content = {"digest": digest(data), **data}
     path.parent.mkdir(parents=True, exist_ok=True)
     text = ",\n".join(f" {json.dumps(k)}: {_folded(v)}" for k, v in content.items())
-    path.write_text("{\n" + text + "\n}\n", encoding="utf-8")
+    write_text(path, "{\n" + text + "\n}\n")
 
 
 def read_baseline(path: Path) -> Baseline:

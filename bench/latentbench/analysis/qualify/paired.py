@@ -68,7 +68,7 @@ def paired(first: Path, second: Path, seed: int = 0) -> list[Paired]:
 def headline(folder: Path) -> tuple[pd.DataFrame, str]:
     """Headline scores of a qualification run, one row per latent and one column per explanation, and the suite's digest."""
     try:
-        record = json.loads((folder / "run.json").read_text())
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         scores = read_table(folder / "scores.parquet", SCORES).to_pandas()
     except FileNotFoundError as e:
         raise DataError(f"{folder} is not a finished run: {e.filename} is missing.") from e
@@ -100,5 +100,5 @@ def table(first: Path, second: Path, found: list[Paired]) -> Table:
 
 
 def _title(folder: Path) -> str:
-    cell = json.loads((folder / "run.json").read_text())["cells"][0]
+    cell = json.loads((folder / "run.json").read_text(encoding="utf-8"))["cells"][0]
     return f"{cell['scorer']['label']} by {cell['judge']['label']}"

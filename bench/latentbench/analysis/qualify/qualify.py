@@ -110,7 +110,7 @@ def qualify(asked: Asked, runs: Path, cache: Path | None, console: Console) -> Q
 
 def row(asked: Asked, scorer: Scorer, suite: Suite, families: Mapping[str, str], folders: list[Path]) -> Qualification:
     """The result of finished runs, one folder per asking."""
-    record = json.loads((folders[0] / "run.json").read_text())
+    record = json.loads((folders[0] / "run.json").read_text(encoding="utf-8"))
     judge = record["cells"][0]["judge"]
     tables = [read_table(f / "judgements.parquet", JUDGEMENTS).to_pandas() for f in folders]
     judgements = pd.concat([t.assign(asked=n) for n, t in enumerate(tables)], ignore_index=True)

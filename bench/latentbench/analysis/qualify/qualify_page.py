@@ -18,6 +18,7 @@ from rich.text import Text
 from latentbench.judges.price import ESTIMATE_NOTE, as_text, estimated
 from latentbench.judges.qualification import Mean, Qualification, read
 from latentbench.kernel.errors import DataError
+from latentbench.kernel.files import write_text
 from latentbench.kernel.kinds import NEAR_MISS
 from latentbench.suites.planted.planted_suite import NEAR
 
@@ -58,7 +59,7 @@ def render(folder: Path, check: bool = False) -> Path:
     path, text = folder / PAGE, markdown(read(folder))
     if not check:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     elif not path.exists() or path.read_text(encoding="utf-8") != text:
         raise DataError(f"{path} is not what its folder renders to. Run `bench judge leaderboard` and commit both.")
     return path

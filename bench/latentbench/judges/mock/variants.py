@@ -12,16 +12,15 @@ import numpy as np
 import pydantic
 
 from latentbench.judges.mock import lexical
+from latentbench.kernel.config import Frozen
 from latentbench.kernel.identity import canonical, digest
 from latentbench.kernel.requests import Continuation, Embed, Question
 
 VERSION = "1"
 
 
-class MockParams(pydantic.BaseModel):
+class MockParams(Frozen):
     """Parameters of `mock:VARIANT?...`."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     error: float = pydantic.Field(default=0.0, ge=0, le=1)
     """`label`: share of labels that are flipped."""

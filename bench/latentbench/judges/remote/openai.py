@@ -24,6 +24,7 @@ import tenacity
 
 from latentbench.judges.judge import BaseJudge
 from latentbench.judges.remote.limiter import Limiter
+from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.requests import (
     Capability,
@@ -45,10 +46,8 @@ READING = "2"
 """Of the way from tokens to answers; part of the identity, because cached replies were read in it."""
 
 
-class OpenAIParams(pydantic.BaseModel):
+class OpenAIParams(Frozen):
     """Parameters of `openai:MODEL?...`."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     base_url: str | None = None
     """Of the endpoint, up to and including `/v1`; OpenAI's own by default."""

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from latentbench.judges.simulator.simulator_prompt import PROMPT_VERSION
-from latentbench.kernel.config import read_yaml, validate
+from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.errors import DigestMismatch, ModelError
+from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest, file_sha256
 from latentbench.models.language_model import DType, Loaded
 from latentbench.models.language_model import load as load_model
@@ -32,25 +33,21 @@ ADAPTER = "adapter.safetensors"
 HEADS = "heads.safetensors"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Scaling(_Strict):
+class Scaling(Frozen):
     """p = sigmoid(scale * logit + bias)."""
 
     scale: float = 1.0
     bias: float = 0.0
 
 
-class Calibration(_Strict):
+class Calibration(Frozen):
     """How logits become probabilities, fitted on held-out concepts."""
 
     window: Scaling = Scaling()
     token: Scaling = Scaling()
 
 
-class HeadsShape(_Strict):
+class HeadsShape(Frozen):
     """Arguments of `Heads` beside the base's width."""
 
     n_heads: int = Field(default=9, ge=1)
@@ -58,7 +55,7 @@ class HeadsShape(_Strict):
     reach: int = Field(default=16, ge=1)
 
 
-class HeadsConfig(_Strict):
+class HeadsConfig(Frozen):
     """`simulator.yaml` of a trained simulator."""
 
     format: Literal["heads"]
@@ -143,7 +140,7 @@ def save(
         calibration=calibration or Calibration(),
     )
     part = folder / (CONFIG + ".part")
-    part.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    write_text(part, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     part.replace(folder / CONFIG)
     return config
 

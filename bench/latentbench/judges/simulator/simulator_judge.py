@@ -21,6 +21,7 @@ from latentbench.judges.judge import BaseJudge
 from latentbench.judges.simulator.artifact import Artifact, load, load_base, load_heads
 from latentbench.judges.simulator.reader import HeadsReader
 from latentbench.judges.simulator.simulated import Asked, Simulated
+from latentbench.kernel.config import Frozen
 from latentbench.kernel.identity import digest
 from latentbench.kernel.requests import Capability, JudgeIdentity, Outcome, Question, Reply, Simulate, Usage
 from latentbench.kernel.tasks import find
@@ -28,10 +29,8 @@ from latentbench.models.engine.worker import Worker
 from latentbench.models.language_model import Loaded
 
 
-class SimulatorParams(pydantic.BaseModel):
+class SimulatorParams(Frozen):
     """Parameters of `simulator:NAME_OR_PATH?...`."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Of the base; the heads always compute in float32."""

@@ -12,7 +12,6 @@ its own kind), so replacing it would measure that, and not the coder.
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from latentbench.corpora.corpus_files import content_sha256
 from latentbench.kernel.errors import CoderError
+from latentbench.kernel.files import write_json, write_text
 from latentbench.lab.coders import feed
 from latentbench.lab.coders.coder_card import card
 from latentbench.models.language_model import Loaded, load
@@ -126,10 +126,8 @@ def _facts(folder: Path) -> tuple[str, Any, int, float, str]:
 
 
 def _write(folder: Path, evals: dict[str, Any]) -> None:
-    part = folder / (EVALS + ".part")
-    part.write_text(json.dumps(evals, indent=1, sort_keys=True) + "\n")
-    part.replace(folder / EVALS)
-    (folder / "README.md").write_text(card(folder.name, read_config(folder), evals))
+    write_json(folder / EVALS, evals, indent=1, sort_keys=True)
+    write_text(folder / "README.md", card(folder.name, read_config(folder), evals))
 
 
 @torch.inference_mode()

@@ -10,15 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from latentbench.kernel.config import read_yaml, validate
+from latentbench.kernel.config import Frozen, read_yaml, validate
 
 
-class CoderRecipe(BaseModel):
+class CoderRecipe(Frozen):
     """One coder of a recipe."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     """Folder name of the finished coder."""
@@ -28,10 +26,8 @@ class CoderRecipe(BaseModel):
     """Width."""
 
 
-class Source(BaseModel):
+class Source(Frozen):
     """A part of the training text."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     """What it is called."""
@@ -39,10 +35,8 @@ class Source(BaseModel):
     """Of the text."""
 
 
-class TrainRecipe(BaseModel):
+class TrainRecipe(Frozen):
     """A training run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     subject: str
     """Model reference, as in `bench models fetch`."""

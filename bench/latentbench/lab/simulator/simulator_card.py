@@ -11,7 +11,7 @@ from typing import Any
 
 from latentbench.judges.simulator.artifact import HEADS, HeadsConfig, load, load_base, load_heads
 from latentbench.kernel.errors import DataError, ModelError
-from latentbench.kernel.files import write_json
+from latentbench.kernel.files import write_json, write_text
 from latentbench.lab.simulator.batch import encode
 from latentbench.lab.simulator.drills import DRILL
 from latentbench.lab.simulator.model import Simulator
@@ -61,11 +61,11 @@ def evaluate_folder(
     figures = report(found, config.calibration)
     figures["windows_per_second"] = round(len(found.window) / seconds, 1)
     figures["date"] = datetime.date.today().isoformat()
-    result = json.loads((folder / RESULT).read_text())
+    result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     result["held_out"] = figures
     write_json(folder / RESULT, result)
     size = sum(p.stat().st_size for p in (folder / HEADS, folder / "adapter.safetensors"))
-    (folder / CARD).write_text(card(recipe.name, config, result, size), encoding="utf-8")
+    write_text(folder / CARD, card(recipe.name, config, result, size))
     say(json.dumps({k: v for k, v in figures.items() if not isinstance(v, dict)}))
     return figures
 

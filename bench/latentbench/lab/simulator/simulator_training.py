@@ -18,7 +18,7 @@ from latentbench.judges.simulator.artifact import Calibration, save
 from latentbench.judges.simulator.lora import load_state, state
 from latentbench.kernel.config import read_yaml, validate
 from latentbench.kernel.errors import ModelError, SpecError
-from latentbench.kernel.files import write_json
+from latentbench.kernel.files import replacing, write_json
 from latentbench.kernel.identity import digest, file_sha256, seed_for
 from latentbench.lab.simulator.batch import Encoded, collate, encode
 from latentbench.lab.simulator.concept import Split
@@ -132,7 +132,7 @@ def train(
                 row = {"step": step, "examples": step * recipe.batch * recipe.windows, "loss_window": means[0]}
                 row["loss_token"] = means[1]
                 row |= {k: figures[k] for k in ("window_auroc", "token_auroc", "window_ece", "token_ece")}
-                with (out / CURVE).open("a") as stream:
+                with (out / CURVE).open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(row) + "\n")
                 say(f"  held out: window {figures['window_auroc']}, token {figures['token_auroc']}")
             if recipe.average and step in recipe.ends:
@@ -167,7 +167,11 @@ def finish(
         trainee.heads,
         calibration,
     )
-    rows = [json.loads(line) for line in (out / CURVE).read_text().splitlines()] if (out / CURVE).exists() else []
+    rows = (
+        [json.loads(line) for line in (out / CURVE).read_text(encoding="utf-8").splitlines()]
+        if (out / CURVE).exists()
+        else []
+    )
     curve = list({row["step"]: row for row in rows}.values())
     result = {
         "recipe": recipe.model_dump(),
@@ -218,10 +222,9 @@ def _batches(recipe: Recipe, streams: Mapping[int, Examples], tokenizer: Any, st
 
 
 def _checkpoint(path: Path, key: str, step: int, trainee: Trainee, optimizer: Any, schedule: Any) -> None:
-    part = path.with_suffix(".part")
     held = {"key": key, "step": step} | _weights(trainee)
-    torch.save(held | {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}, part)
-    part.replace(path)
+    with replacing(path) as part:
+        torch.save(held | {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}, part)
 
 
 def _weights(trainee: Trainee) -> dict[str, Any]:

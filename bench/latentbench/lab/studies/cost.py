@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from latentbench.kernel.config import validate
+from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import UnknownName
 from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_result import Result, Table
@@ -30,10 +30,8 @@ SPENT = ("tokens_in", "tokens_cached", "tokens_out", "seconds")
 PAPER_WINDOWS = 200
 
 
-class Method(BaseModel):
+class Method(Frozen):
     """A way of scoring whose cost is measured."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     label: str
     use: str
@@ -44,10 +42,8 @@ class Method(BaseModel):
     """The paper's tokens in and out per latent."""
 
 
-class Options(BaseModel):
+class Options(Frozen):
     """Options of the kind `cost`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     methods: list[Method] = Field(min_length=1)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from latentbench.kernel.config import validate
+from latentbench.kernel.config import Frozen, validate
 from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_result import Result, Table
 from latentbench.lab.studies.study_spec import Level
@@ -30,14 +30,12 @@ NEEDED = (50, 100, 200)
 TARGET = 200
 
 
-class Options(BaseModel):
+class Options(Frozen):
     """Options of the kind `coverage`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     shares: list[float] = Field(default=[0.125, 0.25, 0.5, 1.0], min_length=1)
     """Of the corpus, from its start."""
-    contexts: list[int] = []
+    contexts: list[int] = Field(default_factory=list)
     """Other context lengths, each another pass of the subject."""
     context_tokens: int | None = Field(default=None, ge=1)
     """Corpus tokens of those passes."""

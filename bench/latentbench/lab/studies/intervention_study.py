@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from latentbench.kernel.config import validate
+from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import SpecError
 from latentbench.lab.studies.cells import per_latent
 from latentbench.lab.studies.contrast import ALPHA, Comparison, difference, supported
@@ -52,24 +52,20 @@ AGAINST = (
 SCATTER = (*("layer", "explainer", "kl", "kind", "n", "slope", "r", "r_low", "r_high", "p", "paper_r", "sign"),)
 
 
-class Place(BaseModel):
+class Place(Frozen):
     """Coders of one layer."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     layer: str
     suite: str
     """Of the profile. Where it has no intervention table yet, one is built."""
     sae: str
     random: str | None = None
-    paper: dict[str, float] = {}
+    paper: dict[str, float] = Field(default_factory=dict)
     """KL -> the paper's mean for SAE latents of the layer nearest in depth."""
 
 
-class Options(BaseModel):
+class Options(Frozen):
     """Options of the kind `intervention`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     places: list[Place] = Field(min_length=1)
     kls: list[float] = Field(default=[1.0, 3.0], min_length=1)

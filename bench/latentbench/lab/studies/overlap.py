@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from latentbench.kernel.config import validate
+from latentbench.kernel.config import Frozen, validate
 from latentbench.lab.studies.contrast import ALPHA, two_samples
 from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_result import Result, Table
@@ -41,10 +41,8 @@ CHANCE = 0.1
 """Share of latents found in random directions (nominally 0.05) above which a measure cannot tell what is redundant."""
 
 
-class Pair(BaseModel):
+class Pair(Frozen):
     """Two coders that are compared."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     a: str
     b: str
@@ -52,10 +50,8 @@ class Pair(BaseModel):
     """`residual` and `mlp` name the adjacent layers whose overlap is compared."""
 
 
-class Options(BaseModel):
+class Options(Frozen):
     """Options of the kind `overlap`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     pairs: list[Pair] = Field(min_length=1)
     judge: str = "embed"

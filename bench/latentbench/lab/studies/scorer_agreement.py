@@ -12,9 +12,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
-from latentbench.kernel.config import validate
+from latentbench.kernel.config import Frozen, validate
 from latentbench.lab.studies.cells import per_latent
 from latentbench.lab.studies.contrast import ALPHA, difference
 from latentbench.lab.studies.session import CONTROL, Session
@@ -36,12 +36,10 @@ READS = (
 )
 
 
-class Options(BaseModel):
+class Options(Frozen):
     """Options of the kind `agreement`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    paper: list[tuple[str, str, float]] = []
+    paper: list[tuple[str, str, float]] = Field(default_factory=list)
     """(scorer, scorer, Spearman) of the paper."""
 
 

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from latentbench.judges.cache.cached_judge import ReplyCache
 from latentbench.kernel.errors import BenchError
+from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest
 from latentbench.kernel.tasks import find
 from latentbench.lab.studies.session import Session
@@ -126,5 +127,5 @@ def write_index(out: Path) -> Path:
     """Render the index of a folder of studies."""
     path = out / INDEX
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(index(out, list(studies())), encoding="utf-8")
+    write_text(path, index(out, list(studies())))
     return path

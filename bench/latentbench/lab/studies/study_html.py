@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from latentbench.kernel.errors import CorruptTable, RunError
+from latentbench.kernel.files import write_text
 from latentbench.lab.studies.study_page import duration, read_study
 from latentbench.lab.studies.study_result import Table, folded
 from latentbench.leaderboards.run_page import REPORT
@@ -35,10 +36,8 @@ def write_report(folder: Path) -> Path:
     if missing:
         raise CorruptTable(f"{folder} has no {missing[0]}.svg; make the study again: {record['command']} --again")
     path = folder / REPORT
-    part = path.with_name(path.name + ".part")
     figures = {name: embedded(folder / f"{name}.svg") for name in record["figures"]}
-    part.write_text(report(record, figures), encoding="utf-8")
-    part.replace(path)
+    write_text(path, report(record, figures))
     return path
 
 

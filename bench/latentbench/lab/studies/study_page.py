@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from latentbench.kernel.files import write_json
+from latentbench.kernel.files import write_json, write_text
 from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_result import Result, Table, clean, to_csv, to_markdown
 from latentbench.runs.record import Run
@@ -30,8 +30,8 @@ def write_study(folder: Path, session: Session, result: Result, key: str, date: 
     """Write everything but the index; `study.json` comes last. Returns its content."""
     folder.mkdir(parents=True, exist_ok=True)
     for table in result.tables:
-        (folder / f"{table.name}.csv").write_text(to_csv(table), encoding="utf-8")
-        (folder / f"{table.name}.md").write_text(to_markdown(table), encoding="utf-8")
+        write_text(folder / f"{table.name}.csv", to_csv(table))
+        write_text(folder / f"{table.name}.md", to_markdown(table))
     for name, figure in result.figures.items():
         write(figure, folder / name)
     record = {
@@ -54,7 +54,7 @@ def write_study(folder: Path, session: Session, result: Result, key: str, date: 
         "spec": session.study.model_dump(mode="json", exclude_defaults=True),
         "profile": session.profile.model_dump(mode="json"),
     }
-    (folder / INDEX).write_text(markdown(record, result.tables), encoding="utf-8")
+    write_text(folder / INDEX, markdown(record, result.tables))
     write_json(folder / RECORD, record)
     return record
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from latentbench.kernel.config import read_yaml, validate
+from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.errors import UnknownName
 from latentbench.kernel.tasks import available, find
 
@@ -23,11 +23,7 @@ PROFILES = "profiles"
 STUDIES = "studies"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ExplainerEntry(_Part):
+class ExplainerEntry(Frozen):
     """An explainer of a profile."""
 
     use: str
@@ -37,7 +33,7 @@ class ExplainerEntry(_Part):
     """Name of a judge of the profile that writes."""
 
 
-class ScorerEntry(_Part):
+class ScorerEntry(Frozen):
     """A scorer of a profile."""
 
     use: str
@@ -51,7 +47,7 @@ class ScorerEntry(_Part):
     """At most this many latents per coder, for a slow judge."""
 
 
-class SuiteEntry(_Part):
+class SuiteEntry(Frozen):
     """A suite of a profile: a frozen one, or one built from its recipe with changes."""
 
     use: str
@@ -60,7 +56,7 @@ class SuiteEntry(_Part):
     """Keys of the recipe that differ; mappings are merged, everything else is replaced."""
 
 
-class Profile(_Part):
+class Profile(Frozen):
     """What the names in studies mean at one size."""
 
     summary: str
@@ -88,7 +84,7 @@ class Profile(_Part):
         return self
 
 
-class Level(_Part):
+class Level(Frozen):
     """One level of a factor: what differs from the study."""
 
     label: str = Field(pattern=r"^[^/]+$")
@@ -112,14 +108,14 @@ class Level(_Part):
     """Scorer -> the paper's number."""
 
 
-class Paper(_Part):
+class Paper(Frozen):
     """Where the paper's numbers stand."""
 
     where: str
     note: str = ""
 
 
-class StudySpec(_Part):
+class StudySpec(Frozen):
     """One table or figure."""
 
     title: str

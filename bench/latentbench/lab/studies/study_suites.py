@@ -21,6 +21,7 @@ from latentbench.corpora.corpus_files import files
 from latentbench.corpora.corpus_spec import JsonlCorpus
 from latentbench.kernel.config import validate
 from latentbench.kernel.errors import DataError, SpecError
+from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest, file_sha256
 from latentbench.kernel.tasks import find
 from latentbench.lab.studies.study_spec import SuiteEntry
@@ -139,8 +140,5 @@ def _kept(corpus: Any, keep: Mapping[str, str], folder: Path) -> JsonlCorpus:
                         lines.append(line if line.endswith("\n") else line + "\n")
         if not lines:
             raise DataError(f"no document of {', '.join(corpus.path)} has {dict(keep)}.")
-        folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text("".join(lines), encoding="utf-8")
-        part.replace(path)
+        write_text(path, "".join(lines))
     return corpus.model_copy(update={"path": (str(path.resolve()),)})

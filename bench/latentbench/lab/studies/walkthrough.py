@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from latentbench.kernel.config import validate
+from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import SpecError
 from latentbench.lab.studies.cells import per_latent
 from latentbench.lab.studies.session import CONTROL, Session
@@ -30,10 +30,8 @@ if TYPE_CHECKING:
     from latentbench.suites.build.suite_recipe import SuiteRecipe
 
 
-class Options(BaseModel):
+class Options(Frozen):
     """Options of the kind `walkthrough`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     sentence: str
     coders: list[str] = Field(min_length=1)

@@ -161,7 +161,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
         state = "is not finished; run the same command again" if (path / "identity.json").exists() else "does not exist"
         raise RunError(f"the activation store {path} {state}.")
     try:
-        meta = json.loads(file.read_text())
+        meta = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as e:
         raise CorruptTable(f"{file} cannot be read: {e}. Remove {path} and collect it again.") from e
     if not isinstance(meta, dict):

@@ -175,7 +175,7 @@ def _claim(out: Path, identity: dict[str, Any]) -> bool:
         out.mkdir(parents=True, exist_ok=True)
         write_json(mark, identity)
     try:
-        found = json.loads(mark.read_text())
+        found = json.loads(mark.read_text(encoding="utf-8"))
     except (ValueError, OSError) as e:
         raise RunError(f"{mark} cannot be read: {e}. Remove the folder and run again.") from e
     if found != identity:

@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 
 from latentbench.corpora.contexts import Context
 from latentbench.kernel.errors import CoderError, CorruptTable
+from latentbench.kernel.files import replacing
 from latentbench.subject.coders.sparse import SparseLatents
 
 POSITION_BITS, VALUE_BITS = 24, 16
@@ -73,9 +74,8 @@ def write_shard(path: Path, contexts: Sequence[Context], tables: Mapping[str, Ta
     arrays = _corpus_part(contexts)
     for coder, table in tables.items():
         arrays |= {f"{coder}/{name}": array for name, array in table.items()}
-    part = path.with_name(path.name + ".part")
-    save_file(arrays, part)
-    part.replace(path)
+    with replacing(path) as part:
+        save_file(arrays, part)
 
 
 def _corpus_part(contexts: Sequence[Context]) -> Table:

@@ -11,8 +11,9 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Protocol, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import CoderError, CoderMismatch, FetchError
 from latentbench.kernel.registry import lookup
 from latentbench.kernel.tasks import tasks_dirs
@@ -22,10 +23,8 @@ from latentbench.subject.coders.sparse import SparseCoder
 from latentbench.subject.hooks import d_in
 
 
-class CoderSpec(BaseModel):
+class CoderSpec(Frozen):
     """A coder, as recipes and run files name it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Stands in the ids of its latents."""

@@ -47,7 +47,7 @@ def read_evals(folder: Path, config: Mapping[str, Any]) -> dict[str, float]:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as e:

@@ -10,7 +10,6 @@ the same tensor exists; where none does, or where the translation is not the one
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from latentbench.kernel.errors import CoderError
+from latentbench.kernel.files import replacing, write_json
 from latentbench.models.language_model import Loaded
 from latentbench.subject.coders.folder import (
     CONFIG,
@@ -217,10 +217,7 @@ def save(folder: Path, weights: dict[str, Tensor], k: int, stored: str, metadata
         "rescale_acts_by_decoder_norm": False,
         "metadata": metadata,
     }
-    part = folder / (WEIGHTS + ".part")
-    save_file(tensors, part)
-    part.chmod(0o644)  # safetensors makes its files private to the user
-    part.replace(folder / WEIGHTS)
-    part = folder / (CONFIG + ".part")
-    part.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-    part.replace(folder / CONFIG)
+    with replacing(folder / WEIGHTS) as part:
+        save_file(tensors, part)
+        part.chmod(0o644)  # safetensors makes its files private to the user
+    write_json(folder / CONFIG, config, indent=1, sort_keys=True)

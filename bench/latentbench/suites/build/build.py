@@ -20,6 +20,7 @@ import yaml
 from latentbench.corpora.contexts import ContextSettings
 from latentbench.corpora.corpus import corpus_identity
 from latentbench.kernel.errors import DataError
+from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.kinds import DRAWN
 from latentbench.models.language_model import Loaded, load
@@ -247,8 +248,5 @@ def _keep_recipe(recipe: SuiteRecipe, out_dir: Path) -> None:
     file = out_dir / "recipe.yaml"
     if file.exists() and anchored_recipe(load_recipe(file), out_dir.resolve()) == recipe:
         return
-    part = file.with_name(file.name + ".part")
-    part.write_text(
-        yaml.safe_dump(recipe.model_dump(mode="json", exclude_unset=True), sort_keys=False, allow_unicode=True)
-    )
-    part.replace(file)
+    kept = recipe.model_dump(mode="json", exclude_unset=True)
+    write_text(file, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))

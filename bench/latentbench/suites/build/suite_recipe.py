@@ -9,21 +9,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from latentbench.corpora.corpus import anchored
 from latentbench.corpora.corpus_spec import CorpusSpec
-from latentbench.kernel.config import read_yaml, validate
+from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.models.language_model import DType
 from latentbench.subject.coders.coder_spec import CoderSpec
 from latentbench.suites.build.sampling import Plan, Strategy
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SubjectEntry(_Part):
+class SubjectEntry(Frozen):
     """The language model whose latents are explained."""
 
     model: str
@@ -32,7 +28,7 @@ class SubjectEntry(_Part):
     """Of the weights while activations are read."""
 
 
-class CoderEntry(_Part):
+class CoderEntry(Frozen):
     """A coder and how many of its latents to draw."""
 
     coder: CoderSpec
@@ -51,7 +47,7 @@ class CoderEntry(_Part):
         return self
 
 
-class ExplainEntry(_Part):
+class ExplainEntry(Frozen):
     """The windows that explainers see."""
 
     n: int = Field(default=40, ge=1)
@@ -62,7 +58,7 @@ class ExplainEntry(_Part):
     """Silent windows that explainers may see beside them, for `contrastive`."""
 
 
-class HardEntry(_Part):
+class HardEntry(Frozen):
     """Silent test windows that are hard to tell from activating ones, per latent and kind (`suites.build.negatives`)."""
 
     neighbour: int = Field(default=0, ge=0)
@@ -85,7 +81,7 @@ class HardEntry(_Part):
         return self
 
 
-class TestEntry(_Part):
+class TestEntry(Frozen):
     """The windows that only scorers see."""
 
     __test__ = False  # not a pytest class
@@ -98,7 +94,7 @@ class TestEntry(_Part):
     """Silent windows drawn on purpose; none by default."""
 
 
-class SuiteRecipe(_Part):
+class SuiteRecipe(Frozen):
     """A suite to build."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")

@@ -20,10 +20,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from latentbench.corpora.corpus_files import content_sha256
-from latentbench.kernel.config import read_yaml, validate
+from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.errors import DataError, SpecError
 from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.kinds import NEAR_MISS
@@ -38,18 +38,14 @@ UNRELATED = 3
 CODER = "planted"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Described(_Part):
+class Described(Frozen):
     """A rule and a text that describes it."""
 
     text: str
     rule: dict[str, Any]
 
 
-class PlantedLatent(_Part):
+class PlantedLatent(Frozen):
     """One planted latent and what can be said of it."""
 
     name: str
@@ -72,7 +68,7 @@ class PlantedLatent(_Part):
         return found
 
 
-class PlantedRecipe(_Part):
+class PlantedRecipe(Frozen):
     """`recipe.yaml` of a planted suite."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -93,7 +89,7 @@ class PlantedRecipe(_Part):
     seed: int = 0
 
 
-class Rules(_Part):
+class Rules(Frozen):
     """`rules.yaml`: word lists and latents."""
 
     version: str
