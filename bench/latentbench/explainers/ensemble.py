@@ -8,7 +8,7 @@ with whole ones.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from latentbench.explainers.explainer import Explainer, Explanation, Params
 from latentbench.kernel.latent import LatentView
@@ -18,6 +18,8 @@ from latentbench.prompts.template import Prompts, fill
 
 class EnsembleParams(Params):
     """Parameters of the ensemble."""
+
+    labels: ClassVar[tuple[str, ...]] = ("of",)
 
     of: tuple[str, str]
     """Labels of two explainers of the run: the input side, then the output side."""
@@ -31,11 +33,6 @@ class EnsembleExplainer(Explainer):
     def __init__(self, name: str, version: str, params: Params, prompts: Mapping[str, Any]) -> None:
         super().__init__(name, version, params, prompts)
         self._joined = Prompts(prompts, ("joined",), f"explainer {name!r}").text("joined", ("input", "output"))
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """Both parts."""
-        return tuple(dict.fromkeys(self.params.of))
 
     def read(
         self,

@@ -11,10 +11,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from latentbench.kernel.config import Frozen
-from latentbench.kernel.identity import digest, source_digest, text_digest
+from latentbench.kernel.identity import digest, file_sha256, text_digest
+from latentbench.kernel.implementation import implementation
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Capability, Outcome, Reply, Request, Usage
 
@@ -49,10 +51,14 @@ class Params(Frozen):
     """Base of every explainer's parameters: unknown keys are errors, values are frozen.
 
     Class attributes:
-        files: names of parameters that are paths; relative ones start at the folder of the run spec.
+        files: names of parameters that are paths; relative ones start at the folder of the run spec. Only the content of a
+            file identifies it.
+        labels: names of parameters that are a label, or labels, of other explainers of the run. They are read first, and
+            what they are identifies the reader, not how the run calls them.
     """
 
     files: ClassVar[tuple[str, ...]] = ()
+    labels: ClassVar[tuple[str, ...]] = ()
 
 
 class Explainer(ABC):
@@ -77,8 +83,10 @@ class Explainer(ABC):
 
     @property
     def after(self) -> tuple[str, ...]:
-        """Labels of explainers whose explanations `read` needs."""
-        return ()
+        """Labels of explainers whose explanations `read` needs: what the parameters that are labels say, each once."""
+        held = self.params.model_dump(include=set(self.params.labels))
+        named = (label for name in self.params.labels for label in _labels(held[name]))
+        return tuple(dict.fromkeys(named))
 
     def check(self, latents: Collection[str]) -> None:  # noqa: B027 - optional, and refusing nothing is right for most
         """Refuse a suite that this explainer cannot serve, before anything is paid.
@@ -117,11 +125,30 @@ class Explainer(ABC):
         """`name@version`."""
         return f"{self.name}@{self.version}"
 
-    @property
-    def key(self) -> str:
-        """Digest of parameters, prompts and source, that of shared base classes included."""
-        classes = [c for c in type(self).__mro__ if issubclass(c, Explainer) and c is not Explainer]
-        return digest([self.id, self.params, dict(self.prompts), source_digest(*classes)])
+    def key(self, parts: Mapping[str, str]) -> str:
+        """Digest of id, implementation, parameters, prompts and parts.
+
+        In the parameters a file stands as its content and a label as the key of what it names, so neither a move nor a new
+        name makes another explainer.
+
+        Args:
+            parts: label -> key of at least those that `after` names (`latentbench.runs.plan.explainer_keys`).
+        """
+        params = self.params.model_dump(mode="json")
+        params |= {name: _content(params[name]) for name in self.params.files}
+        params |= {name: [parts[label] for label in _labels(params[name])] for name in self.params.labels}
+        read = [parts[label] for label in self.after]
+        return digest([self.id, implementation(type(self)), params, dict(self.prompts), read])
+
+
+def _content(path: str | None) -> str | None:
+    """What identifies a file: the digest of its bytes, or its path as long as there is no such file."""
+    return file_sha256(Path(path)) if path is not None and Path(path).is_file() else path
+
+
+def _labels(value: str | Sequence[str] | None) -> Sequence[str]:
+    """The labels in a parameter: none, one or several."""
+    return () if value is None else (value,) if isinstance(value, str) else value
 
 
 def total_usage(replies: Sequence[Reply]) -> Usage:

@@ -17,7 +17,6 @@ from pydantic import Field
 
 from latentbench.explainers.explainer import Explainer, Explanation, Params
 from latentbench.kernel.errors import CorruptTable, DataError, SpecError
-from latentbench.kernel.identity import digest, file_sha256, source_digest
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome, Reply
 
@@ -93,12 +92,6 @@ class FileExplainer(Explainer):
         if text is None:
             return Explanation(latent.id, None, Outcome.SKIPPED, error=f"{self.path.name} has no text for {latent.id}")
         return Explanation(latent.id, text)
-
-    @property
-    def key(self) -> str:
-        """Digest of the file's bytes, which rows of it are used, and the source."""
-        content = file_sha256(self.path) if self.params.path is not None and self.path.is_file() else None
-        return digest([self.id, content, self.params.where, self.params.extra, source_digest(type(self))])
 
 
 def read_texts(path: Path, where: Mapping[str, str | int]) -> dict[str, str | None]:

@@ -7,6 +7,7 @@ scorer gives to it, it gives to style.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -59,6 +60,8 @@ class ConstantExplainer(Explainer):
 class ShuffledParams(Params):
     """Parameters of the shuffled explanation."""
 
+    labels: ClassVar[tuple[str, ...]] = ("of",)
+
     of: str
     """Label of the explainer whose explanations are exchanged."""
 
@@ -68,11 +71,6 @@ class ShuffledExplainer(Explainer):
 
     params_model = ShuffledParams
     null = True
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """The explainer that is shuffled."""
-        return (self.params.of,)
 
     def read(
         self,

@@ -8,9 +8,8 @@ tempting and wrong: Parquet writes its library's version into the footer, so an 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,11 +55,6 @@ def file_sha256(path: Path) -> str:
     """Full sha256 of a file's bytes, for weights and wheels."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def source_digest(*objects: Callable[..., Any] | type) -> str:
-    """Digest over the source code of functions or classes: a changed line is a changed identity."""
-    return digest([inspect.getsource(o) for o in objects])
 
 
 def seed_for(*parts: str | int) -> int:

@@ -69,8 +69,7 @@ def add_results(rows: Iterable[Row], root: Path) -> list[Path]:
         known = {row.name for row in old}
         merged = sorted([*old, *(row for row in new if row.name not in known)], key=lambda row: row.name)
         if merged != old:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, _file_text(merged))
+            write_file(path, merged)
             changed.append(path)
     return changed
 
@@ -97,6 +96,13 @@ def read_file(path: Path) -> list[Row]:
         raise SpecError(f"{path} holds rows of run {other[0]}; a file is named after its run.")
     _held_out(content.rows)
     return content.rows
+
+
+def write_file(path: Path, rows: Sequence[Row]) -> None:
+    """Write the rows of one run as its result file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"layout": SCHEMA, "digest": _digest(rows), "rows": _dump(rows)}
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_results(root: Path) -> list[Row]:
@@ -167,8 +173,3 @@ def _dump(rows: Iterable[Row]) -> list[dict[str, Any]]:
 
 def _digest(rows: Iterable[Row]) -> str:
     return digest(_dump(rows))
-
-
-def _file_text(rows: Sequence[Row]) -> str:
-    content = {"layout": SCHEMA, "digest": _digest(rows), "rows": _dump(rows)}
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -118,7 +118,7 @@ def _row(plan: Plan, label: str, repeat: int, explanation: Explanation) -> dict[
         "latent": explanation.latent,
         "explainer": label,
         "explainer_id": explainer.id,
-        "explainer_key": explainer.key,
+        "explainer_key": plan.explainer_keys[label],
         "repeat": repeat,
         "text": explanation.text,
         "hash": explanation.hash,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from latentbench.explainers.explainer import Explainer
@@ -59,6 +60,11 @@ class Plan:
     judges: Mapping[str, Judge]
     cells: tuple[Cell, ...]
 
+    @cached_property
+    def explainer_keys(self) -> Mapping[str, str]:
+        """Explainer label -> key, taken once: a file that is edited while the run goes on does not split its rows."""
+        return explainer_keys(self.explainers)
+
     def identities(self) -> dict[str, Any]:
         """Keys of everything that can change a number; equal identities mean that a run may be resumed."""
         used = [e.uses_interventions for e in self.explainers.values()]
@@ -71,7 +77,7 @@ class Plan:
             "seed": self.spec.seed,
             **({"explain_seed": self.spec.explain_seed} if self.spec.explain_seed is not None else {}),
             **({"order": self.spec.order} if self.spec.order else {}),
-            "explainers": {label: explainer.key for label, explainer in self.explainers.items()},
+            "explainers": dict(self.explainer_keys),
             "models": dict(self.models),
             "scorers": {label: scorer.key for label, scorer in self.scorers.items()},
             "judges": {label: judge.identity.key for label, judge in self.judges.items()},
@@ -145,6 +151,20 @@ def make_plan(
             f"judge {idle[0]!r} serves none of the scorers {sorted(scorers)}; remove it or add a scorer for it."
         )
     return Plan(spec, suite, latents, ordered, models, scorers, judges, tuple(cells))
+
+
+def explainer_keys(explainers: Mapping[str, Explainer]) -> dict[str, str]:
+    """Label -> key of a run's explainers, each after those it reads from, whose keys are part of its own.
+
+    An explainer alone cannot say what a label of another one stands for, so nobody asks it for its key but this function.
+
+    Raises:
+        SpecError: an explainer reads from one that is not there, or from itself.
+    """
+    keys: dict[str, str] = {}
+    for label, explainer in _ordered(explainers).items():
+        keys[label] = explainer.key(keys)
+    return keys
 
 
 def explain_seed(spec: RunSpec, repeat: int, explainer: Explainer, latent: LatentView) -> int:

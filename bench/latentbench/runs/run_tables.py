@@ -176,7 +176,7 @@ def _explainer(plan: Plan, label: str, explainer: Explainer) -> dict[str, Any]:
     return {
         "label": label,
         "id": explainer.id,
-        "key": explainer.key,
+        "key": plan.explainer_keys[label],
         "null": explainer.null,
         "model": plan.models.get(label),
         "prompts": dict(explainer.prompts),

@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import SpecError
-from latentbench.kernel.identity import digest, source_digest
+from latentbench.kernel.identity import digest
+from latentbench.kernel.implementation import implementation
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.requests import Capability, LatentRef, Outcome, Question, Reply, Request
 
@@ -169,9 +170,8 @@ class Scorer(ABC):
 
     @property
     def key(self) -> str:
-        """Digest of parameters, prompts and source, that of shared base classes included: a changed prompt is another scorer."""
-        classes = [c for c in type(self).__mro__ if issubclass(c, Scorer) and c is not Scorer]
-        return digest([self.id, self.params, dict(self.prompts), source_digest(*classes)])
+        """Digest of id, parameters, prompts and implementation: what changes results has another key, and nothing else has."""
+        return digest([self.id, implementation(type(self)), self.params, dict(self.prompts)])
 
 
 def with_own(table: Sequence[Metric], own: Sequence[Metric]) -> tuple[Metric, ...]:
