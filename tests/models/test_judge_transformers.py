@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from latentbench.judges.transformers import TransformersJudge, TransformersParams
 from latentbench.kernel.requests import Chat, Choice, Continuation, Message, Outcome
-from latentbench.models.engine.decode import pick
 from latentbench.models.engine.prefix import common, prefix_tree
+from latentbench.models.engine.sampler import OwnUniforms
 from latentbench.models.engine.shared import Stopped, batches
 
 SYSTEM = (
@@ -196,9 +196,14 @@ async def test_sampled_text_depends_on_its_own_seed_only(tiny):
 
 def test_pick_follows_the_distribution():
     logits = torch.log(torch.tensor([[0.2, 0.5, 0.3]])).repeat(3, 1)
-    uniform = torch.tensor([0.1, 0.65, 0.71], dtype=torch.float64)
-    assert pick(logits, torch.ones(3), uniform).tolist() == [0, 1, 2]
-    assert pick(logits, torch.tensor([0.0, 1.0, 0.0]), uniform).tolist() == [1, 1, 1]
+    uniform = torch.tensor([[0.1], [0.65], [0.71]], dtype=torch.float64)
+    rows = torch.arange(3)
+    assert OwnUniforms(torch.ones(3), uniform).pick(logits, rows, 0).tolist() == [0, 1, 2]
+    assert OwnUniforms(torch.tensor([0.0, 1.0, 0.0]), uniform).pick(logits, rows, 0).tolist() == [1, 1, 1]
+    assert OwnUniforms(torch.ones(3), uniform).pick(logits[:2], rows[1:], 0).tolist() == [
+        1,
+        2,
+    ]  # the first row has left
 
 
 async def test_generation_stops_at_the_end_of_the_turn(tiny):

@@ -7,7 +7,8 @@ import torch
 from latentbench.kernel.errors import FetchError, ModelError
 from latentbench.models import packaged
 from latentbench.models.engine.attention import NAME, use_grouped_decode
-from latentbench.models.engine.sampler import SamplingParams, pick, sample
+from latentbench.models.engine.engine import Engine
+from latentbench.models.engine.sampler import BatchGenerator, SamplingParams, sample_prompts
 from latentbench.models.language_model import load, pick_device
 from latentbench.models.source import folder_identity, resolve
 
@@ -16,7 +17,7 @@ PROMPTS = [[1, 40, 41, 42, 43], [1, 50], [1, 60, 61, 62]]
 
 def _generate(tiny, seed=0, **params):
     generator = torch.Generator().manual_seed(seed)
-    return sample(tiny.model, PROMPTS, SamplingParams(max_tokens=12, **params), generator, frozenset({2}), pad=0)
+    return sample_prompts(Engine(tiny), PROMPTS, SamplingParams(max_tokens=12, **params), generator, frozenset({2}))
 
 
 def test_greedy_sampling_equals_one_by_one_forwards_without_cache(tiny):
@@ -47,7 +48,8 @@ def test_sampling_leaves_the_process_wide_generator_alone(tiny):
 
 def test_top_p_keeps_the_smallest_set_that_reaches_p():
     logits = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]])).repeat(4000, 1)
-    drawn = pick(logits, SamplingParams(top_p=0.75), torch.Generator().manual_seed(0))
+    randomness = BatchGenerator(SamplingParams(top_p=0.75), torch.Generator().manual_seed(0), [[]] * 4000)
+    drawn = randomness.pick(logits, torch.arange(4000), 0)
     assert set(drawn.tolist()) == {0, 1}
     share = (drawn == 0).float().mean().item()
     assert abs(share - 0.5 / 0.8) < 0.03

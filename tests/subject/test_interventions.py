@@ -21,6 +21,7 @@ from latentbench.kernel.errors import (
 )
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.tables import INTERVENTIONS, read_table
+from latentbench.models.engine.sampler import gumbel
 from latentbench.models.language_model import load
 from latentbench.runs.run import resume, start
 from latentbench.subject import interventions as iv
@@ -59,7 +60,7 @@ def ready(tiny):
 
 @pytest.fixture(scope="module")
 def noise(tiny):
-    return iv.gumbel(range(len(PROMPTS)), NEW, tiny.model.config.vocab_size)
+    return gumbel(range(len(PROMPTS)), NEW, tiny.model.config.vocab_size)
 
 
 def add(coder, latents, deltas):
@@ -93,11 +94,11 @@ DELTAS = [4.0, 2.0, 1.0, 6.0, 3.0, 5.0]
 
 
 def test_the_next_token_distribution_equals_a_pass_without_a_cache(tiny, coder, ready):
-    found = iv.log_probs(tiny, ready, torch.tensor(ROWS), add(coder, LATENTS, DELTAS))
+    found = iv.log_probs(ready, torch.tensor(ROWS), add(coder, LATENTS, DELTAS))
     for row, (prompt, latent, delta) in enumerate(zip(ROWS, LATENTS, DELTAS, strict=True)):
         logits = whole(tiny, PROMPTS[prompt], delta * coder.w_dec[latent], len(PROMPTS[prompt]) - 1)
         assert torch.allclose(found[row], torch.log_softmax(logits, -1), atol=1e-4)
-    clean = iv.log_probs(tiny, ready, torch.arange(4), None)
+    clean = iv.log_probs(ready, torch.arange(4), None)
     for row, prompt in enumerate(PROMPTS):
         plain = tiny.model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1)
         assert torch.allclose(clean[row], plain, atol=1e-4)
@@ -105,7 +106,7 @@ def test_the_next_token_distribution_equals_a_pass_without_a_cache(tiny, coder, 
 
 def test_intervention_applied_only_at_the_last_prompt_token(tiny, coder, ready, noise):
     """The fault: with a cache, generation goes on without the edit after the first token."""
-    found = iv.continue_texts(tiny, ready, torch.tensor(ROWS), add(coder, LATENTS, DELTAS), noise).tolist()
+    found = iv.continue_texts(ready, torch.tensor(ROWS), add(coder, LATENTS, DELTAS), noise).tolist()
     every, once = [], []
     for prompt, latent, delta in zip(ROWS, LATENTS, DELTAS, strict=True):
         shift = delta * coder.w_dec[latent]
@@ -119,7 +120,7 @@ def test_intervention_applied_only_at_the_last_prompt_token(tiny, coder, ready, 
 def test_every_generated_position_is_edited(tiny, coder, ready, noise):
     """With the sampled tokens held fixed, the logits after each of them differ from those of a one-time edit."""
     shift = 4.0 * coder.w_dec[3]
-    text = iv.continue_texts(tiny, ready, torch.tensor([0]), add(coder, [3], [4.0]), noise)[0].tolist()
+    text = iv.continue_texts(ready, torch.tensor([0]), add(coder, [3], [4.0]), noise)[0].tolist()
     first = len(PROMPTS[0]) - 1
     for n in range(1, NEW):
         ids = PROMPTS[0] + text[:n]
@@ -129,19 +130,19 @@ def test_every_generated_position_is_edited(tiny, coder, ready, noise):
 def test_a_delta_of_zero_gives_the_clean_text_and_others_do_not(tiny, coder, ready, noise):
     """Common random numbers: the same noise for clean and steered."""
     every = torch.arange(4)
-    clean = iv.continue_texts(tiny, ready, every, None, noise)
-    assert torch.equal(iv.continue_texts(tiny, ready, every, add(coder, [3] * 4, [0.0] * 4), noise), clean)
-    assert not torch.equal(iv.continue_texts(tiny, ready, every, add(coder, [3] * 4, [4.0] * 4), noise), clean)
-    assert not torch.equal(iv.continue_texts(tiny, ready, every, None, noise.flip(0)), clean)
+    clean = iv.continue_texts(ready, every, None, noise)
+    assert torch.equal(iv.continue_texts(ready, every, add(coder, [3] * 4, [0.0] * 4), noise), clean)
+    assert not torch.equal(iv.continue_texts(ready, every, add(coder, [3] * 4, [4.0] * 4), noise), clean)
+    assert not torch.equal(iv.continue_texts(ready, every, None, noise.flip(0)), clean)
 
 
 def test_noise_is_gumbel_and_belongs_to_its_seed():
-    two = iv.gumbel([5, 6], 3, 2000)
-    assert torch.equal(two[1], iv.gumbel([6], 3, 2000)[0])
+    two = gumbel([5, 6], 3, 2000)
+    assert torch.equal(two[1], gumbel([6], 3, 2000)[0])
     assert float(two.mean()) == pytest.approx(0.5772, abs=0.05)  # mean and variance of the Gumbel distribution
     assert float(two.var()) == pytest.approx(np.pi**2 / 6, rel=0.06)
     logits = torch.tensor([2.0, 0.0, 1.0])
-    drawn = (logits.log_softmax(-1) + iv.gumbel(range(3000), 1, 3)[:, 0]).argmax(-1)
+    drawn = (logits.log_softmax(-1) + gumbel(range(3000), 1, 3)[:, 0]).argmax(-1)
     share = torch.bincount(drawn, minlength=3) / 3000
     assert torch.allclose(share, logits.softmax(-1), atol=0.03)
 
@@ -151,23 +152,21 @@ def test_prompts_are_never_written(tiny, coder, noise):
     ready = iv.prefill(tiny, PROMPTS)
     before = [(k.clone(), v.clone()) for k, v in ready.kv]
     change = add(coder, LATENTS, DELTAS)
-    first = iv.log_probs(tiny, ready, torch.tensor(ROWS), change)
-    iv.continue_texts(tiny, ready, torch.tensor(ROWS), change, noise)
+    first = iv.log_probs(ready, torch.tensor(ROWS), change)
+    iv.continue_texts(ready, torch.tensor(ROWS), change, noise)
     assert all(torch.equal(a, k) and torch.equal(b, v) for (a, b), (k, v) in zip(before, ready.kv, strict=True))
-    assert torch.equal(iv.log_probs(tiny, ready, torch.tensor(ROWS), change), first)
+    assert torch.equal(iv.log_probs(ready, torch.tensor(ROWS), change), first)
 
 
 def test_rows_do_not_depend_on_their_batch(tiny, coder, ready, noise):
     change = add(coder, LATENTS, DELTAS)
-    together = iv.log_probs(tiny, ready, torch.tensor(ROWS), change)
-    texts = iv.continue_texts(tiny, ready, torch.tensor(ROWS), change, noise)
+    together = iv.log_probs(ready, torch.tensor(ROWS), change)
+    texts = iv.continue_texts(ready, torch.tensor(ROWS), change, noise)
     for row, prompt in enumerate(ROWS):
         own = iv.prefill(tiny, [PROMPTS[prompt]])
         one = change.rows(torch.tensor([row]))
-        assert torch.allclose(iv.log_probs(tiny, own, torch.tensor([0]), one)[0], together[row], atol=1e-4)
-        assert torch.equal(
-            iv.continue_texts(tiny, own, torch.tensor([0]), one, noise[prompt : prompt + 1])[0], texts[row]
-        )
+        assert torch.allclose(iv.log_probs(own, torch.tensor([0]), one)[0], together[row], atol=1e-4)
+        assert torch.equal(iv.continue_texts(own, torch.tensor([0]), one, noise[prompt : prompt + 1])[0], texts[row])
 
 
 def test_zero_ablation_is_encode_edit_decode_plus_error(tiny, coder, ready):
@@ -177,7 +176,7 @@ def test_zero_ablation_is_encode_edit_decode_plus_error(tiny, coder, ready):
     active = found.latents[torch.searchsorted(found.rows, torch.arange(4))].tolist()  # one active latent of each prompt
     silent = next(f for f in range(24) if f not in found.latents.tolist())
     rows, latents = [0, 1, 2, 3, 0], [*active, silent]
-    got = iv.log_probs(tiny, ready, torch.tensor(rows), iv.Ablation(coder, torch.tensor(latents)))
+    got = iv.log_probs(ready, torch.tensor(rows), iv.Ablation(coder, torch.tensor(latents)))
     for row, (prompt, latent) in enumerate(zip(rows, latents, strict=True)):
         h = last[prompt : prompt + 1]
         codes = coder.encode(h)
@@ -186,14 +185,14 @@ def test_zero_ablation_is_encode_edit_decode_plus_error(tiny, coder, ready):
         edited = coder.decode(type(codes)(codes.rows, codes.latents, values, codes.n_rows)) + error
         logits = whole(tiny, PROMPTS[prompt], (edited - h)[0], len(PROMPTS[prompt]) - 1)
         assert torch.allclose(got[row], logits.log_softmax(-1), atol=1e-4)
-    clean = iv.log_probs(tiny, ready, torch.arange(4), None)
+    clean = iv.log_probs(ready, torch.arange(4), None)
     assert torch.allclose(got[4], clean[0], atol=1e-5)
     assert all(not torch.allclose(got[i], clean[i], atol=1e-3) for i in range(4))
 
 
 def test_ablation_during_generation_reads_the_steered_state_at_every_token(tiny, coder, ready, noise):
     latent = int(coder.encode(capture(tiny, torch.tensor([PROMPTS[0]]), None, [HOOK])[HOOK][0, -1:]).latents[0])
-    got = iv.continue_texts(tiny, ready, torch.tensor([0]), iv.Ablation(coder, torch.tensor([latent])), noise)[0]
+    got = iv.continue_texts(ready, torch.tensor([0]), iv.Ablation(coder, torch.tensor([latent])), noise)[0]
     ids, start = list(PROMPTS[0]), len(PROMPTS[0]) - 1
 
     def change(h):
@@ -217,7 +216,7 @@ def test_neurons_are_steered_where_they_write(tiny, ready):
 
     neurons = load(CoderSpec(name="n", format="neurons", hookpoint="layers.2.mlp.down_proj:in", k=4), tiny)
     assert iv.writes_at(neurons) == "layers.2.mlp.down_proj"
-    got = iv.log_probs(tiny, ready, torch.tensor([0]), add(neurons, [5], [3.0]))
+    got = iv.log_probs(ready, torch.tensor([0]), add(neurons, [5], [3.0]))
     bump = torch.zeros(64)
     bump[5] = 3.0
 
@@ -239,7 +238,7 @@ def test_the_hidden_state_moves_by_delta_times_the_direction(tiny, coder, ready)
     for delta in (0.0, 2.0):
         seen = []
         with edit(tiny, "layers.2:in", lambda h, seen=seen: seen.append(h.clone()) or h):
-            iv.log_probs(tiny, ready, torch.tensor([0]), add(coder, [3], [delta]))
+            iv.log_probs(ready, torch.tensor([0]), add(coder, [3], [delta]))
         norms[delta] = seen[0]
     assert norms[2.0].shape[1] == 1
     assert torch.allclose((norms[2.0] - norms[0.0])[0, 0], 2 * coder.w_dec[3], atol=1e-5)
@@ -260,7 +259,7 @@ def test_gpt2_is_steered_by_the_same_hookpoint_name():
     direction = torch.linspace(-1, 1, 16)
     ready = iv.prefill(loaded, prompts)
     got = iv.log_probs(
-        loaded, ready, torch.tensor([0, 1]), iv.Addition("layers.1", direction.repeat(2, 1), torch.tensor([3.0, 1.0]))
+        ready, torch.tensor([0, 1]), iv.Addition("layers.1", direction.repeat(2, 1), torch.tensor([3.0, 1.0]))
     )
     for row, delta in enumerate((3.0, 1.0)):
         logits = whole(loaded, prompts[row], delta * direction, len(prompts[row]) - 1)
@@ -275,13 +274,11 @@ def test_kl_equals_scipy():
 
 
 def test_the_search_finds_the_strength_that_brute_force_finds(tiny, coder, ready):
-    clean = iv.log_probs(tiny, ready, torch.arange(4), None)
+    clean = iv.log_probs(ready, torch.arange(4), None)
     latents, calls = [3, 7, 15], []
 
     def mean_kl(latent, delta):
-        return float(
-            iv.kl(clean, iv.log_probs(tiny, ready, torch.arange(4), add(coder, [latent] * 4, [delta] * 4))).mean()
-        )
+        return float(iv.kl(clean, iv.log_probs(ready, torch.arange(4), add(coder, [latent] * 4, [delta] * 4))).mean())
 
     def evaluate(asked):
         calls.append(len(asked))
@@ -418,7 +415,7 @@ def test_the_recorded_kl_and_text_are_those_of_an_own_computation(steered):
             out[:, start:] += s.delta * direction
             return out
 
-        noise = iv.gumbel([seed_for("steer-noise", 0, view.id, s.window)], 3, loaded.model.config.vocab_size)[0]
+        noise = gumbel([seed_for("steer-noise", 0, view.id, s.window)], 3, loaded.model.config.vocab_size)[0]
         texts = []
         for steer in (False, True):
             now = list(ids)

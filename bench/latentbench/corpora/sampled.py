@@ -101,10 +101,10 @@ def draw(
     """
     import torch
 
-    from latentbench.models.engine.attention import use_grouped_decode
-    from latentbench.models.engine.sampler import SamplingParams, sample
+    from latentbench.models.engine.engine import Engine
+    from latentbench.models.engine.sampler import SamplingParams, sample_prompts
 
-    use_grouped_decode(loaded.model)
+    engine = Engine(loaded)
     tok = loaded.tokenizer
     params = SamplingParams(recipe.max_tokens, recipe.temperature, recipe.top_p, recipe.repetition_penalty)
     stop = frozenset(i for i in tok.all_special_ids if i is not None)
@@ -113,7 +113,7 @@ def draw(
         asked = list(islice(stream, batch))
         ids = [_encode(tok, p) for p in asked]
         generator = torch.Generator(loaded.device).manual_seed(seed_for("sampled", recipe.version, seed, number))
-        new = sample(loaded.model, ids, params, generator, stop, pad=tok.pad_token_id or 0)
+        new = sample_prompts(engine, ids, params, generator, stop)
         kept = []
         for p, tokens in zip(asked, new, strict=True):
             text = (p.opening + tok.decode(tokens, skip_special_tokens=True)).strip()

@@ -1,8 +1,6 @@
-"""Batched generation in which a reply does not depend on what else is in the batch.
+"""Generation behind shared prefixes, in which a reply does not depend on what else is in the batch.
 
-Each request has its own torch generator, and draws by inverting its own cumulative distribution with its own uniform numbers.
-One generator per batch, as `model.generate` has, hands out different numbers as soon as another row joins or ends earlier.
-Rows that have ended leave the batch.
+The prefixes are computed once a call (`shared`), the texts are drawn by `sampler` with each request's own random numbers.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import torch
 
 from latentbench.models.engine.engine import Piece
 from latentbench.models.engine.prefix import Tokens
+from latentbench.models.engine.sampler import OwnUniforms, Rows, sample
 from latentbench.models.engine.shared import SharedPrefixes, Work, batches, check
 
 
@@ -26,7 +25,7 @@ class Draw:
         tokens: the prompt.
         max_tokens: new tokens at most.
         temperature: 0 takes the most likely token.
-        seed: of the request's own generator.
+        seed: starts the request's own random numbers.
     """
 
     tokens: Tokens
@@ -80,62 +79,15 @@ def _decode(
     check(stop)
     done = engine.forward([Piece(w.chain, d.tokens[w.start :]) for d, w in zip(draws, works, strict=True)], keep="all")
     last = torch.tensor([len(d.tokens) - w.start - 1 for d, w in zip(draws, works, strict=True)], device=engine.device)
-    rows = torch.arange(len(draws), device=engine.device)
+    every = torch.arange(len(draws), device=engine.device)
     new = torch.arange(done.hidden.shape[1], device=engine.device)[None] <= last[:, None]
-    valid = torch.cat([done.past.valid, new], 1)
-    position = torch.cat([done.past.position, done.position], 1)
-    at = done.position[rows, last]
-    hidden, cache = done.hidden[rows, last], done.cache
-    uniform, cold, left = _uniforms(draws, engine.device)
-    seen = torch.ones(1, 1, 1, dtype=torch.bool, device=engine.device)
-    out: list[list[int]] = [[] for _ in draws]
-    for step in range(max(d.max_tokens for d in draws)):
-        check(stop)
-        token = pick(engine.logits(hidden), cold, uniform[:, step])
-        ended = [t in ends for t in token.tolist()]
-        for row, t, e in zip(rows.tolist(), token.tolist(), ended, strict=True):
-            if not e:
-                out[row].append(t)
-        alive = ~torch.tensor(ended, device=engine.device) & (left > step + 1)
-        if not alive.any():
-            break
-        if not alive.all():
-            stay = alive.nonzero().squeeze(-1)
-            cache.batch_select_indices(stay)
-            rows, token, valid, position, at = rows[stay], token[stay], valid[stay], position[stay], at[stay]
-            uniform, cold, left = uniform[stay], cold[stay], left[stay]
-        at = at + 1
-        mask = engine.mask(valid, position, at[:, None], seen)
-        hidden = engine.step(token[:, None], mask, at[:, None], cache)[:, -1]
-        valid = torch.cat([valid, torch.ones_like(valid[:, :1])], 1)
-        position = torch.cat([position, at[:, None]], 1)
-    return out
-
-
-def _uniforms(draws: Sequence[Draw], device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Per request its uniform numbers [rows, longest], its temperature [rows] and its allowance [rows]."""
-    uniform = torch.zeros(len(draws), max(d.max_tokens for d in draws), dtype=torch.float64)
-    for row, draw in zip(uniform, draws, strict=True):
-        if draw.temperature > 0:
-            generator = torch.Generator().manual_seed(draw.seed)
-            row[: draw.max_tokens] = torch.rand(draw.max_tokens, generator=generator, dtype=torch.float64)
-    temperature = torch.tensor([d.temperature for d in draws])
-    left = torch.tensor([d.max_tokens for d in draws])
-    return uniform.to(device), temperature.to(device), left.to(device)
-
-
-def pick(logits: torch.Tensor, temperature: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """One token per row: the most likely one where the temperature is 0, else the one whose share of the cumulative
-    distribution holds the row's uniform number.
-
-    Args:
-        logits: float32 [rows, vocabulary].
-        temperature, uniform: [rows], uniform in [0, 1).
-    """
-    best = logits.argmax(-1)
-    if not (temperature > 0).any():
-        return best
-    warm = torch.where(temperature > 0, temperature, torch.ones_like(temperature))
-    mass = torch.softmax(logits.double() / warm[:, None], -1).cumsum(-1)
-    drawn = torch.searchsorted(mass, (uniform * mass[:, -1])[:, None], right=True).squeeze(-1)
-    return torch.where(temperature > 0, drawn.clamp(max=logits.shape[-1] - 1), best)
+    rows = Rows(
+        engine,
+        done.cache,
+        torch.cat([done.past.valid, new], 1),
+        torch.cat([done.past.position, done.position], 1),
+        done.position[every, last],
+    )
+    limits = [d.max_tokens for d in draws]
+    numbers = OwnUniforms.seeded([d.seed for d in draws], [d.temperature for d in draws], limits, engine.device)
+    return sample(rows, done.hidden[every, last], numbers, limits, ends, lambda: check(stop))

@@ -20,7 +20,7 @@ from transformers.cache_utils import Cache
 
 from latentbench.kernel.errors import ModelError
 from latentbench.models.engine.attention import ROOT, can_share_root, use_grouped_decode
-from latentbench.models.engine.kv import KV, Keep, Layer, Past, length
+from latentbench.models.engine.kv import KV, ChainedPast, Keep, Layer, Past, length
 from latentbench.models.engine.prefix import Tokens
 from latentbench.models.language_model import Loaded
 
@@ -80,7 +80,7 @@ class Engine:
 
     def __init__(self, loaded: Loaded) -> None:
         use_grouped_decode(loaded.model)
-        self.model, self.device = loaded.model, loaded.device
+        self.loaded, self.model, self.device = loaded, loaded.model, loaded.device
         self.config = loaded.model.config.get_text_config()
         self.n_layers = int(self.config.num_hidden_layers)
         self.context = loaded.context or 1 << 30
@@ -93,7 +93,7 @@ class Engine:
         kinds = set(getattr(self.config, "layer_types", None) or [])
         if kinds - {"full_attention", "sliding_attention"}:
             raise ModelError(
-                f"{loaded.files.reference} has layers of kind {sorted(kinds)}; this judge needs attention layers."
+                f"{loaded.files.reference} has layers of kind {sorted(kinds)}; this engine needs attention layers."
             )
         window = getattr(self.config, "sliding_window", None)
         self._window = None if kinds == {"full_attention"} else window
@@ -106,7 +106,7 @@ class Engine:
         """Run the new tokens of all pieces in one pass."""
         root = self._root(pieces) if keep != "all" else None
         chains = [p.chain[1:] if root else p.chain for p in pieces]
-        past = Past(chains, self.device, length(root) if root else 0)
+        past = ChainedPast(chains, self.device, length(root) if root else 0)
         width = max(len(p.tokens) for p in pieces)
         ids = np.zeros((len(pieces), width), dtype=np.int64)
         position = np.zeros((len(pieces), width), dtype=np.int64)
@@ -120,7 +120,7 @@ class Engine:
         mask = None
         if root or past.width or any(p.parents for p in pieces):
             mask = self.mask(past.valid, past.position, at, self._sees(pieces, width))
-        cache = Cache(layers=[Layer(n, past, keep) for n in range(self.n_layers)])
+        cache = self.cache(past, keep)
         token = ROOT.set(root)
         try:
             hidden = self.step(torch.from_numpy(ids).to(self.device), mask, at, cache)
@@ -137,6 +137,10 @@ class Engine:
         if not first or not self._can_share_root or len(pieces) == 1:
             return None
         return first[0] if all(p.chain and p.chain[0] is first[0] for p in pieces) else None
+
+    def cache(self, past: Past, keep: Keep) -> Cache:
+        """A cache of transformers for one batch; see `Layer`."""
+        return Cache(layers=[Layer(n, past, keep) for n in range(self.n_layers)])
 
     @torch.inference_mode()
     def step(self, ids: torch.Tensor, mask: Any, position: torch.Tensor, cache: Any) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Keys and values of computed prefixes, read by many batches and changed by none.
+"""Keys and values of computed prefixes, read by many batches and changed by none: a judge's shared prefixes, steered prompts.
 
 Every layer of every batch concatenates the stored runs with the new keys into a fresh tensor that is dropped when the layer is
 done. Handing the library one cache object for several batches would be shorter; its layers are replaced in place by each
@@ -9,7 +9,7 @@ expanded prefix of all layers at once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -38,7 +38,24 @@ def join(runs: Sequence[KV]) -> KV:
     return [(torch.cat([r[n][0] for r in runs], 1), torch.cat([r[n][1] for r in runs], 1)) for n in range(len(runs[0]))]
 
 
-class Past:
+class Past(Protocol):
+    """What the new tokens of a batch stand behind.
+
+    Attributes:
+        width: keys of the past per row, padding included.
+        valid: bool [rows, width].
+        position: int64 [rows, width] of each key; meaningless where not valid.
+    """
+
+    width: int
+    valid: torch.Tensor
+    position: torch.Tensor
+
+    def blocks(self, layer: int, which: int) -> Iterator[torch.Tensor]:
+        """Keys (`which` 0) or values (1) of one layer, per block: [rows, heads, width of block, width of head]."""
+
+
+class ChainedPast:
     """The computed prefixes of a batch, as blocks of runs: one block per depth of the chains, padded on the left.
 
     Args:
@@ -46,9 +63,7 @@ class Past:
         start: position of the first token of the chains.
 
     Attributes:
-        width: keys of the past per row, padding included.
-        valid: bool [rows, width].
-        position: int64 [rows, width] of each key; meaningless where not valid.
+        width, valid, position: see `Past`.
     """
 
     def __init__(self, chains: Sequence[tuple[KV, ...]], device: torch.device, start: int = 0) -> None:
@@ -74,7 +89,7 @@ class Past:
         self.width = int(self.valid.shape[1])
 
     def blocks(self, layer: int, which: int) -> Iterator[torch.Tensor]:
-        """Keys (`which` 0) or values (1) of one layer, per block: [rows, heads, width of block, width of head]."""
+        """See `Past`."""
         for runs, index, width in self._blocks:
             tensors = [kv[layer][which] if kv else None for kv in runs]
             if len(tensors) == 1 and tensors[0] is not None:
@@ -86,6 +101,31 @@ class Past:
                 if tensor is not None:
                     place[:, width - tensor.shape[1] :] = tensor
             yield stacked[index]
+
+
+class StackedPast:
+    """Whole prompts that many batches read, stacked once: one block, padded on the right.
+
+    Args:
+        kv: per layer, keys and values [prompts, heads, width, width of head]; never written.
+        lengths: int64 [prompts], real tokens of each.
+        prompt: int64 [rows], the prompt of each row.
+
+    Attributes:
+        width, valid, position: see `Past`.
+    """
+
+    def __init__(
+        self, kv: Sequence[tuple[torch.Tensor, torch.Tensor]], lengths: torch.Tensor, prompt: torch.Tensor
+    ) -> None:
+        self._kv, self._prompt = kv, prompt
+        self.width = int(kv[0][0].shape[2])
+        self.position = torch.arange(self.width, device=lengths.device).expand(len(prompt), -1)
+        self.valid = self.position < lengths[prompt][:, None]
+
+    def blocks(self, layer: int, which: int) -> Iterator[torch.Tensor]:
+        """See `Past`."""
+        yield self._kv[layer][which][self._prompt]
 
 
 class Layer(DynamicLayer):  # type: ignore[misc]

@@ -22,9 +22,9 @@ from latentbench.kernel.errors import DataError, DigestMismatch, SpecError, Unkn
 from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.tables import INTERVENTIONS, read_table, table_of, write_table
+from latentbench.models.engine.sampler import gumbel
 from latentbench.models.language_model import DType, Loaded, load
 from latentbench.models.source import cache_dir
-from latentbench.subject import interventions as iv
 from latentbench.subject.coders.coder_spec import load_coder
 from latentbench.subject.coders.sparse import SparseCoder
 from latentbench.subject.strength import STEPS, TOLERANCE, Strength, search
@@ -213,7 +213,7 @@ def _noise(loaded: Loaded, chosen: Sequence[tuple[LatentView, list[Prompt]]], se
         seed_for("steer-noise", settings.seed, v.id, p.window.id) for v, own in chosen for p in own if p.role == "test"
     ]
     vocabulary = int(loaded.model.config.get_text_config().vocab_size)
-    return iv.gumbel(seeds, settings.new_tokens, vocabulary)
+    return gumbel(seeds, settings.new_tokens, vocabulary)
 
 
 def _strengths(group: Group, settings: Settings) -> list[list[Strength]]:

@@ -71,7 +71,7 @@ class Group:
 
         every = torch.arange(len(self.prompts), device=loaded.device)
         with edit(loaded, iv.writes_at(coder), look):
-            self.clean = torch.cat([iv.log_probs(loaded, self.ready, part, None) for part in torch.split(every, ROWS)])
+            self.clean = torch.cat([iv.log_probs(self.ready, part, None) for part in torch.split(every, ROWS)])
         norms = torch.cat(seen)
         self.scales = [
             float(norms[own["test"]].median() / self.directions[i].norm().clamp_min(1e-12))
@@ -94,7 +94,7 @@ class Group:
         for at in range(0, len(rows), ROWS):
             part = rows[at : at + ROWS]
             prompt, change = self._rows(asked, part)
-            found = iv.log_probs(self.loaded, self.ready, prompt, change)
+            found = iv.log_probs(self.ready, prompt, change)
             clean = self.clean[prompt]
             kls += iv.kl(clean, found).tolist()
             if top:
@@ -115,7 +115,7 @@ class Group:
         new: list[list[int]] = []
         for at in range(0, len(rows), ROWS):
             prompt, change = self._rows(asked, rows[at : at + ROWS])
-            new += iv.continue_texts(self.loaded, self.ready, prompt, change, noise).tolist()
+            new += iv.continue_texts(self.ready, prompt, change, noise).tolist()
         out: list[list[list[int]]] = [[] for _ in asked]
         for n, (a, _) in enumerate(rows):
             out[a].append(new[n])
