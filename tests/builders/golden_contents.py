@@ -1,0 +1,38 @@
+"""Which golden files there are: one for each shipped scorer and explainer, by name and version, and one for each judge reader."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from tests.builders.golden_explainers import explainer_file
+from tests.builders.golden_file import Json, dumped
+from tests.builders.golden_readers import READERS
+from tests.builders.golden_scorers import scorer_file
+
+TASKS = Path(__file__).parents[2] / "tasks"
+
+
+def shipped(kind: str) -> dict[str, str]:
+    """Name -> version of the shipped tasks of a kind, `scorers` or `explainers`."""
+    files = sorted((TASKS / kind).glob("*.yaml"))
+    return {path.stem: str(yaml.safe_load(path.read_text(encoding="utf-8"))["version"]) for path in files}
+
+
+def contents() -> dict[str, Callable[[], dict[str, Json]]]:
+    """Path of every golden file -> what makes its content."""
+    found: dict[str, Callable[[], dict[str, Json]]] = {}
+    for name, version in shipped("scorers").items():
+        found[f"scorers/{name}@{version}.json"] = partial(scorer_file, name)
+    for name, version in shipped("explainers").items():
+        found[f"explainers/{name}@{version}.json"] = partial(explainer_file, name)
+    return found | {f"judges/{name}.json": make for name, make in READERS.items()}
+
+
+def text_of(name: str) -> str:
+    """The text that a golden file would have now."""
+    return dumped(json.loads(json.dumps(contents()[name]())))

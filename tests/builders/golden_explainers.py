@@ -1,0 +1,168 @@
+"""Golden contents of the shipped explainers: what each asks about the toy latents, and what it makes of usual and odd replies."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from latentbench.explainers.load import load_explainer
+
+from tests import golden_form as form
+from tests.builders.golden_file import Json
+from tests.builders.golden_judges import FAILED, mock
+from tests.builders.golden_latents import BARE, CLOCK, FRUIT, SEED, TOOLS, golden_latents
+
+
+@dataclass(frozen=True)
+class Writing:
+    """One way of explaining.
+
+    Attributes:
+        said: hand-written replies to the chats, in turn; the lexical judge's where there are none.
+    """
+
+    preset: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    latents: tuple[str, ...] = (FRUIT, TOOLS, BARE)
+    said: tuple[Mapping[str, Any], ...] = ()
+
+
+PROSE = (
+    *(
+        "[EXPLANATION]: Names of fruit.",
+        "Names of\nfruit.\n\nExample 9: more",
+        "  ",
+        "I'm sorry, but I can't help.",
+        "12, 13",
+    ),
+    *("First [EXPLANATION]: a try. [EXPLANATION]: Fruit.", "[EXPLANATION]:", "apple, pear, plum: names of fruit."),
+)
+SPOKEN: list[Mapping[str, Any]] = [*({"text": text} for text in PROSE), *FAILED]
+
+
+def spoken(preset: str | None = None, **params: Any) -> list[Writing]:
+    """A preset under each odd reply."""
+    return [Writing(preset, params, (FRUIT,), (said,)) for said in SPOKEN]
+
+
+TRIED = ({"text": "Names of fruit."}, {"text": "Words such as apple or plum."}, {"text": "Names of fruit."}, FAILED[0])
+EXPLAINERS: dict[str, list[Writing]] = {
+    "llm": [
+        Writing(),
+        Writing("paper", {"n_examples": 5}, (FRUIT,)),
+        Writing("bare", {"sampling": "random", "n_examples": 4}, (FRUIT,)),
+        Writing("bare", {"sampling": "top", "n_examples": 3, "window": 5, "threshold": 0.6}, (FRUIT,)),
+        Writing("saebench", {"n_examples": 5, "n_top": 2}, (FRUIT,)),
+        Writing("cot", {"n_examples": 2, "temperature": 0.7}, (FRUIT,)),
+        *spoken(),
+        *spoken("cot", n_examples=1),
+    ],
+    "llm-small": [Writing(), *spoken(n_examples=1)],
+    "llm-words": [Writing(), *spoken(n_examples=1)],
+    "best-of-k": [
+        Writing(None, {"k": 4, "n_choose": 3, "n_examples": 5}, (FRUIT,), TRIED),
+        Writing(
+            "paper",
+            {"k": 2, "n_choose": 2, "n_examples": 2},
+            (FRUIT, TOOLS, BARE),
+            ({"text": "Tools."}, {"text": "Fruit."}),
+        ),
+        Writing(None, {"k": 2, "n_examples": 1}, (FRUIT,)),
+        Writing(None, {"k": 3, "n_examples": 1}, (FRUIT,), tuple(FAILED)),
+    ],
+    "contrastive": [
+        Writing(None, {}, (FRUIT, TOOLS, CLOCK, BARE)),
+        Writing("cot", {"n_examples": 2, "n_contrast": 2, "show_activations": True}, (FRUIT,)),
+        *spoken(n_examples=1, n_contrast=1),
+    ],
+    "output": [
+        Writing(None, {}, (FRUIT, TOOLS, CLOCK, BARE)),
+        Writing(None, {"kl": 0.1}, (FRUIT,)),
+        Writing(None, {"n_prompts": 1, "n_tokens": 2, "characters": 10}, (FRUIT,)),
+        *spoken(n_prompts=1),
+    ],
+    "tokens": [
+        Writing(),
+        Writing(None, {"n_tokens": 2, "n_contexts": 2, "reach": 1}, (FRUIT,)),
+        Writing(None, {"n_examples": 3, "sampling": "quantile", "window": 4}, (FRUIT,)),
+        Writing(None, {"n_examples": 3, "sampling": "importance", "n_top": 1, "n_contexts": 0}, (FRUIT,)),
+    ],
+    "vocab": [Writing(), Writing(None, {"n_promoted": 1, "n_suppressed": 0})],
+    "planted": [
+        *(
+            Writing(None, {"which": which}, (FRUIT,))
+            for which in ("truth", "paraphrase", "narrow", "broad", "wrong", "sibling")
+        ),
+        *(Writing(None, {"which": f"unrelated:{i}"}, (FRUIT,)) for i in range(3)),
+        Writing(None, {}, (TOOLS,)),
+    ],
+    "constant": [Writing(), Writing(None, {"text": "Text."}, (FRUIT,))],
+    "empty": [Writing()],
+    "file": [Writing(None, {"path": "texts.jsonl"}), Writing(None, {"path": "texts.csv", "where": {"round": 1}})],
+    "ensemble": [Writing()],
+    "shuffled": [Writing(None, {}, (FRUIT, TOOLS, CLOCK, BARE, "planted/sixth", "planted/seventh"))],
+}
+"""Task name -> ways of explaining."""
+
+FILES = {
+    "texts.jsonl": '{"latent": "planted/fruit", "text": "Fruit."}\n{"latent": "planted/tools", "text": ""}\n',
+    "texts.csv": "latent,text,round\nplanted/fruit,Old.,0\nplanted/fruit,New.,1\nplanted/tools,,1\n",
+}
+
+
+def others() -> dict[str, dict[str, Any]]:
+    """What other explainers of the run have said."""
+    names = (FRUIT, TOOLS, CLOCK, BARE, "planted/sixth", "planted/seventh")
+    said = {latent: form.explanation_of(latent, f"Text about {latent}.") for latent in names}
+    vocab = {latent: form.explanation_of(latent, f"Makes {latent} likely.") for latent in names}
+    said[CLOCK] = form.explanation_of(CLOCK, None, "refusal", "would not say")
+    vocab[TOOLS] = form.explanation_of(TOOLS, None, "skipped", "no direction")
+    return {"tokens": said, "vocab": vocab}
+
+
+def explainer_file(name: str) -> dict[str, Json]:
+    """Content of an explainer's golden file."""
+    shared: list[Json] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for file, text in FILES.items():
+            (Path(folder) / file).write_text(text, encoding="utf-8")
+        ways: list[Json] = [explainer_way(name, way, Path(folder), shared) for way in EXPLAINERS[name]]
+    first = load_explainer({"use": name})
+    needs: list[Json] = [*sorted(c.value for c in first.needs)]
+    return {
+        "task": first.id,
+        "needs": needs,
+        "knows nothing": first.null,
+        "seed": SEED,
+        "beginnings": shared,
+        "ways": ways,
+    }
+
+
+def explainer_way(name: str, way: Writing, folder: Path, shared: list[Json]) -> dict[str, Json]:
+    """One way of explaining: requests of all rounds and the explanation, by latent."""
+    explainer = load_explainer({"use": name, "preset": way.preset, "params": dict(way.params)}, folder)
+    known = golden_latents()
+    found: list[Json] = []
+    for latent in way.latents:
+        view = known.get(latent) or form.renamed(known[BARE], latent)
+        asked, text = form.explained(explainer, view, scripted(way.said), SEED, others())
+        # Under odd replies the question is that of the first way.
+        kept = [] if len(way.said) == 1 else form.shortened(asked, shared)
+        found.append({"asked": kept, "explained": text} if kept else {"explained": text})
+    replies: list[Json] = [form.plain(said) for said in way.said]
+    said = {"replies": replies} if replies else {}
+    return {"preset": way.preset, "params": form.plain(dict(way.params)), "latents": found} | said
+
+
+def scripted(said: Sequence[Mapping[str, Any]]) -> form.Answers:
+    """Hand-written replies to the chats in turn, and the lexical judge's to everything else."""
+    if not said:
+        return mock("lexical")
+    return lambda requests: [
+        form.reply_of(said[i % len(said)]) if form.request_form(r)["kind"] == "chat" else mock("lexical")([r])[0]
+        for i, r in enumerate(requests)
+    ]

@@ -1,0 +1,278 @@
+"""Golden contents of the shipped scorers: every way of asking that matters, on one frozen latent.
+
+Parameters that say how many windows are judged are made small; those that say how are the shipped presets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from latentbench.scorers.load import load_scorer
+
+from tests import golden_form as form
+from tests.builders.golden_file import Json
+from tests.builders.golden_judges import FAILED, mock
+from tests.builders.golden_latents import BARE, CLOCK, FRUIT, SEED, TOOLS, golden_latents
+
+TEXT = "The word plum."
+"""A near miss that the oracle knows and that shares a word with some windows, so that no metric stands at its best value."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of asking.
+
+    Attributes:
+        preset, params: of the task.
+        can: capabilities of the judge; all by default.
+        judges: names of `MOCKS` whose judgements are kept.
+        odd: whether the odd replies are read.
+    """
+
+    preset: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    can: tuple[str, ...] = ()
+    judges: tuple[str, ...] = ("label", "oracle")
+    odd: bool = False
+    latent: str = FRUIT
+    text: str = TEXT
+
+
+FEW = {"positives": 3, "negatives": 2}
+HARD = ["random", "neighbour", "similar", "nearest", "near-miss"]
+SIM = ("simulate",)
+NUMBERS = ("choice_logprobs",)
+CHAT = ("chat",)
+
+
+def binary(kinds: Sequence[str]) -> list[Way]:
+    """Ways of detection and fuzzing."""
+    paper = {"windows_per_prompt": 3, "positives": 3, "negatives": 1}
+    return [
+        Way("paper", paper | {"negative_kinds": list(kinds)}, CHAT, ("label", "oracle", "lexical"), odd=True),
+        Way("paper", paper, SIM, ("oracle", "lexical")),
+        Way("single", FEW, NUMBERS, ("label", "lexical"), odd=True),
+        Way("single", {"positives": 2, "negatives": 1}, CHAT, ("label",), odd=True),
+        *(
+            Way(
+                "single",
+                {"positives": 2, "negatives": 1, "reduction": how},
+                SIM,
+                ("label", "lexical"),
+                odd=how == "window",
+            )
+            for how in ("window", "mean", "max", "noisy_or")
+        ),
+        Way("single", {"positives": 4, "negatives": 1, "simulate": "never"}, (), ("label",), latent=TOOLS, text=""),
+        Way("paper", paper, CHAT, ("label",), latent=BARE),
+    ]
+
+
+SCORERS: dict[str, list[Way]] = {
+    "detection": binary(HARD),
+    "fuzzing": [
+        *binary([*HARD, "wrong_marks"]),
+        Way("single", {"positives": 6, "negatives": 2, "threshold": 0.9}, NUMBERS),
+    ],
+    "saebench": [
+        Way("paper", {"negatives": 3, "reach": 3}, CHAT, ("label", "oracle", "lexical"), odd=True),
+        Way("paper", {"negatives": 3, "answer": "single"}, NUMBERS, ("lexical",), odd=True),
+        Way("paper", {"negatives": 3, "top": 1, "weighted": 4, "reach": 0}, SIM),
+        Way("paper", {}, CHAT, ("label",), latent=CLOCK),
+    ],
+    "embedding": [
+        Way("paper", FEW | {"negative_kinds": HARD}, (), ("oracle", "lexical"), odd=True),
+        Way(None, {}, (), ("lexical",), latent=TOOLS),
+    ],
+    "surprisal": [
+        Way(
+            None, {"positives": 3, "negatives": 1, "negative_kinds": HARD}, (), ("label", "oracle", "lexical"), odd=True
+        )
+    ],
+    "simulation": [
+        Way(None, FEW, ("choice_logprobs", "slots"), ("label", "oracle"), odd=True),
+        Way(None, FEW | {"mode": "json"}, CHAT, ("label", "lexical"), odd=True),
+        Way(None, FEW, SIM, ("label", "oracle", "lexical"), odd=True),
+        Way(None, FEW | {"simulate": "last"}, ("choice_logprobs", "slots", "simulate"), ("lexical",)),
+        Way(None, {}, SIM, ("label",), latent=CLOCK),
+    ],
+    "intruder": [
+        Way(None, {"trials": 3}, NUMBERS, ("label", "lexical"), odd=True),
+        Way(None, {"k": 4}, CHAT, ("label",), odd=True),
+        Way("paper", {"k": 3, "trials": 1}, NUMBERS, ("label",)),
+        Way("marked", {"trials": 3}, NUMBERS, ("label",)),
+    ],
+    "intervention": [
+        Way(None, {"prompts": 3}, (), ("label", "oracle", "lexical"), odd=True),
+        Way("paper", {"prompts": 2}, (), ("lexical",)),
+        Way("ablate", {}, (), ("lexical",)),
+        Way(None, {}, (), ("lexical",), text=""),
+        Way(None, {}, (), ("lexical",), latent=BARE),
+    ],
+    "output_choice": [
+        Way(None, {"texts": 2}, NUMBERS, ("label", "oracle", "lexical"), odd=True),
+        Way(None, {"texts": 2, "trials": 1}, CHAT, ("label", "lexical"), odd=True),
+        Way(None, {"texts": 2}, SIM, ("oracle", "lexical")),
+        Way("strengths", {"texts": 2, "trials": 2}, NUMBERS, ("oracle", "lexical")),
+        Way(None, {"texts": 7}, NUMBERS, ("label",)),
+    ],
+    "sensitivity": [
+        Way(
+            None,
+            {"positives": 2, "negatives": 1, "texts": 2, "prompts": 2},
+            (),
+            ("label", "oracle", "lexical"),
+            odd=True,
+        ),
+        Way("input", {"texts": 2}, ("chat", "activate"), ("lexical",)),
+        Way("natural", {"texts": 2, "positives": 2, "negatives": 1}, ("chat", "activate"), ("label",), text=""),
+        Way("ratings", FEW, CHAT, ("label", "oracle"), odd=True),
+        Way("ratings", FEW, SIM, ("lexical",)),
+        Way("output", {"prompts": 4}, NUMBERS, ("oracle",)),
+        Way("output", {"kls": [1.0, 3.0]}, NUMBERS, ("oracle",), latent=TOOLS),
+        Way(None, {"texts": 1}, (), ("label",), latent=BARE),
+    ],
+}
+"""Task name -> ways of asking."""
+
+TEXTS = (
+    *(
+        "[1, 0, 1]",
+        "Sure: [0, 1, 1].",
+        "[1, 0]",
+        "[1, 2, 0]",
+        "[1, 0, 1] or [0, 0, 0]",
+        "[1]",
+        "1",
+        "none",
+        "2, 3",
+        "1, 1",
+    ),
+    *(
+        "Yes.",
+        "no",
+        "Partly",
+        "The answer is 2",
+        "2 or 3",
+        "",
+        "I'm sorry, I can't help with that.",
+        "As an AI I see no text.",
+    ),
+    *(
+        "A plum and a pear lay there.",
+        '"An apple fell."',
+        "[0, 0, 0, 0, 0, 0, 0, 9, 0, 2.5]",
+        "```json\n[3, 0, true]\n```",
+    ),
+)
+ODD: dict[str, list[dict[str, Any]]] = {
+    "chat": [{"text": text} for text in TEXTS],
+    "choice": [{"answers": how} for how in ("equal", "last", "none", "not a number", "falling")],
+    "continuation": [{"loglik": -7.5, "n": 3}, {"loglik": None, "n": 9}, {"loglik": "-inf", "n": 9}],
+    "embed": [{"vector": [0.0] * 8}, {}],
+    "simulate": [{"token_scores": "flat", "scores": "flat"}],
+    "activate": [{"token_scores": [[0, 2.5, 0]], "scores": [2.5]}, {}],
+}
+"""Hand-written replies by kind of request, beside those of `FAILED`."""
+
+
+def odd_replies(task: str, request: Mapping[str, Json]) -> list[dict[str, Any]]:
+    """The odd replies to one request, in the sizes that it asks for."""
+    # Only simulation reads a window with a token too few as an outcome.
+    short = (
+        [{"token_scores": "short", "scores": "flat"}] if (task, request["kind"]) == ("simulation", "simulate") else []
+    )
+    return [fitted(said, request) for said in (*ODD[str(request["kind"])], *short, *FAILED)]
+
+
+def fitted(said: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    """An odd reply with its words for numbers replaced."""
+    out = dict(said)
+    n = len(request.get("answers", ()))
+    rows: dict[str, list[Any]] = {
+        "equal": [-2.5] * n,
+        "last": [-9.0] * (n - 1) + [-0.5],
+        "none": ["-inf"] * n,
+        "not a number": ["nan"] + [-1.0] * (n - 1),
+        "falling": [-0.25 * (i + 1) for i in range(n)],
+    }
+    if "answers" in out:
+        out["answers"] = [rows[out["answers"]]] * len(request.get("slots", ("",)))
+    sizes = [len(w.split("|")) for w in request.get("windows", ())]
+    if out.get("token_scores") in ("flat", "short"):
+        less = int(out["token_scores"] == "short")
+        out["token_scores"] = [[0.25] * (size - less) for size in sizes]
+        out["scores"] = [0.75] * len(sizes)
+    return out
+
+
+def scorer_file(name: str) -> dict[str, Json]:
+    """Content of a scorer's golden file."""
+    shared: list[Json] = []
+    ways: list[Json] = [scorer_way(name, way, shared) for way in SCORERS[name]]
+    first = load_scorer({"use": name})
+    return {
+        "task": first.id,
+        "headline": first.headline,
+        "metric table": form.declared(first),
+        "seed": SEED,
+        "beginnings": shared,
+        "ways": ways,
+    }
+
+
+def scorer_way(name: str, way: Way, shared: list[Json]) -> dict[str, Json]:
+    """One way of asking: requests, judgements by judge, metrics, and what odd replies are read as."""
+    spec = {"use": name, "preset": way.preset, "params": dict(way.params)}
+    scorer, plain = load_scorer(spec), load_scorer({"use": name})
+    questions = form.Questions(scorer, golden_latents()[way.latent], way.text, SEED, way.can)
+    asked = questions.asked()
+    out: dict[str, Json] = {
+        "preset": way.preset,
+        "params": form.plain(dict(way.params)),
+        "judge can": list(way.can) or "everything",
+        "latent": way.latent,
+        "explanation": way.text,
+        "headline": scorer.headline,
+        "needs": form.wanted(scorer),
+        "asked": [form.shortened(own, shared) for own in asked],
+        "judged": {judge: judged(questions, mock(judge), shared) for judge in way.judges},
+    }
+    if form.declared(scorer) != form.declared(plain):
+        known = form.declared(plain)
+        out["metric table"] = [row for row in form.declared(scorer) if row not in known]
+    if way.odd:
+        out["odd"] = odd(questions, asked)
+    return out
+
+
+def judged(questions: form.Questions, answer: form.Answers, shared: list[Json]) -> dict[str, Json]:
+    """Judgements and metrics under one judge; also the metrics where every third question has failed."""
+    replies, later = questions.replies(answer)
+    found = questions.judged(replies)
+    lost = [
+        [form.reply_of(FAILED[0])] * len(own) if i % 3 == 1 and len(own) < 3 else own for i, own in enumerate(replies)
+    ]
+    out: dict[str, Json] = {
+        "judgements": [form.judgement_form(j) for own in found for j in own],
+        "metrics": questions.metrics(found),
+        "metrics where every third question failed": questions.metrics(questions.judged(lost)),
+    }
+    return out | ({"asked next": form.shortened(later, shared)} if later else {})
+
+
+def odd(questions: form.Questions, asked: Sequence[Sequence[Mapping[str, Json]]]) -> list[Json]:
+    """Judgements of the first question whose first or last request gets an odd reply, the others being the lexical judge's."""
+    usual, _ = questions.replies(mock("lexical"))
+    number = next(i for i, own in enumerate(asked) if own)
+    out: list[Json] = []
+    for place in sorted({0, len(usual[number]) - 1}):
+        known = asked[number]
+        request = known[place] if place < len(known) else {"kind": "activate"}
+        for said in odd_replies(questions.scorer.name, request):
+            replies = [*usual[number][:place], form.reply_of(said), *usual[number][place + 1 :]]
+            read = questions.scorer.read(questions.trials[number], replies)
+            out.append({"reply": said, "at": place, "read": [form.judgement_form(j) for j in read]})
+    return out

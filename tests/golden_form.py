@@ -1,0 +1,308 @@
+"""The package's types as neutral JSON, and questions put to judges: the one place that changes when those types change.
+
+The golden files use words of their own (`kind`, `item`, `score`, `token_scores`), so a class may be renamed, split or merged and
+the files stay as they are, byte by byte. Writing `asdict(judgement)` would be shorter and would make every renaming look like a
+change of numbers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from latentbench.explainers.explainer import Explainer, Explanation
+from latentbench.judges.judge import Judge, ask
+from latentbench.judges.reference import load_judge
+from latentbench.kernel.latent import LatentView
+from latentbench.kernel.requests import (
+    Activate,
+    Capability,
+    Chat,
+    Choice,
+    Continuation,
+    Embed,
+    Message,
+    Outcome,
+    Question,
+    Reply,
+    Request,
+    Shown,
+    Simulate,
+)
+from latentbench.scorers.scorer import Judgement, Metric, Scorer, Trial
+
+from tests.builders.golden_file import Json
+
+Answers = Callable[[Sequence[Request]], list[Reply]]
+"""Replies to requests, one for each."""
+
+KINDS: dict[type, str] = {
+    Chat: "chat",
+    Choice: "choice",
+    Continuation: "continuation",
+    Embed: "embed",
+    Simulate: "simulate",
+    Activate: "activate",
+}
+
+
+def number(value: Any, digits: int = 10) -> Json:
+    """A number to significant digits; what JSON has no number for is a word."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int):
+        return value
+    if not math.isfinite(value):
+        return str(float(value))
+    return float(f"{float(value):.{digits}g}") + 0.0
+
+
+def plain(value: Any, digits: int = 10) -> Json:
+    """Nested lists, tuples and mappings with their numbers rounded."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v, digits) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v, digits) for v in value]
+    return number(value, digits)
+
+
+def present(**fields: Any) -> dict[str, Json]:
+    """The fields that say something; None is left out."""
+    return {name: plain(value) for name, value in fields.items() if value is not None}
+
+
+# --- requests
+
+
+def request_form(request: Request) -> dict[str, Json]:
+    """What a judge reads of a request."""
+    kind = KINDS[type(request)]
+    match request:
+        case Chat():
+            seed = request.seed or None
+            return present(
+                kind=kind,
+                messages=messages_form(request.messages),
+                max_tokens=request.max_tokens,
+                temperature=request.temperature,
+                seed=seed,
+            )
+        case Choice():
+            slots = None if request.slots == ("",) else request.slots
+            messages = messages_form(request.messages)
+            return present(kind=kind, messages=messages, answers=request.answers, slots=slots, end=request.end or None)
+        case Continuation():
+            return present(kind=kind, context=request.context, text=request.text)
+        case Embed():
+            return present(kind=kind, text=request.text, query=request.query)
+        case Simulate():
+            windows = ["|".join(w.tokens) for w in request.question.windows]
+            return present(kind=kind, explanation=request.question.explanation, windows=windows)
+        case Activate():
+            return present(kind=kind, text=request.text, latent=request.latent.id)
+
+
+def messages_form(messages: Sequence[Message]) -> list[list[str]]:
+    """Role and text of each message."""
+    return [[m.role, m.content] for m in messages]
+
+
+def shortened(requests: list[dict[str, Json]], shared: list[Json]) -> list[Json]:
+    """Requests whose messages or contexts begin alike, with the beginning said once.
+
+    Args:
+        shared: beginnings said so far in the file, which a request names by number; grows.
+    """
+    out: list[Json] = []
+    for request in requests:
+        whole = request.get("messages", request.get("context"))
+        head: Json = None
+        rest: dict[str, Json] = {}
+        if isinstance(whole, list) and len(whole) > 1:
+            users = [i for i, message in enumerate(whole) if isinstance(message, list) and message[0] == "user"]
+            head, rest = whole[: users[-1]], {"messages": whole[users[-1] :]}
+        elif isinstance(whole, str) and whole.count("\n") > 3:
+            cut = whole[: whole.rindex("\n", 0, len(whole) - 12)].rfind("\n") + 1
+            head, rest = whole[:cut], {"context": whole[cut:]}
+        if head:
+            if head not in shared:
+                shared.append(head)
+            request = request | rest | {"after": shared.index(head)}
+        out.append(request)
+    return out
+
+
+# --- replies
+
+
+def reply_form(reply: Reply, digits: int = 10) -> dict[str, Json]:
+    """What a judge said; a vector by its places that are not zero."""
+    vector = None
+    if reply.vector is not None:
+        vector = {str(i): float(reply.vector[i]) for i in np.flatnonzero(reply.vector)}
+    fields = {
+        "outcome": None if reply.ok else reply.outcome.value,
+        "text": reply.text,
+        "answers": reply.logprobs,
+        "loglik": reply.loglik,
+        "n": reply.n_tokens,
+        "vector": vector,
+        "token_scores": reply.tokens,
+        "scores": reply.windows,
+        "error": reply.error,
+    }
+    return {name: plain(value, digits) for name, value in fields.items() if value is not None}
+
+
+def reply_of(said: Mapping[str, Any]) -> Reply:
+    """A hand-written reply from its form."""
+    logprobs, tokens, scores = said.get("answers"), said.get("token_scores"), said.get("scores")
+    return Reply(
+        outcome=Outcome(said.get("outcome", "ok")),
+        text=said.get("text"),
+        logprobs=None if logprobs is None else tuple(tuple(map(float, row)) for row in logprobs),
+        loglik=None if said.get("loglik") is None else float(said["loglik"]),
+        n_tokens=said.get("n"),
+        vector=None if said.get("vector") is None else np.array(said["vector"], np.float32),
+        tokens=None if tokens is None else tuple(tuple(map(float, row)) for row in tokens),
+        windows=None if scores is None else tuple(map(float, scores)),
+        error=said.get("error"),
+    )
+
+
+def answers_of(reference: str) -> Answers:
+    """The judge of a reference as a plain function."""
+    return answers_by(load_judge(reference))
+
+
+def answers_by(judge: Judge) -> Answers:
+    """A judge as a plain function."""
+    return lambda requests: asyncio.run(ask(judge, list(requests)))
+
+
+def sample_request(kind: str) -> Request:
+    """A small request of a kind, for readers of replies."""
+    messages = (Message("system", "Answer shortly."), Message("user", "Is a plum a fruit?"))
+    match kind:
+        case "chat":
+            return Chat(messages, max_tokens=6)
+        case "choice of 1 and 10":
+            return Choice(messages, ("1", "10", "2"), end="\n")
+        case "choice at two places":
+            return Choice(messages, ("0", "5", "10"), ("A\t", "5\nplum\t"), "\n")
+        case "continuation":
+            return Continuation("A context:", " one two")
+    return Choice(messages, ("No", "Yes"))
+
+
+def simulate_request(explanation: str, windows: Sequence[tuple[str, ...]]) -> Request:
+    """A request for probabilities per token."""
+    return Simulate(Question("detection", explanation, tuple(Shown(w) for w in windows)))
+
+
+# --- scorers
+
+
+def judgement_form(j: Judgement) -> dict[str, Json]:
+    """One judgement; `item` is the window in the suite, and none where something else is judged."""
+    return {"item": None if j.window < 0 else j.window, "kind": j.kind, "truth": j.label} | present(
+        outcome=None if j.outcome is Outcome.OK else j.outcome.value,
+        score=j.probability,
+        answer=j.prediction,
+        token_scores=j.predicted,
+        token_truth=j.actual,
+        error=j.error,
+    )
+
+
+def declared(scorer: Scorer) -> list[Json]:
+    """The table of metrics: name, floor, direction, least and greatest value."""
+
+    def row(m: Metric) -> Json:
+        low, high = scorer.range(m.name)
+        return [m.name, number(m.floor), "up" if m.higher_is_better else "down", number(low), number(high)]
+
+    return [row(m) for m in scorer.metric_table]
+
+
+def wanted(scorer: Scorer) -> list[Json]:
+    """Alternatives of what a judge must be able to do."""
+    return [list[Json](sorted(c.value for c in need)) for need in scorer.needs]
+
+
+class Questions:
+    """A scorer's questions about one latent, for judges with some capabilities."""
+
+    def __init__(self, scorer: Scorer, latent: LatentView, explanation: str, seed: int, can: Sequence[str]) -> None:
+        self.scorer = scorer
+        self.can = frozenset(map(Capability, can)) or frozenset(Capability)
+        self.trials: list[Trial] = scorer.trials(latent, explanation, seed)
+        self.first: list[list[Request]] = [scorer.requests(t, self.can) for t in self.trials]
+
+    def asked(self) -> list[list[dict[str, Json]]]:
+        """Forms of the first round's requests by question."""
+        return [[request_form(r) for r in own] for own in self.first]
+
+    def replies(self, answer: Answers) -> tuple[list[list[Reply]], list[dict[str, Json]]]:
+        """The replies of all rounds by question, and the forms of what was asked after the first."""
+        replies: list[list[Reply]] = [[] for _ in self.trials]
+        later: list[dict[str, Json]] = []
+        requests, number_of = self.first, 0
+        while any(requests):
+            later += [request_form(r) for own in requests for r in own] if number_of else []
+            new = iter(answer([r for own in requests for r in own]))
+            for own, put in zip(replies, requests, strict=True):
+                own += [next(new) for _ in put]
+            pairs = zip(self.trials, replies, requests, strict=True)
+            requests = [self.scorer.more(t, self.can, own) if put else [] for t, own, put in pairs]
+            number_of += 1
+        return replies, later
+
+    def judged(self, replies: Sequence[Sequence[Reply]]) -> list[list[Judgement]]:
+        """Judgements by question."""
+        return [self.scorer.read(t, own) for t, own in zip(self.trials, replies, strict=True)]
+
+    def metrics(self, judgements: Sequence[Sequence[Judgement]]) -> dict[str, Json]:
+        """The latent's metrics."""
+        return {k: number(v) for k, v in self.scorer.metrics([j for own in judgements for j in own]).items()}
+
+
+# --- explainers
+
+
+def explanation_form(e: Explanation) -> dict[str, Json]:
+    """What an explainer says of a latent."""
+    outcome = None if e.outcome is Outcome.OK else e.outcome.value
+    return {"latent": e.latent, "text": e.text} | present(outcome=outcome, error=e.error, note=e.note)
+
+
+def explanation_of(latent: str, text: str | None, outcome: str = "ok", error: str | None = None) -> Explanation:
+    """A hand-written explanation, for explainers that read others'."""
+    return Explanation(latent, text, Outcome(outcome), error=error)
+
+
+def explained(
+    explainer: Explainer,
+    latent: LatentView,
+    answer: Answers,
+    seed: int,
+    others: Mapping[str, Mapping[str, Explanation]],
+) -> tuple[list[dict[str, Json]], dict[str, Json]]:
+    """Forms of the requests of all rounds, and of the explanation."""
+    replies: list[Reply] = []
+    asked: list[dict[str, Json]] = []
+    requests = explainer.requests(latent, seed)
+    while requests:
+        asked += [request_form(r) for r in requests]
+        replies += answer(requests)
+        requests = explainer.more(latent, replies, seed)
+    return asked, explanation_form(explainer.read(latent, replies, seed, others))
+
+
+def renamed(latent: LatentView, name: str) -> LatentView:
+    """A latent under another id of the same coder."""
+    return replace(latent, id=name)
