@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,9 +51,7 @@ KINDS: dict[type, str] = {
 
 def number(value: Any, digits: int = 10) -> Json:
     """A number to significant digits; what JSON has no number for is a word."""
-    if value is None or isinstance(value, str | bool):
-        return value
-    if isinstance(value, int):
+    if value is None or isinstance(value, str | bool | int):
         return value
     if not math.isfinite(value):
         return str(float(value))
@@ -83,14 +80,9 @@ def request_form(request: Request) -> dict[str, Json]:
     kind = KINDS[type(request)]
     match request:
         case Chat():
-            seed = request.seed or None
-            return present(
-                kind=kind,
-                messages=messages_form(request.messages),
-                max_tokens=request.max_tokens,
-                temperature=request.temperature,
-                seed=seed,
-            )
+            messages, seed = messages_form(request.messages), request.seed or None
+            size, heat = request.max_tokens, request.temperature
+            return present(kind=kind, messages=messages, max_tokens=size, temperature=heat, seed=seed)
         case Choice():
             slots = None if request.slots == ("",) else request.slots
             messages = messages_form(request.messages)
@@ -301,8 +293,3 @@ def explained(
         replies += answer(requests)
         requests = explainer.more(latent, replies, seed)
     return asked, explanation_form(explainer.read(latent, replies, seed, others))
-
-
-def renamed(latent: LatentView, name: str) -> LatentView:
-    """A latent under another id of the same coder."""
-    return replace(latent, id=name)

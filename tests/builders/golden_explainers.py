@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ EXPLAINERS: dict[str, list[Writing]] = {
     "ensemble": [Writing()],
     "shuffled": [Writing(None, {}, (FRUIT, TOOLS, CLOCK, BARE, "planted/sixth", "planted/seventh"))],
 }
-"""Task name -> ways of explaining."""
+"""Task name -> ways of explaining; a task that is not here explains once, with its defaults."""
 
 FILES = {
     "texts.jsonl": '{"latent": "planted/fruit", "text": "Fruit."}\n{"latent": "planted/tools", "text": ""}\n',
@@ -129,7 +129,7 @@ def explainer_file(name: str) -> dict[str, Json]:
     with tempfile.TemporaryDirectory() as folder:
         for file, text in FILES.items():
             (Path(folder) / file).write_text(text, encoding="utf-8")
-        ways: list[Json] = [explainer_way(name, way, Path(folder), shared) for way in EXPLAINERS[name]]
+        ways: list[Json] = [explainer_way(name, way, Path(folder), shared) for way in EXPLAINERS.get(name, [Writing()])]
     first = load_explainer({"use": name})
     needs: list[Json] = [*sorted(c.value for c in first.needs)]
     return {
@@ -148,7 +148,7 @@ def explainer_way(name: str, way: Writing, folder: Path, shared: list[Json]) -> 
     known = golden_latents()
     found: list[Json] = []
     for latent in way.latents:
-        view = known.get(latent) or form.renamed(known[BARE], latent)
+        view = known.get(latent) or replace(known[BARE], id=latent)
         asked, text = form.explained(explainer, view, scripted(way.said), SEED, others())
         # Under odd replies the question is that of the first way.
         kept = [] if len(way.said) == 1 else form.shortened(asked, shared)
