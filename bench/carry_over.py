@@ -7,7 +7,8 @@ scorer and explainer the key that stands in the file, today's code the key that 
 and would publish new measurements under old dates. A file whose keys no checkout gives was made by yet another version; it is
 refused and stays as it is. What has today's keys already is left alone, so the script may run twice.
 
-FILE is a gate's baseline or a leaderboard's result file; without one, all that this repository has committed.
+FILE is a gate's baseline or a leaderboard's result file; without one, all that this repository has committed. The record of
+a study (`docs/studies/*/study.json`) keeps the keys that its runs had: it does not hold their specs, and nothing compares them.
 """
 
 from __future__ import annotations
