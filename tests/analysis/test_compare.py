@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 from latentbench.analysis.compare import compare
-from latentbench.analysis.compare_view import compare_csv, compare_markdown, compare_terminal
+from latentbench.analysis.compare_view import compare_csv, compare_page
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.runs.record import load_run
 from latentbench.stats.bootstrap import paired_difference
@@ -183,15 +183,15 @@ def test_missing_judgements_are_noted_and_latents_without_a_score_left_out(pair,
 
 def _printed(found, width=80):
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(compare_terminal(found, "a", "b"))
+    console.print(compare_page(found, "a", "b").terminal(width))
     return console.export_text()
 
 
 def test_it_reads_at_80_columns_and_says_what_holds_for_many_once(pair, tmp_path):
     text = _printed(compare(*pair))
     assert max(map(len, text.splitlines())) <= 80
-    assert "+ llm" in text
-    assert "~ shuffled" in text
+    assert "+  llm" in text
+    assert "~  shuffled" in text
     assert "not comparable:" not in text
     apart = _printed(compare(pair[0], _other(tmp_path, suite="elsewhere")))
     assert apart.count("suites synthetic@1-0 and elsewhere@1-0") == 1
@@ -200,7 +200,7 @@ def test_it_reads_at_80_columns_and_says_what_holds_for_many_once(pair, tmp_path
 
 def test_markdown_and_csv_hold_every_comparison(pair):
     found = compare(*pair)
-    assert compare_markdown(found, "a", "b").count("\n| +") == 1
+    assert compare_page(found, "a", "b").markdown().count("\n| +") == 1
     rows = list(csv.DictReader(io.StringIO(compare_csv(found))))
     assert [r["mark"] for r in rows] == ["+", "-", "~"]
-    assert float(rows[0]["difference"]) == pytest.approx(found[0].difference.estimate)
+    assert float(rows[0]["difference"]) == pytest.approx(found[0].difference.estimate, rel=1e-5)

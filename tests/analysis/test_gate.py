@@ -15,13 +15,8 @@ import pytest
 from latentbench.analysis.gate.baseline import Baseline, array, read_baseline, snapshot, write_baseline
 from latentbench.analysis.gate.decide import Verdict
 from latentbench.analysis.gate.gate import freeze, gate
-from latentbench.analysis.gate.gate_markdown import MARKER, markdown
-from latentbench.analysis.gate.gate_report import Check, Report
-from latentbench.analysis.gate.gate_settings import Settings
-from latentbench.analysis.gate.gate_terminal import terminal
-from latentbench.analysis.gate.github import github
-from latentbench.analysis.gate.junit import junit
-from latentbench.analysis.gate.tags import tags
+from latentbench.analysis.gate.gate_formats import MARKER, github, junit, markdown, tags, terminal
+from latentbench.analysis.gate.gate_report import Check, Report, Settings
 from latentbench.analysis.gate.verdicts import compare, planned
 from latentbench.cli import app
 from latentbench.kernel.errors import DataError, DigestMismatch, UnknownName
@@ -407,7 +402,7 @@ def test_the_summary_reads_at_80_columns(mixed: Report, base: Baseline) -> None:
             elif c.verdict is Verdict.FAIL:
                 assert c.name in text
     # The worst stands on top.
-    marks = [line[0] for line in lines if re.match(r"[x?.!] \S+/", line)]
+    marks = [line[0] for line in lines if re.match(r"[x?.!] +\S+/", line)]
     assert marks == sorted(marks, key="x!?.".index)
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from latentbench.analysis.reliability import DRAW, JUDGE, ORDER, SEED, analyse, as_json, reliability
 from latentbench.analysis.reliability_spec import ReliabilitySpec, load_reliability_spec, places, run_spec
-from latentbench.analysis.reliability_view import reliability_csv, reliability_markdown, reliability_terminal
+from latentbench.analysis.reliability_view import reliability_csv, reliability_page
 from latentbench.kernel.errors import RunError, SpecError
 from latentbench.runs.record import Run
 from latentbench.runs.run_spec import RunSpec
@@ -323,12 +323,12 @@ def test_a_folder_of_another_spec_is_refused(carried_out):
 def test_it_reads_at_80_columns_and_the_files_say_the_same(carried_out):
     report = carried_out[2]
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(reliability_terminal(report))
+    console.print(reliability_page(report).terminal(80))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
     assert text.count("100.0%") == 4
     assert "test-retest: Pearson" in text
-    assert reliability_markdown(report).count("| total |") == 4
+    assert reliability_page(report).markdown().count("| total |") == 4
     assert len(reliability_csv(report).splitlines()) == 1 + 2 * 31 + 2 * 15
     plain = json.dumps(as_json(report), allow_nan=False)
     assert '"draws": [' not in plain
@@ -354,13 +354,13 @@ def test_the_reliability_command_prints_and_writes_the_analysis(carried_out):
     found = json.loads((folder / "out" / "reliability.json").read_text(encoding="utf-8"))
     assert found["results"][0]["components"]["total"] == report.results[0].components.total
     assert (folder / "out" / "reliability.csv").read_text(encoding="utf-8") == reliability_csv(report)
-    assert (folder / "out" / "reliability.md").read_text(encoding="utf-8") == reliability_markdown(report)
+    assert (folder / "out" / "reliability.md").read_text(encoding="utf-8") == reliability_page(report).markdown()
 
 
 def test_the_compare_command_pairs_two_runs_of_planted_latents(carried_out):
     folder = carried_out[1]
     text = _bench("compare", folder / "out" / "r-e0-d0-o0", folder / "out" / "r-e1-d0-o0", "--out", folder / "compared")
-    assert "~ tokens" in text  # a token list knows no seed
+    assert "~  tokens" in text  # a token list knows no seed
     rows = pd.read_csv(folder / "compared" / "compare.csv")
     assert len(rows) == 6
     assert (rows.loc[rows.explainer_a == "tokens", "difference"] == 0).all()

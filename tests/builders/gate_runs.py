@@ -8,8 +8,7 @@ from typing import Any
 import yaml
 from latentbench.analysis.gate.baseline import Baseline, write_baseline
 from latentbench.analysis.gate.gate import freeze, gate
-from latentbench.analysis.gate.gate_report import Check, Report
-from latentbench.analysis.gate.gate_settings import Settings
+from latentbench.analysis.gate.gate_report import Check, Report, Settings
 from latentbench.runs.run import start
 from rich.console import Console
 

@@ -12,9 +12,8 @@ from latentbench.analysis.gate.baseline import snapshot, write_baseline
 from latentbench.analysis.gate.decide import Verdict
 from latentbench.analysis.gate.drift import answer_of, ask_probes, distance, distances, request_of
 from latentbench.analysis.gate.gate import freeze
-from latentbench.analysis.gate.gate_report import Report
-from latentbench.analysis.gate.gate_settings import Settings
-from latentbench.analysis.gate.tags import tag_run, tags
+from latentbench.analysis.gate.gate_formats import tag_run, tags
+from latentbench.analysis.gate.gate_report import Report, Settings
 from latentbench.analysis.gate.verdicts import compare
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.requests import (

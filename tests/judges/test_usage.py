@@ -10,6 +10,7 @@ from latentbench.judges import price as usage
 from latentbench.judges.price import Price, cost, find_price, prices, read_prices
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.requests import JudgeIdentity, Usage
+from latentbench.views.number import dollars
 
 TABLE = [
     Price(model="big-mini*", input=1.0, cached=0.5, output=4.0, date=date(2025, 1, 1)),
@@ -76,4 +77,4 @@ def test_the_packaged_table_says_that_nobody_checked_it():
 
 
 def test_money_is_written_as_an_estimate_and_nothing_as_nothing():
-    assert [usage.as_text(x) for x in (None, 0.0, 0.0001234, 12.3)] == ["–", "0", "~0.00012", "~12"]
+    assert [dollars(x) for x in (None, 0.0, 0.0001234, 12.3)] == ["–", "0", "~0.00012", "~12"]

@@ -13,7 +13,7 @@ from latentbench.lab.studies.contrast import Comparison, agrees, difference, tre
 from latentbench.lab.studies.deciles import by_decile
 from latentbench.lab.studies.length import penalised_rows, slope_row
 from latentbench.lab.studies.study_page import index
-from latentbench.lab.studies.study_result import Table, to_csv, to_markdown
+from latentbench.lab.studies.study_result import Table, to_csv, view
 from latentbench.lab.studies.study_spec import check_names, load_profile, load_study, studies
 from latentbench.lab.studies.study_suites import identity, merged, recipe_of
 from latentbench.lab.studies.walkthrough import Active, choose
@@ -130,9 +130,9 @@ def test_tables_fold_intervals_and_keep_them_apart_in_csv():
     table = Table(
         "t", "T", tuple(row), [row, {"level": "c", "score": math.nan}], shown=("level", "score", "p", "carries", "n")
     )
-    lines = to_markdown(table).splitlines()
+    lines = view(table).markdown().splitlines()
     assert lines[2] == "| a\\|b | 0.512 [0.400, 0.600] | <0.001 | yes | 12,000 |"
-    assert lines[3] == "| c |  |  |  |  |"
+    assert lines[3] == "| c | – | – | – | – |"
     assert to_csv(table).splitlines()[1] == "a|b,0.512346,0.4,0.6,1e-05,True,12000"
 
 

@@ -13,21 +13,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from latentbench.judges.price import as_text
 from latentbench.kernel.errors import CorruptTable, DataError, DigestMismatch, RunError, SpecError
 from latentbench.kernel.identity import digest
 from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, write_table
 from latentbench.leaderboards.board import tables
-from latentbench.leaderboards.board_markdown import markdown
-from latentbench.leaderboards.board_terminal import terminal
+from latentbench.leaderboards.board_page import board_page, other_metrics
 from latentbench.leaderboards.export import COLUMNS, to_csv, to_json
-from latentbench.leaderboards.format import other_metrics
 from latentbench.leaderboards.results import add_results, moved, page, read_results, render
 from latentbench.leaderboards.row import Row
 from latentbench.leaderboards.rows import read_rows, rows
 from latentbench.leaderboards.run_page import report
 from latentbench.runs.record import load_run
-from latentbench.views.number import percent, rounded, short
+from latentbench.views.number import dollars, percent, rounded, short
 from rich.console import Console
 
 from tests.builders.run_builder import Grid, build_run, latents_of
@@ -47,7 +44,7 @@ def _pick(found: list[Row], explainer: str, scorer: str = "detection", coders: s
 
 def _render(found: list[Row], width: int) -> str:
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(terminal(tables(found), width))
+    console.print(board_page(tables(found)).terminal(width))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -120,7 +117,7 @@ def test_a_cost_that_is_not_known_for_one_call_is_not_known_and_never_free(tmp_p
     text = _render(found, 80)
     assert re.search(r"llm .* ~0\.02 ", text)
     assert re.search(r"tokens .* – ", text)
-    page = markdown(tables(found))
+    page = board_page(tables(found)).markdown()
     assert "| ~0.01 | ~0.01 |" in page
     assert "| 0 | – |" in page
     assert "| – | ~0.01 |" in page
@@ -132,7 +129,7 @@ def test_a_cost_that_is_not_known_for_one_call_is_not_known_and_never_free(tmp_p
     free = build_run(tmp_path / "free", Grid(explainers={"tokens": 0.7}))
     judged = pd.read_parquet(free / "judgements.parquet").assign(cost=0.0)
     write_table(pa.Table.from_pandas(judged, JUDGEMENTS, preserve_index=False), free / "judgements.parquet")
-    assert "estimates" not in markdown(tables(read_rows([free])))
+    assert "estimates" not in board_page(tables(read_rows([free]))).markdown()
 
 
 def test_rows_by_coder_use_only_the_latents_of_the_coder(run: Path) -> None:
@@ -238,7 +235,7 @@ def test_a_run_on_tuning_latents_is_refused_or_marked(tmp_path: Path) -> None:
     assert first.for_leaderboard
     assert not second.for_leaderboard
     assert "NOT FOR THE LEADERBOARD" in second.conditions
-    assert "NOT FOR THE LEADERBOARD" in markdown([second])
+    assert "NOT FOR THE LEADERBOARD" in board_page([second]).markdown()
 
 
 def test_bad_run_folders_have_one_clear_message(tmp_path: Path) -> None:
@@ -292,16 +289,16 @@ def test_markdown_csv_and_json_hold_the_same_numbers(run: Path) -> None:
         assert [int(line["rank_low"]), int(line["rank_high"])] == row["rank"]
         assert (
             f"| {row['score']['estimate']:.3f} | [{row['score']['low']:.3f}, {row['score']['high']:.3f}] |"
-            in markdown(ranked)
+            in board_page(ranked).markdown()
         )
-    assert "`bench run examples/synthetic.yaml`" in markdown(ranked)
+    assert "`bench run examples/synthetic.yaml`" in board_page(ranked).markdown()
     assert "values" not in flat[0]
 
 
 def test_same_runs_same_bytes_in_any_order(tmp_path: Path) -> None:
     a, b = build_run(tmp_path / "a"), build_run(tmp_path / "b", Grid(seed=3))
     forward, backward = tables(read_rows([a, b])), tables(read_rows([b, a]))
-    for write in (to_json, to_csv, markdown):
+    for write in (to_json, to_csv, lambda ranked: board_page(ranked).markdown()):
         assert write(forward) == write(backward)
 
 
@@ -315,8 +312,8 @@ def test_numbers_are_written_sensibly() -> None:
         "1.5k",
         "1.0M",
     ]
-    assert [as_text(x) for x in (0, 0.00012345, 1.234, 123.4, None)] == ["0", "~0.00012", "~1.2", "~123", "–"]
-    assert [percent(x) for x in (1.0, 0.9996, 0.8, None)] == ["100%", "100.0%", "80%", "–"]
+    assert [dollars(x) for x in (0, 0.00012345, 1.234, 123.4, None)] == ["0", "~0.00012", "~1.2", "~123", "–"]
+    assert [percent(x) for x in (1.0, 0.9996, 0.8, None)] == ["100%", "99.9%", "80%", "–"]
     assert rounded({"a": [1.23456789, 2], "b": (math.pi,)}) == {"a": [1.23457, 2], "b": [3.14159]}
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import scipy.stats
 from latentbench.analysis.agreement import agreement, scores_of
-from latentbench.analysis.agreement_view import agreement_csv, agreement_markdown, agreement_terminal
+from latentbench.analysis.agreement_view import agreement_csv, agreement_page
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.runs.record import load_run
-from latentbench.views.heatmap import heatmap, save
+from latentbench.views.figure import write
+from latentbench.views.heatmap import heatmap
 from rich.console import Console
 
 from tests.builders.run_builder import Grid, build_run
@@ -144,12 +145,12 @@ def test_one_scorer_has_nothing_to_agree_with(tmp_path):
 def test_it_reads_at_80_columns_and_the_files_say_the_same(empty_run):
     found = agreement(_with_scores(empty_run, vectors(_target(), "spearman")))
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(agreement_terminal(found))
+    console.print(agreement_page(found).terminal(80))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
     (line, _) = (line for line in text.splitlines() if line.startswith("fuzzing – detection"))
     assert line.split()[3:5] == ["0.73", "[0.69,"]
-    assert "| fuzzing – detection | 0.73 |" in agreement_markdown(found, "agreement.png")
+    assert "| fuzzing – detection | 0.73 |" in agreement_page(found, "agreement.png").markdown()
     rows = list(csv.DictReader(io.StringIO(agreement_csv(found))))
     assert len(rows) == 20
     assert float(rows[0]["estimate"]) == pytest.approx(0.73, abs=1e-3)
@@ -158,8 +159,8 @@ def test_it_reads_at_80_columns_and_the_files_say_the_same(empty_run):
 
 def test_the_heatmap_is_drawn_with_every_number_and_the_same_bytes(empty_run, tmp_path):
     matrix = agreement(_with_scores(empty_run, vectors(_target(), "spearman"))).matrices["spearman"]
-    written = [path.read_bytes() for path in save(heatmap([matrix]), tmp_path / "a.png")]
-    assert [path.read_bytes() for path in save(heatmap([matrix]), tmp_path / "a.png")] == written
+    written = [path.read_bytes() for path in write(heatmap([matrix]), tmp_path / "a")]
+    assert [path.read_bytes() for path in write(heatmap([matrix]), tmp_path / "a")] == written
     assert written[0].startswith(b"\x89PNG")
     svg = written[1].decode()
     for value in ("0.73", "0.15", "surprisal", "Spearman"):
@@ -171,5 +172,5 @@ def test_a_cell_without_a_value_is_a_dash(tmp_path):
     run.scores.loc[run.scores.scorer == "fuzzing", "value"] = 0.5
     found = agreement(run)
     assert math.isnan(found.matrices["spearman"].estimate[0, 1])
-    assert "–" in agreement_markdown(found)
-    assert "–" in save(heatmap([found.matrices["spearman"]]), tmp_path / "x.png")[1].read_text(encoding="utf-8")
+    assert "–" in agreement_page(found).markdown()
+    assert "–" in write(heatmap([found.matrices["spearman"]]), tmp_path / "x")[1].read_text(encoding="utf-8")

@@ -14,9 +14,7 @@ import yaml
 from latentbench.kernel.kinds import DRAWN, HARD_KINDS, RANDOM, SILENT, WRONG_MARKS
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.leaderboards.board import Table, tables
-from latentbench.leaderboards.board_markdown import markdown
-from latentbench.leaderboards.board_terminal import terminal
-from latentbench.leaderboards.format import by_kind, other_metrics
+from latentbench.leaderboards.board_page import board_page, by_kind, other_metrics
 from latentbench.leaderboards.rows import read_rows
 from latentbench.leaderboards.run_page import report
 from latentbench.runs.record import load_run
@@ -130,10 +128,10 @@ def test_scores_by_kind_stand_in_every_format(made: Path) -> None:
     found = list(ranked(made / "hard").values())
     console = Console(width=80, file=io.StringIO())
     with console.capture() as capture:
-        console.print(terminal(found, 80))
+        console.print(board_page(found).terminal(80))
     printed = capture.get()
     assert max(map(len, printed.splitlines())) <= 80
-    page, html = markdown(found), report(load_run(made / "hard"), None)
+    page, html = board_page(found).markdown(), report(load_run(made / "hard"), None)
     for table in found:
         by = by_kind(table)
         assert by is not None
@@ -145,7 +143,7 @@ def test_scores_by_kind_stand_in_every_format(made: Path) -> None:
             assert all(number in html for number in numbers)
     for text in (printed, page, html):
         assert "Only random ones enter" in " ".join(text.split())
-    assert "By kind" not in markdown(list(ranked(made / "plain").values()))
+    assert "By kind" not in board_page(list(ranked(made / "plain").values())).markdown()
 
 
 def test_the_contrastive_explainer_sees_silent_windows_of_a_real_suite(made: Path) -> None:

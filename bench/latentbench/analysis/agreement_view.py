@@ -1,71 +1,53 @@
-"""Agreement of scorers as people and programs read it."""
+"""Agreement of scorers as a page, and as rows for programs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentbench.analysis.agreement import SHOWN, ScorerAgreement
-from latentbench.views.table import number, p_value, span, terminal_table, to_csv, to_markdown
+from latentbench.views.page import Block, Bullets, Page, Picture, Prose
+from latentbench.views.table import Cell, Column, Face, Table
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from latentbench.stats.correlation import CorrelationMatrix
 
 MOST = 7
 """Columns up to which the terminal lists every pair; beyond, the pairs are in the files."""
 
-NOTE = (
-    "Below the diagonal Spearman, above it Pearson. Intervals 95 %, over latents (jackknife on Fisher's scale); "
-    "p Holm-corrected within each matrix."
-)
+MATRIX = "Below the diagonal Spearman, above it Pearson."
+NOTE = "Intervals 95 %, over latents (jackknife on Fisher's scale); p Holm-corrected within each matrix."
+JUDGES = "Judges of one scorer: Krippendorff's alpha (1 = the same values)"
 
 
-def agreement_terminal(found: ScorerAgreement) -> RenderableType:
-    """The matrix, then every pair with its intervals; reads at 80 columns."""
-    from rich.console import Group
-    from rich.text import Text
-
-    parts: list[RenderableType] = [Text(_head(found), style="bold"), Text()]
-    names = found.scores.names
-    parts += [Text(f"{i}  {name}", style="dim") for i, name in enumerate(names, 1)]
-    parts += [terminal_table(_matrix(found), names=("",)), Text()]
-    for kind in SHOWN if len(names) <= MOST else ():
-        parts += [
-            Text(kind.capitalize(), style="bold"),
-            terminal_table(list(_cells(found, kind)), names=("pair",)),
-            Text(),
-        ]
-    if found.judges:
-        parts += [Text("Judges of one scorer: Krippendorff's alpha (1 = the same values)", style="bold")]
-        parts += [terminal_table(_judges(found), names=("scorer",)), Text()]
-    return Group(*parts, Text(NOTE, style="dim"))
-
-
-def agreement_markdown(found: ScorerAgreement, figure: str = "") -> str:
-    """The same as Markdown.
+def agreement_page(found: ScorerAgreement, figure: str = "") -> Page:
+    """The matrix on the terminal, then every pair with its intervals.
 
     Args:
         figure: file name of the heatmap beside the page.
     """
-    parts = [f"# {_head(found)}\n"]
-    if figure:
-        parts.append(f"![heatmap]({figure})\n")
-    for kind in SHOWN:
-        parts += [f"## {kind.capitalize()}\n", to_markdown(list(_cells(found, kind)), names=("pair",))]
-    if found.judges:
-        parts += ["## Judges of one scorer (Krippendorff's alpha)\n", to_markdown(_judges(found), names=("scorer",))]
-    return "\n".join([*parts, NOTE.partition(". ")[2]]) + "\n"
+    latents, names = len(set(found.scores.latents)), found.scores.names
+    blocks: list[Block] = [Picture("heatmap", figure)] if figure else []
+    blocks += [Bullets([f"{i}  {name}" for i, name in enumerate(names, 1)], soft=True, face="terminal"), _matrix(found)]
+    blocks += [_pairs(found.matrices[kind], "all" if len(names) <= MOST else "page") for kind in SHOWN]
+    columns = [
+        Column("scorer", "text"),
+        Column("alpha", "number", 2),
+        Column("95 % CI", "number", 2),
+        Column("n", "count"),
+    ]
+    blocks.append(Table(JUDGES, columns, [[s, a.estimate, (a.low, a.high), a.n] for s, a in found.judges.items()]))
+    title = f"Agreement of scorers in {found.run}: {latents} latents, explained by {', '.join(found.scores.explainers)}"
+    return Page(title, [*blocks, Prose(NOTE, soft=True)])
 
 
 def agreement_csv(found: ScorerAgreement) -> str:
-    """Every pair and kind at full precision."""
-    return to_csv([row for kind in SHOWN for row in pairs(found.matrices[kind])])
+    """Every pair and kind."""
+    return Table.of_records(row for kind in SHOWN for row in pairs(found.matrices[kind])).csv()
 
 
-def pairs(matrix: CorrelationMatrix) -> Iterator[dict[str, Any]]:
+def pairs(matrix: CorrelationMatrix) -> Iterator[dict[str, Cell]]:
     """One row per pair of variables."""
     for i, j in combinations(range(len(matrix.names)), 2):
         yield {
@@ -81,37 +63,26 @@ def pairs(matrix: CorrelationMatrix) -> Iterator[dict[str, Any]]:
         }
 
 
-def _head(found: ScorerAgreement) -> str:
-    latents = len(set(found.scores.latents))
-    return f"Agreement of scorers in {found.run}: {latents} latents, explained by {', '.join(found.scores.explainers)}"
-
-
-def _matrix(found: ScorerAgreement) -> list[dict[str, str]]:
-    lower, upper = (found.matrices[kind] for kind in SHOWN)
-    names = found.scores.names
-    return [
-        {"": f"{i + 1}"}
-        | {
-            str(j + 1): "" if i == j else number(float((lower if j < i else upper).estimate[i, j]), 2)
-            for j in range(len(names))
-        }
-        for i in range(len(names))
+def _matrix(found: ScorerAgreement) -> Table:
+    lower, upper = (found.matrices[kind].estimate for kind in SHOWN)
+    k = len(found.scores.names)
+    rows: list[list[Cell]] = [
+        [str(i + 1), *("" if i == j else float((lower if j < i else upper)[i, j]) for j in range(k))] for i in range(k)
     ]
+    columns = [Column("", "text"), *(Column(str(j + 1), "number", 2) for j in range(k))]
+    return Table("", columns, rows, note=MATRIX, face="terminal")
 
 
-def _cells(found: ScorerAgreement, kind: Any) -> Iterator[dict[str, str]]:
-    for row in pairs(found.matrices[kind]):
-        yield {
-            "pair": f"{row['a']} – {row['b']}",
-            "r": number(row["estimate"], 2),
-            "95 % CI": span(row["low"], row["high"], 2),
-            "p": p_value(row["p_holm"]),
-            "n": str(row["n"]),
-        }
-
-
-def _judges(found: ScorerAgreement) -> list[dict[str, str]]:
-    return [
-        {"scorer": scorer, "alpha": number(a.estimate, 2), "95 % CI": span(a.low, a.high, 2), "n": str(a.n)}
-        for scorer, a in found.judges.items()
+def _pairs(m: CorrelationMatrix, face: Face) -> Table:
+    columns = [Column("pair", "text"), Column("r", "number", 2), Column("95 % CI", "number", 2)]
+    rows: list[list[Cell]] = [
+        [
+            f"{m.names[i]} – {m.names[j]}",
+            float(m.estimate[i, j]),
+            (float(m.low[i, j]), float(m.high[i, j])),
+            float(m.p_holm[i, j]),
+            int(m.n[i, j]),
+        ]
+        for i, j in combinations(range(len(m.names)), 2)
     ]
+    return Table(m.kind.capitalize(), [*columns, Column("p", "p"), Column("n", "count")], rows, face=face)

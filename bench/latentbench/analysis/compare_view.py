@@ -1,57 +1,53 @@
-"""Comparisons of two runs as people and programs read them."""
+"""A comparison of two runs as a page, and as rows for programs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from latentbench.analysis.compare import Comparison
-from latentbench.views.table import number, p_value, signed, span, terminal_table, to_csv, to_markdown
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from latentbench.views.page import Block, Bullets, Heading, Page, Prose
+from latentbench.views.table import Cell, Column, Table
 
 LEGEND = (
     "+ B is better, - B is worse, ~ no difference shown, x not comparable. p is Holm-corrected over the table; "
     "`sees` is the difference that four of five experiments of this size would show."
 )
+COLUMNS = (
+    Column("mark", "text", brief=" "),
+    Column("explainer", "text"),
+    Column("A", "number"),
+    Column("B", "number"),
+    Column("B - A", "signed"),
+    Column("95 % CI", "number"),
+    Column("p", "p"),
+    Column("n", "count"),
+    Column("sees", "number"),
+)
 
 
-def compare_terminal(found: Sequence[Comparison], a: str, b: str) -> RenderableType:
-    """Tables by scorer and judge that read at 80 columns.
+def compare_page(found: Sequence[Comparison], a: str, b: str) -> Page:
+    """Tables by scorer and judge, then what cannot be compared and why.
 
     Args:
         a, b: names of the runs.
     """
-    from rich.console import Group
-    from rich.text import Text
-
-    parts: list[RenderableType] = [Text(f"A  {a}\nB  {b}")]
+    blocks: list[Block] = []
     for title, group in _groups([c for c in found if c.mark != "x"]):
-        parts += [Text(), Text(title, style="bold"), terminal_table([_cells(c) for c in group], names=("explainer",))]
-        parts += [Text(f"{names}: {why}", style="dim") for why, names in _by_reason(group)]
+        blocks.append(Table(title, COLUMNS, [_cells(c) for c in group]))
+        blocks.append(Bullets([f"{names}: {why}" for why, names in _by_reason(group)], soft=True))
     apart = [c for c in found if c.mark == "x"]
     if apart:
-        parts += [Text(), Text(f"not comparable: {len(apart)} of {len(found)}", style="bold")]
-        parts += [Text(f"x {why}: {names}") for why, names in _by_reason(apart)]
-    return Group(*parts, Text(), Text(LEGEND, style="dim"))
-
-
-def compare_markdown(found: Sequence[Comparison], a: str, b: str) -> str:
-    """The same as Markdown."""
-    parts = [f"# {a} (A) and {b} (B)\n"]
-    for title, group in _groups(found):
-        parts.append(f"## {title}\n")
-        parts.append(to_markdown([{**_cells(c), "why": "; ".join(c.why)} for c in group], names=("explainer", "why")))
-    return "\n".join([*parts, LEGEND]) + "\n"
+        blocks.append(Heading(f"not comparable: {len(apart)} of {len(found)}"))
+        blocks.append(Bullets([f"x {why}: {names}" for why, names in _by_reason(apart)]))
+    return Page(f"{a} (A) and {b} (B)", [*blocks, Prose(LEGEND, soft=True)])
 
 
 def compare_csv(found: Sequence[Comparison]) -> str:
-    """Every number at full precision, one line per comparison."""
-    return to_csv([compare_row(c) for c in found])
+    """Every number, one line per comparison."""
+    return Table.of_records(map(compare_row, found)).csv()
 
 
-def compare_row(c: Comparison) -> dict[str, Any]:
+def compare_row(c: Comparison) -> dict[str, Cell]:
     """A comparison as a flat row."""
     nobody = (None, None, None)
     names = zip(("explainer", "scorer", "judge"), c.a or nobody, c.b or nobody, strict=True)
@@ -94,16 +90,7 @@ def _name(c: Comparison) -> str:
     return " / ".join(dict.fromkeys(side[0] for side in (c.a, c.b) if side))
 
 
-def _cells(c: Comparison) -> dict[str, str]:
+def _cells(c: Comparison) -> list[Cell]:
     d = c.difference
-    return {
-        " ": c.mark,
-        "explainer": _name(c),
-        "A": number(c.mean_a),
-        "B": number(c.mean_b),
-        "B - A": signed(d.estimate),
-        "95 % CI": span(d.low, d.high),
-        "p": p_value(c.p_holm),
-        "n": str(d.n) if d.n else "–",
-        "sees": number(c.detectable) if c.mark == "~" and c.detectable > 0 else "",
-    }
+    sees = c.detectable if c.mark == "~" and c.detectable > 0 else ""
+    return [c.mark, _name(c), c.mean_a, c.mean_b, d.estimate, (d.low, d.high), c.p_holm, d.n or None, sees]

@@ -1,17 +1,15 @@
-"""Reliability as people read it."""
+"""Reliability as a page, and as rows for programs."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
 
 from latentbench.analysis.reliability import Reliability, ReliabilityReport, Winner
 from latentbench.stats.bootstrap import Interval
 from latentbench.stats.correlation import Correlation
-from latentbench.views.table import number, span, terminal_table, to_csv, to_markdown
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from latentbench.views.number import estimate, number, percent
+from latentbench.views.page import Block, Bullets, Page, Prose
+from latentbench.views.table import Cell, Column, Table
 
 NOTE = (
     "Variance components sum to the total: the variance of one score of a random latent. An estimate below 0 is one of a "
@@ -20,35 +18,18 @@ NOTE = (
 )
 
 
-def reliability_terminal(report: ReliabilityReport) -> RenderableType:
-    """One table of components per scorer and explainer; reads at 80 columns."""
-    from rich.console import Group
-    from rich.text import Text
-
-    parts: list[RenderableType] = []
+def reliability_page(report: ReliabilityReport) -> Page:
+    """One table of components per scorer and explainer, then the best explainers."""
+    blocks: list[Block] = [Prose(f"`{report.command}`: {len(report.runs)} runs.", soft=True)]
     for result in report.results:
-        parts += [Text(_title(result), style="bold"), Text(_design(result), style="dim")]
-        parts.append(terminal_table(components(result), names=("effect",)))
-        parts += [Text(line) for line in _lines(result)] + [Text()]
-    parts += [Text(_winner(w)) for w in report.winners]
-    parts += [Text(f"left out: {why}") for why in report.left_out]
-    return Group(*parts, Text(NOTE, style="dim"))
-
-
-def reliability_markdown(report: ReliabilityReport) -> str:
-    """The same as Markdown."""
-    parts = [f"# Reliability: {report.name}\n", f"`{report.command}`: {len(report.runs)} runs.\n"]
-    for result in report.results:
-        parts += [f"## {_title(result)}\n", f"{_design(result)}.\n", to_markdown(components(result), names=("effect",))]
-        parts.append("\n".join(f"- {line}" for line in _lines(result)) + "\n")
-    if report.winners or report.left_out:
-        parts.append("\n".join(f"- {line}" for line in (*map(_winner, report.winners), *report.left_out)) + "\n")
-    return "\n".join([*parts, NOTE]) + "\n"
+        blocks += [_components(result), Bullets(_lines(result))]
+    blocks.append(Bullets([*map(_winner, report.winners), *(f"left out: {why}" for why in report.left_out)]))
+    return Page(f"Reliability: {report.name}", [*blocks, Prose(NOTE, soft=True)])
 
 
 def reliability_csv(report: ReliabilityReport) -> str:
-    """Every component at full precision."""
-    return to_csv(
+    """Every component."""
+    return Table.of_records(
         [
             {
                 "scorer": r.scorer,
@@ -67,38 +48,29 @@ def reliability_csv(report: ReliabilityReport) -> str:
             for r in report.results
             for c in r.components.components
         ]
-    )
+    ).csv()
 
 
-def components(result: Reliability) -> list[dict[str, str]]:
-    """Rows of the table of components, the total last."""
-    found = result.components
+def _components(r: Reliability) -> Table:
+    """The table of components, the total last; what is exactly 0 everywhere is counted in one line."""
+    found = r.components
     varying = [c for c in found.components if max(abs(c.estimate), c.high) > 1e-12 * abs(found.total)]
-    rows: list[dict[str, Any]] = [
-        {
-            "effect": c.name,
-            "variance": _small(c.estimate),
-            "share": "–" if math.isnan(c.share) else f"{c.share:.1%}",
-            "95 % CI": f"[{_small(c.low)}, {_small(c.high)}]",
-            "bootstrap": "–" if math.isnan(c.boot_low) else f"[{_small(c.boot_low)}, {_small(c.boot_high)}]",
-            "df": str(c.degrees),
-        }
-        for c in varying
+    rows: list[list[Cell]] = [
+        [c.name, c.estimate, c.share, (c.low, c.high), (c.boot_low, c.boot_high), c.degrees] for c in varying
     ]
     still = len(found.components) - len(varying)
     if still:
-        zero = {"variance": _small(0.0), "share": "0.0%", "95 % CI": "", "bootstrap": "", "df": ""}
-        rows.append({"effect": f"({still} others, exactly 0)", **zero})
-    total = {"effect": "total", "variance": _small(found.total), "share": "100.0%"}
-    return [*rows, {**total, "95 % CI": "", "bootstrap": "", "df": ""}]
-
-
-def _small(value: float) -> str:
-    """Four digits after the point where they say something, two significant ones where the value is large."""
-    value = round(value, 4) + 0.0
-    if not math.isfinite(value):
-        return "–"
-    return f"{value:.2g}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 10 else f"{value:.4f}"
+        rows.append([f"({still} others, exactly 0)", 0.0, 0.0, "", "", ""])
+    rows.append(["total", found.total, 1.0, "", "", ""])
+    columns = [
+        Column("effect", "text"),
+        Column("variance", "number", 4),
+        Column("share", "percent", 1),
+        Column("95 % CI", "number", 4),
+        Column("bootstrap", "number", 4),
+        Column("df", "count"),
+    ]
+    return Table(_title(r), columns, rows, conditions=_design(r))
 
 
 def _title(r: Reliability) -> str:
@@ -123,17 +95,17 @@ def _lines(r: Reliability) -> list[str]:
     if r.top is not None and not math.isnan(r.top.mean):
         t = r.top
         lines.append(
-            f"top {t.k} of {t.items} latents shared by two repeats: {t.mean:.0%} ({t.low:.0%} to {t.high:.0%}; "
-            f"chance {t.chance:.0%})"
+            f"top {t.k} of {t.items} latents shared by two repeats: {percent(t.mean)} ({percent(t.low)} to {percent(t.high)}; "
+            f"chance {percent(t.chance)})"
         )
     return lines
 
 
 def _interval(i: Interval | Correlation) -> str:
-    return f"{number(i.estimate, 2)} {span(i.low, i.high, 2)}"
+    return estimate(i.estimate, i.low, i.high, 2)
 
 
 def _winner(w: Winner) -> str:
     ranked = sorted(w.means, key=lambda label: -w.wins[label])
-    shown = ", ".join(f"{label} {w.wins[label]:.0%} (mean {w.means[label]:.3f})" for label in ranked)
+    shown = ", ".join(f"{label} {percent(w.wins[label])} (mean {number(w.means[label])})" for label in ranked)
     return f"{w.scorer}: best explainer, share of repeats: {shown}"

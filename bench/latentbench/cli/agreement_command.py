@@ -25,15 +25,17 @@ def agreement(
 
     from latentbench.analysis.agreement import SHOWN
     from latentbench.analysis.agreement import agreement as correlate
-    from latentbench.analysis.agreement_view import agreement_csv, agreement_markdown, agreement_terminal
+    from latentbench.analysis.agreement_view import agreement_csv, agreement_page
     from latentbench.runs.record import load_run
-    from latentbench.views.heatmap import heatmap, save
+    from latentbench.views.figure import write
+    from latentbench.views.heatmap import heatmap
 
     found = correlate(load_run(run), explainer)
-    Console().print(agreement_terminal(found))
+    console = Console()
+    console.print(agreement_page(found).terminal(console.width))
     folder = out or run
     folder.mkdir(parents=True, exist_ok=True)
-    written = save(heatmap([found.matrices[kind] for kind in SHOWN]), folder / "agreement.png")
-    write_text(folder / "agreement.md", agreement_markdown(found, written[0].name))
+    written = write(heatmap([found.matrices[kind] for kind in SHOWN]), folder / "agreement")
+    write_text(folder / "agreement.md", agreement_page(found, written[0].name).markdown())
     write_text(folder / "agreement.csv", agreement_csv(found))
     typer.echo(f"written: {folder}/agreement.md, .csv, .png, .svg", err=True)

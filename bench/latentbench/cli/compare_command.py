@@ -25,14 +25,15 @@ def compare(
     from rich.console import Console
 
     from latentbench.analysis.compare import compare as paired
-    from latentbench.analysis.compare_view import compare_csv, compare_markdown, compare_terminal
+    from latentbench.analysis.compare_view import compare_csv, compare_page
     from latentbench.runs.record import load_run
 
     a, b = load_run(run_a), load_run(run_b)
     found = paired(a, b, across=across or (), smallest=smallest, seed=seed)
-    Console().print(compare_terminal(found, a.id, b.id))
+    page, console = compare_page(found, a.id, b.id), Console()
+    console.print(page.terminal(console.width))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "compare.md", compare_markdown(found, a.id, b.id))
+        write_text(out / "compare.md", page.markdown())
         write_text(out / "compare.csv", compare_csv(found))
         typer.echo(f"written: {out}/compare.md, .csv", err=True)

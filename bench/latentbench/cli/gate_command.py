@@ -57,7 +57,7 @@ def gate(
     from rich.console import Console
 
     from latentbench.analysis.gate.gate import gate as compare
-    from latentbench.analysis.gate.gate_settings import Settings
+    from latentbench.analysis.gate.gate_report import Settings
 
     settings = Settings(
         delta=delta, delta_agreement=delta_agreement, deltas=_deltas(metric_delta or []), coverage=max_coverage_drop,
@@ -67,7 +67,7 @@ def gate(
     console = Console(stderr=True)
     report, folder = compare(run, baseline, settings, console, out=out, cache=cache, offline=offline)
     if track:
-        from latentbench.analysis.gate.tags import tag_run
+        from latentbench.analysis.gate.gate_formats import tag_run
 
         result = tag_run(folder, report)
         console.print(f"MLflow: {result.uri if result.ok else result.message}", highlight=False, soft_wrap=True)
@@ -116,13 +116,14 @@ def _positive(deltas: list[float]) -> None:
 def _write(report: Report, json: Path | None, junit: Path | None, markdown: Path | None, github: bool | None) -> None:
     from rich.console import Console
 
-    from latentbench.analysis.gate.gate_markdown import markdown as as_markdown
-    from latentbench.analysis.gate.gate_terminal import terminal
-    from latentbench.analysis.gate.github import github as annotations
-    from latentbench.analysis.gate.junit import junit as as_junit
+    from latentbench.analysis.gate.gate_formats import github as annotations
+    from latentbench.analysis.gate.gate_formats import junit as as_junit
+    from latentbench.analysis.gate.gate_formats import markdown as as_markdown
+    from latentbench.analysis.gate.gate_formats import terminal
     from latentbench.kernel.files import write_json
 
-    Console(highlight=False).print(terminal(report))
+    console = Console(highlight=False)
+    console.print(terminal(report, console.width))
     for path in (json, junit, markdown):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,12 +33,13 @@ def qualify(
 
     from latentbench.analysis.qualify.qualify import Asked
     from latentbench.analysis.qualify.qualify import qualify as measure
-    from latentbench.analysis.qualify.qualify_page import render, terminal
+    from latentbench.analysis.qualify.qualify_page import qualify_page, render
     from latentbench.judges.qualification import write
 
     asked = Asked(judge, scorer, preset, suite, split, limit, repeats, positives, negatives)
     row = measure(asked, runs, cache, Console(stderr=True))
-    Console().print(terminal([row]))
+    out = Console()
+    out.print(qualify_page([row]).terminal(out.width))
     if submit:
         typer.echo(f"written: {write(row, root / 'judges')}", err=True)
         typer.echo(f"rendered: {render(root / 'judges')}", err=True)
@@ -54,14 +55,15 @@ def leaderboard(
     """Print and render the leaderboard of judges."""
     from rich.console import Console
 
-    from latentbench.analysis.qualify.qualify_page import render, terminal
+    from latentbench.analysis.qualify.qualify_page import qualify_page, render
     from latentbench.judges.qualification import read
 
     folder = root / "judges"
     if check:
         typer.echo(f"{render(folder, check=True)} is up to date")
         return
-    Console().print(terminal(read(folder)))
+    out = Console()
+    out.print(qualify_page(read(folder)).terminal(out.width))
     typer.echo(f"rendered: {render(folder)}", err=True)
 
 
@@ -77,4 +79,4 @@ def contrast(
 
     console = Console()
     for other in second:
-        console.print(table(first, other, paired(first, other)))
+        console.print(table(first, other, paired(first, other)).terminal(console.width))

@@ -31,8 +31,7 @@ def leaderboard(
     from rich.console import Console
 
     from latentbench.leaderboards.board import tables
-    from latentbench.leaderboards.board_markdown import markdown
-    from latentbench.leaderboards.board_terminal import terminal
+    from latentbench.leaderboards.board_page import board_page
     from latentbench.leaderboards.export import to_csv, to_json
     from latentbench.leaderboards.results import add_results, render
     from latentbench.leaderboards.rows import read_rows
@@ -45,10 +44,11 @@ def leaderboard(
     rows = read_rows(runs, by_coder=by_coder, any_split=tune)
     ranked = tables(rows, "pairs" if paired else "intervals")
     console = Console()
-    console.print(terminal(ranked, console.width))
+    page = board_page(ranked)
+    console.print(page.terminal(console.width))
     folder = out or runs[0]
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (("md", markdown(ranked)), ("csv", to_csv(ranked)), ("json", to_json(ranked))):
+    for name, text in (("md", page.markdown()), ("csv", to_csv(ranked)), ("json", to_json(ranked))):
         write_text(folder / f"leaderboard.{name}", text)
     typer.echo(f"written: {folder}/leaderboard.md, .csv, .json", err=True)
     if submit is not None:

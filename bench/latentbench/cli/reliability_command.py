@@ -26,13 +26,14 @@ def reliability(
     from latentbench.analysis.reliability import as_json
     from latentbench.analysis.reliability import reliability as carry_out
     from latentbench.analysis.reliability_spec import load_reliability_spec
-    from latentbench.analysis.reliability_view import reliability_csv, reliability_markdown, reliability_terminal
+    from latentbench.analysis.reliability_view import reliability_csv, reliability_page
     from latentbench.kernel.files import write_json
 
     folder = out or Path("runs") / load_reliability_spec(spec).name
     found = carry_out(spec, folder, cache, Console(stderr=True), seed=seed)
-    Console().print(reliability_terminal(found))
-    write_text(folder / "reliability.md", reliability_markdown(found))
+    page, console = reliability_page(found), Console()
+    console.print(page.terminal(console.width))
+    write_text(folder / "reliability.md", page.markdown())
     write_text(folder / "reliability.csv", reliability_csv(found))
     write_json(folder / "reliability.json", as_json(found))
     typer.echo(f"written: {folder}/reliability.md, .csv, .json", err=True)

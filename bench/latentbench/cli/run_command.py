@@ -70,7 +70,7 @@ def report(folder: Annotated[Path, typer.Argument(metavar="RUN_OR_STUDY", help="
     from latentbench.lab.studies.study_page import RECORD
 
     if (folder / RECORD).exists():
-        from latentbench.lab.studies.study_html import write_report as write_study_report
+        from latentbench.lab.studies.study_page import write_report as write_study_report
 
         typer.echo(write_study_report(folder))
         return

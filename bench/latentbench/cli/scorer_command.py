@@ -30,7 +30,7 @@ def audit(
 
     from rich.console import Console
 
-    from latentbench.analysis.qualify.admissibility import markdown, terminal
+    from latentbench.analysis.qualify.admissibility import audit_table, markdown
     from latentbench.analysis.qualify.audit import audit as measure
     from latentbench.scorers.load import load_scorer
     from latentbench.suites.store import load_suite
@@ -39,7 +39,7 @@ def audit(
     for name in scorers:
         scorer = load_scorer(name)
         found[scorer.id] = measure(scorer, loaded, limit, prevalence)
-        console.print(terminal(scorer.id, found[scorer.id]))
+        console.print(audit_table(scorer.id, found[scorer.id]).terminal(console.width))
     if out is not None:
         extra = "".join(
             f" --{k} {v}"

@@ -17,7 +17,7 @@ def study(
     ),
     work: Annotated[Path, typer.Option(help="Folder for suites and runs, kept between calls.")] = Path("runs/studies"),
     again: Annotated[bool, typer.Option("--again", help="Also what is done already.")] = False,
-    index: Annotated[bool, typer.Option("--index", help="Only render the index of --out again.")] = False,
+    index: Annotated[bool, typer.Option("--index", help="Only render the pages and the index of --out again.")] = False,
     cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
     activations: Annotated[Path | None, typer.Option(help="Folder for activations; the user cache by default.")] = None,
 ) -> None:

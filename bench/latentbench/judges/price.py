@@ -104,15 +104,6 @@ def estimated(dollars: float | None) -> bool:
     return bool(dollars)
 
 
-def as_text(dollars: float | None) -> str:
-    """Dollars as every table writes them: `~` and two significant digits, 0 for what costs nothing, – for what is not known."""
-    if dollars is None:
-        return "\u2013"
-    if not estimated(dollars):
-        return "0"
-    return f"~{dollars:.2g}" if dollars < 10 else f"~{dollars:.0f}"
-
-
 def is_local(identity: JudgeIdentity) -> bool:
     """Whether a judge runs on this machine: in this process, or behind a loopback address."""
     if identity.provider in LOCAL:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latentbench.leaderboards.row import Estimate, Row
+from latentbench.views.escape import Html
+from latentbench.views.number import number
 
 WIDTH, HEIGHT = 190, 22
 PAD = 6
@@ -50,7 +52,7 @@ def axis(rows: Sequence[Row]) -> Axis:
     return Axis(bottom, top if top > bottom else bottom + step, step)
 
 
-def bar(row: Row, scale: Axis) -> str:
+def bar(row: Row, scale: Axis) -> Html:
     """SVG of one row: bounds as a thin line, the interval as a bar, the mean as a dot."""
     s, middle = row.score, HEIGHT / 2
     colour = "#8a939c" if row.is_floor else "#1f5f99"
@@ -61,11 +63,11 @@ def bar(row: Row, scale: Axis) -> str:
         parts.append(_line(scale.x(s.low), scale.x(s.high), middle, colour, 6, 0.35))
     if s.estimate is not None:
         parts.append(f'<circle cx="{scale.x(s.estimate):.1f}" cy="{middle}" r="3.5" fill="{colour}"/>')
-    label = "no score" if s.estimate is None else f"{s.estimate:.3f}"
+    label = "no score" if s.estimate is None else number(s.estimate)
     return _svg("".join(parts), HEIGHT, label)
 
 
-def ruler(scale: Axis) -> str:
+def ruler(scale: Axis) -> Html:
     """SVG of the axis, for the head of the column."""
     digits = 2 if scale.step < 0.1 else 1
     parts = []
@@ -96,5 +98,6 @@ def _line(x1: float, x2: float, y: float, colour: str, width: float, opacity: fl
     )
 
 
-def _svg(body: str, height: int, label: str) -> str:
-    return f'<svg width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">{body}</svg>'
+def _svg(body: str, height: int, label: str) -> Html:
+    size = f'width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
+    return Html(f'<svg {size} role="img" aria-label="{label}">{body}</svg>')

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable
 from typing import Any
 
 from latentbench.leaderboards.board import Table
 from latentbench.views.number import rounded
+from latentbench.views.table import Table as View
 
 SCHEMA = 1
 """Version of the JSON layout."""
@@ -79,18 +78,13 @@ def flat(table: Table) -> list[dict[str, Any]]:
             if first:
                 own |= {"worst": row.worst, "best": row.best}
                 own |= {"rank_low": rank.low, "rank_high": rank.high, "tie": rank.tie}
-            found.append({column: rounded({**same, **own}.get(column)) for column in COLUMNS})
+            found.append({**same, **own})
     return found
 
 
 def to_csv(tables: Iterable[Table]) -> str:
     """One line per row and metric."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for table in tables:
-        writer.writerows(flat(table))
-    return out.getvalue()
+    return View.of_records((line for table in tables for line in flat(table)), COLUMNS).csv()
 
 
 def to_json(tables: Iterable[Table]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from latentbench.judges.price import ESTIMATE_NOTE, estimated
 from latentbench.leaderboards.board import Table
-from latentbench.leaderboards.format import total
+from latentbench.leaderboards.board_page import total
 from latentbench.leaderboards.row import UNQUALIFIED
 from latentbench.runs.record import Run
 from latentbench.views.number import percent

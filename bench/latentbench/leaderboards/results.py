@@ -21,7 +21,7 @@ from latentbench.kernel.errors import DataError, DigestMismatch, SpecError
 from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest
 from latentbench.leaderboards.board import tables
-from latentbench.leaderboards.board_markdown import markdown
+from latentbench.leaderboards.board_page import board_page
 from latentbench.leaderboards.row import Row
 from latentbench.leaderboards.rows import LEADERBOARD_SPLIT
 from latentbench.views.number import rounded
@@ -121,7 +121,7 @@ def page(rows: Sequence[Row]) -> str:
         "Rendered from `results/*.json`; do not edit. A rank is the range of places that the 95 % intervals allow. Tables are "
         "separate wherever suite, latents, scorer or judge differ, because such scores do not compare.\n\n"
     )
-    return head + (markdown(tables(rows)) if rows else "No results yet.\n")
+    return head + (board_page(tables(rows)).markdown() if rows else "No results yet.\n")
 
 
 def render(root: Path, check: bool = False) -> Path:

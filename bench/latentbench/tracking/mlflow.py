@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from latentbench.kernel.files import write_text
 from latentbench.kernel.tables import LATENTS
 from latentbench.leaderboards.board import tables
-from latentbench.leaderboards.board_markdown import markdown
+from latentbench.leaderboards.board_page import board_page
 from latentbench.leaderboards.rows import rows
 from latentbench.leaderboards.run_page import REPORT, report
 from latentbench.runs.record import Run, load_run, suite_of
@@ -152,7 +152,7 @@ def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, u
     for row in found:
         entry = child(row, identities[row.judge.label])
         children[entry.name] = write(entry.name, entry, {"mlflow.parentRunId": top})
-    _artifacts(client, top, run, suite, markdown(tables(found)))
+    _artifacts(client, top, run, suite, board_page(tables(found)).markdown())
     return TrackResult(True, uri, parent=top, children=children)
 
 

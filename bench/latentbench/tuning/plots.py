@@ -1,4 +1,4 @@
-"""The figures of a study as SVG texts: history, slices, importances, Pareto. Pure; matplotlib without its global state.
+"""The figures of a study as SVG: history, slices, importances, Pareto. Pure; matplotlib without its global state.
 
 Optuna's own figures need plotly or pyplot and show every trial as a dot of one kind. Here a trial that was stopped early, that
 broke a constraint or that failed looks like what it is.
@@ -6,45 +6,34 @@ broke a constraint or that failed looks like what it is.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from latentbench.views.escape import Html
+from latentbench.views.figure import INK, LINE, MARK, SOFT, WARN, styled, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, SOFT, MARK, WARN, LINE = "#1b1f24", "#8a939c", "#1f5f99", "#b45309", "#d9dee3"
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "latentbench",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.edgecolor": SOFT,
-    "axes.labelcolor": INK,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 COLUMNS = 3
 
 
-def figures(result: Mapping[str, Any]) -> dict[str, str]:
+def figures(result: Mapping[str, Any]) -> dict[str, Html]:
     """Name -> SVG of every figure that the study has data for."""
-    found = {}
-    for objective in result["objectives"]:
-        suffix = "" if len(result["objectives"]) == 1 else f"-{objective['name']}"
-        name = objective["name"]
-        found[f"history{suffix}"] = _svg(lambda name=name: history(result, name))
-        if any(t["state"] == "complete" for t in result["trials"]):
-            found[f"slices{suffix}"] = _svg(lambda name=name: slices(result, name))
-        if result["importances"].get(name):
-            found[f"importances{suffix}"] = _svg(lambda name=name: bars(result["importances"][name]))
-    if len(result["objectives"]) > 1:
-        found["pareto"] = _svg(lambda: pareto(result))
-    return found
+    found: dict[str, Figure] = {}
+    with styled():
+        for objective in result["objectives"]:
+            suffix = "" if len(result["objectives"]) == 1 else f"-{objective['name']}"
+            name = objective["name"]
+            found[f"history{suffix}"] = history(result, name)
+            if any(t["state"] == "complete" for t in result["trials"]):
+                found[f"slices{suffix}"] = slices(result, name)
+            if result["importances"].get(name):
+                found[f"importances{suffix}"] = bars(result["importances"][name])
+        if len(result["objectives"]) > 1:
+            found["pareto"] = pareto(result)
+    return {name: svg(figure) for name, figure in found.items()}
 
 
 def history(result: Mapping[str, Any], objective: str) -> Figure:
@@ -161,13 +150,3 @@ def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Figur
     figure = Figure(figsize=(width, height), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=rows * columns > 1)
     return figure, list(grid.ravel())
-
-
-def _svg(make: Any) -> str:
-    import matplotlib
-
-    out = io.StringIO()
-    with matplotlib.rc_context(STYLE):
-        make().savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    text = out.getvalue()
-    return text[text.index("<svg") :].strip()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from latentbench.tuning.holdout import ALPHA, BETTER, OPEN, SAME, WORSE
-from latentbench.views.number import short
+from latentbench.views.number import count, dollars, estimate, number, p_is, percent, short, signed
 
 FEW = 30
 
@@ -31,7 +30,7 @@ def verdict(result: Mapping[str, Any]) -> str:
     if winner["verdict"] == SAME:
         return "Tuning found nothing better than the default setting on the tuning latents."
     d = winner["differences"][objective["name"]]
-    gap = f"{signed(d['estimate'])} {bounds(d)} over {d['n']} held-out latents, p = {p(d['p_holm'])}"
+    gap = f"{gap_of(d)} over {d['n']} held-out latents, {p_is(d['p_holm'])}"
     if winner["verdict"] == BETTER:
         return f"The tuned setting is better than the default: {objective['name']} {gap}."
     if winner["verdict"] == WORSE:
@@ -44,11 +43,13 @@ def chance(result: Mapping[str, Any]) -> str | None:
     c = result["chance"]
     if c is None:
         return None
-    lead = f"On the tuning latents the best of {c['candidates']} settings leads their mean by {c['gain']:.3f}"
-    alone = f"choosing the best of as many equal settings gives {c['null']:.3f} by chance alone"
+    lead = f"On the tuning latents the best of {c['candidates']} settings leads their mean by {number(c['gain'])}"
+    alone = f"choosing the best of as many equal settings gives {number(c['null'])} by chance alone"
     if c["p"] < ALPHA:
-        return f"{lead}; {alone}. The difference, {c['gain'] - c['null']:.3f}, is more than chance (p = {p(c['p'])})."
-    return f"{lead}; {alone}. That is what chance gives (p = {p(c['p'])})."
+        return (
+            f"{lead}; {alone}. The difference, {number(c['gain'] - c['null'])}, is more than chance ({p_is(c['p'])})."
+        )
+    return f"{lead}; {alone}. That is what chance gives ({p_is(c['p'])})."
 
 
 def shrinkage(result: Mapping[str, Any]) -> str | None:
@@ -61,7 +62,7 @@ def shrinkage(result: Mapping[str, Any]) -> str | None:
     lead = by_number[result["winners"][0]]["means"][name] - by_number[result["default"]]["means"][name]
     left = held["winners"][0]["differences"][name]["estimate"]
     return (
-        f"Its lead over the default was {lead:+.3f} on the tuning latents, where it was chosen, and is {signed(left)} on the "
+        f"Its lead over the default was {signed(lead)} on the tuning latents, where it was chosen, and is {signed(left)} on the "
         "held-out ones."
     )
 
@@ -104,8 +105,10 @@ def counts(result: Mapping[str, Any]) -> str:
 def price(result: Mapping[str, Any]) -> str:
     """What the study paid."""
     s = result["spent"]
-    cost = "unknown price" if s["dollars"] is None else f"${s['dollars']:.2f}"
-    return f"{s['calls']:,} calls, {short(s['tokens'])} tokens, {cost}, {s['minutes']:.1f} minutes in trials"
+    cost = "unknown price" if s["dollars"] is None else f"${dollars(s['dollars'])}"
+    return (
+        f"{count(s['calls'])} calls, {short(s['tokens'])} tokens, {cost}, {number(s['minutes'], 1)} minutes in trials"
+    )
 
 
 def limits(result: Mapping[str, Any]) -> list[str]:
@@ -120,7 +123,7 @@ def limits(result: Mapping[str, Any]) -> list[str]:
         least = min([held["default"]["coverage"], *(w["coverage"] for w in held["winners"])])
         if least < 1:
             found.append(
-                f"Judgements are missing in the held-out runs (coverage down to {least:.1%}); they are not scored."
+                f"Judgements are missing in the held-out runs (coverage down to {percent(least, 1)}); they are not scored."
             )
     if _instrument(result):
         found.append(
@@ -150,18 +153,6 @@ def _instrument(result: Mapping[str, Any]) -> bool:
     return any(True for part in ("scorers", "judges") for _ in holes(run.get(part, [])))
 
 
-def p(value: float | None) -> str:
-    """A p-value with enough digits to be read, never 0."""
-    if value is None or math.isnan(value):
-        return "–"
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.1g}"
-
-
-def bounds(d: Mapping[str, Any]) -> str:
-    """`[low, high]`."""
-    return f"[{signed(d['low'])}, {signed(d['high'])}]"
-
-
-def signed(value: float | None) -> str:
-    """Three digits with a sign."""
-    return "–" if value is None else f"{value:+.3f}"
+def gap_of(d: Mapping[str, Any]) -> str:
+    """A difference with its interval."""
+    return estimate(d["estimate"], d["low"], d["high"], write=signed)

@@ -6,6 +6,7 @@ pyplot would be shorter, but it keeps a global list of figures and picks a backe
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,23 +14,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latentbench.views.escape import Html
+from latentbench.views.number import number
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-REAL, CONTROL, PAPER = "#1f5f99", "#8a939c", "#8a4b00"
+INK, SOFT, MARK, WARN, LINE = "#1b1f24", "#8a939c", "#1f5f99", "#b45309", "#d9dee3"
+REAL, CONTROL, PAPER = MARK, SOFT, "#8a4b00"
 SERIES = ("#1f5f99", "#b5541c", "#3c7d3f", "#7a4a9e", "#5b6570")
 STYLE: Any = {
     "svg.hashsalt": "latentbench",
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#5b6570",
+    "axes.labelcolor": INK,
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
     "legend.frameon": False,
+    "hatch.linewidth": 0.6,
     "figure.dpi": 130,
 }
 
@@ -93,7 +100,7 @@ def heatmap(
         for j in range(len(columns)):
             if not np.isfinite(table[i, j]):
                 continue
-            text = f"{table[i, j]:.2f}" + (f"\n{notes[i][j]}" if notes is not None else "")
+            text = number(float(table[i, j]), 2) + (f"\n{notes[i][j]}" if notes is not None else "")
             dark = table[i, j] > 0.6 * limit
             axis.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if dark else "#1b1f24")
     axis.set_xticks(range(len(columns)), columns, rotation=35, ha="right")
@@ -101,7 +108,7 @@ def heatmap(
 
 
 def write(figure: Figure, path: Path) -> list[Path]:
-    """Write `path` with the suffixes .png and .svg; no dates inside."""
+    """Write `path` with the suffixes .png and .svg, whose text stays text; no dates inside."""
     written = []
     with styled():
         for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
@@ -109,6 +116,15 @@ def write(figure: Figure, path: Path) -> list[Path]:
             figure.savefig(file, metadata=metadata)
             written.append(file)
     return written
+
+
+def svg(figure: Figure) -> Html:
+    """A figure as an element of an HTML page."""
+    out = io.StringIO()
+    with styled():
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    text = out.getvalue()
+    return Html(text[text.index("<svg") :].strip())
 
 
 def embedded(path: Path) -> str:
@@ -154,9 +170,9 @@ def _levels_panel(axis: Axes, rows: Sequence[Mapping[str, Any]], levels: Sequenc
             ("shuffled", CONTROL, None if k else "another latent's", 0.08),
             ("score", SERIES[k % len(SERIES)], name, 0.0),
         ):
-            triple = ([_number(r.get(f"{column}{end}")) for r in mine] for end in ("", "_low", "_high"))
+            triple = ([_float(r.get(f"{column}{end}")) for r in mine] for end in ("", "_low", "_high"))
             points(axis, [v + shift for v in x], *triple, colour=colour, label=label)
-    paper = {place[str(r["level"])]: _number(r.get("paper")) for r in rows}
+    paper = {place[str(r["level"])]: _float(r.get("paper")) for r in rows}
     if any(np.isfinite(v) for v in paper.values()):
         axis.scatter(
             list(paper),
@@ -172,5 +188,5 @@ def _levels_panel(axis: Axes, rows: Sequence[Mapping[str, Any]], levels: Sequenc
     axis.set_xlim(-0.6, len(levels) - 0.4)
 
 
-def _number(value: Any) -> float:
+def _float(value: Any) -> float:
     return float("nan") if value is None else float(value)

@@ -8,13 +8,13 @@ so the same scores give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from latentbench.stats.correlation import CorrelationMatrix
-from latentbench.views.table import number, span
+from latentbench.views.figure import INK, styled
+from latentbench.views.number import interval, number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +34,11 @@ def heatmap(matrices: Sequence[CorrelationMatrix], title: str = TITLE) -> Figure
         matrices: of the same variables.
         title: above the panels.
     """
-    from matplotlib import rc_context
+    with styled():
+        return _drawn(matrices, title)
+
+
+def _drawn(matrices: Sequence[CorrelationMatrix], title: str) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
@@ -56,28 +60,16 @@ def heatmap(matrices: Sequence[CorrelationMatrix], title: str = TITLE) -> Figure
                     at.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor="#e6e8ea", edgecolor="none"))
                     continue
                 value = matrix.estimate[i, j]
-                colour = "white" if abs(value) > 0.65 else "#1b1f24"
+                colour = "white" if abs(value) > 0.65 else INK
                 if not matrix.p_holm[i, j] < ALPHA:
-                    with rc_context({"hatch.linewidth": 0.6}):
-                        square = Rectangle(
-                            (j - 0.5, i - 0.5), 1, 1, fill=False, hatch="//", edgecolor="#b9c0c6", linewidth=0
-                        )
-                        at.add_patch(square)
+                    square = Rectangle(
+                        (j - 0.5, i - 0.5), 1, 1, fill=False, hatch="//", edgecolor="#b9c0c6", linewidth=0
+                    )
+                    at.add_patch(square)
                 at.text(j, i - 0.12, number(value, 2), ha="center", va="center", color=colour, fontsize=11)
-                bounds = span(matrix.low[i, j], matrix.high[i, j], 2)
+                bounds = interval(matrix.low[i, j], matrix.high[i, j], 2)
                 at.text(j, i + 0.2, bounds, ha="center", va="center", color=colour, fontsize=7.5)
     figure.colorbar(image, ax=list(axes), shrink=0.7, pad=0.02)
     if title:
         figure.suptitle(title, fontsize=11)
     return figure
-
-
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Write PNG and SVG beside each other; the suffix of `path` is replaced."""
-    from matplotlib import rc_context
-
-    written = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
-    with rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):
-        figure.savefig(written[0], dpi=160, metadata={"Software": None})
-        figure.savefig(written[1], metadata={"Date": None, "Creator": None})
-    return written

@@ -16,8 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from latentbench.analysis.gate.baseline import Baseline, read_baseline, snapshot
-from latentbench.analysis.gate.gate_report import Report
-from latentbench.analysis.gate.gate_settings import Settings
+from latentbench.analysis.gate.gate_report import Report, Settings
 from latentbench.analysis.gate.verdicts import compare
 from latentbench.kernel.errors import RunError
 from latentbench.runs.record import Run, load_run

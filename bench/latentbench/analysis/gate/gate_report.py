@@ -1,4 +1,7 @@
-"""The result of a gate: checks with verdicts, and what they add up to. Every output is made from this and nothing else."""
+"""What a gate tolerates, and its result: checks with verdicts, and what they add up to.
+
+Every output is made from the report and nothing else. Defaults are those of docs/gate.md's table of operating characteristics.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,41 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from latentbench.analysis.gate.decide import Verdict
+from latentbench.analysis.gate.evidence import RESAMPLES
 
 Kind = Literal["comparability", "invariant", "metric", "agreement", "speed"]
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3, Verdict.NOT_COMPARABLE: 4}
 """2 is usage and bad input, as everywhere."""
 WORST_FIRST = (Verdict.FAIL, Verdict.NOT_COMPARABLE, Verdict.INCONCLUSIVE, Verdict.PASS)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Limits of a gate."""
+
+    delta: float = 0.02
+    """How much worse a mean score may be."""
+    delta_agreement: float = 0.05
+    """How much lower a Spearman correlation between two measures may be."""
+    deltas: Mapping[str, float] = field(default_factory=dict)
+    """Metric name -> its own delta, for metrics on another scale."""
+    coverage: float = 0.02
+    """How much lower the share of answered judgements may be."""
+    margin: float = 0.25
+    """A planted latent is a canary where a real explanation beats a floor by this much in the baseline."""
+    canaries: float = 0.95
+    """Share of the canaries that must still rank in that order."""
+    drift: float = 0.02
+    """Mean distance that a judge's answers to the same requests may move, beside twice its own noise."""
+    tokens: float = 1.25
+    """Tokens per latent may grow by this factor, explaining and judging apart."""
+    dollars: float = 1.25
+    """The same for cost."""
+    latency: float = 2.0
+    """The same for seconds, on the same hardware."""
+    seed: int = 0
+    """Of the bootstrap."""
+    resamples: int = RESAMPLES
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from latentbench.analysis.gate.baseline import Baseline, Scores, array
 from latentbench.analysis.gate.decide import Verdict
 from latentbench.analysis.gate.evidence import Array
-from latentbench.analysis.gate.gate_report import Check
-from latentbench.analysis.gate.gate_settings import Settings
+from latentbench.analysis.gate.gate_report import Check, Settings
 from latentbench.leaderboards.row import Price
 
 

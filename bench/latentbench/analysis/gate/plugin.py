@@ -90,7 +90,7 @@ class GateCollector(pytest.File):
         from rich.console import Console
 
         from latentbench.analysis.gate.gate import gate
-        from latentbench.analysis.gate.gate_settings import Settings
+        from latentbench.analysis.gate.gate_report import Settings
         from latentbench.kernel.errors import BenchError
 
         option = self.config.getoption
@@ -120,7 +120,7 @@ class GateItem(pytest.Item):
 
     def setup(self) -> None:
         """Have the check made; what keeps it from being made is an error of the setup, which pytest counts apart."""
-        from latentbench.analysis.gate.junit import outcome
+        from latentbench.analysis.gate.gate_formats import outcome
 
         collector = self.parent
         assert isinstance(collector, GateCollector)
@@ -130,7 +130,7 @@ class GateItem(pytest.Item):
 
     def runtest(self) -> None:
         """Pass, fail or skip."""
-        from latentbench.analysis.gate.junit import outcome
+        from latentbench.analysis.gate.gate_formats import outcome
 
         assert self._check is not None
         match outcome(self._check):

@@ -23,8 +23,7 @@ from latentbench.analysis.gate.evidence import (
     pairs_of,
     resampled,
 )
-from latentbench.analysis.gate.gate_report import Check, Kind, Report
-from latentbench.analysis.gate.gate_settings import Settings
+from latentbench.analysis.gate.gate_report import Check, Kind, Report, Settings
 from latentbench.analysis.gate.invariants import invariants
 
 

@@ -1,14 +1,12 @@
-"""Audits as tables: Markdown for the documentation, rich for the terminal."""
+"""Audits of metrics as tables, and as the page of the documentation."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
-from rich.table import Table
-from rich.text import Text
-
 from latentbench.analysis.qualify.audit import LEAST, Line
+from latentbench.views.page import Block, Page, Prose
+from latentbench.views.table import Cell, Column, Table
 
 TEXT = f"""# Which metrics may be a headline
 
@@ -30,23 +28,15 @@ def markdown(audits: Mapping[str, Sequence[Line]], command: str, date: str) -> s
     Args:
         audits: scorer id -> its lines.
     """
-    parts = [TEXT, f"`{command}`, {date}. Means over latents.\n"]
-    for name, lines in audits.items():
-        parts.append(f"## {name}\n")
-        head = ("metric", "positives", "value", "halved", "doubled", "admissible")
-        body = [head, ("---", *["---:"] * 4, "---"), *map(_cells, lines)]
-        parts.append("\n".join("| " + " | ".join(cells) + " |" for cells in body) + "\n")
-    return "\n".join(parts)
+    blocks: list[Block] = [Prose(f"`{command}`, {date}. Means over latents.")]
+    return f"{TEXT}\n{Page('', [*blocks, *(audit_table(name, lines) for name, lines in audits.items())]).markdown()}"
 
 
-def terminal(name: str, lines: Sequence[Line]) -> Table:
-    """For a terminal of 80 columns."""
-    table = Table(box=None, pad_edge=False, title=Text(name), title_justify="left", padding=(0, 2, 0, 0))
-    for head in ("metric", "positives", "value", "halved", "doubled", "admissible"):
-        table.add_column(Text(head), justify="right" if head in ("value", "halved", "doubled") else "left")
-    for line in lines:
-        table.add_row(*map(Text, _cells(line)))
-    return table
+def audit_table(name: str, lines: Sequence[Line]) -> Table:
+    """The lines of one scorer."""
+    columns = [Column("metric", "text"), Column("positives", "number")]
+    columns += [Column(head, "number", 4) for head in ("value", "halved", "doubled")]
+    return Table(name, [*columns, Column("admissible", "text")], [_cells(line) for line in lines])
 
 
 def admissible(metric: str, lines: Sequence[Line]) -> bool:
@@ -55,8 +45,7 @@ def admissible(metric: str, lines: Sequence[Line]) -> bool:
     return bool(rare) and all(line.falls for line in rare)
 
 
-def _cells(line: Line) -> tuple[str, ...]:
+def _cells(line: Line) -> list[Cell]:
     share = "as drawn" if line.prevalence is None else f"{line.prevalence:g}"
-    values = ("–" if math.isnan(x) else f"{x:.4f}" for x in (line.value, line.halved, line.doubled))
     verdict = "" if line.prevalence is None else "yes" if line.falls else "no"
-    return (line.metric, share, *values, verdict)
+    return [line.metric, share, line.value, line.halved, line.doubled, verdict]

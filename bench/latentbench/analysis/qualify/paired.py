@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from rich.table import Table
 
 from latentbench.analysis.qualify.qualify_measures import group, outranks
 from latentbench.explainers.planted_truth import EVERY
@@ -20,6 +19,7 @@ from latentbench.kernel.errors import DataError
 from latentbench.kernel.tables import SCORES, read_table
 from latentbench.stats.bootstrap import Difference, paired_difference
 from latentbench.suites.planted.planted_suite import NEAR
+from latentbench.views.table import Cell, Column, Table
 
 DECOYS: dict[str, tuple[str, ...]] = {"near": NEAR, "unrelated": ("unrelated",)}
 
@@ -81,22 +81,14 @@ def headline(folder: Path) -> tuple[pd.DataFrame, str]:
 
 
 def table(first: Path, second: Path, found: list[Paired]) -> Table:
-    """A terminal table."""
-    out = Table(title=f"{_title(first)} against {_title(second)}", box=None, title_justify="left")
-    for name in ("truth above", "first", "second", "difference", "95 % CI", "p", "n"):
-        out.add_column(name, justify="left" if name == "truth above" else "right")
+    """A line per decoy: shares of latents, and their difference."""
+    columns = [Column("truth above", "text"), Column("first", "percent"), Column("second", "percent")]
+    columns += [Column("difference", "signed"), Column("95 % CI", "number"), Column("p", "p"), Column("n", "count")]
+    rows: list[list[Cell]] = []
     for x in found:
         d = x.difference.interval
-        interval = f"[{100 * d.low:+.0f}, {100 * d.high:+.0f}]"
-        cells = (
-            f"{100 * x.first:.0f}%",
-            f"{100 * x.second:.0f}%",
-            f"{100 * d.estimate:+.0f}",
-            interval,
-            f"{x.difference.p:.3g}",
-        )
-        out.add_row(x.decoy, *cells, str(x.latents))
-    return out
+        rows.append([x.decoy, x.first, x.second, d.estimate, (d.low, d.high), x.difference.p, x.latents])
+    return Table(f"{_title(first)} against {_title(second)}", columns, rows)
 
 
 def _title(folder: Path) -> str:

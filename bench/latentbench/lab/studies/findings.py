@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from latentbench.lab.studies.contrast import ALPHA, Comparison, difference, supported
 from latentbench.lab.studies.session import Session
+from latentbench.views.number import estimate, interval, number, p_is, signed
+from latentbench.views.number import p as p_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,9 +43,8 @@ def findings(
     answers = {"same": "yes", "opposite": "no, the opposite", "unclear": "not shown"}
     said = [
         f"{c['claim']} ({c['explainer']}, {c['scorer']}): "
-        f"{answers.get(supported(c['sign'], c['p_holm']), 'not tested')}: {c['difference']:+.3f} "
-        f"[{c['difference_low']:.3f}, {c['difference_high']:.3f}], p = {c['p_holm']:.2g} after Holm."
-        + doubt.get((c["explainer"], c["scorer"]), "")
+        f"{answers.get(supported(c['sign'], c['p_holm']), 'not tested')}: {_gap(c)}, "
+        f"{p_is(c['p_holm'])} after Holm." + doubt.get((c["explainer"], c["scorer"]), "")
         for c in claims
     ]
     for key, found in heard.items():
@@ -54,14 +55,14 @@ def findings(
         for r in clear:
             word = "above" if r["difference"] > 0 else "below"
             said.append(
-                f"{name}: {r['level']} is {word} {session.reference} by {abs(r['difference']):.3f} "
-                f"[{r['difference_low']:.3f}, {r['difference_high']:.3f}], p = {r['p_holm']:.3g} after Holm.{doubt[key]}"
+                f"{name}: {r['level']} is {word} {session.reference} by {number(abs(r['difference']))} "
+                f"{interval(r['difference_low'], r['difference_high'])}, {p_is(r['p_holm'])} after Holm.{doubt[key]}"
             )
         if not clear and len(mine) > 1:
             said.append(f"{name}: no level differs from {session.reference} (smallest p after Holm {_least(mine)}).")
     said += [
-        f"{t['explainer']}, {t['scorer']}: trend {t['slope']:+.4f} [{t['slope_low']:.4f}, {t['slope_high']:.4f}], "
-        f"p = {t['p']:.3g} (not corrected).{doubt.get((t['explainer'], t['scorer']), '')}"
+        f"{t['explainer']}, {t['scorer']}: trend {estimate(t['slope'], t['slope_low'], t['slope_high'], 4, signed)}, "
+        f"{p_is(t['p'])} (not corrected).{doubt.get((t['explainer'], t['scorer']), '')}"
         for t in trends
         if t["p"] < ALPHA
     ]
@@ -85,7 +86,7 @@ def carries(scores: pd.DataFrame, explainer: str, scorer: str, judge: str, seed:
         )
     gap = (table[True] - table[False]).groupby("latent").mean().dropna()
     found = difference(gap, gap * 0.0, seed)
-    numbers = f"{found.estimate:+.3f} [{found.low:.3f}, {found.high:.3f}], {found.n} latents"
+    numbers = f"{estimate(found.estimate, found.low, found.high, write=signed)}, {found.n} latents"
     if found.low > 0:
         return found, f"{scorer} by {judge}, {explainer}: the judge carries the claim: real minus shuffled {numbers}."
     return found, (
@@ -96,4 +97,8 @@ def carries(scores: pd.DataFrame, explainer: str, scorer: str, judge: str, seed:
 
 def _least(rows: Sequence[Row]) -> str:
     p = [r["p_holm"] for r in rows if r.get("p_holm") is not None and not math.isnan(r["p_holm"])]
-    return f"{min(p):.2g}" if p else "not defined"
+    return p_value(min(p)) if p else "not defined"
+
+
+def _gap(c: Row) -> str:
+    return estimate(c["difference"], c["difference_low"], c["difference_high"], write=signed)

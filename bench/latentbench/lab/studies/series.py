@@ -23,7 +23,7 @@ from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest
 from latentbench.kernel.tasks import find
 from latentbench.lab.studies.session import Session
-from latentbench.lab.studies.study_page import INDEX, index, read_study, write_study
+from latentbench.lab.studies.study_page import INDEX, index, read_study, write_pages, write_study
 from latentbench.lab.studies.study_spec import Profile, StudySpec, check_names, load_profile, load_study, studies
 from latentbench.runs.run import Pool, default_cache
 
@@ -124,8 +124,12 @@ def study_key(study: StudySpec, profile: Profile) -> str:
 
 
 def write_index(out: Path) -> Path:
-    """Render the index of a folder of studies."""
+    """Render the pages of the studies in a folder from their `study.json`, and the index."""
     path = out / INDEX
     out.mkdir(parents=True, exist_ok=True)
+    for name in studies():
+        record = read_study(out / name)
+        if record is not None:
+            write_pages(out / name, record)
     write_text(path, index(out, list(studies())))
     return path

@@ -4,9 +4,11 @@
     STUDY/table.csv, .md      and one pair per further table
     STUDY/figure.png, .svg    and one pair per further figure
     STUDY/README.md           all of it on one page
-    README.md                 the index, rendered from the study.json files (`bench study --index`)
+    STUDY/report.html         the same in one file, with its figures, specification and identities (`bench report STUDY`)
+    README.md                 the index
 
-The index is a pure function of what lies in the folder: what was not run stands there as not run.
+The pages and the index are pure functions of the study.json files (`bench study --index`), so they can be made again years later
+without runs, suites or models; what was not run stands in the index as not run.
 """
 
 from __future__ import annotations
@@ -16,11 +18,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from latentbench.kernel.errors import CorruptTable, RunError
 from latentbench.kernel.files import write_json, write_text
 from latentbench.lab.studies.session import Session
-from latentbench.lab.studies.study_result import Result, Table, clean, to_csv, to_markdown
+from latentbench.lab.studies.study_result import Result, Table, clean, to_csv, view
+from latentbench.leaderboards.run_page import REPORT
 from latentbench.runs.record import Run
-from latentbench.views.figure import write
+from latentbench.views.escape import Html, html
+from latentbench.views.figure import embedded, write
+from latentbench.views.number import number, percent
+from latentbench.views.page import Block, Bullets, Facts, Heading, Listing, Page, Picture, Prose
+from latentbench.views.table import Cell, Column
+from latentbench.views.table import Table as View
 
 RECORD = "study.json"
 INDEX = "README.md"
@@ -29,9 +38,6 @@ INDEX = "README.md"
 def write_study(folder: Path, session: Session, result: Result, key: str, date: str, seconds: float) -> dict[str, Any]:
     """Write everything but the index; `study.json` comes last. Returns its content."""
     folder.mkdir(parents=True, exist_ok=True)
-    for table in result.tables:
-        write_text(folder / f"{table.name}.csv", to_csv(table))
-        write_text(folder / f"{table.name}.md", to_markdown(table))
     for name, figure in result.figures.items():
         write(figure, folder / name)
     record = {
@@ -54,9 +60,37 @@ def write_study(folder: Path, session: Session, result: Result, key: str, date: 
         "spec": session.study.model_dump(mode="json", exclude_defaults=True),
         "profile": session.profile.model_dump(mode="json"),
     }
-    write_text(folder / INDEX, markdown(record, result.tables))
+    write_pages(folder, record)
     write_json(folder / RECORD, record)
     return record
+
+
+def write_pages(folder: Path, record: Mapping[str, Any]) -> None:
+    """Render tables and page of a study from its `study.json`."""
+    for table in tables(record):
+        write_text(folder / f"{table.name}.csv", to_csv(table))
+        write_text(folder / f"{table.name}.md", view(table).markdown())
+    write_text(folder / INDEX, study_page(record).markdown())
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` into a study folder.
+
+    Raises:
+        RunError: no study there.
+        CorruptTable: a figure that the study names is missing.
+    """
+    record = read_study(folder)
+    if record is None:
+        raise RunError(
+            f"{folder} holds no study that can be read; make it with `bench study NAME --out {folder.parent}`."
+        )
+    missing = [name for name in record["figures"] if not (folder / f"{name}.svg").exists()]
+    if missing:
+        raise CorruptTable(f"{folder} has no {missing[0]}.svg; make the study again: {record['command']} --again")
+    figures = {name: embedded(folder / f"{name}.svg") for name in record["figures"]}
+    write_text(folder / REPORT, study_page(record, figures).html())
+    return folder / REPORT
 
 
 def judges(session: Session) -> dict[str, str]:
@@ -72,7 +106,7 @@ def common_limits(session: Session) -> list[str]:
     if failed:
         worst = max(r.record["failure_rate"] for r in failed)
         found.append(
-            f"{len(failed)} of {len(session.runs)} runs lost more than 5 % of their calls (at most {worst:.0%})."
+            f"{len(failed)} of {len(session.runs)} runs lost more than 5 % of their calls (at most {percent(worst)})."
         )
     few = [len(r.record["latents"]) for r in session.runs if len(r.record["latents"]) < 30]
     if few:
@@ -80,35 +114,67 @@ def common_limits(session: Session) -> list[str]:
     return found
 
 
-def markdown(record: Mapping[str, Any], tables: Sequence[Table]) -> str:
-    """The study's page."""
-    lines = [f"# {record['title']}", "", record["question"], ""]
-    lines += [f"`{record['command']}`, {record['date']}, {duration(record['seconds'])}, size `{record['size']}`.", ""]
-    if record["figures"]:
-        lines += [f"![{record['title']}]({record['figures'][0]}.png)", ""]
-    lines += ["## What it found", "", *(f"- {line}" for line in record["findings"]), ""]
-    for i, table in enumerate(tables):
-        lines += [f"## {table.title if i else 'Table'}", "", to_markdown(table)]
-        lines += [f"{table.note} All columns: [{table.name}.csv]({table.name}.csv).".strip(), ""]
-    for name in record["figures"][1:]:
-        lines += [f"![{name}]({name}.png)", ""]
-    lines += ["## The paper", "", f"{record['paper']['where']}. {record['paper']['note']}".strip(), ""]
-    lines += ["## Limits", "", *(f"- {line}" for line in record["limits"]), ""]
+def tables(record: Mapping[str, Any]) -> list[Table]:
+    """The tables of a `study.json`."""
+    return [
+        Table(t["name"], t["title"], tuple(t["columns"]), t["rows"], t["note"], tuple(t["shown"]))
+        for t in record["tables"]
+    ]
+
+
+def study_page(record: Mapping[str, Any], figures: Mapping[str, str] | None = None) -> Page:
+    """The page of a study; pure.
+
+    Args:
+        record: `study.json`.
+        figures: name -> address of its drawing, for HTML.
+    """
+    made = f"{record['date']}, {duration(record['seconds'])}, size `{record['size']}`"
+    pictures = [_picture(name, (figures or {}).get(name)) for name in record["figures"]]
+    blocks: list[Block] = [
+        Prose(record["question"]),
+        Prose(f"`{record['command']}`, {made}.", soft=True),
+        *pictures[:1],
+    ]
+    blocks += [Heading("What it found"), Bullets(record["findings"])]
+    for table in tables(record):
+        blocks.append(view(table))
+        blocks.append(Html("") if figures else Prose(f"All columns: `{table.name}.csv`.", soft=True, face="page"))
+    blocks += [
+        *pictures[1:],
+        Heading("The paper"),
+        Prose(f"{record['paper']['where']}. {record['paper']['note']}".strip()),
+    ]
+    blocks += [Heading("Limits"), Bullets(record["limits"])]
     if record["runs"]:
-        lines += [
-            "## Judges and runs",
-            "",
-            *(f"- `{name}`: `{what}`" for name, what in record["judges"].items()),
-            "",
-            "| run | suite | latents | judges | failed calls |",
-            "| --- | --- | ---: | --- | ---: |",
+        blocks += [Heading("Judges and runs"), Facts(record["judges"]), _runs(record["runs"])]
+        blocks.append(Heading("Identities", face="html"))
+        blocks.append(Listing.of_json({r["id"]: r["identities"] for r in record["runs"]}, face="html"))
+    blocks.append(Heading("Specification", face="html"))
+    blocks.append(Listing.of_json({"study": record["spec"], "profile": record["profile"]}, face="html"))
+    return Page(record["title"], blocks)
+
+
+def _picture(name: str, address: str | None) -> Picture:
+    drawing = f'<img src="{address}" alt="{html(name)}" style="max-width:100%">' if address else ""
+    return Picture(name, f"{name}.png", Html(drawing))
+
+
+def _runs(runs: Sequence[Mapping[str, Any]]) -> View:
+    columns = [Column("run", "text"), Column("suite", "text"), Column("latents", "count"), Column("judges", "text")]
+    columns += [Column("failed calls", "percent", 1), Column("s", "number", 0)]
+    rows: list[list[Cell]] = [
+        [
+            r["id"],
+            f"{r['suite']} ({r['digest']})",
+            r["latents"],
+            ", ".join(r["judges"]),
+            r["failure_rate"],
+            r["seconds"],
         ]
-        lines += [
-            f"| {r['id']} | {r['suite']} ({r['digest']}) | {r['latents']} | {', '.join(r['judges'])} | {r['failure_rate']:.1%} |"
-            for r in record["runs"]
-        ]
-        lines.append("")
-    return "\n".join(lines)
+        for r in runs
+    ]
+    return View("", columns, rows)
 
 
 def read_study(folder: Path) -> dict[str, Any] | None:
@@ -157,14 +223,15 @@ def index(folder: Path, names: Sequence[str]) -> str:
     if not done:
         lines.append("Nothing yet.")
     else:
-        lines += ["| study | size | date | time | first finding |", "| --- | --- | --- | ---: | --- |"]
-        lines += [
-            f"| [{name}]({name}/README.md): {r['title']} | {r['size']} | {r['date'][:10]} | {duration(r['seconds'])} | "
-            f"{(r['findings'] or ['none'])[0]} |"
+        columns = [Column("study", "text"), Column("size", "text"), Column("date", "text"), Column("time", "number")]
+        rows: list[list[Cell]] = [
+            [f"{name}: {r['title']}", r["size"], r["date"][:10], duration(r["seconds"]), (r["findings"] or ["none"])[0]]
             for name, r in done.items()
         ]
+        lines.append(View("", [*columns, Column("first finding", "prose")], rows).markdown().rstrip())
         total = sum(r["seconds"] for r in done.values())
-        lines += ["", f"{len(done)} of {len(names)} studies, {duration(total)} in all."]
+        pages = ", ".join(f"[{name}]({name}/{INDEX})" for name in done)
+        lines += ["", f"Pages: {pages}.", "", f"{len(done)} of {len(names)} studies, {duration(total)} in all."]
     missing = [name for name in names if name not in done]
     if missing:
         lines += ["", "## What was not run", "", f"Here: {', '.join(f'`{m}`' for m in missing)}."]
@@ -175,7 +242,7 @@ def index(folder: Path, names: Sequence[str]) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as people say them."""
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{number(seconds, 0)} s" if seconds < 120 else f"{number(seconds / 60, 0)} min"
 
 
 def _table(table: Table) -> dict[str, Any]:

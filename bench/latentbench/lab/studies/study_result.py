@@ -6,14 +6,13 @@ cell; the CSV keeps them apart.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from latentbench.views.number import rounded
+from latentbench.views.table import Cell, Column, Tone
+from latentbench.views.table import Table as View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,55 +56,25 @@ class Result:
     limits: list[str] = field(default_factory=list)
 
 
-def to_csv(table: Table) -> str:
-    """Every column, floats to six significant digits."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(table.columns)
-    for row in table.rows:
-        writer.writerow([rounded(clean(row.get(c))) for c in table.columns])
-    return out.getvalue()
-
-
-def to_markdown(table: Table) -> str:
-    """A Markdown table with intervals folded in."""
-    heads, lines = folded(table)
-    numeric = [all(_is_number(row.get(h)) for row in table.rows) for h in heads]
-    out = ["| " + " | ".join(h.replace("_", " ") for h in heads) + " |"]
-    out.append("|" + "|".join(" ---: " if n else " --- " for n in numeric) + "|")
-    out += ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
-    return "\n".join(out) + "\n"
-
-
-def folded(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Heads and cells as text, with `x_low` and `x_high` folded into `x`."""
+def view(table: Table) -> View:
+    """The table as text formats show it, with `x_low` and `x_high` folded into `x`."""
     bounds = {f"{c}{end}" for c in table.columns for end in ("_low", "_high")}
     heads = [c for c in table.shown or table.columns if c not in bounds]
-    lines = []
+    rows: list[list[Cell]] = []
     for row in table.rows:
-        cells = []
+        cells: list[Cell] = []
         for head in heads:
-            cell = shown(row.get(head), p_value=head.startswith("p") and head.partition("_")[0] == "p")
-            low, high = clean(row.get(f"{head}_low")), clean(row.get(f"{head}_high"))
-            cells.append(f"{cell} [{shown(low)}, {shown(high)}]" if low is not None and high is not None else cell)
-        lines.append(cells)
-    return heads, lines
+            value, low, high = (clean(row.get(f"{head}{end}")) for end in ("", "_low", "_high"))
+            cells.append(value if low is None or high is None else (value, low, high))
+        rows.append(cells)
+    columns = [Column(h.replace("_", " "), "p" if h.partition("_")[0] == "p" else "value") for h in heads]
+    tones: list[Tone] = ["floor" if row.get("carries") is False else "" for row in table.rows]
+    return View(table.title, columns, rows, note=table.note, tones=tones)
 
 
-def shown(value: Any, p_value: bool = False) -> str:
-    """A value as people read it: three decimals, more for small p-values, whole numbers as they are."""
-    value = clean(value)
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}" if abs(value) >= 10_000 else str(value)
-    if isinstance(value, float):
-        if p_value and value < 0.001:
-            return "<0.001"
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 100 else f"{value:.3f}"
-    return str(value)
+def to_csv(table: Table) -> str:
+    """Every column."""
+    return View.of_records(({c: clean(row.get(c)) for c in table.columns} for row in table.rows), table.columns).csv()
 
 
 def clean(value: Any) -> Any:
@@ -113,8 +82,3 @@ def clean(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _is_number(value: Any) -> bool:
-    value = clean(value)
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
