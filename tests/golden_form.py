@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from latentbench.explainers.explainer import Explainer, Explanation
-from latentbench.judges.judge import Judge, ask
+from latentbench.judges.judge import Judge
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import (
@@ -173,7 +173,7 @@ def answers_of(reference: str) -> Answers:
 
 def answers_by(judge: Judge) -> Answers:
     """A judge as a plain function."""
-    return lambda requests: asyncio.run(ask(judge, list(requests)))
+    return lambda requests: asyncio.run(judge.answer(list(requests)))
 
 
 def sample_request(kind: str) -> Request:

@@ -301,22 +301,22 @@ class Rounds(Explainer):
         return Explanation(view.id, "|".join(r.text for r in replies))
 
 
-def test_rounds_are_batched_over_latents_and_each_gets_its_own_replies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounds_are_batched_over_latents_and_each_gets_its_own_replies() -> None:
     from latentbench.explainers.explainer import Params
     from latentbench.runs import explaining as stage
 
     batches: list[list[str]] = []
 
-    async def ask(judge: Any, requests: list[str]) -> list[Reply]:
-        batches.append(list(requests))
-        return [Reply(text=r) for r in requests]
+    class Echo:
+        async def answer(self, requests: list[str]) -> list[Reply]:
+            batches.append(list(requests))
+            return [Reply(text=r) for r in requests]
 
-    monkeypatch.setattr(stage, "ask", ask)
     views = [latent(name=f"sae/{i}") for i in range(4)]
     rounds = Rounds("rounds", "1-0", Params(), {})
     entries = {"explainers": ["empty"], "scorers": ["detection"], "judges": ["mock:oracle"]}
     spec = RunSpec.model_validate({"name": "t", "suite": "planted-1", **entries})
-    found = asyncio.run(stage._explain(rounds, object(), views, spec, 0, {}))  # type: ignore[arg-type]
+    found = asyncio.run(stage._explain(rounds, Echo(), views, spec, 0, {}))  # type: ignore[arg-type]
     assert [e.text for e, _ in found] == ["", "sae/1", "sae/2|sae/2+", "sae/3|sae/3+|sae/3++"]
     assert [p["calls"] for _, p in found] == [0, 1, 2, 3]
     assert batches == [["sae/1", "sae/2", "sae/3"], ["sae/2+", "sae/3+"], ["sae/3++"]]

@@ -51,7 +51,9 @@ class Counting(BaseJudge):
         self.asked: list[str] = []
         self.batches: list[int] = []
 
-    async def generate(self, requests):
+    async def answer(self, requests):
+        if isinstance(requests[0], Embed):
+            return [Reply(vector=np.array([0.6, -0.8], np.float32)) for _ in requests]
         self.batches.append(len(requests))
         self.asked += [r.messages[0].content for r in requests]
         await asyncio.sleep(self.pause)
@@ -61,9 +63,6 @@ class Counting(BaseJudge):
             else Reply(text=r.messages[0].content.upper(), usage=Usage(10, 2, 3, 0.5))
             for r in requests
         ]
-
-    async def embed(self, requests):
-        return [Reply(vector=np.array([0.6, -0.8], np.float32)) for _ in requests]
 
 
 @pytest.fixture
@@ -76,8 +75,8 @@ def cache(tmp_path: Path):
 async def test_a_second_run_asks_nothing_and_gets_the_same(cache):
     first, second = Counting(), Counting()
     requests = [chat(f"q{i}") for i in range(10)]
-    paid = await CachedJudge(first, cache).generate(requests)
-    free = await CachedJudge(second, cache).generate(requests[::-1])
+    paid = await CachedJudge(first, cache).answer(requests)
+    free = await CachedJudge(second, cache).answer(requests[::-1])
     assert first.batches == [4, 4, 2]
     assert second.asked == []
     assert [r.text for r in free[::-1]] == [r.text for r in paid]
@@ -102,7 +101,7 @@ def test_a_simulators_key_holds_what_it_reads_and_nothing_else():
 
 async def test_twins_in_a_batch_are_paid_once(cache):
     judge = Counting()
-    replies = await CachedJudge(judge, cache).generate([chat("a"), chat("b"), chat("a"), chat("a")])
+    replies = await CachedJudge(judge, cache).answer([chat("a"), chat("b"), chat("a"), chat("a")])
     assert sorted(judge.asked) == ["a", "b"]
     assert [r.text for r in replies] == ["A", "B", "A", "A"]
     assert [r.cached for r in replies] == [False, False, True, True]
@@ -111,7 +110,7 @@ async def test_twins_in_a_batch_are_paid_once(cache):
 async def test_twins_in_batches_under_way_are_paid_once(cache):
     judge = Counting(pause=0.05)
     cached = CachedJudge(judge, cache)
-    both = await asyncio.gather(cached.generate([chat("a"), chat("b")]), cached.generate([chat("b"), chat("c")]))
+    both = await asyncio.gather(cached.answer([chat("a"), chat("b")]), cached.answer([chat("b"), chat("c")]))
     assert sorted(judge.asked) == ["a", "b", "c"]
     assert [[r.cached for r in replies] for replies in both] == [[False, False], [True, False]]
 
@@ -119,34 +118,35 @@ async def test_twins_in_batches_under_way_are_paid_once(cache):
 async def test_a_waiting_call_asks_itself_when_the_other_is_given_up(cache):
     judge = Counting(pause=0.05)
     cached = CachedJudge(judge, cache)
-    first = asyncio.create_task(cached.generate([chat("a")]))
+    first = asyncio.create_task(cached.answer([chat("a")]))
     await asyncio.sleep(0.01)
-    second = asyncio.create_task(cached.generate([chat("a")]))
+    second = asyncio.create_task(cached.answer([chat("a")]))
     await asyncio.sleep(0.01)
     first.cancel()
     assert (await second)[0].text == "A"
     assert judge.asked == ["a", "a"]
 
 
-async def test_a_fault_of_the_judge_reaches_the_caller_and_what_was_done_is_kept(cache):
+async def test_a_fault_of_the_judge_fails_its_chunk_and_what_was_done_is_kept(cache):
     class Broken(Counting):
-        async def generate(self, requests):
+        async def answer(self, requests):
             if len(self.asked) >= 4:
                 raise ZeroDivisionError
-            return await super().generate(requests)
+            return await super().answer(requests)
 
     cached = CachedJudge(Broken(), cache)
-    with pytest.raises(ZeroDivisionError):
-        await cached.generate([chat(f"q{i}") for i in range(10)])
+    found = await cached.answer([chat(f"q{i}") for i in range(10)])
+    assert [r.outcome for r in found] == [Outcome.OK] * 4 + [Outcome.API] * 6
+    assert found[-1].error.startswith("ZeroDivisionError in ")
     rest = Counting()
-    await CachedJudge(rest, cache).generate([chat(f"q{i}") for i in range(10)])
+    await CachedJudge(rest, cache).answer([chat(f"q{i}") for i in range(10)])
     assert len(rest.asked) == 6
 
 
 async def test_failed_calls_are_asked_again(cache):
     for _ in range(2):
         judge = Counting()
-        reply = (await CachedJudge(judge, cache).generate([chat("fail")]))[0]
+        reply = (await CachedJudge(judge, cache).answer([chat("fail")]))[0]
         assert reply.outcome is Outcome.API
         assert judge.asked == ["fail"]
 
@@ -257,8 +257,8 @@ def test_the_question_behind_a_text_is_part_of_a_call_only_for_judges_that_read_
 
 
 async def test_stats_and_prune(cache):
-    await CachedJudge(Counting(), cache).generate([chat("a"), chat("b")])
-    await CachedJudge(Counting(replace(IDENTITY, dtype="float32")), cache).generate([chat("a")])
+    await CachedJudge(Counting(), cache).answer([chat("a"), chat("b")])
+    await CachedJudge(Counting(replace(IDENTITY, dtype="float32")), cache).answer([chat("a")])
     stats = cache.stats()
     assert (stats.replies, stats.judges) == (3, {"transformers:m": 3})
     assert "3 replies" in str(stats)
@@ -270,6 +270,6 @@ async def test_stats_and_prune(cache):
 
 async def test_vectors_come_back_from_the_cache(cache):
     for cached in (False, True):
-        reply = (await CachedJudge(Counting(), cache).embed([Embed("a")]))[0]
+        reply = (await CachedJudge(Counting(), cache).answer([Embed("a")]))[0]
         assert reply.cached is cached
         assert np.allclose(reply.vector, [0.6, -0.8])

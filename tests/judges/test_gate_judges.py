@@ -91,10 +91,8 @@ def test_a_judge_that_samples_is_compared_with_its_own_noise() -> None:
 
         identity = load_judge("mock:lexical").identity
 
-        async def generate(self, requests: Any) -> list[Reply]:
+        async def answer(self, requests: Any) -> list[Reply]:
             return [Reply(text="yes" if rng.random() < 0.7 else "no") for _ in requests]
-
-        choose = loglik = embed = simulate = activate = generate
 
     asked = [("j", Chat((Message("user", f"{i}?"),))) for i in range(60)]
     _, noise = ask_probes(asked, {"j": Moody()})  # type: ignore[dict-item]

@@ -17,7 +17,7 @@ def judge():
 
 
 async def test_a_related_text_is_nearer_than_an_unrelated_one(judge):
-    z, near, far = await judge.embed(
+    z, near, far = await judge.answer(
         [
             Embed("words about rivers and water", query=True),
             Embed("The stream flows past the old mill into the lake."),
@@ -41,16 +41,16 @@ async def test_vectors_equal_mean_pooling_done_by_hand(judge):
     with torch.no_grad():
         hidden = encoder.auto_model(**inputs).last_hidden_state[0]
     expected = hidden.mean(0) / hidden.mean(0).norm()
-    reply = (await judge.embed([Embed(text)]))[0]
+    reply = (await judge.answer([Embed(text)]))[0]
     assert np.allclose(reply.vector, expected.numpy(), atol=1e-5)
     assert reply.usage.tokens_in == inputs["input_ids"].shape[1]
 
 
 async def test_order_and_company_do_not_change_a_vector(judge):
     texts = [Embed(t) for t in ("one", "a much longer sentence about the price of wheat", "one", "two words")]
-    together = await judge.embed(texts)
-    backwards = (await judge.embed(texts[::-1]))[::-1]
-    alone = [(await judge.embed([t]))[0] for t in texts]
+    together = await judge.answer(texts)
+    backwards = (await judge.answer(texts[::-1]))[::-1]
+    alone = [(await judge.answer([t]))[0] for t in texts]
     for a, b, c in zip(together, backwards, alone, strict=True):
         assert np.allclose(a.vector, b.vector, atol=1e-6)
         assert np.allclose(a.vector, c.vector, atol=1e-6)
@@ -58,7 +58,7 @@ async def test_order_and_company_do_not_change_a_vector(judge):
 
 
 async def test_a_text_that_does_not_fit_is_skipped_and_never_cut(judge):
-    long, fine = await judge.embed([Embed("river " * 600), Embed("river")])
+    long, fine = await judge.answer([Embed("river " * 600), Embed("river")])
     assert long.outcome is Outcome.SKIPPED
     assert long.vector is None
     assert "602 tokens" in long.error  # 600 and the two marks of the model
@@ -67,8 +67,8 @@ async def test_a_text_that_does_not_fit_is_skipped_and_never_cut(judge):
 
 async def test_the_query_prompt_is_put_before_queries_only_and_is_in_the_identity(judge):
     prompted = EmbedJudge(MINILM, EmbedParams(device="cpu", query_prompt="find: "))
-    query, document = await prompted.embed([Embed("rivers", query=True), Embed("rivers")])
-    spelt, plain = await judge.embed([Embed("find: rivers"), Embed("rivers", query=True)])
+    query, document = await prompted.answer([Embed("rivers", query=True), Embed("rivers")])
+    spelt, plain = await judge.answer([Embed("find: rivers"), Embed("rivers", query=True)])
     assert np.allclose(query.vector, spelt.vector, atol=1e-6)
     assert np.allclose(document.vector, plain.vector, atol=1e-6)
     assert prompted.identity.key != judge.identity.key

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from latentbench.judges.judge import Judge, ask
+from latentbench.judges.judge import Judge
 from latentbench.judges.mock.lexical import token_words, vector
 from latentbench.judges.mock.mock_judge import MockJudge, MockParams
 from latentbench.judges.reference import load_judge, split_reference
@@ -43,16 +43,16 @@ def chat(n: int, **kwargs) -> Chat:
 
 
 async def test_label_answers_the_truth_as_a_list():
-    reply = (await load_judge("mock:label").generate([chat(0)]))[0]
+    reply = (await load_judge("mock:label").answer([chat(0)]))[0]
     assert reply.text == "[1, 0, 1, 0, 0]"
 
 
 async def test_label_flips_the_asked_share_and_flips_do_not_depend_on_the_window_order():
     judge = MockJudge("label", MockParams(error=0.3))
     right = total = 0
-    for n, reply in enumerate(await judge.generate([chat(n, windows=(RIVER, OVEN), truth=(1, 0)) for n in range(400)])):
+    for n, reply in enumerate(await judge.answer([chat(n, windows=(RIVER, OVEN), truth=(1, 0)) for n in range(400)])):
         found = ast.literal_eval(reply.text)
-        swapped = (await judge.generate([chat(n, windows=(OVEN, RIVER), truth=(0, 1))]))[0]
+        swapped = (await judge.answer([chat(n, windows=(OVEN, RIVER), truth=(0, 1))]))[0]
         assert ast.literal_eval(swapped.text) == found[::-1]
         right += sum(int(a == b) for a, b in zip(found, (1, 0), strict=True))
         total += 2
@@ -62,14 +62,14 @@ async def test_label_flips_the_asked_share_and_flips_do_not_depend_on_the_window
 async def test_failures_and_nonsense_come_at_their_rates_and_do_not_depend_on_the_batch():
     judge = MockJudge("label", MockParams(fail=0.2, nonsense=0.5))
     requests = [chat(n) for n in range(600)]
-    replies = await judge.generate(requests)
+    replies = await judge.answer(requests)
     failed = [r.outcome is Outcome.API for r in replies]
     assert abs(np.mean(failed) - 0.2) < 0.06
     legal = ["[" in r.text for r in replies if r.ok]
     assert abs(np.mean(legal) - 0.5) < 0.09
-    again = [(await judge.generate([r]))[0] for r in requests[::-1]][::-1]
+    again = [(await judge.answer([r]))[0] for r in requests[::-1]][::-1]
     assert [(r.outcome, r.text) for r in again] == [(r.outcome, r.text) for r in replies]
-    other = await MockJudge("label", MockParams(fail=0.2, seed=1)).generate(requests)
+    other = await MockJudge("label", MockParams(fail=0.2, seed=1)).answer(requests)
     assert [r.outcome is Outcome.API for r in other] != failed
 
 
@@ -77,8 +77,8 @@ async def test_choice_probabilities_are_normalised_and_agree_with_the_list_answe
     judge = MockJudge("label", MockParams(error=0.2))
     for n in range(30):
         q = question(n)
-        reply = (await judge.choose([Choice((), ("0", "1"), slots=("",) * 5, question=q)]))[0]
-        listed = ast.literal_eval((await judge.generate([chat(n)]))[0].text)
+        reply = (await judge.answer([Choice((), ("0", "1"), slots=("",) * 5, question=q)]))[0]
+        listed = ast.literal_eval((await judge.answer([chat(n)]))[0].text)
         for (no, yes), said in zip(reply.logprobs, listed, strict=True):
             assert math.isclose(math.exp(no) + math.exp(yes), 1)
             assert (yes > no) == bool(said)
@@ -88,17 +88,17 @@ async def test_levels_are_read_per_token_from_the_activations():
     q = replace(question(0, windows=(RIVER,), truth=(1,)), actual=((0.0, 4.0, 2.0, 0, 0, 0, 0, 0),))
     answers = tuple(str(v) for v in range(11))
     slots = tuple(RIVER.tokens)
-    reply = (await MockJudge("label").choose([Choice((), answers, slots=slots, question=q)]))[0]
+    reply = (await MockJudge("label").answer([Choice((), answers, slots=slots, question=q)]))[0]
     expected = [sum(v * math.exp(p) for v, p in enumerate(slot)) for slot in reply.logprobs]
     assert np.argmax(expected) == 1
     assert abs(expected[2] - 5) < 0.2
-    simulated = (await MockJudge("label").simulate([Simulate(q)]))[0]
+    simulated = (await MockJudge("label").answer([Simulate(q)]))[0]
     assert np.allclose(simulated.tokens[0][:3], (0.005, 0.995, 0.5))
 
 
 async def test_intruder_is_found_by_the_one_odd_window():
     q = replace(question(0), truth=(0, 0, 0, 1, 0), answers=("1", "2", "3", "4", "5"))
-    reply = (await MockJudge("label").choose([Choice((), q.answers, question=q)]))[0]
+    reply = (await MockJudge("label").answer([Choice((), q.answers, question=q)]))[0]
     assert int(np.argmax(reply.logprobs[0])) == 3
 
 
@@ -110,7 +110,7 @@ async def test_written_answers_follow_what_may_be_answered():
 
     async def said(**changes):
         q = replace(question(0), **changes)
-        return (await judge.generate([Chat((), question=q)]))[0].text
+        return (await judge.answer([Chat((), question=q)]))[0].text
 
     assert await said(truth=(0, 0, 0, 1, 0), answers=numbers) == "4"
     assert await said(answers=("none", *numbers)) == "1, 3"
@@ -123,7 +123,7 @@ async def test_written_answers_follow_what_may_be_answered():
 
 async def test_constant_finds_no_text_likelier_after_any_context():
     judge = MockJudge("constant")
-    near, far = await judge.loglik([Continuation("about rivers", RIVER.text), Continuation("about ovens", RIVER.text)])
+    near, far = await judge.answer([Continuation("about rivers", RIVER.text), Continuation("about ovens", RIVER.text)])
     assert near.loglik == far.loglik
 
 
@@ -132,11 +132,11 @@ async def test_lexical_sees_the_words_and_not_the_truth():
     assert not judge.reads_truth
     lying = question(0, truth=(0, 1, 0, 1, 1))
     honest = question(0)
-    a, b = await judge.simulate([Simulate(lying), Simulate(honest)])
+    a, b = await judge.answer([Simulate(lying), Simulate(honest)])
     assert a.windows == b.windows
     assert a.windows[0] > 0.5 > a.windows[1] > 0
     assert a.tokens[0] == (0.05, 0.9, 0.05, 0.05, 0.05, 0.9, 0.9, 0.05)
-    listed = (await judge.generate([chat(0)]))[0].text
+    listed = (await judge.answer([chat(0)]))[0].text
     assert listed == "[1, 0, 1, 0, 0]"
 
 
@@ -155,32 +155,32 @@ def test_words_are_found_across_token_borders():
 async def test_constant_always_says_the_same():
     for answer in (0, 1):
         judge = load_judge(f"mock:constant?answer={answer}")
-        assert (await judge.generate([chat(0)]))[0].text == str([answer] * 5)
+        assert (await judge.answer([chat(0)]))[0].text == str([answer] * 5)
 
 
 async def test_an_explainer_prompt_gets_a_sentence_about_the_marked_tokens():
     prompt = Chat((Message("system", "mark <<x>>"), Message("user", "The<< river>> rises. A << river>> and <<rain>>.")))
-    first, second = [(await MockJudge("label").generate([prompt]))[0].text for _ in range(2)]
+    first, second = [(await MockJudge("label").answer([prompt]))[0].text for _ in range(2)]
     assert first == second == 'Tokens such as "river", "rain".'
 
 
 async def test_loglik_is_higher_where_the_context_holds_the_words():
     judge = MockJudge("lexical")
-    near, far = await judge.loglik(
+    near, far = await judge.answer(
         [Continuation("about rivers in mountains", RIVER.text), Continuation("about ovens", RIVER.text)]
     )
     assert near.n_tokens == far.n_tokens == 6
     assert near.loglik - far.loglik == pytest.approx(12)  # river, in, mountains: three words at -2 instead of -6
     knowing = MockJudge("label")
     q = question(0, windows=(OVEN,), truth=(1,))
-    given, generic = await knowing.loglik(
+    given, generic = await knowing.answer(
         [Continuation(q.explanation, OVEN.text, q), Continuation("generic", OVEN.text, q)]
     )
     assert given.loglik > generic.loglik
 
 
 async def test_vectors_are_unit_and_alike_for_alike_texts():
-    replies = await MockJudge("lexical").embed(
+    replies = await MockJudge("lexical").answer(
         [Embed("rivers in mountains"), Embed("a mountain river"), Embed("oven"), Embed("")]
     )
     vectors = np.stack([r.vector for r in replies])
@@ -194,7 +194,7 @@ async def test_ask_keeps_the_order_over_mixed_requests():
     assert isinstance(judge, Judge)
     assert judge.can == frozenset(Capability)
     requests = [Embed("a"), chat(0), Simulate(question(1)), Embed("b")]
-    replies = await ask(judge, requests)
+    replies = await judge.answer(requests)
     assert [r.vector is not None for r in replies] == [True, False, False, True]
     assert replies[1].text is not None
 

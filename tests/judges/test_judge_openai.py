@@ -126,7 +126,7 @@ def chat(text: str = "hello", **kwargs: Any) -> Chat:
 
 async def one(judge: OpenAIJudge, request: Chat | None = None):
     try:
-        return (await judge.generate([request or chat()]))[0]
+        return (await judge.answer([request or chat()]))[0]
     finally:
         await judge.close()
 
@@ -249,7 +249,7 @@ async def test_no_more_calls_are_under_way_than_allowed(endpoint):
 
     endpoint.script = slow
     judge = make(endpoint, concurrency=3)
-    replies = await judge.generate([chat(str(i)) for i in range(30)])
+    replies = await judge.answer([chat(str(i)) for i in range(30)])
     await judge.close()
     assert [r.text for r in replies] == [str(i) for i in range(30)]
     assert endpoint.most == 3
@@ -312,7 +312,7 @@ async def test_choice_is_read_from_the_top_tokens_of_the_first_place(endpoint):
     endpoint.script = [answer]
     judge = make(endpoint, logprobs=True)
     assert judge.can == {Capability.CHAT, Capability.CHOICE}
-    yes_no, several, twins = await judge.choose(
+    yes_no, several, twins = await judge.answer(
         [
             Choice(chat().messages, ("0", "1", "2")),
             Choice(chat().messages, ("0", "1"), slots=("a", "b")),
@@ -349,7 +349,7 @@ async def test_a_first_place_without_any_answer_is_no_answer(endpoint):
     answer.body["choices"][0]["logprobs"] = {"content": [{**top[0], "top_logprobs": top}], "refusal": None}
     endpoint.script = [answer]
     judge = make(endpoint, logprobs=True)
-    (reply,) = await judge.choose([Choice(chat().messages, ("0", "1"))])
+    (reply,) = await judge.answer([Choice(chat().messages, ("0", "1"))])
     await judge.close()
     assert (reply.outcome, reply.logprobs) == (Outcome.PARSE, None)
     assert "3 likeliest first tokens: 'Maybe', ' I', '\\n'" in reply.error
@@ -362,7 +362,7 @@ def test_a_judge_is_closed_in_another_event_loop_than_the_one_that_used_it(endpo
     # Only a connection that the server keeps open outlives the loop in which it was made.
     endpoint.server.RequestHandlerClass.protocol_version = "HTTP/1.1"
     judge = make(endpoint)
-    assert asyncio.run(judge.generate([chat()]))[0].ok
+    assert asyncio.run(judge.answer([chat()]))[0].ok
     asyncio.run(judge.close())
     assert asyncio.run(one(judge)).ok
     gc.collect()  # here, so that no other test gets the warning about the connection that was dropped
@@ -370,9 +370,9 @@ def test_a_judge_is_closed_in_another_event_loop_than_the_one_that_used_it(endpo
 
 async def test_an_endpoint_without_logprobs_says_so(endpoint):
     with pytest.raises(CapabilityError):
-        await make(endpoint).choose([Choice(chat().messages, ("0", "1"))])
+        await make(endpoint).answer([Choice(chat().messages, ("0", "1"))])
     judge = make(endpoint, logprobs=True, attempts=1)
-    reply = (await judge.choose([Choice(chat().messages, ("0", "1"))]))[0]
+    reply = (await judge.answer([Choice(chat().messages, ("0", "1"))]))[0]
     await judge.close()
     assert reply.outcome is Outcome.API
     assert "no logprobs" in reply.error
@@ -395,7 +395,7 @@ async def test_loglik_sums_the_echoed_tokens_of_the_text(endpoint):
 
     endpoint.script = echo
     judge = make(endpoint, completions=True)
-    clean, across, whole = await judge.loglik(
+    clean, across, whole = await judge.answer(
         [Continuation("abcd", "ef"), Continuation("abc", "def"), Continuation("", "<s>abcdef")]
     )
     await judge.close()

@@ -54,7 +54,7 @@ def refs(folder: Path) -> list[LatentRef]:
 async def test_activations_are_those_of_a_direct_forward_pass(folder: Path) -> None:
     judge = subject(folder)
     asked = [Activate(t, r) for r in refs(folder) for t in TEXTS]
-    replies = await judge.activate(asked)
+    replies = await judge.answer(asked)
     assert all(r.ok for r in replies)
     fired = 0
     for request, reply in zip(asked, replies, strict=True):
@@ -89,7 +89,7 @@ async def test_a_window_at_a_context_s_beginning_has_the_activations_of_the_suit
             text = judge.loaded.tokenizer.decode(w.ids)
             again = judge.loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
             if w.position in starts and tuple(again) == w.ids:
-                (reply,) = await judge.activate([Activate(text, LatentRef(view.id, view.origin))])
+                (reply,) = await judge.answer([Activate(text, LatentRef(view.id, view.origin))])
                 assert reply.tokens is not None
                 assert reply.tokens[0] == pytest.approx(w.activations, abs=2e-3 * max(1.0, w.max))
                 compared += 1
@@ -113,9 +113,9 @@ async def test_batches_change_nothing_and_a_text_runs_once_for_all_its_latents(
     from latentbench.judges import subject_judge as module
 
     asked = [Activate(t, r) for t in TEXTS for r in refs(folder)]
-    together = await subject(folder).activate(asked)
+    together = await subject(folder).answer(asked)
     one = subject(folder, "&batch=1")
-    alone = [(await one.activate([r]))[0] for r in asked]
+    alone = [(await one.answer([r]))[0] for r in asked]
     for a, b in zip(together, alone, strict=True):
         assert a.tokens[0] == pytest.approx(b.tokens[0], abs=1e-5)
     ran: list[int] = []
@@ -126,7 +126,7 @@ async def test_batches_change_nothing_and_a_text_runs_once_for_all_its_latents(
         return real(loaded, coders, contexts, batch)
 
     monkeypatch.setattr(module, "encode_contexts", counting)
-    await subject(folder).activate(asked)
+    await subject(folder).answer(asked)
     assert ran == [len(TEXTS)] * 2
 
 
@@ -144,7 +144,7 @@ async def test_what_is_not_this_subject_s_is_skipped_and_not_measured(folder: Pa
         Activate(long, ref),
         Activate(TEXTS[0], ref),
     ]
-    replies = await judge.activate(asked)
+    replies = await judge.answer(asked)
     assert [r.outcome for r in replies] == [Outcome.SKIPPED] * 5 + [Outcome.OK]
     assert "subject and coders (a)" in (replies[0].error or "")
     assert "nothing was cut" in (replies[4].error or "")
@@ -155,8 +155,8 @@ async def test_the_rest_is_the_writer_s_with_its_name_and_price(folder: Path) ->
     assert judge.can == writer.can | {Capability.ACTIVATE}
     assert judge.identity.label == "mock:lexical"
     assert judge.identity.key != writer.identity.key
-    assert cost((await judge.activate([Activate("x", refs(folder)[0])]))[0].usage, judge.identity) == 0
-    (mine,), (theirs,) = await judge.embed([Embed("rivers")]), await writer.embed([Embed("rivers")])
+    assert cost((await judge.answer([Activate("x", refs(folder)[0])]))[0].usage, judge.identity) == 0
+    (mine,), (theirs,) = await judge.answer([Embed("rivers")]), await writer.answer([Embed("rivers")])
     assert np.array_equal(mine.vector, theirs.vector)
     assert load_judge(f"subject:{folder}?writer=mock:label").reads_truth
     assert not judge.reads_truth
@@ -165,19 +165,19 @@ async def test_the_rest_is_the_writer_s_with_its_name_and_price(folder: Path) ->
     # A remote writer is asked one request at a time; the subject still reads whole batches.
     judge.chunk = 1
     sizes: list[int] = []
-    real = judge.activate
+    real = judge.answer
 
     async def counting(requests: Any) -> Any:
         sizes.append(len(requests))
         return await real(requests)
 
-    judge.activate = counting  # type: ignore[method-assign]
+    judge.answer = counting  # type: ignore[method-assign]
     cache = ReplyCache(folder / "replies.sqlite")
     cached = CachedJudge(judge, cache)
     asked = [Activate(t, r) for t in TEXTS for r in refs(folder)]
-    first = await cached.activate(asked)
+    first = await cached.answer(asked)
     assert sizes == [len(asked)]
-    again = await cached.activate(asked)
+    again = await cached.answer(asked)
     assert sizes == [len(asked)]
     assert [r.tokens for r in first] == [r.tokens for r in again]
     assert all(r.cached for r in again)

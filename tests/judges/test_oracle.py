@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from latentbench.explainers.load import load_explainer
 from latentbench.explainers.planted_truth import EVERY, text_of
-from latentbench.judges.judge import ask
 from latentbench.judges.mock.oracle import normalised
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.errors import SpecError
@@ -41,7 +40,7 @@ def question(explanation: str, *windows: Shown, answers: tuple[str, ...] = ("No"
 
 
 def one(judge, request):  # type: ignore[no-untyped-def]
-    return asyncio.run(ask(judge, [request]))[0]
+    return asyncio.run(judge.answer([request]))[0]
 
 
 def test_every_request_type_follows_the_rule(judge):
@@ -166,7 +165,7 @@ def test_the_truth_outranks_every_unrelated_explanation_on_every_planted_latent(
         texts = [truth["truth"], *truth["unrelated"]]
         trials = [scorer.trials(latent, text, 7) for text in texts]
         requests = [r for ts in trials for t in ts for r in scorer.requests(t, own.can)]
-        replies = iter(asyncio.run(ask(own, requests)))
+        replies = iter(asyncio.run(own.answer(requests)))
         scores = []
         for ts in trials:
             judged = [j for t in ts for j in scorer.read(t, [next(replies) for _ in scorer.requests(t, own.can)])]

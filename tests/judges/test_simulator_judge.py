@@ -122,7 +122,7 @@ def naive(tiny, folder, z: str, tokens: tuple[str, ...]) -> tuple[list[float], f
 
 async def test_shared_and_batched_is_what_each_window_alone_gives(judge, tiny, folder):
     requests = [question(z, *WINDOWS) for z in EXPLANATIONS] + [question(LONG, WINDOWS[1])]
-    replies = await judge.simulate(requests)
+    replies = await judge.answer(requests)
     assert judge.can == {Capability.SIMULATE}
     seen = set()
     for request, reply in zip(requests, replies, strict=True):
@@ -140,7 +140,7 @@ async def test_shared_and_batched_is_what_each_window_alone_gives(judge, tiny, f
 async def test_batch_sharing_and_memory_change_nothing(judge, folder, params):
     other = SimulatorJudge(str(folder), SimulatorParams(dtype="float32", device="cpu", **params))
     requests = [question(z, *WINDOWS) for z in EXPLANATIONS]
-    for a, b in zip(await judge.simulate(requests), await other.simulate(requests), strict=True):
+    for a, b in zip(await judge.answer(requests), await other.answer(requests), strict=True):
         assert a.windows == pytest.approx(b.windows, abs=1e-5)
         for x, y in zip(a.tokens, b.tokens, strict=True):
             assert x == pytest.approx(y, abs=1e-5)
@@ -149,10 +149,10 @@ async def test_batch_sharing_and_memory_change_nothing(judge, folder, params):
 
 async def test_order_and_company_change_nothing_and_asking_again_gives_the_same_bytes(judge):
     requests = [question(z, w) for z in EXPLANATIONS for w in WINDOWS]
-    there = await judge.simulate(requests)
-    again = await judge.simulate(requests)
-    back = (await judge.simulate(requests[::-1]))[::-1]
-    alone = (await judge.simulate(requests[:1]))[0]
+    there = await judge.answer(requests)
+    again = await judge.answer(requests)
+    back = (await judge.answer(requests[::-1]))[::-1]
+    alone = (await judge.answer(requests[:1]))[0]
     assert [r.tokens for r in there] == [r.tokens for r in again]
     for a, b in zip(there, back, strict=True):
         assert a.windows == pytest.approx(b.windows, abs=1e-5)
@@ -172,7 +172,7 @@ async def test_what_is_asked_twice_is_computed_once(judge, monkeypatch):
     monkeypatch.setattr(judge.reader.engine, "forward", counted)
     marked = Shown(WINDOWS[0], (), (True, *(False,) * 6))
     fuzzing = Simulate(Question("fuzzing", LONG, (marked,), ("No", "Yes"), (0,)))
-    a, b, c = await judge.simulate([question(LONG, WINDOWS[0]), fuzzing, question(LONG, WINDOWS[0], WINDOWS[1])])
+    a, b, c = await judge.answer([question(LONG, WINDOWS[0]), fuzzing, question(LONG, WINDOWS[0], WINDOWS[1])])
     assert len(rows) == 2
     assert a.tokens == b.tokens == c.tokens[:1]
     assert b.usage.tokens_cached == b.usage.tokens_in == a.usage.tokens_in
@@ -182,15 +182,15 @@ async def test_what_is_asked_twice_is_computed_once(judge, monkeypatch):
 
 async def test_no_prefix_outlives_its_call_and_the_model_is_not_changed(judge):
     before = {k: v.clone() for k, v in judge.reader.engine.model.state_dict().items()}
-    first = await judge.simulate([question(LONG, w) for w in WINDOWS])
-    await judge.simulate([question(z, WINDOWS[0]) for z in EXPLANATIONS])
-    assert [r.windows for r in await judge.simulate([question(LONG, w) for w in WINDOWS])] == [r.windows for r in first]
+    first = await judge.answer([question(LONG, w) for w in WINDOWS])
+    await judge.answer([question(z, WINDOWS[0]) for z in EXPLANATIONS])
+    assert [r.windows for r in await judge.answer([question(LONG, w) for w in WINDOWS])] == [r.windows for r in first]
     assert not judge.reader.shared._kept
     assert all(torch.equal(v, before[k]) for k, v in judge.reader.engine.model.state_dict().items())
 
 
 async def test_an_explanation_that_does_not_fit_is_skipped_with_its_counts(judge):
-    long, fine = await judge.simulate([question("river " * 2100, WINDOWS[0]), question("river", WINDOWS[0])])
+    long, fine = await judge.answer([question("river " * 2100, WINDOWS[0]), question("river", WINDOWS[0])])
     assert long.outcome is Outcome.SKIPPED
     assert long.tokens is None
     assert "tokens and a window of" in long.error
@@ -200,7 +200,7 @@ async def test_an_explanation_that_does_not_fit_is_skipped_with_its_counts(judge
 
 
 async def test_a_window_without_text_is_one_clear_outcome(judge):
-    empty, none, fine = await judge.simulate(
+    empty, none, fine = await judge.answer(
         [question("river", WINDOWS[0], ("", "")), Simulate(Question("t", "river", ())), question("river", WINDOWS[0])]
     )
     assert (empty.outcome, none.outcome) == (Outcome.SKIPPED, Outcome.SKIPPED)
@@ -220,13 +220,13 @@ async def test_a_call_that_is_given_up_stops_between_two_batches(judge, monkeypa
         return forward(pieces, keep)
 
     monkeypatch.setattr(judge.reader.engine, "forward", slow)
-    call = asyncio.create_task(judge.simulate([question(f"{z} {n}", *WINDOWS) for z in EXPLANATIONS for n in range(9)]))
+    call = asyncio.create_task(judge.answer([question(f"{z} {n}", *WINDOWS) for z in EXPLANATIONS for n in range(9)]))
     await asyncio.to_thread(started.wait)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     monkeypatch.undo()
-    assert (await judge.simulate([question("river", WINDOWS[0])]))[0].ok
+    assert (await judge.answer([question("river", WINDOWS[0])]))[0].ok
     assert len(passes) < 10  # of some seventy
 
 
@@ -237,10 +237,10 @@ async def test_detection_fuzzing_and_simulation_of_a_window_are_one_paid_call(ju
     detection = Question("detection", LONG, (Shown(w),), ("No", "Yes"), (1,))
     fuzzing = Question("fuzzing", LONG, (Shown(w, (), marks),), ("No", "Yes"), (0,))
     simulation = Question("simulation", LONG, (Shown(w),), tuple("0123"), (1,), ((0.0,) * 7,))
-    replies = [(await cached.simulate([Simulate(q)]))[0] for q in (detection, fuzzing, simulation)]
+    replies = [(await cached.answer([Simulate(q)]))[0] for q in (detection, fuzzing, simulation)]
     assert [r.cached for r in replies] == [False, True, True]
     assert replies[0].tokens == replies[1].tokens == replies[2].tokens
-    other = await cached.simulate([Simulate(replace(detection, explanation="another"))])
+    other = await cached.answer([Simulate(replace(detection, explanation="another"))])
     assert not other[0].cached
     assert cache.stats().replies == 2
     cache.close()
@@ -263,7 +263,7 @@ async def test_the_judge_says_what_the_model_said_in_training(tiny, tiny_folder,
         tmp_path, str(tiny_folder), tiny.files.identity, LAYERS, RANK, ALPHA, lora.state(trainee.model), trainee.heads
     )
     judge = load_judge(f"simulator:{tmp_path}?dtype=float32&device=cpu")
-    reply = (await judge.simulate([question(LONG, *WINDOWS)]))[0]
+    reply = (await judge.answer([question(LONG, *WINDOWS)]))[0]
     assert reply.windows == pytest.approx(torch.sigmoid(window).tolist(), abs=1e-4)
     for found, logits, ranges in zip(reply.tokens, token, row.ranges, strict=True):
         p = torch.sigmoid(logits)

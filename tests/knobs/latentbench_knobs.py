@@ -60,8 +60,8 @@ class Knobs(MockJudge):
         self.can = frozenset({Capability.CHOICE})
         self.identity = JudgeIdentity("knobs", model, "1", "exact", tuple((k, str(v)) for k, v in said.items()))
 
-    async def choose(self, requests):
+    async def answer(self, requests):
         if self.kill and Path(self.kill).exists():
             Path(self.kill).unlink()
             os.kill(os.getpid(), signal.SIGKILL)
-        return await super().choose(requests)
+        return await super().answer(requests)

@@ -70,7 +70,7 @@ def path_logp(tiny, before: str, answer: str) -> float:
 
 
 async def test_choice_equals_the_plain_forward_of_each_prompt_alone(judge, tiny):
-    replies = await judge.choose([Choice(p, ("0", "1")) for p in PROMPTS])
+    replies = await judge.answer([Choice(p, ("0", "1")) for p in PROMPTS])
     for messages, reply in zip(PROMPTS, replies, strict=True):
         expected = [path_logp(tiny, rendered(tiny, messages), a) for a in ("0", "1")]
         assert reply.logprobs is not None
@@ -80,26 +80,26 @@ async def test_choice_equals_the_plain_forward_of_each_prompt_alone(judge, tiny)
 
 async def test_one_and_ten_are_told_apart_by_what_follows_their_first_token(judge, tiny):
     answers = tuple(str(v) for v in range(11))
-    replies = await judge.choose([Choice(p, answers, end="<|im_end|>") for p in PROMPTS[:3]])
+    replies = await judge.answer([Choice(p, answers, end="<|im_end|>") for p in PROMPTS[:3]])
     for messages, reply in zip(PROMPTS, replies, strict=False):
         expected = [path_logp(tiny, rendered(tiny, messages), a + "<|im_end|>") for a in answers]
         assert np.allclose(reply.logprobs[0], expected, atol=1e-4)
         assert reply.logprobs[0][1] != reply.logprobs[0][10]
-    open_ended = (await judge.choose([Choice(PROMPTS[0], ("1", "10"))]))[0]
+    open_ended = (await judge.answer([Choice(PROMPTS[0], ("1", "10"))]))[0]
     first, both = open_ended.logprobs[0]
     assert both < first  # without an end, "1" holds the mass of everything that starts with it
 
 
 async def test_answers_of_several_tokens_are_summed_along_their_own_branch(judge, tiny):
     answers = ("active here", "active there", "nothing", "a")
-    reply = (await judge.choose([Choice(PROMPTS[1], answers)]))[0]
+    reply = (await judge.answer([Choice(PROMPTS[1], answers)]))[0]
     expected = [path_logp(tiny, rendered(tiny, PROMPTS[1]), a) for a in answers]
     assert np.allclose(reply.logprobs[0], expected, atol=1e-4)
 
 
 async def test_every_slot_is_read_behind_its_text_without_the_answers_of_the_slots_before(judge, tiny):
     slots = ("The\t", "\nriver\t", "\nrises\t")
-    replies = await judge.choose([Choice(p, ("0", "5", "10"), slots=slots, end="\n") for p in PROMPTS[:4]])
+    replies = await judge.answer([Choice(p, ("0", "5", "10"), slots=slots, end="\n") for p in PROMPTS[:4]])
     for messages, reply in zip(PROMPTS, replies, strict=False):
         text = rendered(tiny, messages)
         ids = ids_of(tiny, text)
@@ -118,7 +118,7 @@ async def test_loglik_scores_every_token_of_the_text_and_the_first_one_too(judge
         Continuation("A text about rivers:\n", "oven"),
         Continuation("", "In 1897, a young engineer"),
     ]
-    replies = await judge.loglik(requests)
+    replies = await judge.answer(requests)
     for request, reply in zip(requests, replies, strict=True):
         head = [tiny.tokenizer.bos_token_id, *ids_of(tiny, request.context)]
         tail = ids_of(tiny, request.text)
@@ -129,25 +129,25 @@ async def test_loglik_scores_every_token_of_the_text_and_the_first_one_too(judge
 
 
 async def test_loglik_of_nothing_is_skipped_not_zero(judge):
-    reply = (await judge.loglik([Continuation("context", "")]))[0]
+    reply = (await judge.answer([Continuation("context", "")]))[0]
     assert reply.outcome is Outcome.SKIPPED
     assert reply.loglik is None
 
 
 async def test_order_batch_size_and_company_do_not_change_a_reply(tiny):
     requests = [Choice(p, ("0", "1", "10"), end="<|im_end|>") for p in PROMPTS]
-    reference = [r.logprobs for r in await make(tiny).choose(requests)]
+    reference = [r.logprobs for r in await make(tiny).answer(requests)]
     for params in ({"batch_tokens": 1}, {"batch_tokens": 100}, {"share": False}, {"memory": 1e-5}):
-        got = await make(tiny, **params).choose(requests)
+        got = await make(tiny, **params).answer(requests)
         assert np.allclose([r.logprobs for r in got], reference, atol=1e-5), params
     copying = make(tiny)
     assert copying.engine._can_share_root
     copying.engine._can_share_root = False  # as on a GPU: the root is copied into every row
-    assert np.allclose([r.logprobs for r in await copying.choose(requests)], reference, atol=1e-5)
-    backwards = await make(tiny).choose(requests[::-1])
+    assert np.allclose([r.logprobs for r in await copying.answer(requests)], reference, atol=1e-5)
+    backwards = await make(tiny).answer(requests[::-1])
     assert np.allclose([r.logprobs for r in backwards[::-1]], reference, atol=1e-5)
     judge = make(tiny)
-    alone = [(await judge.choose([r]))[0] for r in requests]
+    alone = [(await judge.answer([r]))[0] for r in requests]
     assert np.allclose([r.logprobs for r in alone], reference, atol=1e-5)
     assert alone[-1].usage.tokens_cached > 0  # the prefix of the calls before was found again
 
@@ -155,20 +155,20 @@ async def test_order_batch_size_and_company_do_not_change_a_reply(tiny):
 async def test_the_computed_prefix_is_never_mutated(tiny):
     judge = make(tiny)
     requests = [Choice(p, ("0", "1")) for p in PROMPTS]
-    first = await judge.choose(requests)
+    first = await judge.answer(requests)
 
     held = [t for kv in judge.shared._kept.values() for pair in kv for t in pair]
     before = [t.clone() for t in held]
     assert len(held) == 8  # one prefix, keys and values of four layers
-    await judge.generate([Chat(p, max_tokens=5) for p in PROMPTS])
-    await judge.choose([Choice(p, ("0", "1"), slots=("a", "b")) for p in PROMPTS[:5]])
+    await judge.answer([Chat(p, max_tokens=5) for p in PROMPTS])
+    await judge.answer([Choice(p, ("0", "1"), slots=("a", "b")) for p in PROMPTS[:5]])
     assert all(torch.equal(t, b) for t, b in zip(held, before, strict=True))
-    again = await judge.choose(requests)
+    again = await judge.answer(requests)
     assert np.allclose([r.logprobs for r in again], [r.logprobs for r in first], atol=1e-6)
 
 
 async def test_greedy_text_equals_a_plain_loop_without_cache(judge, tiny):
-    replies = await judge.generate([Chat(p, max_tokens=12) for p in PROMPTS[:4]])
+    replies = await judge.answer([Chat(p, max_tokens=12) for p in PROMPTS[:4]])
     end = tiny.tokenizer.eos_token_id
     for messages, reply in zip(PROMPTS, replies, strict=False):
         ids = ids_of(tiny, rendered(tiny, messages))
@@ -185,12 +185,12 @@ async def test_greedy_text_equals_a_plain_loop_without_cache(judge, tiny):
 async def test_sampled_text_depends_on_its_own_seed_only(tiny):
     requests = [Chat(p, max_tokens=10 + i, temperature=1.0, seed=i) for i, p in enumerate(PROMPTS)]
     torch.manual_seed(1)
-    together = [r.text for r in await make(tiny).generate(requests)]
+    together = [r.text for r in await make(tiny).answer(requests)]
     torch.manual_seed(2)
     judge = make(tiny, batch=2)
-    assert [r.text for r in await judge.generate(requests[::-1])] == together[::-1]
-    assert (await judge.generate([requests[3]]))[0].text == together[3]
-    other = await judge.generate([replace(requests[3], seed=99)])
+    assert [r.text for r in await judge.answer(requests[::-1])] == together[::-1]
+    assert (await judge.answer([requests[3]]))[0].text == together[3]
+    other = await judge.answer([replace(requests[3], seed=99)])
     assert other[0].text != together[3]
 
 
@@ -209,11 +209,11 @@ def test_pick_follows_the_distribution():
 async def test_generation_stops_at_the_end_of_the_turn(tiny):
     """A head that always gives the end token yields an empty text; one that never does runs to the allowance."""
     judge = make(tiny)
-    free = (await judge.generate([Chat(PROMPTS[0], max_tokens=6)]))[0]
+    free = (await judge.answer([Chat(PROMPTS[0], max_tokens=6)]))[0]
     first = judge.wording.raw([free.text], start=False)[0][0] if free.text else None
     if first is not None:
         judge._ends = frozenset({*judge._ends, first})
-        cut = (await judge.generate([Chat(PROMPTS[0], max_tokens=6)]))[0]
+        cut = (await judge.answer([Chat(PROMPTS[0], max_tokens=6)]))[0]
         assert cut.usage.tokens_out < free.usage.tokens_out
 
 
@@ -221,9 +221,9 @@ async def test_a_prompt_that_does_not_fit_is_skipped_and_never_cut(judge):
     long = (Message("user", "river " * 3000),)
     fine = PROMPTS[0]
     for replies in (
-        await judge.choose([Choice(long, ("0", "1")), Choice(fine, ("0", "1"))]),
-        await judge.generate([Chat(long), Chat(fine, max_tokens=2)]),
-        await judge.loglik([Continuation("", "river " * 3000), Continuation("", "river")]),
+        await judge.answer([Choice(long, ("0", "1")), Choice(fine, ("0", "1"))]),
+        await judge.answer([Chat(long), Chat(fine, max_tokens=2)]),
+        await judge.answer([Continuation("", "river " * 3000), Continuation("", "river")]),
     ):
         assert replies[0].outcome is Outcome.SKIPPED
         assert "2048" in (replies[0].error or "")
@@ -232,7 +232,7 @@ async def test_a_prompt_that_does_not_fit_is_skipped_and_never_cut(judge):
 
 async def test_an_open_assistant_message_is_continued(judge, tiny):
     messages = (*PROMPTS[0], Message("assistant", "The answer is"))
-    reply = (await judge.choose([Choice(messages, (" 0", " 1"))]))[0]
+    reply = (await judge.answer([Choice(messages, (" 0", " 1"))]))[0]
     text = rendered(tiny, PROMPTS[0]) + "The answer is"
     assert np.allclose(reply.logprobs[0], [path_logp(tiny, text, a) for a in (" 0", " 1")], atol=1e-4)
 
@@ -258,18 +258,18 @@ async def test_the_event_loop_lives_while_the_judge_computes(judge):
             await asyncio.sleep(0.001)
 
     ticking = asyncio.create_task(tick())
-    await judge.generate([Chat(p, max_tokens=40) for p in PROMPTS])
+    await judge.answer([Chat(p, max_tokens=40) for p in PROMPTS])
     ticking.cancel()
     assert ticks > 5
 
 
 async def test_a_cancelled_call_leaves_the_thread(judge):
-    call = asyncio.create_task(judge.generate([Chat(p, max_tokens=1500) for p in PROMPTS]))
+    call = asyncio.create_task(judge.answer([Chat(p, max_tokens=1500) for p in PROMPTS]))
     await asyncio.sleep(0.1)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    reply = await asyncio.wait_for(judge.choose([Choice(PROMPTS[0], ("0", "1"))]), 5)
+    reply = await asyncio.wait_for(judge.answer([Choice(PROMPTS[0], ("0", "1"))]), 5)
     assert reply[0].ok
 
 
@@ -309,11 +309,11 @@ def sliding(tiny_folder, kinds: list[str] | None):
 async def test_sliding_windows_are_kept_across_the_shared_prefix(tiny_folder, kinds):
     loaded = sliding(tiny_folder, kinds)
     reference = sliding(tiny_folder, kinds)
-    replies = await make(loaded).choose([Choice(p, ("0", "10")) for p in PROMPTS[:4]])
+    replies = await make(loaded).answer([Choice(p, ("0", "10")) for p in PROMPTS[:4]])
     for messages, reply in zip(PROMPTS, replies, strict=False):
         expected = [path_logp(reference, rendered(reference, messages), a) for a in ("0", "10")]
         assert np.allclose(reply.logprobs[0], expected, atol=1e-4)
-    texts = await make(loaded).generate([Chat(p, max_tokens=8) for p in PROMPTS[:3]])
+    texts = await make(loaded).answer([Chat(p, max_tokens=8) for p in PROMPTS[:3]])
     for messages, reply in zip(PROMPTS, texts, strict=False):
         ids = ids_of(reference, rendered(reference, messages))
         start = len(ids)
@@ -362,7 +362,7 @@ async def test_smollm2_equals_the_plain_forward(smollm2):
 
     untouched = load(smollm2.files.reference, dtype="float32", device="cpu")
     judge = TransformersJudge("smollm2", TransformersParams(dtype="float32", device="cpu"), loaded=smollm2)
-    replies = await judge.choose([Choice(p, ("0", "1", "10"), end="<|im_end|>") for p in PROMPTS[:4]])
+    replies = await judge.answer([Choice(p, ("0", "1", "10"), end="<|im_end|>") for p in PROMPTS[:4]])
     for messages, reply in zip(PROMPTS, replies, strict=False):
         text = rendered(untouched, messages)
         expected = [path_logp(untouched, text, a + "<|im_end|>") for a in ("0", "1", "10")]

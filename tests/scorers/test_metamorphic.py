@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from latentbench.judges.judge import ask
 from latentbench.judges.mock.mock_judge import MockJudge
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.registry import BUILTIN
@@ -174,16 +173,16 @@ async def test_an_in_process_model_stays_within_its_tolerance(tiny_folder: Path,
 
     base = f"transformers:{tiny_folder}?dtype=float32&device=cpu"
     requests = questions(load_scorer(task), load_suite("planted-1"), kind)
-    reference = logs(await ask(load_judge(base), requests))
+    reference = logs(await load_judge(base).answer(requests))
     assert np.ptp(reference) > 1e-2
     order = list(range(len(requests)))
     random.Random(0).shuffle(order)
-    shuffled = await ask(load_judge(base), [requests[i] for i in order])
+    shuffled = await load_judge(base).answer([requests[i] for i in order])
     found = {"shuffled": logs([shuffled[order.index(i)] for i in range(len(requests))])}
     for change in ("batch_tokens=1", "batch_tokens=700", "share=false"):
-        found[change] = logs(await ask(load_judge(f"{base}&{change}"), requests))
+        found[change] = logs(await load_judge(f"{base}&{change}").answer(requests))
     half = len(requests) // 2
     split = load_judge(base)
-    found["in two calls"] = logs([*await ask(split, requests[:half]), *await ask(split, requests[half:])])
+    found["in two calls"] = logs([*await split.answer(requests[:half]), *await split.answer(requests[half:])])
     for name, values in found.items():
         assert np.abs(values - reference).max() <= TOLERANCE, name

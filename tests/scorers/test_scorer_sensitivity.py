@@ -21,7 +21,8 @@ from latentbench.kernel.errors import CapabilityError, SpecError
 from latentbench.kernel.latent import LatentView, Steered
 from latentbench.kernel.requests import Activate, Capability, Chat, Choice, LatentRef, Outcome, Reply, Simulate
 from latentbench.kernel.tasks import tasks_dirs
-from latentbench.runs.rounds import replies_to
+from latentbench.runs.judging import trial_exchange
+from latentbench.runs.rounds import converse
 from latentbench.runs.run import read_run, resume, start
 from latentbench.scorers.load import load_scorer
 from latentbench.scorers.scorer import Judgement, Scorer, Trial
@@ -61,9 +62,9 @@ def answered(
     scorer: Scorer, judge: MockJudge | BaseJudge, view: LatentView, text: str, seed: int = 7
 ) -> list[Judgement]:
     trials = scorer.trials(view, text, seed)
-    first = [scorer.requests(t, judge.can) for t in trials]
-    replies = asyncio.run(replies_to(scorer, judge, trials, first))
-    return [j for t, own in zip(trials, replies, strict=True) for j in scorer.read(t, own)]
+    exchanges = [trial_exchange(scorer, t, judge.can) for t in trials]
+    asyncio.run(converse(exchanges, judge.answer))
+    return [j for t, own in zip(trials, exchanges, strict=True) for j in scorer.read(t, own.replies)]
 
 
 # --- texts
@@ -487,7 +488,7 @@ def test_a_mock_measures_planted_latents_of_its_own_rules_only() -> None:
         Activate(text, LatentRef("sae/7")),
         Activate("", ref),
     ]
-    on, off, foreign, unknown, empty = asyncio.run(judge.activate(asked))
+    on, off, foreign, unknown, empty = asyncio.run(judge.answer(asked))
     assert on.windows[0] == max(on.tokens[0]) >= 4  # type: ignore[index]
     assert off.windows == (0.0,)
     assert [r.outcome for r in (foreign, unknown, empty)] == [Outcome.SKIPPED] * 3

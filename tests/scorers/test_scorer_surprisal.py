@@ -96,8 +96,8 @@ async def test_a_kv_cache_mutated_across_batches_would_show(tiny) -> None:  # ty
     params = TransformersParams(dtype="float32", device="cpu", batch_tokens=100)
     judge = TransformersJudge("tiny", params, tiny)
     try:
-        together = await judge.loglik(requests)
-        again = [(await judge.loglik([r]))[0] for r in reversed(requests)][::-1]
+        together = await judge.answer(requests)
+        again = [(await judge.answer([r]))[0] for r in reversed(requests)][::-1]
     finally:
         await judge.close()
     expected = [plain(r) for r in requests]

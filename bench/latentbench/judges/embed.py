@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pydantic
 
-from latentbench.judges.judge import BaseJudge
+from latentbench.judges.dispatch import DispatchJudge
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import ModelError
 from latentbench.kernel.identity import digest, file_sha256
-from latentbench.kernel.requests import Capability, Embed, JudgeIdentity, Outcome, Reply, Usage
+from latentbench.kernel.requests import Embed, JudgeIdentity, Outcome, Reply, Usage
 from latentbench.models.engine.worker import Worker
 from latentbench.models.language_model import hide_library_bars, pick_device
 from latentbench.models.source import folder_identity, resolve
@@ -65,7 +65,7 @@ def model_folder(reference: str) -> tuple[Path, str]:
     return folder, digest([identity, [[p.parent.name, file_sha256(p)] for p in parts]])
 
 
-class EmbedJudge(BaseJudge):
+class EmbedJudge(DispatchJudge):
     """See the module docstring.
 
     Args:
@@ -77,10 +77,10 @@ class EmbedJudge(BaseJudge):
     """
 
     params_model: ClassVar[type[pydantic.BaseModel]] = EmbedParams
-    chunk: ClassVar[int] = 1024
-    can = frozenset({Capability.EMBED})
+    chunk = 1024
 
     def __init__(self, model: str, params: EmbedParams | None = None) -> None:
+        super().__init__()
         self.params = params or EmbedParams()
         folder, weights = model_folder(model)
         try:
@@ -98,9 +98,10 @@ class EmbedJudge(BaseJudge):
         dtype = str(next(self.encoder.parameters()).dtype).removeprefix("torch.")
         self.identity = JudgeIdentity("embed", model, weights, dtype, (("query_prompt", self.query_prompt),))
         self._worker = Worker("embed")
+        self.serve(Embed, self._vectors)
 
-    async def embed(self, requests: Sequence[Embed]) -> list[Reply]:
-        """See `Judge`. Equal texts are computed once; a text longer than the model reads is skipped."""
+    async def _vectors(self, requests: Sequence[Embed]) -> list[Reply]:
+        """Vectors. Equal texts are computed once; a text longer than the model reads is skipped."""
         asked = list(requests)
         return await self._worker.run(lambda _: self._embed(asked))
 

@@ -1,111 +1,81 @@
-"""What a judge is: an identity, what it can do, and replies to lists of requests, one for each, in order."""
+"""What a judge is: an identity, what it can do, and one method that answers requests of every kind, one reply each, in order.
+
+One method per kind of request reads well in a backend and is paid for everywhere else: every wrapper repeats all of them, and a
+new kind changes every wrapper. So the interface has one method, and a backend that answers several kinds declares a function for
+each (`latentbench.judges.dispatch`). Whatever the harness reads of a judge stands in `Judge`; nothing is looked up by name.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from latentbench.kernel.requests import (
-    Activate,
-    Capability,
-    Chat,
-    Choice,
-    Continuation,
-    Embed,
-    JudgeIdentity,
-    Reply,
-    Request,
-    Simulate,
-)
+import pydantic
+
+from latentbench.kernel.config import Frozen
+from latentbench.kernel.requests import Capability, JudgeIdentity, Reply, Request
 
 
 @runtime_checkable
 class Judge(Protocol):
-    """A backend. Each method answers every request, in order, and raises only for faults of the program itself."""
+    """A backend, or a wrapper around one.
+
+    Attributes:
+        identity: everything that can change an answer.
+        can: the kinds of requests that it answers; it is never sent another.
+        reads_truth: True for mocks; their cache key includes the question's truth.
+        in_flight: calls of `answer` that may be under way at once; a remote judge takes more, so that it does not idle at the
+            end of each.
+        chunk: requests per call that the cache sends and stores together; a killed run has paid for one chunk in vain.
+    """
 
     identity: JudgeIdentity
     can: frozenset[Capability]
     reads_truth: bool
-    """True for mocks: their cache key includes the question's truth."""
+    in_flight: int
+    chunk: int
 
-    async def generate(self, requests: Sequence[Chat]) -> list[Reply]:
-        """Assistant messages."""
-
-    async def choose(self, requests: Sequence[Choice]) -> list[Reply]:
-        """Log-probabilities of the allowed answers."""
-
-    async def loglik(self, requests: Sequence[Continuation]) -> list[Reply]:
-        """Log-probabilities of given texts."""
-
-    async def embed(self, requests: Sequence[Embed]) -> list[Reply]:
-        """Vectors."""
-
-    async def simulate(self, requests: Sequence[Simulate]) -> list[Reply]:
-        """Probabilities of being active."""
-
-    async def activate(self, requests: Sequence[Activate]) -> list[Reply]:
-        """Activations of latents on texts."""
+    async def answer(self, requests: Sequence[Request]) -> list[Reply]:
+        """One reply per request, in order. A call that fails is a reply that says so; an exception means a fault of the judge."""
 
     async def close(self) -> None:
         """Release what is held."""
 
 
-class BaseJudge:
-    """Default bodies: a judge overrides what it `can` do; the rest is an error of the plan, not of a call."""
+class JudgeClass(Protocol):
+    """What is registered under a provider's name: a class that builds a judge from the two parts of a reference.
 
+    Attributes:
+        params_model: pydantic model of what may stand behind the `?` of a reference.
+        default_model: the model of a reference that names none; "" where it must name one.
+    """
+
+    params_model: type[pydantic.BaseModel]
+    default_model: str
+
+    def __call__(self, model: str, params: Any) -> Judge:
+        """The judge; `params` is an instance of `params_model`."""
+
+
+class NoParams(Frozen):
+    """Parameters of a judge that has none: each that a reference gives is an error."""
+
+
+class BaseJudge(ABC):
+    """A judge without settings that holds nothing: what a subclass leaves as it is. It has an identity and answers."""
+
+    params_model: ClassVar[type[pydantic.BaseModel]] = NoParams
+    default_model: ClassVar[str] = ""
     identity: JudgeIdentity
     can: frozenset[Capability] = frozenset()
     reads_truth: bool = False
     in_flight: int = 1
-    """Batches that may be under way at once; a remote judge takes more, so that it does not idle at batch ends."""
+    chunk: int = 256
 
-    async def generate(self, requests: Sequence[Chat]) -> list[Reply]:
+    @abstractmethod
+    async def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """See `Judge`."""
-        raise self._cannot(Capability.CHAT)
 
-    async def choose(self, requests: Sequence[Choice]) -> list[Reply]:
-        """See `Judge`."""
-        raise self._cannot(Capability.CHOICE)
-
-    async def loglik(self, requests: Sequence[Continuation]) -> list[Reply]:
-        """See `Judge`."""
-        raise self._cannot(Capability.TEXT)
-
-    async def embed(self, requests: Sequence[Embed]) -> list[Reply]:
-        """See `Judge`."""
-        raise self._cannot(Capability.EMBED)
-
-    async def simulate(self, requests: Sequence[Simulate]) -> list[Reply]:
-        """See `Judge`."""
-        raise self._cannot(Capability.SIMULATE)
-
-    async def activate(self, requests: Sequence[Activate]) -> list[Reply]:
-        """See `Judge`."""
-        raise self._cannot(Capability.ACTIVATE)
-
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - optional, and most judges hold nothing
         """Release connections; nothing by default."""
-
-    def _cannot(self, capability: Capability) -> Exception:
-        from latentbench.kernel.errors import CapabilityError
-
-        return CapabilityError(f"judge {self.identity.label} cannot {capability.value}; it can {sorted(self.can)}.")
-
-
-async def ask(judge: Judge, requests: Sequence[Request]) -> list[Reply]:
-    """Send requests of any mix of types, one batch per type, and give the replies back in the order asked."""
-    replies: list[Reply | None] = [None] * len(requests)
-    methods: dict[type, Any] = {
-        Chat: judge.generate,
-        Choice: judge.choose,
-        Continuation: judge.loglik,
-        Embed: judge.embed,
-        Simulate: judge.simulate,
-        Activate: judge.activate,
-    }
-    for kind, method in methods.items():
-        places = [i for i, r in enumerate(requests) if isinstance(r, kind)]
-        if places:
-            for i, reply in zip(places, await method([requests[i] for i in places]), strict=True):
-                replies[i] = reply
-    return [r for r in replies if r is not None]

@@ -12,10 +12,9 @@ are percent-decoded; `+` stays `+`, because a URL inside a parameter may hold on
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import unquote
 
-from latentbench.judges.judge import Judge
+from latentbench.judges.judge import Judge, JudgeClass
 from latentbench.kernel.config import validate
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.kernel.registry import lookup, names
@@ -49,16 +48,15 @@ def split_reference(reference: str) -> tuple[str, str, dict[str, str]]:
 def load_judge(reference: str) -> Judge:
     """Build the judge that a reference names. Weights are loaded now, so that a wrong name fails before the first call.
 
-    Every judge class has a pydantic `params_model` and takes `(model, params)`.
+    See `JudgeClass` for what a provider's class must offer.
 
     Raises:
         UnknownName, SpecError: the reference; with a suggestion for a misspelt provider or parameter.
         ModelError: the model cannot be loaded.
     """
     provider, model, given = split_reference(reference)
-    cls: Any = lookup("judge", provider)
-    model = model or getattr(cls, "default_model", "")
+    cls: JudgeClass = lookup("judge", provider)
+    model = model or cls.default_model
     if not model:
         raise SpecError(f"judge {reference!r} names no model; write `{provider}:MODEL`.")
-    judge: Judge = cls(model, validate(cls.params_model, given, f"judge {reference!r}"))
-    return judge
+    return cls(model, validate(cls.params_model, given, f"judge {reference!r}"))

@@ -32,13 +32,9 @@ from latentbench.kernel.latent import origin
 from latentbench.kernel.requests import (
     Activate,
     Capability,
-    Chat,
-    Choice,
-    Continuation,
-    Embed,
     Outcome,
     Reply,
-    Simulate,
+    Request,
     Usage,
 )
 from latentbench.models.engine.worker import Worker
@@ -102,38 +98,22 @@ class SubjectJudge(BaseJudge):
         self.writer = load_judge(params.writer)
         self.can = self.writer.can | {Capability.ACTIVATE}
         self.reads_truth = self.writer.reads_truth
-        self.in_flight = int(getattr(self.writer, "in_flight", 1))
-        if hasattr(self.writer, "chunk"):
-            self.chunk = int(self.writer.chunk)
+        self.in_flight, self.chunk = self.writer.in_flight, self.writer.chunk
         mine = ("subject", digest([self.loaded.identity, self._origins]))
         self.identity = replace(self.writer.identity, params=(*self.writer.identity.params, mine))
         self._worker = Worker("subject")
 
-    async def generate(self, requests: Sequence[Chat]) -> list[Reply]:
-        """The writer's."""
-        return await self.writer.generate(requests)
+    async def answer(self, requests: Sequence[Request]) -> list[Reply]:
+        """See `Judge`. Activations are measured here, everything else is the writer's.
 
-    async def choose(self, requests: Sequence[Choice]) -> list[Reply]:
-        """The writer's."""
-        return await self.writer.choose(requests)
-
-    async def loglik(self, requests: Sequence[Continuation]) -> list[Reply]:
-        """The writer's."""
-        return await self.writer.loglik(requests)
-
-    async def embed(self, requests: Sequence[Embed]) -> list[Reply]:
-        """The writer's."""
-        return await self.writer.embed(requests)
-
-    async def simulate(self, requests: Sequence[Simulate]) -> list[Reply]:
-        """The writer's."""
-        return await self.writer.simulate(requests)
-
-    async def activate(self, requests: Sequence[Activate]) -> list[Reply]:
-        """See `Judge`. A text runs once for all latents of its coder that ask for it; one that the subject cannot read whole, or
-        a latent of another suite, is skipped."""
-        asked = list(requests)
-        return await self._worker.run(lambda _: self._activate(asked))
+        A text runs once for all latents of its coder that ask for it; one that the subject cannot read whole, or a latent of
+        another suite, is skipped.
+        """
+        own = [r for r in requests if isinstance(r, Activate)]
+        others = [r for r in requests if not isinstance(r, Activate)]
+        written = iter(await self.writer.answer(others) if others else [])
+        measured = iter(await self._worker.run(lambda _: self._activate(own)) if own else [])
+        return [next(measured if isinstance(r, Activate) else written) for r in requests]
 
     async def close(self) -> None:
         """Let the thread end, and close the writer."""

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal, TypeVar
 import numpy as np
 import pydantic
 
-from latentbench.judges.judge import BaseJudge
+from latentbench.judges.dispatch import DispatchJudge
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, JudgeIdentity, Outcome, Reply, Usage
 from latentbench.models.engine.choices import choice_row, endings
@@ -50,7 +50,7 @@ class TransformersParams(Frozen):
     """GiB for keys and values."""
 
 
-class TransformersJudge(BaseJudge):
+class TransformersJudge(DispatchJudge):
     """See the module docstring.
 
     Numbers do not depend on the batch beyond floating-point rounding: in float32 log-probabilities agree with the plain
@@ -66,10 +66,10 @@ class TransformersJudge(BaseJudge):
     """
 
     params_model: ClassVar[type[pydantic.BaseModel]] = TransformersParams
-    chunk: ClassVar[int] = 512
-    can = frozenset({Capability.CHAT, Capability.CHOICE, Capability.SLOTS, Capability.TEXT})
+    chunk = 512
 
     def __init__(self, model: str, params: TransformersParams | None = None, loaded: Loaded | None = None) -> None:
+        super().__init__()
         self.params = params or TransformersParams()
         self.loaded = loaded or load(model, self.params.dtype, self.params.device)
         self.wording = Wording(self.loaded.tokenizer)
@@ -86,19 +86,27 @@ class TransformersJudge(BaseJudge):
         self._ends = self._end_tokens()
         self._bytes = int(self.params.memory * (1 << 30))
         self._worker = Worker("judge")
+        self.serve(Chat, self._texts)
+        self.serve(Choice, self._choices, Capability.SLOTS)
+        self.serve(Continuation, self._continuations)
 
-    async def generate(self, requests: Sequence[Chat]) -> list[Reply]:
-        """See `Judge`. Greedy at temperature 0, else sampled from the request's own generator."""
+    async def _texts(self, requests: Sequence[Chat]) -> list[Reply]:
+        """Assistant messages. Greedy at temperature 0, else sampled from the request's own generator."""
         return await self._worker.run(lambda stop: self._generate(requests, stop))
 
-    async def choose(self, requests: Sequence[Choice]) -> list[Reply]:
-        """See `Judge`. The answer's tokens are those that it adds behind its place; `end` is scored with it."""
+    async def _choices(self, requests: Sequence[Choice]) -> list[Reply]:
+        """Log-probabilities of the allowed answers.
+
+        An answer's tokens are those that it adds behind its place; `end` is scored with it.
+        """
         return await self._worker.run(lambda stop: self._choose(requests, stop))
 
-    async def loglik(self, requests: Sequence[Continuation]) -> list[Reply]:
-        """See `Judge`. Context and text are tokenised separately, so the sum runs over the same tokens in every context; the
-        first token of the text is scored. Without context and start token there is nothing to condition on, and the call is
-        skipped."""
+    async def _continuations(self, requests: Sequence[Continuation]) -> list[Reply]:
+        """Log-probabilities of given texts.
+
+        Context and text are tokenised separately, so the sum runs over the same tokens in every context; the first token of
+        the text is scored. Without context and start token there is nothing to condition on, and the call is skipped.
+        """
         return await self._worker.run(lambda stop: self._loglik(requests, stop))
 
     async def close(self) -> None:

@@ -36,7 +36,7 @@ def embedder(reference: str) -> Callable[[Sequence[str]], Vectors]:
     def embed(texts: Sequence[str]) -> Vectors:
         vectors: list[Vectors] = []
         for at in range(0, len(texts), BATCH):
-            for reply in asyncio.run(judge.embed([Embed(text) for text in texts[at : at + BATCH]])):
+            for reply in asyncio.run(judge.answer([Embed(text) for text in texts[at : at + BATCH]])):
                 if reply.vector is None:
                     raise ModelError(f"{reference} gives no vector for a window: {reply.error or reply.outcome.value}.")
                 vectors.append(reply.vector)

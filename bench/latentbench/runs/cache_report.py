@@ -7,17 +7,20 @@ of them. Where a reply is missing nobody can know the calls behind it, and the l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from latentbench.explainers.explainer import Explainer
 from latentbench.judges.cache.replies import ReplyCache
 from latentbench.judges.judge import Judge
+from latentbench.kernel.boundary import Fault
 from latentbench.kernel.requests import Reply, Request, request_key
-from latentbench.runs.explaining import Explanations, stored
+from latentbench.runs.explaining import Explanations, explainer_exchange, explanation_of, stored
 from latentbench.runs.journal import Journal
-from latentbench.runs.plan import Plan, explain_seed, trials_of
+from latentbench.runs.judging import run_trials, trial_exchange
+from latentbench.runs.plan import Plan, explain_seed
+from latentbench.runs.rounds import Exchange, converse
 from latentbench.runs.run import default_cache, prepare, read_run
 from latentbench.runs.run_spec import load_run_spec
 from latentbench.scorers.scorer import Scorer
@@ -44,62 +47,29 @@ def explain_misses(run: Path, cache_path: Path | None) -> list[str]:
     return lines + [_judging(plan, scorer, judge, done, cache) for scorer, judge in pairs]
 
 
-@dataclass(frozen=True)
-class _Looked:
-    """What a cache knows of some questions.
+def _look_up(cache: ReplyCache, judge: Judge, exchanges: Sequence[Exchange]) -> None:
+    """Carry exchanges on as far as their replies are stored."""
 
-    Attributes:
-        replies: to all rounds of each question; None where one is missing.
-        asked: calls that are known to be asked.
-        missing: those of them that are not stored.
-    """
+    async def found(requests: Sequence[Request]) -> list[Reply | None]:
+        keys = [request_key(judge.identity, r, judge.reads_truth) for r in requests]
+        known = cache.get(keys)
+        return [known.get(key) for key in keys]
 
-    replies: list[list[Reply] | None]
-    asked: int
-    missing: list[Request]
+    asyncio.run(converse(exchanges, found))
 
 
-def _look(
-    cache: ReplyCache,
-    judge: Judge,
-    first: Sequence[list[Request]],
-    more: Callable[[int, list[Reply]], list[Request]],
-) -> _Looked:
-    """Follow questions through their rounds.
-
-    Args:
-        first: requests of the first round by question.
-        more: number of a question and its replies so far -> its requests of the next round.
-    """
-    replies: list[list[Reply] | None] = [[] for _ in first]
-    asked, missing = 0, []
-    rounds = {i: requests for i, requests in enumerate(first) if requests}
-    while rounds:
-        keys = {i: [request_key(judge.identity, r, judge.reads_truth) for r in own] for i, own in rounds.items()}
-        found = cache.get([key for own in keys.values() for key in own])
-        following = {}
-        for i, requests in rounds.items():
-            asked += len(requests)
-            missing += [r for r, key in zip(requests, keys[i], strict=True) if key not in found]
-            known = [found[key] for key in keys[i] if key in found]
-            so_far = [*(replies[i] or []), *known]
-            replies[i] = so_far if len(known) == len(requests) else None
-            if replies[i] is not None and (requested := more(i, so_far)):
-                following[i] = requested
-        rounds = following
-    return _Looked(replies, asked, missing)
-
-
-def _line(name: str, judge: Judge, looked: _Looked, cache: ReplyCache, *notes: str) -> str:
-    parts = [f"{name}: {looked.asked - len(looked.missing)} of {looked.asked} calls are stored"]
-    if looked.missing:
-        parts.append(f"first miss: {cache.explain_miss(judge.identity, looked.missing[0], judge.reads_truth)}")
+def _line(name: str, judge: Judge, exchanges: Sequence[Exchange], cache: ReplyCache, *notes: str) -> str:
+    missing = [request for exchange in exchanges for request in exchange.missing]
+    asked = sum(exchange.asked for exchange in exchanges)
+    parts = [f"{name}: {asked - len(missing)} of {asked} calls are stored"]
+    if missing:
+        parts.append(f"first miss: {cache.explain_miss(judge.identity, missing[0], judge.reads_truth)}")
     return "; ".join([*parts, *(note for note in notes if note)])
 
 
-def _behind(looked: _Looked, asks_more: bool, what: str) -> str:
+def _behind(exchanges: Sequence[Exchange], asks_more: bool, what: str) -> str:
     """What cannot be known of later rounds."""
-    cut = sum(own is None for own in looked.replies)
+    cut = sum(bool(exchange.missing) for exchange in exchanges)
     if not cut or not asks_more:
         return ""
     return f"what {cut} {what} ask after their missing replies is not known yet and not counted."
@@ -114,29 +84,25 @@ def _explaining(plan: Plan, label: str, done: Explanations, cache: ReplyCache) -
         for repeat in range(plan.spec.repeats)
         for latent in plan.latents
     ]
-
-    def more(i: int, replies: list[Reply]) -> list[Request]:
-        _, latent, seed = units[i]
-        return explainer.more(latent, replies, seed)
-
-    looked = _Looked([[] for _ in units], 0, [])
+    exchanges = [explainer_exchange(explainer, latent, seed) for _, latent, seed in units]
     if judge is not None:
-        looked = _look(cache, judge, [explainer.requests(latent, seed) for _, latent, seed in units], more)
-    for (repeat, latent, seed), replies in zip(units, looked.replies, strict=True):
+        _look_up(cache, judge, exchanges)
+    for (repeat, latent, seed), exchange in zip(units, exchanges, strict=True):
         sources = {a: done.get((a, repeat), {}) for a in explainer.after}
         mine = done.setdefault((label, repeat), {})
-        if latent.id in mine or replies is None or any(len(s) < len(plan.latents) for s in sources.values()):
+        if latent.id in mine or exchange.missing or any(len(s) < len(plan.latents) for s in sources.values()):
             continue
-        mine[latent.id] = explainer.read(latent, replies, seed, sources)
+        mine[latent.id] = explanation_of(explainer, latent, exchange, seed, sources)
     if judge is None:
         return []
-    again = _behind(looked, type(explainer).more is not Explainer.more, "latents")
-    return [_line(f"explain {label}", judge, looked, cache, again)]
+    again = _behind(exchanges, type(explainer).more is not Explainer.more, "latents")
+    return [_line(f"explain {label}", judge, exchanges, cache, again)]
 
 
 def _judging(plan: Plan, scorer_label: str, judge_label: str, done: Explanations, cache: ReplyCache) -> str:
     scorer, judge = plan.scorers[scorer_label], plan.judges[judge_label]
-    trials, unknown = [], 0
+    exchanges: list[Exchange] = []
+    unknown = 0
     for label in plan.explainers:
         for repeat in range(plan.spec.repeats):
             for latent in plan.latents:
@@ -144,12 +110,11 @@ def _judging(plan: Plan, scorer_label: str, judge_label: str, done: Explanations
                 if explanation is None:
                     unknown += 1
                 elif explanation.text is not None:
-                    trials += trials_of(plan.spec, repeat, scorer, latent, explanation.text)
-
-    def more(i: int, replies: list[Reply]) -> list[Request]:
-        return scorer.more(trials[i], judge.can, replies)
-
-    looked = _look(cache, judge, [scorer.requests(trial, judge.can) for trial in trials], more)
-    again = _behind(looked, type(scorer).more is not Scorer.more, "questions")
+                    trials = run_trials(plan, repeat, scorer, latent, explanation.text)
+                    # A scorer that fails on a latent asks nothing about it.
+                    asked = [] if isinstance(trials, Fault) else trials
+                    exchanges += [trial_exchange(scorer, trial, judge.can) for trial in asked]
+    _look_up(cache, judge, exchanges)
+    again = _behind(exchanges, type(scorer).more is not Scorer.more, "questions")
     owed = f"{unknown} explanations are not known yet, and the calls about them not counted." if unknown else ""
-    return _line(f"judge {scorer_label} · {judge_label}", judge, looked, cache, again, owed)
+    return _line(f"judge {scorer_label} · {judge_label}", judge, exchanges, cache, again, owed)

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 
-from latentbench.explainers.explainer import Explainer, Explanation
-from latentbench.judges.judge import Judge, ask
+from latentbench.explainers.explainer import Explainer, Explanation, total_usage
+from latentbench.judges.guard import guarded
+from latentbench.judges.judge import Judge
 from latentbench.judges.price import cost
+from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.latent import LatentView
-from latentbench.kernel.requests import Outcome, Reply, Request, Usage
+from latentbench.kernel.requests import Outcome, Reply, Usage
 from latentbench.runs.journal import Journal
 from latentbench.runs.plan import Plan, explain_seed
 from latentbench.runs.progress import Stage
+from latentbench.runs.rounds import Exchange, converse
 from latentbench.runs.run_spec import RunSpec
 
 CHUNK = 64
@@ -76,21 +80,39 @@ async def _explain(
     others: Mapping[str, Mapping[str, Explanation]],
 ) -> list[tuple[Explanation, dict[str, int]]]:
     seeds = [explain_seed(spec, repeat, explainer, latent) for latent in latents]
-    requests: list[list[Request]] = [explainer.requests(latent, s) for latent, s in zip(latents, seeds, strict=True)]
-    replies: list[list[Reply]] = [[] for _ in latents]
-    while judge is not None and any(requests):
-        # One batch a round, over all latents that are still asking.
-        new = iter(await ask(judge, [request for of_latent in requests for request in of_latent]))
-        for own, asked in zip(replies, requests, strict=True):
-            own += [next(new) for _ in asked]
-        requests = [
-            explainer.more(latent, own, s) if asked else []
-            for latent, own, s, asked in zip(latents, replies, seeds, requests, strict=True)
-        ]
+    exchanges = [explainer_exchange(explainer, latent, seed) for latent, seed in zip(latents, seeds, strict=True)]
+    if judge is not None:
+        await converse(exchanges, partial(guarded, judge))
     return [
-        (explainer.read(latent, own, s, others), paid(own))
-        for latent, own, s in zip(latents, replies, seeds, strict=True)
+        (explanation_of(explainer, latent, exchange, seed, others), paid(exchange.replies))
+        for latent, exchange, seed in zip(latents, exchanges, seeds, strict=True)
     ]
+
+
+def explainer_exchange(explainer: Explainer, latent: LatentView, seed: int) -> Exchange:
+    """What an explainer asks about a latent."""
+    return Exchange.begin(
+        explainer,
+        lambda: explainer.requests(latent, seed),
+        lambda replies: explainer.more(latent, replies, seed),
+    )
+
+
+def explanation_of(
+    explainer: Explainer,
+    latent: LatentView,
+    exchange: Exchange,
+    seed: int,
+    others: Mapping[str, Mapping[str, Explanation]],
+) -> Explanation:
+    """The explanation that an explainer reads from its replies; one without a text where its code fails."""
+    if exchange.fault is not None:
+        outcome, usage = exchange.fault_outcome, total_usage(exchange.replies)
+        return Explanation(latent.id, None, outcome, usage, exchange.fault.line)
+    found = attempt(explainer, lambda: explainer.read(latent, exchange.replies, seed, others))
+    if isinstance(found, Fault):
+        return Explanation(latent.id, None, Outcome.PARSE, total_usage(exchange.replies), found.line)
+    return found
 
 
 def paid(replies: Sequence[Reply]) -> dict[str, int]:

@@ -9,21 +9,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 
 from latentbench.explainers.explainer import Explanation
+from latentbench.judges.guard import guarded
 from latentbench.judges.judge import Judge
 from latentbench.judges.price import cost
+from latentbench.kernel.boundary import Fault, attempt
+from latentbench.kernel.errors import RunError
 from latentbench.kernel.latent import LatentView
-from latentbench.kernel.requests import Outcome, Reply, Request
+from latentbench.kernel.requests import Capability, Outcome, Reply
 from latentbench.runs.explaining import RETRIED, Explanations, paid
 from latentbench.runs.journal import Journal, finite
 from latentbench.runs.plan import Cell, Plan, trials_of
 from latentbench.runs.progress import Stage
-from latentbench.runs.rounds import replies_to
-from latentbench.scorers.scorer import Judgement, Scorer, Trial
+from latentbench.runs.rounds import Exchange, converse
+from latentbench.scorers.scorer import Judgement, Scorer, Trial, failed
 
 BATCH = 512
 """Requests of the first round per batch: a few seconds of an in-process judge, and what a kill can lose."""
@@ -34,11 +38,13 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class _Unit:
+    """One latent of one cell; `trials` are a fault where the scorer could not make them."""
+
     cell: Cell
     latent: LatentView
     explanation: Explanation
-    trials: list[Trial]
-    requests: list[list[Request]]
+    trials: list[Trial] | Fault
+    exchanges: list[Exchange]
 
 
 def stored(plan: Plan, explanations: Explanations, journal: Journal) -> set[Key]:
@@ -79,7 +85,7 @@ async def judge(plan: Plan, explanations: Explanations, journal: Journal, done: 
         asked = plan.judges[judge_label]
         scorer = plan.scorers[scorer_label]
         with Stage(f"judge {scorer_label} · {judge_label}", total, "latents", console, total - len(owed)) as stage:
-            slots = asyncio.Semaphore(getattr(asked, "in_flight", 1))
+            slots = asyncio.Semaphore(asked.in_flight)
             async with asyncio.TaskGroup() as group:
                 for batch in _batches(plan, scorer, asked, explanations, owed):
                     await slots.acquire()
@@ -93,11 +99,12 @@ def _batches(
     size = 0
     for cell, latent in owed:
         explanation = explanations[(cell.explainer, cell.repeat)][latent.id]
-        trials = trials_of(plan.spec, cell.repeat, scorer, latent, explanation.text or "")
         # A failed explanation still makes its trials: their windows are recorded as skipped.
-        asked = [scorer.requests(t, judge.can) if explanation.text is not None else [] for t in trials]
-        batch.append(_Unit(cell, latent, explanation, trials, asked))
-        size += sum(map(len, asked))
+        trials = run_trials(plan, cell.repeat, scorer, latent, explanation.text or "")
+        owners = [] if explanation.text is None or isinstance(trials, Fault) else trials
+        exchanges = [trial_exchange(scorer, trial, judge.can) for trial in owners]
+        batch.append(_Unit(cell, latent, explanation, trials, exchanges))
+        size += sum(len(exchange.asking) for exchange in exchanges)
         if size >= BATCH:
             yield batch
             batch, size = [], 0
@@ -109,18 +116,15 @@ async def _judge(
     scorer: Scorer, judge: Judge, units: list[_Unit], journal: Journal, stage: Stage, slots: asyncio.Semaphore
 ) -> None:
     try:
-        trials = [trial for unit in units for trial in unit.trials]
-        first = [of_trial for unit in units for of_trial in unit.requests]
-        replies = iter(await replies_to(scorer, judge, trials, first))
+        await converse([exchange for unit in units for exchange in unit.exchanges], partial(guarded, judge))
         for unit in units:
-            own = [next(replies) for _ in unit.trials]
-            rows = _rows(unit, scorer, judge, own)
+            rows = _rows(unit, scorer, judge)
             journal.append(
                 {
                     "cell": unit.cell.id,
                     "latent": unit.latent.id,
                     "rows": rows,
-                    "paid": paid([r for of_trial in own for r in of_trial]),
+                    "paid": paid([r for exchange in unit.exchanges for r in exchange.replies]),
                 }
             )
             stage.advance()
@@ -128,22 +132,53 @@ async def _judge(
         slots.release()
 
 
-def _rows(unit: _Unit, scorer: Scorer, judge: Judge, replies: list[list[Reply]]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for i, trial in enumerate(unit.trials):
-        if unit.explanation.text is None:
-            error = f"no explanation ({unit.explanation.outcome.value})"
-            own: list[Reply] = [Reply(Outcome.SKIPPED, error=error)]
-            judgements = [
-                Judgement(trial.id, w.id, w.kind, label, Outcome.SKIPPED, error=error)
-                for w, label in zip(trial.windows, trial.labels, strict=True)
-            ]
-        else:
-            own = replies[i]
-            judgements = scorer.read(trial, own)
-        for j, judgement in enumerate(judgements):
-            rows.append(_row(unit, judgement, judge, own if j == 0 else []))
-    return rows
+def _rows(unit: _Unit, scorer: Scorer, judge: Judge) -> list[dict[str, Any]]:
+    if isinstance(unit.trials, Fault):
+        return [_row(unit, j, judge, []) for j in without_trials(scorer, unit.latent, unit.trials)]
+    if unit.explanation.text is None:
+        none = Reply(Outcome.SKIPPED, error=f"no explanation ({unit.explanation.outcome.value})")
+        return [_row(unit, j, judge, []) for trial in unit.trials for j in failed(trial, none)]
+    return [
+        _row(unit, judgement, judge, exchange.replies if place == 0 else [])
+        for trial, exchange in zip(unit.trials, unit.exchanges, strict=True)
+        for place, judgement in enumerate(judgements_of(scorer, trial, exchange))
+    ]
+
+
+def run_trials(plan: Plan, repeat: int, scorer: Scorer, latent: LatentView, explanation: str) -> list[Trial] | Fault:
+    """What a run asks about an explanation, or why the scorer cannot say it."""
+    return attempt(scorer, lambda: trials_of(plan.spec, repeat, scorer, latent, explanation))
+
+
+def trial_exchange(scorer: Scorer, trial: Trial, can: frozenset[Capability]) -> Exchange:
+    """What a scorer asks a judge with the capabilities `can` about a trial."""
+    return Exchange.begin(
+        scorer,
+        lambda: scorer.requests(trial, can),
+        lambda replies: scorer.more(trial, can, replies),
+    )
+
+
+def judgements_of(scorer: Scorer, trial: Trial, exchange: Exchange) -> list[Judgement]:
+    """What a scorer reads from the replies about a trial; its windows are recorded as failed where its code fails."""
+    if exchange.fault is not None:
+        return failed(trial, Reply(exchange.fault_outcome, error=exchange.fault.line))
+    found = attempt(scorer, lambda: list(scorer.read(trial, exchange.replies)))
+    return failed(trial, Reply(Outcome.PARSE, error=found.line)) if isinstance(found, Fault) else found
+
+
+def without_trials(scorer: Scorer, latent: LatentView, fault: Fault) -> list[Judgement]:
+    """A latent whose trials the scorer could not make: each of its test windows is recorded as never asked.
+
+    Which of them the scorer would have chosen nobody knows. Leaving the latent out would raise the scorer's coverage by its own
+    fault, and ending the run would lose the other latents.
+
+    Raises:
+        RunError: the latent has no test windows, so there is nothing that could carry the fault.
+    """
+    if not latent.test:
+        raise RunError(f"scorer {scorer.name!r} cannot make trials of {latent.id}: {fault.line}")
+    return [Judgement("", w.id, w.kind, int(w.active), Outcome.SKIPPED, error=fault.line) for w in latent.test]
 
 
 def _row(unit: _Unit, judgement: Judgement, judge: Judge, replies: Sequence[Reply]) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def make_plan(
     held = suite.test_kinds
     for entry in spec.scorers:
         scorer = scorers[entry.label]
-        require_kinds(getattr(scorer.params, "negative_kinds", ()), held, entry.label, suite.name)
+        require_kinds(scorer.negative_kinds, held, entry.label, suite.name)
         offered = [j.label for j in spec.judges]
         for name in entry.judges or []:
             if name not in offered:

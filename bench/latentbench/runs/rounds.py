@@ -1,35 +1,85 @@
-"""Trials -> replies, in rounds, for whoever puts a scorer's trials to a judge.
+"""Requests -> replies, in rounds: the one loop behind explaining, judging and the report on what a cache holds.
 
-Nearly every scorer asks once. One that needs to see a reply before it knows what to ask next (let a text be written, then run
-the subject on it) asks again through `Scorer.more`. All trials of a call go through each round together, so a second round is
-batched like the first; a scorer that called the judge itself would be shorter and would take the batches away.
+Nearly everyone asks once. Who needs to see a reply before it knows what to ask next (let a text be written, then run the subject
+on it) asks again through `more`. All exchanges of a call go through each round together, so a second round is batched like the
+first; a scorer that called the judge itself would be shorter and would take the batches away. Where replies come from is the
+caller's: a judge, or a cache alone, which has no reply to some requests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 
-from latentbench.judges.judge import Judge, ask
-from latentbench.kernel.requests import Reply, Request
-from latentbench.scorers.scorer import Scorer, Trial
+from latentbench.kernel.boundary import Fault, attempt
+from latentbench.kernel.requests import Outcome, Reply, Request
+
+Source = Callable[[Sequence[Request]], Awaitable[Sequence[Reply | None]]]
+"""Replies to requests, in order; None where there is none and none will come."""
 
 
-async def replies_to(
-    scorer: Scorer, judge: Judge, trials: Sequence[Trial], first: Sequence[list[Request]]
-) -> list[list[Reply]]:
-    """The replies to each trial, those of all rounds in the order asked.
+@dataclass
+class Exchange:
+    """What is asked about one thing, and what came back so far.
 
-    Args:
-        first: requests of the first round by trial; a trial without any is not asked at all.
+    Attributes:
+        owner: the scorer or explainer that asks.
+        more: the replies so far -> what to ask next; nothing ends the exchange.
+        asking: requests of the round to come.
+        replies: what came back to everything asked, in order.
+        missing: requests without a reply; nothing is asked after them, because what would be asked depends on it.
+        fault: what the owner's code raised when it was to say what to ask; nothing is asked after it either.
     """
-    replies: list[list[Reply]] = [[] for _ in trials]
-    requests = list(first)
-    while any(requests):
-        new = iter(await ask(judge, [request for of_trial in requests for request in of_trial]))
-        for own, asked in zip(replies, requests, strict=True):
-            own += [next(new) for _ in asked]
-        requests = [
-            scorer.more(trial, judge.can, own) if asked else []
-            for trial, own, asked in zip(trials, replies, requests, strict=True)
-        ]
-    return replies
+
+    owner: object
+    more: Callable[[Sequence[Reply]], list[Request]]
+    asking: list[Request] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+    missing: list[Request] = field(default_factory=list)
+    fault: Fault | None = None
+
+    @classmethod
+    def begin(
+        cls, owner: object, first: Callable[[], list[Request]], more: Callable[[Sequence[Reply]], list[Request]]
+    ) -> Exchange:
+        """An exchange before its first round.
+
+        Args:
+            first: what to ask first; an exchange without any request is over.
+        """
+        exchange = cls(owner, more)
+        exchange._ask(first)
+        return exchange
+
+    @property
+    def asked(self) -> int:
+        """How many requests were put to the source."""
+        return len(self.replies) + len(self.missing)
+
+    @property
+    def fault_outcome(self) -> Outcome:
+        """What a fault makes of the exchange: a reply that could not be read, or a question that was never asked."""
+        return Outcome.PARSE if self.replies else Outcome.SKIPPED
+
+    def hear(self, new: Sequence[Reply | None]) -> None:
+        """Take the replies of a round, one per request of `asking`, and find out what to ask next."""
+        self.missing += [request for request, reply in zip(self.asking, new, strict=True) if reply is None]
+        self.replies += [reply for reply in new if reply is not None]
+        self.asking = []
+        if not self.missing:
+            self._ask(lambda: self.more(self.replies))
+
+    def _ask(self, what: Callable[[], list[Request]]) -> None:
+        found = attempt(self.owner, lambda: list(what()))
+        if isinstance(found, Fault):
+            self.fault = found
+        else:
+            self.asking = found
+
+
+async def converse(exchanges: Sequence[Exchange], source: Source) -> None:
+    """Carry exchanges to their ends, one call of `source` per round."""
+    while asking := [exchange for exchange in exchanges if exchange.asking]:
+        new = iter(await source([request for exchange in asking for request in exchange.asking]))
+        for exchange in asking:
+            exchange.hear([next(new) for _ in exchange.asking])

@@ -258,7 +258,7 @@ def carry_out(
         record["seconds"] = round(record["seconds"] + time.monotonic() - began, 2)
         write_json(folder / "run.json", record)
     units = {(u["cell"], u["latent"]): u["rows"] for u in judgements.units()}
-    write_tables(plan, folder, explanations, units)
+    units = write_tables(plan, folder, explanations, units)
     counts = totals(explanations, judgements, units)
     record |= {"status": DONE, "totals": counts, "failure_rate": failure_rate(counts)}
     write_json(folder / "run.json", record)

@@ -7,11 +7,13 @@ that was killed and resumed are those of one that was not. `run.json` says what 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from latentbench.explainers.explainer import Explainer
 from latentbench.judges.qualification import qualification
+from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.requests import Outcome
 from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, table_of, write_table
 from latentbench.runs.journal import Journal, finite
@@ -23,8 +25,13 @@ from latentbench.scorers.scorer import Judgement, Metric, Scorer
 
 def write_tables(
     plan: Plan, folder: Path, explanations: Journal, units: Mapping[Key, Sequence[dict[str, Any]]]
-) -> None:
-    """Write `explanations.parquet`, `judgements.parquet` and `scores.parquet` into the run folder."""
+) -> dict[Key, list[dict[str, Any]]]:
+    """Write `explanations.parquet`, `judgements.parquet` and `scores.parquet` into the run folder.
+
+    Returns:
+        The judgements as written. They are those of `units`, but where a scorer's metrics fail: no number stands for what was
+        answered there, so the answers are recorded as unreadable, with the fault, and coverage falls.
+    """
     latest = {(u["explainer"], u["repeat"], u["latent"]): u for u in explanations.units()}
     explained = [
         latest[(label, repeat, latent.id)]
@@ -33,14 +40,34 @@ def write_tables(
         for latent in plan.latents
     ]
     judged, scores = [], []
+    written: dict[Key, list[dict[str, Any]]] = {}
     for cell in plan.cells:
         for latent in plan.latents:
-            rows = units[(cell.id, latent.id)]
+            scorer = plan.scorers[cell.scorer]
+            rows, metrics = _measured(scorer, units[(cell.id, latent.id)])
+            written[(cell.id, latent.id)] = rows
             judged += [_identified(row, cell, latent.id) for row in rows]
-            scores += _scores(plan.scorers[cell.scorer], cell, latent.id, latent.coder, rows)
+            scores += _scores(scorer, cell, latent.id, latent.coder, rows, metrics)
     write_table(table_of(explained, EXPLANATIONS), folder / "explanations.parquet")
     write_table(table_of(judged, JUDGEMENTS), folder / "judgements.parquet")
     write_table(table_of(scores, SCORES), folder / "scores.parquet")
+    return written
+
+
+def _measured(scorer: Scorer, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], Mapping[str, float]]:
+    """Judgements of one latent in one cell and the metrics over those that are ok."""
+    ok = [judgement(row) for row in rows if row["outcome"] == Outcome.OK.value]
+    metrics = attempt(scorer, lambda: dict(scorer.metrics(ok))) if ok else {}
+    if isinstance(metrics, Fault):
+        return [_unreadable(row, metrics) for row in rows], {}
+    return list(rows), metrics
+
+
+def _unreadable(row: dict[str, Any], fault: Fault) -> dict[str, Any]:
+    if row["outcome"] != Outcome.OK.value:
+        return row
+    found = Judgement(row["trial"], row["window"], row["kind"], row["label"], Outcome.PARSE, error=fault.line)
+    return row | asdict(found) | {"outcome": Outcome.PARSE.value}
 
 
 def _identified(row: dict[str, Any], cell: Cell, latent: str) -> dict[str, Any]:
@@ -55,11 +82,14 @@ def _identified(row: dict[str, Any], cell: Cell, latent: str) -> dict[str, Any]:
 
 
 def _scores(
-    scorer: Scorer, cell: Cell, latent: str, coder: str, rows: Sequence[Mapping[str, Any]]
+    scorer: Scorer,
+    cell: Cell,
+    latent: str,
+    coder: str,
+    rows: Sequence[Mapping[str, Any]],
+    metrics: Mapping[str, float],
 ) -> list[dict[str, Any]]:
     """Score rows of one latent in one cell; the headline always has a row, so that coverage is never lost."""
-    ok = [judgement(row) for row in rows if row["outcome"] == Outcome.OK.value]
-    metrics = scorer.metrics(ok) if ok else {}
     values: dict[str, float | None] = {scorer.headline: None, **metrics}
     base = {
         "cell": cell.id,
@@ -69,7 +99,7 @@ def _scores(
         "scorer": cell.scorer,
         "judge": cell.judge,
         "repeat": cell.repeat,
-        "n_judged": len(ok),
+        "n_judged": sum(row["outcome"] == Outcome.OK.value for row in rows),
         "n_attempted": len(rows),
     }
     return [base | {"metric": name, "value": finite(value)} for name, value in values.items()]

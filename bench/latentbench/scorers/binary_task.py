@@ -102,6 +102,12 @@ class BinaryTask(Scorer):
     # --- Scorer
 
     @property
+    def negative_kinds(self) -> tuple[str, ...]:
+        """The kinds that the parameters name."""
+        kinds: tuple[str, ...] = self.params.negative_kinds
+        return kinds
+
+    @property
     def needs(self) -> tuple[frozenset[Capability], ...]:
         """Simulation first, last or never, around the ways of reading text that `answer` allows."""
         text = [Capability.CHAT] if self.params.answer == "list" else [Capability.CHOICE, Capability.CHAT]

@@ -52,6 +52,12 @@ class Embedding(Scorer):
         self._document = section.text("document", ("window",))
 
     @property
+    def negative_kinds(self) -> tuple[str, ...]:
+        """The kinds that the parameters name."""
+        kinds: tuple[str, ...] = self.params.negative_kinds
+        return kinds
+
+    @property
     def needs(self) -> tuple[frozenset[Capability], ...]:
         """A judge that embeds."""
         return (frozenset({Capability.EMBED}),)

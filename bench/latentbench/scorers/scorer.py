@@ -124,6 +124,11 @@ class Scorer(ABC):
     def needs(self) -> tuple[frozenset[Capability], ...]:
         """Alternatives: a judge fits if it has all capabilities of one of them. The first that fits is used."""
 
+    @property
+    def negative_kinds(self) -> tuple[str, ...]:
+        """Kinds of silent windows that the trials are made of; a suite that lacks one is refused before anything is paid."""
+        return ()
+
     @abstractmethod
     def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
         """What to ask about one latent; `seed` is already specific to the latent."""

@@ -57,6 +57,12 @@ class Surprisal(Scorer):
         self._generic = section.text("generic")
 
     @property
+    def negative_kinds(self) -> tuple[str, ...]:
+        """The kinds that the parameters name."""
+        kinds: tuple[str, ...] = self.params.negative_kinds
+        return kinds
+
+    @property
     def needs(self) -> tuple[frozenset[Capability], ...]:
         """A judge that gives the log-probability of a text."""
         return (frozenset({Capability.TEXT}),)

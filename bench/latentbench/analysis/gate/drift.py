@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from latentbench.analysis.gate.baseline import Probe
-from latentbench.judges.judge import Judge, ask
+from latentbench.judges.judge import Judge
 from latentbench.kernel.identity import canonical, digest
 from latentbench.kernel.requests import Chat, Choice, Continuation, Embed, Reply, Request, Simulate
 from latentbench.runs.plan import Plan, trials_of
@@ -150,7 +150,7 @@ def answer_of(reply: Reply) -> Answer:
 
 
 async def _answers(judge: Judge, requests: Sequence[Request], rounds: int) -> list[list[Answer]]:
-    return [[answer_of(r) for r in await ask(judge, requests)] for _ in range(rounds)]
+    return [[answer_of(r) for r in await judge.answer(requests)] for _ in range(rounds)]
 
 
 def _variation(x: Sequence[float], y: Sequence[float]) -> float:

@@ -31,8 +31,9 @@ from latentbench.kernel.errors import DataError, SpecError
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.kinds import RANDOM
 from latentbench.kernel.latent import LatentView
-from latentbench.kernel.requests import Outcome, Request
-from latentbench.runs.rounds import replies_to
+from latentbench.kernel.requests import Outcome
+from latentbench.runs.judging import judgements_of, trial_exchange
+from latentbench.runs.rounds import converse
 from latentbench.scorers.scorer import Judgement, Scorer
 from latentbench.suites.store import Suite
 
@@ -110,9 +111,9 @@ def answers(scorer: Scorer, latent: LatentView, judge: Judge) -> list[Judgement]
     blind at the edges of windows.
     """
     trials = scorer.trials(latent, "", seed_for("audit", latent.id))
-    requests: list[list[Request]] = [scorer.requests(t, judge.can) for t in trials]
-    replies = asyncio.run(replies_to(scorer, judge, trials, requests))
-    read = [j for t, own in zip(trials, replies, strict=True) for j in scorer.read(t, own)]
+    exchanges = [trial_exchange(scorer, t, judge.can) for t in trials]
+    asyncio.run(converse(exchanges, judge.answer))
+    read = [j for t, exchange in zip(trials, exchanges, strict=True) for j in judgements_of(scorer, t, exchange)]
     failed = [j for j in read if j.outcome is not Outcome.OK]
     if failed:
         raise DataError(f"scorer {scorer.name!r} cannot read the oracle on {latent.id}: {failed[0].error}")

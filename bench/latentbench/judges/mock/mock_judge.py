@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import pydantic
 
-from latentbench.judges.judge import BaseJudge
+from latentbench.judges.dispatch import DispatchJudge
 from latentbench.judges.mock.variants import VARIANTS, MockParams, Variant, share
 from latentbench.kernel.errors import UnknownName
 from latentbench.kernel.identity import canonical
@@ -56,7 +56,7 @@ SUITE = "planted-1"
 MARKED = re.compile(r"<<(.+?)>>", re.DOTALL)
 
 
-class MockJudge(BaseJudge):
+class MockJudge(DispatchJudge):
     """See the module docstring.
 
     Args:
@@ -70,9 +70,10 @@ class MockJudge(BaseJudge):
     params_model: ClassVar[type[pydantic.BaseModel]] = MockParams
     default_model: ClassVar[str] = "label"
     """`mock:?fail=0.2` is the judge that knows the answers, with failures."""
-    chunk: ClassVar[int] = 64
+    chunk = 64
 
     def __init__(self, model: str, params: MockParams | None = None) -> None:
+        super().__init__()
         self.params = params or MockParams()
         if model not in VARIANTS:
             raise UnknownName("mock judge", model, VARIANTS)
@@ -81,30 +82,36 @@ class MockJudge(BaseJudge):
         for name in (named := [c for c in self.params.can.split("+") if c]):
             if name not in set(Capability):
                 raise UnknownName("capability", name, list(Capability))
-        self.can = frozenset(map(Capability, named)) or frozenset(Capability)
+        self.serve(Chat, self._texts)
+        self.serve(Choice, self._choices, Capability.SLOTS)
+        self.serve(Continuation, self._continuations)
+        self.serve(Embed, self._vectors)
+        self.serve(Simulate, self._probabilities)
+        self.serve(Activate, self._activations)
+        self.can = frozenset(map(Capability, named)) or self.can
         settings = self.params.model_dump(exclude={"seconds", "can", "rules"})
         named_settings = tuple((k, str(v)) for k, v in settings.items())
         self.identity = JudgeIdentity("mock", model, self.variant.revision, "exact", named_settings)
         self._free_at = 0.0
 
-    async def generate(self, requests: Sequence[Chat]) -> list[Reply]:
+    async def _texts(self, requests: Sequence[Chat]) -> list[Reply]:
         """See `written` for a question with windows and the variant's own text for one without any; without a question, a
         sentence about the `<<marked>>` tokens of the prompt."""
         return await self._all(requests, self._chat)
 
-    async def choose(self, requests: Sequence[Choice]) -> list[Reply]:
+    async def _choices(self, requests: Sequence[Choice]) -> list[Reply]:
         """See `choice_logprobs`."""
         return await self._all(requests, lambda r: Reply(logprobs=choice_logprobs(self.variant, r)))
 
-    async def loglik(self, requests: Sequence[Continuation]) -> list[Reply]:
+    async def _continuations(self, requests: Sequence[Continuation]) -> list[Reply]:
         """The variant's."""
         return await self._all(requests, self._continuation)
 
-    async def embed(self, requests: Sequence[Embed]) -> list[Reply]:
+    async def _vectors(self, requests: Sequence[Embed]) -> list[Reply]:
         """The variant's."""
         return await self._all(requests, lambda r: Reply(vector=self.variant.vector(r)))
 
-    async def simulate(self, requests: Sequence[Simulate]) -> list[Reply]:
+    async def _probabilities(self, requests: Sequence[Simulate]) -> list[Reply]:
         """The variant's probabilities, from what a simulator reads unless it knows the truth."""
 
         def answer(request: Simulate) -> Reply:
@@ -113,7 +120,7 @@ class MockJudge(BaseJudge):
 
         return await self._all(requests, answer)
 
-    async def activate(self, requests: Sequence[Activate]) -> list[Reply]:
+    async def _activations(self, requests: Sequence[Activate]) -> list[Reply]:
         """The rule of a planted latent, whatever the variant; see `PlantedSubject`."""
         return await self._all(requests, lambda r: self._subject.activate(r.text, r.latent))
 

@@ -22,12 +22,11 @@ import openai
 import pydantic
 import tenacity
 
-from latentbench.judges.judge import BaseJudge
+from latentbench.judges.dispatch import DispatchJudge
 from latentbench.judges.remote.limiter import Limiter
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.requests import (
-    Capability,
     Chat,
     Choice,
     Continuation,
@@ -75,7 +74,7 @@ class _Malformed(Exception):
     """The endpoint answered something that is not its own format."""
 
 
-class OpenAIJudge(BaseJudge):
+class OpenAIJudge(DispatchJudge):
     """See the module docstring.
 
     Args:
@@ -87,20 +86,22 @@ class OpenAIJudge(BaseJudge):
     """
 
     params_model: ClassVar[type[pydantic.BaseModel]] = OpenAIParams
-    chunk: ClassVar[int] = 1
+    chunk = 1
     in_flight = 4
 
     def __init__(self, model: str, params: OpenAIParams | None = None) -> None:
+        super().__init__()
         self.params = p = params or OpenAIParams()
         self.model = model
         if not os.environ.get(p.key_env) and p.base_url is None:
             raise SpecError(
                 f"judge openai:{model}: the environment variable {p.key_env} is not set; put the key there."
             )
-        can = {Capability.CHAT}
-        can |= {Capability.CHOICE} if p.logprobs else set()
-        can |= {Capability.TEXT} if p.completions else set()
-        self.can = frozenset(can)
+        self.serve(Chat, self._texts)
+        if p.logprobs:
+            self.serve(Choice, self._choices)
+        if p.completions:
+            self.serve(Continuation, self._continuations)
         settings = [("endpoint", _without_login(p.base_url)), ("temperature", str(p.temperature)), ("reading", READING)]
         self.identity = JudgeIdentity("openai", model, "unknown", "remote", tuple(settings))
         self.limiter = Limiter(p.concurrency)
@@ -109,25 +110,25 @@ class OpenAIJudge(BaseJudge):
         )  # its own, because drawing from the process-wide one would change other code
         self._clients: dict[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = {}
 
-    async def generate(self, requests: Sequence[Chat]) -> list[Reply]:
-        """See `Judge`."""
+    async def _texts(self, requests: Sequence[Chat]) -> list[Reply]:
         return await asyncio.gather(*(self._call(r, self._chat) for r in requests))
 
-    async def choose(self, requests: Sequence[Choice]) -> list[Reply]:
-        """See `Judge`. Read from the first token of the reply, so answers must differ there: a request in which one answer
-        begins another, or with several slots, is skipped. `end` cannot be asked for.
+    async def _choices(self, requests: Sequence[Choice]) -> list[Reply]:
+        """Log-probabilities of the allowed answers.
+
+        They are read from the first token of the reply, so answers must differ there: a request in which one answer begins
+        another, or with several slots, is skipped. `end` cannot be asked for.
 
         An answer that is not among the 20 most likely tokens gets an upper bound: the smallest of them, or all mass outside
         them if that is less. If none is among them, the reply is no answer.
         """
-        if Capability.CHOICE not in self.can:
-            raise self._cannot(Capability.CHOICE)
         return await asyncio.gather(*(self._call(r, self._choice) for r in requests))
 
-    async def loglik(self, requests: Sequence[Continuation]) -> list[Reply]:
-        """See `Judge`. The endpoint tokenises context and text together; a token across the boundary counts as text."""
-        if Capability.TEXT not in self.can:
-            raise self._cannot(Capability.TEXT)
+    async def _continuations(self, requests: Sequence[Continuation]) -> list[Reply]:
+        """Log-probabilities of given texts.
+
+        The endpoint tokenises context and text together; a token across the boundary counts as text.
+        """
         return await asyncio.gather(*(self._call(r, self._continuation) for r in requests))
 
     async def close(self) -> None:

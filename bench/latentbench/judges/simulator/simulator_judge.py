@@ -17,13 +17,13 @@ from typing import ClassVar, Literal
 
 import pydantic
 
-from latentbench.judges.judge import BaseJudge
+from latentbench.judges.dispatch import DispatchJudge
 from latentbench.judges.simulator.artifact import Artifact, load, load_base, load_heads
 from latentbench.judges.simulator.reader import HeadsReader
 from latentbench.judges.simulator.simulated import Asked, Simulated
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.identity import digest
-from latentbench.kernel.requests import Capability, JudgeIdentity, Outcome, Question, Reply, Simulate, Usage
+from latentbench.kernel.requests import JudgeIdentity, Outcome, Question, Reply, Simulate, Usage
 from latentbench.kernel.tasks import find
 from latentbench.models.engine.worker import Worker
 from latentbench.models.language_model import Loaded
@@ -43,7 +43,7 @@ class SimulatorParams(Frozen):
     """GiB for keys and values of prefixes."""
 
 
-class SimulatorJudge(BaseJudge):
+class SimulatorJudge(DispatchJudge):
     """See the module docstring.
 
     Args:
@@ -56,19 +56,23 @@ class SimulatorJudge(BaseJudge):
     """
 
     params_model: ClassVar[type[pydantic.BaseModel]] = SimulatorParams
-    chunk: ClassVar[int] = 512
-    can = frozenset({Capability.SIMULATE})
+    chunk = 512
 
     def __init__(self, model: str, params: SimulatorParams | None = None) -> None:
+        super().__init__()
         self.params = params or SimulatorParams()
         artifact = load(find("judges", model))
         loaded = load_base(artifact, self.params.dtype, self.params.device)
         self.reader = self._reader(artifact, loaded)
         self.identity = _identity(model, artifact, loaded)
         self._worker = Worker("simulator")
+        self.serve(Simulate, self._probabilities)
 
-    async def simulate(self, requests: Sequence[Simulate]) -> list[Reply]:
-        """See `Judge`. A window without text or a question that does not fit the context skips its request, never cut."""
+    async def _probabilities(self, requests: Sequence[Simulate]) -> list[Reply]:
+        """Probabilities of being active.
+
+        A window without text or a question that does not fit the context skips its request; nothing is cut.
+        """
         asked = list(requests)
         return await self._worker.run(lambda stop: self._simulate(asked, stop))
 

@@ -1,0 +1,89 @@
+"""The line between this package and code of others: an exception there becomes a value here that names its place.
+
+Scorers, explainers and judges raise plain errors and need to know no type of ours. The harness calls them through `attempt` and
+keeps what they raised as the outcome of the one thing that was asked; letting it through would lose the ten thousand answers
+around it. Errors of this package (`BenchError`) say what the user has to change and pass, and so does whatever ends a process
+or a task (`KeyboardInterrupt`, `CancelledError`), which is no `Exception`.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import PurePath
+from types import FrameType
+from typing import TypeVar
+
+from latentbench.kernel.errors import BenchError
+
+T = TypeVar("T")
+
+OWN = __name__.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What code of others raised.
+
+    Attributes:
+        line: `ValueError in mypkg/scorer.py:31: what it said`, on one line and in encodable text.
+    """
+
+    line: str
+
+
+def attempt(owner: object, call: Callable[[], T]) -> T | Fault:
+    """The result of a call into somebody's code, or its fault.
+
+    Args:
+        owner: the scorer or explainer whose code is called; it says in which package the fault is looked for.
+    """
+    try:
+        return call()
+    except BenchError:
+        raise
+    except Exception as e:
+        return Fault(blame(e, type(owner)))
+
+
+async def attempt_async(owner: object, call: Callable[[], Awaitable[T]]) -> T | Fault:
+    """Like `attempt`, for a call that is awaited."""
+    try:
+        return await call()
+    except BenchError:
+        raise
+    except Exception as e:
+        return Fault(blame(e, type(owner)))
+
+
+def blame(error: Exception, owner: type) -> str:
+    """Class, place and message of an error, on one line.
+
+    The place is the innermost one in the package of `owner`: what numpy raised is the fault of the line that called it. Where
+    the class inherits what failed, it is the innermost one in this package, else the innermost of all.
+    """
+    if isinstance(error, ExceptionGroup) and isinstance(error.exceptions[0], Exception):
+        return blame(error.exceptions[0], owner)
+    frames = [
+        (_module(frame), frame.f_code.co_filename, number) for frame, number in traceback.walk_tb(error.__traceback__)
+    ]
+    for package in (owner.__module__.partition(".")[0], OWN, None):
+        # The frame of this module is where the walk begins, and nobody's fault.
+        inside = [f for f in frames if f[0] != __name__ and package in (None, f[0].partition(".")[0])]
+        if inside:
+            break
+    said = " ".join(str(error).split()).encode("utf-8", "backslashreplace").decode("utf-8")[:300]
+    where = f" in {_path(*inside[-1][:2])}:{inside[-1][2]}" if inside else ""
+    return f"{type(error).__name__}{where}{': ' if said else ''}{said}"
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
+
+
+def _path(module: str, file: str) -> str:
+    """The file's path from its top package on, which says the same on every machine."""
+    path = PurePath(file)
+    depth = module.count(".") + (2 if path.name == "__init__.py" else 1)
+    return "/".join(path.parts[-depth:])
