@@ -12,7 +12,7 @@ from latentbench.kernel.errors import DataError, SpecError, UnknownName
 from latentbench.lab.studies.contrast import Comparison, agrees, difference, trend
 from latentbench.lab.studies.deciles import by_decile
 from latentbench.lab.studies.length import penalised_rows, slope_row
-from latentbench.lab.studies.study_page import index
+from latentbench.lab.studies.study_page import index, read_study, write_pages
 from latentbench.lab.studies.study_result import Table, to_csv, view
 from latentbench.lab.studies.study_spec import check_names, load_profile, load_study, studies
 from latentbench.lab.studies.study_suites import identity, merged, recipe_of
@@ -225,3 +225,14 @@ def test_a_recipe_that_names_latents_counts_them(tmp_path):
         CoderEntry(coder=found.coders[0].coder, latents=2, indices=(1, 2, 3))
     with pytest.raises(SpecError, match="none of the coders"):
         recipe_of(entry, {}, tmp_path, indices={"mlp": [1]})
+
+
+def test_the_published_pages_are_what_their_records_render_to(tmp_path: Path) -> None:
+    published = Path(__file__).parents[2] / "docs" / "studies"
+    for folder in sorted(path.parent for path in published.glob("*/study.json")):
+        record = read_study(folder)
+        assert record is not None
+        (tmp_path / folder.name).mkdir()
+        write_pages(tmp_path / folder.name, record)
+        for path in (tmp_path / folder.name).iterdir():
+            assert path.read_text(encoding="utf-8") == (folder / path.name).read_text(encoding="utf-8"), path.name

@@ -87,11 +87,11 @@ def _design(r: Reliability) -> str:
 
 def _lines(r: Reliability) -> list[str]:
     lines = [
-        f"dependability of one score: {_interval(r.single.relative)} for ranks, {_interval(r.single.absolute)} for values",
-        f"of the mean of all repeats: {_interval(r.whole.relative)} for ranks, {_interval(r.whole.absolute)} for values",
+        f"dependability of one score: {_bounded(r.single.relative)} for ranks, {_bounded(r.single.absolute)} for values",
+        f"of the mean of all repeats: {_bounded(r.whole.relative)} for ranks, {_bounded(r.whole.absolute)} for values",
     ]
     if r.pearson is not None and r.spearman is not None:
-        lines.append(f"test-retest: Pearson {_interval(r.pearson)}, Spearman {_interval(r.spearman)}")
+        lines.append(f"test-retest: Pearson {_bounded(r.pearson)}, Spearman {_bounded(r.spearman)}")
     if r.top is not None and not math.isnan(r.top.mean):
         t = r.top
         lines.append(
@@ -101,7 +101,7 @@ def _lines(r: Reliability) -> list[str]:
     return lines
 
 
-def _interval(i: Interval | Correlation) -> str:
+def _bounded(i: Interval | Correlation) -> str:
     return estimate(i.estimate, i.low, i.high, 2)
 
 

@@ -10,11 +10,13 @@ import statistics
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Table as Grid
 from rich.text import Text
 
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.suites.store import Suite
+from latentbench.views.number import NONE, number
+from latentbench.views.table import Cell, Column, Table
 
 MARK_SHARE = 0.3
 WINDOWS_SHOWN = 5
@@ -37,7 +39,7 @@ def show_suite(suite: Suite, latent: str | None = None) -> RenderableType:
     parts: list[RenderableType] = [
         Text(f"{suite.id}  digest {suite.digest}  {len(views)} latents  {n_windows} windows"),
         Text(_origin(suite), style="dim"),
-        _coders(suite.coders, views),
+        _coders(suite.coders, views).terminal(),
         Text(shortfalls(views)),
     ]
     if chosen is not None:
@@ -86,26 +88,23 @@ def _origin(suite: Suite) -> str:
 
 
 def _coders(names: Sequence[str], views: Sequence[LatentView]) -> Table:
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    table.add_column("coder", overflow="fold")
-    table.add_column("kind")
-    table.add_column("hookpoint", overflow="fold")
-    for name in ("tune", "test", "fires per 10k", "windows"):
-        table.add_column(name, justify="right")
+    columns = [Column(name, "text") for name in ("coder", "kind", "hookpoint")]
+    columns += [
+        Column("tune", "count"),
+        Column("test", "count"),
+        Column("fires per 10k", "number"),
+        Column("windows", "count"),
+    ]
+    rows: list[list[Cell]] = []
     for name in names:
         mine = [v for v in views if v.coder == name]
         rates = [1e4 * v.row["rate_token"] for v in mine if v.row["rate_token"] is not None]
-        spread = f"{min(rates):.1f} / {statistics.median(rates):.1f} / {max(rates):.0f}" if rates else "-"
-        table.add_row(
-            Text(name),
-            Text(mine[0].row["coder_kind"] or "-"),
-            Text(mine[0].row["hookpoint"] or "-"),
-            str(sum(v.split == "tune" for v in mine)),
-            str(sum(v.split == "test" for v in mine)),
-            spread,
-            str(sum(len(v.explain) + len(v.contrast) + len(v.test) for v in mine)),
-        )
-    return table
+        spread = " / ".join(number(x, 1) for x in (min(rates), statistics.median(rates), max(rates))) if rates else NONE
+        splits = [sum(v.split == split for v in mine) for split in ("tune", "test")]
+        windows = sum(len(v.explain) + len(v.contrast) + len(v.test) for v in mine)
+        said = (mine[0].row["coder_kind"] or NONE, mine[0].row["hookpoint"] or NONE)
+        rows.append([name, *said, *splits, spread, windows])
+    return Table("", columns, rows)
 
 
 def _latent(view: LatentView) -> list[RenderableType]:
@@ -132,10 +131,10 @@ def _latent(view: LatentView) -> list[RenderableType]:
     return parts
 
 
-def _window(window: Window) -> Table:
-    line = Table.grid(padding=(0, 1))
+def _window(window: Window) -> Grid:
+    line = Grid.grid(padding=(0, 1))
     line.add_column(width=10)
     line.add_column(width=6, justify="right")
     line.add_column(overflow="fold")
-    line.add_row(Text(window.kind), Text(f"{window.max:.2f}"), Text(marked(window)))
+    line.add_row(Text(window.kind), Text(number(window.max, 2)), Text(marked(window)))
     return line

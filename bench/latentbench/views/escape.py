@@ -47,14 +47,20 @@ def markdown(text: str) -> str:
 
 
 def markdown_code(text: str) -> str:
-    """Text between backticks; it can neither end them nor, inside a table, the cell."""
-    return "`" + line(text).replace("`", "'").replace("|", "\\|") + "`"
+    """Text between backticks where it can neither end them nor, inside a table, the cell; else as other text."""
+    return markdown(text) if "`" in text or "\\|" in text else "`" + line(text).replace("|", "\\|") + "`"
+
+
+def markdown_listing(text: str, language: str) -> str:
+    """Text between fences that are longer than any in it."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{seen(text).rstrip()}\n{fence}"
 
 
 def markdown_prose(text: str) -> str:
     """A sentence of this package with names from outside in it; what stands between backticks stays code."""
     parts = CODE.split(text)
-    return "".join(f"`{line(part)}`" if i % 2 else markdown(part) for i, part in enumerate(parts))
+    return "".join(markdown_code(part) if i % 2 else markdown(part) for i, part in enumerate(parts))
 
 
 def html(text: str) -> str:

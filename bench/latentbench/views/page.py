@@ -166,7 +166,7 @@ def _markdown(block: Block, level: int) -> str:
         case Picture():
             return f"![{escape.markdown(block.name)}]({block.place})"
         case Listing():
-            return f"```{block.language}\n{block.text.rstrip()}\n```"
+            return escape.markdown_listing(block.text, block.language)
         case Folded():
             inner = "\n\n".join(text for b in block.blocks if (text := _markdown(b, level)))
             return f"<details><summary>{escape.html(block.summary)}</summary>\n\n{inner}\n\n</details>"

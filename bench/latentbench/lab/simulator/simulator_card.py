@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from latentbench.lab.simulator.model import Simulator
 from latentbench.lab.simulator.simulator_evaluation import answers, report
 from latentbench.lab.simulator.simulator_recipe import Recipe
 from latentbench.lab.simulator.simulator_training import RESULT, data, read_recipe
+from latentbench.views.table import Cell, Column, Table
 
 CARD = "README.md"
 
@@ -80,16 +81,28 @@ def card(name: str, config: HeadsConfig, result: Mapping[str, Any], size: int) -
         size: bytes of its weights.
     """
     held, recipe = result["held_out"], Recipe.model_validate(result["recipe"])
-    curve = "\n".join(
-        f"| {r['examples']:,} | {r['loss_window']:.3f} | {r['loss_token']:.3f} | {_figure(r['window_auroc'])} | "
-        f"{_figure(r['token_auroc'])} | {r['window_ece']:.3f} |"
-        for r in result["curve"]
+    curve = _grid(
+        ("windows seen", "loss per window", "loss per token", "AUROC per window", "AUROC per token", "ECE"),
+        [
+            [r["examples"], r["loss_window"], r["loss_token"], r["window_auroc"], r["token_auroc"], r["window_ece"]]
+            for r in result["curve"]
+        ],
     )
-    families = "\n".join(
-        f"| {family} | {v['windows']} | {_figure(v['window_auroc'])} | {_figure(v['token_auroc'])} |"
-        for family, v in sorted(held["by_family"].items(), key=lambda x: -x[1]["windows"])
+    families = _grid(
+        ("kind of concept", "windows", "per window", "per token"),
+        [
+            [family, v["windows"], v["window_auroc"], v["token_auroc"]]
+            for family, v in sorted(held["by_family"].items(), key=lambda x: -x[1]["windows"])
+        ],
     )
-    kinds = "\n".join(f"| {k} | {_figure(v)} |" for k, v in held["window_auroc_by_silent_kind"].items())
+    kinds = _grid(("active windows against", "AUROC"), list(held["window_auroc_by_silent_kind"].items()))
+    measures = _grid(
+        ("measure", "per window", "per token"),
+        [
+            ["AUROC", held["window_auroc"], held["token_auroc"]],
+            ["expected calibration error", held["window_ece"], held["token_ece"]],
+        ],
+    )
     concepts = result["concepts"]
     steps = " + ".join(f"{n:,}" for n in (c.steps for c in recipe.cycles.values()))
     mean = "; every cycle after the first ends with the mean of its first and last weights" if recipe.average else ""
@@ -115,24 +128,17 @@ active there. It is a cheap first screen that needs no key, no GPU and no networ
 words and rules are held out, not sentences. Measured on {held["date"]} with the adapter merged in bfloat16, as the judge does:
 `bench simulator evaluate FOLDER --recipe tasks/simulators/{name}.yaml --corpus CORPUS --wordnet /usr/share/wordnet`.
 
-| measure | per window | per token |
-| --- | ---: | ---: |
-| AUROC | {_figure(held["window_auroc"])} | {_figure(held["token_auroc"])} |
-| expected calibration error | {held["window_ece"]:.3f} | {held["token_ece"]:.3f} |
+{measures}
 
 Calibrated (scale and bias per head) on a third set of concepts, where half of the windows are active. In a suite with another
 share of active windows the probabilities are not calibrated; ranks are not affected.
 {held["windows_per_second"]} windows per second, descriptions included, in that run.
 
-| active windows against | AUROC |
-| --- | ---: |
 {kinds}
 
 `neighbour`: a sibling, the parent or half of a composition fires there; `passage`: another part of the same text; `random`: any
 text.
 
-| kind of concept | windows | per window | per token |
-| --- | ---: | ---: | ---: |
 {families}
 
 ## Learning curve
@@ -140,8 +146,6 @@ text.
 The learning rate decays in every cycle of steps; {recipe.evaluate_examples} held-out descriptions, uncalibrated,
 before averaging.
 
-| windows seen | loss per window | loss per token | AUROC per window | AUROC per token | ECE |
-| ---: | ---: | ---: | ---: | ---: | ---: |
 {curve}
 
 ## Training
@@ -167,5 +171,5 @@ question (the table by kind), so a difference between two good explanations shou
 """
 
 
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _grid(heads: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    return Table("", [Column(head) for head in heads], rows).markdown().rstrip()
