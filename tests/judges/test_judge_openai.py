@@ -14,14 +14,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from latentbench.judges.reference import load_judge
 from latentbench.judges.remote.limiter import Limiter
 from latentbench.judges.remote.openai import OpenAIJudge, OpenAIParams, answer_logprobs, retry_after
 from latentbench.kernel.errors import CapabilityError, SpecError
 from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, Message, Outcome
+from latentbench.runs.run import resume, start
+from rich.console import Console
 
 KEY = "sk-very-secret-0123456789"
 
@@ -403,3 +408,36 @@ async def test_loglik_sums_the_echoed_tokens_of_the_text(endpoint):
     assert (across.loglik, across.n_tokens) == (-9.0, 3)
     assert whole.outcome is Outcome.SKIPPED
     assert endpoint.sent[0]["echo"] is True
+
+
+def test_half_of_a_surrogate_pair_fails_its_call_and_the_run_goes_on(endpoint: Endpoint, tmp_path: Path) -> None:
+    """An endpoint may name half a pair in its JSON; no file can hold such a text."""
+    told: list[int] = []
+
+    def script(body: dict[str, Any]) -> Answer:
+        told.append(1)
+        return completion("half \ud83d") if len(told) % 3 == 1 else completion("Words of boats.")
+
+    endpoint.script = script
+    model = f"openai:m?base_url={endpoint.url}&key_env=TEST_JUDGE_KEY&backoff=0.01&concurrency=2"
+    spec = {
+        "name": "t",
+        "suite": "planted-1",
+        "limit": 6,
+        "explainers": [{"use": "llm", "model": model}],
+        "scorers": [{"use": "detection", "preset": "paper"}],
+        "judges": [{"use": model, "label": "served"}],
+        "max_failures": 1.0,
+    }
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
+    folder, _ = start(tmp_path / "spec.yaml", tmp_path / "run", tmp_path / "c.sqlite", Console(quiet=True))
+    explanations = pq.read_table(folder / "explanations.parquet").to_pandas()
+    assert sorted(set(explanations.outcome)) == ["ok", "parse"]
+    lost = explanations[explanations.outcome == "parse"].error
+    assert set(lost) == {"the reply is not Unicode text: half of a surrogate pair (\\ud83d) at character 5"}
+    judged = pq.read_table(folder / "judgements.parquet").to_pandas()
+    assert judged.error.str.contains("surrogate pair").any()
+    calls = len(told)
+    resume(folder, tmp_path / "c.sqlite", Console(quiet=True))
+    # The judge's answer stays what it is: it is not asked for again.
+    assert len(told) == calls

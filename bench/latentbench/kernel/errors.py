@@ -16,6 +16,7 @@
 
 A failed *call* to a judge or explainer is deliberately not in this tree. It is an outcome (`kernel.requests.Outcome`), kept
 as a row beside the successful ones, because one refusal must never lose the ten thousand answers around it.
+What code of other packages raises becomes such an outcome, too (`kernel.boundary`).
 """
 
 from __future__ import annotations
