@@ -17,7 +17,8 @@ from latentbench.judges.qualification import UNQUALIFIED, qualification, read, w
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.errors import DataError, DigestMismatch, SpecError
 from latentbench.leaderboards.rows import read_rows
-from latentbench.runs.run import read_run, start
+from latentbench.runs.record import read_record
+from latentbench.runs.run import start
 from latentbench.scorers.load import load_scorer
 from latentbench.scorers.question import question_key
 from latentbench.suites.planted.planted_suite import NEAR
@@ -282,7 +283,7 @@ def test_every_run_says_how_its_judge_is_qualified(oracle, tmp_path, monkeypatch
     }
     Path("spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     folder, _ = start(Path("spec.yaml"), tmp_path / "run", tmp_path / "c.sqlite", QUIET)
-    said = {c["judge"]["label"]: c["judge"]["qualification"] for c in read_run(folder)["cells"]}
+    said = {c.judge.label: c.judge.qualification for c in read_record(folder).cells}
     assert said == {"known": oracle.verdict, "other": UNQUALIFIED}
     assert {r.judge.label: r.qualification for r in read_rows([folder])} == said
     key = load_judge("mock:oracle?can=chat").identity.key

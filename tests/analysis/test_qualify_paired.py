@@ -10,7 +10,7 @@ import pytest
 from latentbench.analysis.qualify.paired import headline, paired, table
 from latentbench.analysis.qualify.qualify import Asked, qualify
 from latentbench.explainers.planted_truth import EVERY
-from latentbench.kernel.errors import DataError
+from latentbench.kernel.errors import RunError
 from rich.console import Console
 
 
@@ -50,5 +50,5 @@ def test_a_judge_does_not_differ_from_itself(folders: dict[str, Path]) -> None:
 
 
 def test_other_folders_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not a finished run"):
+    with pytest.raises(RunError, match="not a run folder"):
         paired(folders["mock:oracle"], tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,10 @@ from latentbench.runs.record import Run
 from latentbench.runs.run_spec import RunSpec
 from latentbench.suites.store import load_suite
 from rich.console import Console
+
+from tests.builders.records import cell as toy_cell
+from tests.builders.records import record
+from tests.builders.records import scorer as toy_scorer
 
 QUIET = Console(quiet=True)
 ROOT = Path(__file__).parents[2]
@@ -104,22 +109,7 @@ SIZES = {SEED: 3, DRAW: 3, ORDER: 2, JUDGE: 3}
 def _runs(values: np.ndarray, spec: ReliabilitySpec) -> dict[tuple[int, int, int], Run]:
     """Runs whose score tables hold values [latents, seeds, draws, orders, judges]."""
     latents = [f"c/{i}" for i in range(len(values))]
-    cells = [
-        {
-            "cell": f"llm/s/{judge}/0",
-            "repeat": 0,
-            "explainer": {"label": "llm", "id": "llm@1-0", "key": "e", "null": False},
-            "scorer": {
-                "label": "s",
-                "id": "s@1-0",
-                "key": "s",
-                "headline": "m",
-                "metrics": [{"name": "m", "floor": 0.0, "higher_is_better": True}],
-            },
-            "judge": {"label": str(judge), "key": str(judge), "identity": {"provider": "mock", "model": str(judge)}},
-        }
-        for judge in range(values.shape[-1])
-    ]
+    cells = [toy_cell("llm", toy_scorer("s", 0.0), str(judge)) for judge in range(values.shape[-1])]
     runs = {}
     for place in places(spec):
         rows = [
@@ -139,9 +129,9 @@ def _runs(values: np.ndarray, spec: ReliabilitySpec) -> dict[tuple[int, int, int
             for i, latent in enumerate(latents)
             for judge in range(values.shape[-1])
         ]
-        suite = {"name": "x", "version": "1-0", "digest": "d"}
-        record = {"id": str(place), "cells": cells, "latents": list(latents), "suite": suite}
-        runs[place] = Run(Path(str(place)), record, pd.DataFrame(), pd.DataFrame(), pd.DataFrame(rows))
+        runs[place] = Run(
+            Path(str(place)), record(cells, latents, id=str(place)), pd.DataFrame(), pd.DataFrame(), pd.DataFrame(rows)
+        )
     return runs
 
 
@@ -203,7 +193,9 @@ def test_a_mean_over_repeats_is_more_dependable_than_one_score(known):
 def test_runs_of_different_latents_are_no_repeats():
     spec = _spec(explainer_seeds=2, draws=1, orders=1)
     runs = _runs(_values(0, 10)[:, :2, :1, :1], spec)
-    runs[(1, 0, 0)].record["latents"][0] = "c/99"
+    first = runs[(1, 0, 0)]
+    other = first.record.model_copy(update={"latents": ("c/99", *first.record.latents[1:])})
+    runs[(1, 0, 0)] = replace(first, record=other)
     with pytest.raises(RunError, match="different latents"):
         analyse(spec, runs, "x")
 

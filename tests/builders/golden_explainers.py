@@ -135,7 +135,7 @@ def explainer_file(name: str) -> dict[str, Json]:
     return {
         "task": first.id,
         "needs": needs,
-        "knows nothing": first.null,
+        "knows nothing": first.is_floor,
         "seed": SEED,
         "beginnings": shared,
         "ways": ways,

@@ -227,6 +227,7 @@ def _record(
     }
     failures = 1 - outcomes["ok"] / len(judged)
     return {
+        "layout": 2,
         "id": name,
         "name": "synthetic",
         "status": grid.status,
@@ -237,6 +238,10 @@ def _record(
         "spec": {
             "name": "synthetic",
             "suite": grid.suite,
+            "split": grid.split,
+            "explainers": list(grid.explainers),
+            "scorers": list(grid.scorers),
+            "judges": list(grid.judges),
             "seed": grid.seed,
             "repeats": grid.repeats,
             "max_failures": 0.05,
@@ -253,7 +258,7 @@ def _record(
                     "label": explainer,
                     "id": f"{explainer}@1-0",
                     "key": digest(["explainer", explainer]),
-                    "null": explainer in ("empty", "constant", "shuffled"),
+                    "is_floor": explainer in ("empty", "constant", "shuffled"),
                     "model": judge if explainer == "llm" else None,
                     "prompts": {"system": "Explain {{ windows }} <b>", "few_shot": []} if explainer == "llm" else {},
                 },

@@ -91,12 +91,12 @@ def test_an_entry_point_cannot_take_a_builtin_name(tmp_path: Path, monkeypatch: 
 def test_a_third_party_scorer_is_run_cached_resumed_and_ranked(installed: Path, tmp_path: Path) -> None:
     path, cache = spec(tmp_path), tmp_path / "cache.sqlite"
     _, first = start(path, tmp_path / "a", cache, QUIET)
-    assert first["status"] == "complete"
-    assert first["failure_rate"] == 0
-    assert first["totals"]["paid"]["calls"] > 0
+    assert first.status == "complete"
+    assert first.failure_rate == 0
+    assert first.totals.paid.calls > 0
     # Cached: another run pays nothing.
     _, second = start(path, tmp_path / "b", cache, QUIET)
-    assert second["totals"]["paid"]["calls"] == 0
+    assert second.totals.paid.calls == 0
     # Resumed: what a kill took is done again, and the tables are those of a whole run.
     whole = (tmp_path / "b" / "scores.parquet").read_bytes()
     journal = tmp_path / "b" / "judgements.jsonl"
@@ -104,7 +104,7 @@ def test_a_third_party_scorer_is_run_cached_resumed_and_ranked(installed: Path, 
     mine = [i for i, line in enumerate(lines) if json.loads(line)["cell"].startswith("tokens/nearness")]
     assert len(mine) == 6
     journal.write_bytes(b"".join(lines[: mine[2]]) + lines[mine[2]][:40])
-    assert resume(tmp_path / "b", cache, QUIET)["status"] == "complete"
+    assert resume(tmp_path / "b", cache, QUIET).status == "complete"
     assert (tmp_path / "b" / "scores.parquet").read_bytes() == whole
     # Ranked: a row beside those of the built-in scorers, with interval and floor.
     rows = {(r.explainer.label, r.scorer.label): r for r in read_rows([tmp_path / "a"])}

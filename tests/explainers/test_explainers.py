@@ -153,7 +153,7 @@ def test_tokens_are_weighted_by_activation() -> None:
 
 def test_null_explainers_are_floors_and_know_nothing() -> None:
     for name in ("empty", "constant", "shuffled"):
-        assert load_explainer(name).null
+        assert load_explainer(name).is_floor
     assert explain(load_explainer("empty"), latent()).text == ""
     assert explain(load_explainer("empty"), latent()).outcome is Outcome.OK
     constant = load_explainer("constant")

@@ -357,7 +357,7 @@ def test_explainers_run_in_the_grid(tmp_path: Path) -> None:
     assert rows["ensemble", ids[3]]["outcome"] == "skipped"
     assert {rows["best-of-k", i]["outcome"] for i in ids} == {"ok"}
     assert len(json.loads(rows["best-of-k", ids[0]]["note"])["candidates"]) == 3
-    assert record["status"] == "complete"
+    assert record.status == "complete"
     # A file that was edited since is another explainer: the run is not resumed on it.
     with (tmp_path / "mine.jsonl").open("a", encoding="utf-8") as f:
         f.write(json.dumps({"latent": ids[3], "text": "New."}) + "\n")
@@ -386,6 +386,6 @@ def test_both_rounds_run_and_come_from_the_cache(tmp_path: Path, monkeypatch: py
     assert all(note["gain"] >= 0 for note in notes)
     assert any(note["gain"] > 0 for note in notes)
     second, again = carry_out(tmp_path, "b", grid)
-    assert first["totals"]["paid"]["calls"] >= 4 * (8 + 3 * 4)
-    assert second["totals"]["paid"]["calls"] == 0
+    assert first.totals.paid.calls >= 4 * (8 + 3 * 4)
+    assert second.totals.paid.calls == 0
     assert {k: (r["text"], r["note"]) for k, r in again.items()} == {k: (r["text"], r["note"]) for k, r in rows.items()}

@@ -114,11 +114,11 @@ GATES = 50
 
 def only(run: Run, repeat: int) -> Run:
     """One repeat of a run as a run."""
-    cells = [c for c in run.record["cells"] if c["repeat"] == repeat]
+    cells = tuple(c for c in run.record.cells if c.repeat == repeat)
     parts = {name: getattr(run, name) for name in ("explanations", "judgements", "scores")}
     return replace(
         run,
-        record={**run.record, "id": f"r{repeat}", "cells": cells},
+        record=run.record.model_copy(update={"id": f"r{repeat}", "cells": cells}),
         **{name: table[table["repeat"] == repeat] for name, table in parts.items()},
     )
 

@@ -216,7 +216,7 @@ def test_a_run_measures_the_subject_without_any_special_path(folder: Path, tmp_p
     }
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     run, record = start(tmp_path / "spec.yaml", tmp_path / "run", tmp_path / "c.sqlite", QUIET)
-    assert record["failure_rate"] == 0
+    assert record.failure_rate == 0
     judged = pq.read_table(run / "judgements.parquet").to_pandas()
     texts = judged[judged.kind.isin(["written", "neutral"])]
     assert len(texts) == 2 * 5 * 6

@@ -24,7 +24,8 @@ from latentbench.lab.simulator.batch import collate, encode
 from latentbench.lab.simulator.lessons import Example, TextWindow
 from latentbench.lab.simulator.trainee import Trainee
 from latentbench.models.language_model import load
-from latentbench.runs.run import read_run, start
+from latentbench.runs.record import read_record
+from latentbench.runs.run import start
 from latentbench.suites.store import load_suite
 from rich.console import Console
 
@@ -359,8 +360,8 @@ def test_detection_fuzzing_and_simulation_run_end_to_end(folder, tmp_path):
     }
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     run, _ = start(tmp_path / "spec.yaml", tmp_path / "run", tmp_path / "cache.sqlite", Console(quiet=True))
-    record = read_run(run)
-    assert record["status"] == "complete"
+    record = read_record(run)
+    assert record.status == "complete"
     judged = pq.read_table(run / "judgements.parquet").to_pandas()
     assert len(judged) == 720
     assert set(judged.outcome) == {"ok"}
@@ -375,4 +376,4 @@ def test_detection_fuzzing_and_simulation_run_end_to_end(folder, tmp_path):
     # Three scorers ask about the same windows, and under the empty explanation latents share some: each is paid once.
     tokens = {w.id: w.tokens for latent in load_suite("planted-1").latents() for w in latent.test}
     distinct = {(row.explanation, tokens[row.window]) for row in judged.itertuples()}
-    assert record["totals"]["paid"]["calls"] == len(distinct) < 720 / 3
+    assert record.totals.paid.calls == len(distinct) < 720 / 3

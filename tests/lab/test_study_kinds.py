@@ -44,7 +44,7 @@ def record(folder):  # type: ignore[no-untyped-def]
 
 def suites_of(place, folder):  # type: ignore[no-untyped-def]
     """Level's run -> folder of its suite."""
-    return [load_run(place / "work" / "runs" / r["id"]).record["spec"]["suite"] for r in record(folder)["runs"]]
+    return [load_run(place / "work" / "runs" / r["id"]).record.spec.suite for r in record(folder)["runs"]]
 
 
 def test_levels_build_suites_of_their_own_with_the_same_latents(place, profile):

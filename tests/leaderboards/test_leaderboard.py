@@ -251,7 +251,7 @@ def test_bad_run_folders_have_one_clear_message(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not JSON"):
         load_run(broken)
     (broken / "run.json").write_text('{"id": "x"}', encoding="utf-8")
-    with pytest.raises(RunError, match="has no name"):
+    with pytest.raises(RunError, match=r"run\.json: name: Field required"):
         load_run(broken)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from latentbench.runs import environment
+from latentbench.runs.record import GitRecord
 
 
 def test_a_package_that_git_does_not_track_has_no_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,9 +24,9 @@ def test_a_package_that_git_does_not_track_has_no_revision(tmp_path: Path, monke
     package.mkdir()
     module = Path(shutil.copy(environment.__file__, package))
     monkeypatch.setattr(environment, "__file__", str(module))
-    assert environment._git() is None
+    assert environment.git() is None
     git("add", "-A")
     git("commit", "-qm", "the package")
-    assert environment._git() == {"revision": git("rev-parse", "HEAD"), "dirty": False}
+    assert environment.git() == GitRecord(revision=git("rev-parse", "HEAD"), dirty=False)
     module.write_text("changed = True\n", encoding="utf-8")
-    assert environment._git() == {"revision": git("rev-parse", "HEAD"), "dirty": True}
+    assert environment.git() == GitRecord(revision=git("rev-parse", "HEAD"), dirty=True)

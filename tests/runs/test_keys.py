@@ -123,8 +123,8 @@ def test_the_order_of_parts_counts() -> None:
 def test_a_run_writes_the_keys_that_its_plan_resolved(tmp_path: Path) -> None:
     spec = load_run_spec(ROOT / "tasks" / "runs" / "gate.yaml")
     plan = prepare(spec, ROOT / "tasks" / "runs", None)
-    assert plan.identities()["explainers"] == plan.explainer_keys == explainer_keys(plan.explainers)
-    assert {c["explainer"]["label"]: c["explainer"]["key"] for c in describe(plan)["cells"]} == plan.explainer_keys
+    assert plan.identities().explainers == plan.explainer_keys == explainer_keys(plan.explainers)
+    assert {c.explainer.label: c.explainer.key for c in describe(plan)} == plan.explainer_keys
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import pytest
 import yaml
 from latentbench.kernel.errors import CapabilityError, RunError, SpecError, UnknownName
 from latentbench.kernel.identity import table_digest
-from latentbench.runs.run import read_run, resume, start
+from latentbench.runs.record import read_record
+from latentbench.runs.run import resume, start
 from rich.console import Console
 
 QUIET = Console(quiet=True)
@@ -55,14 +56,14 @@ def finished(tmp_path_factory):  # type: ignore[no-untyped-def]
 
 
 def test_every_cell_and_latent_has_rows_and_a_headline(finished):
-    record = read_run(finished)
-    assert record["status"] == "complete"
-    assert [c["cell"] for c in record["cells"]] == [
+    record = read_record(finished)
+    assert record.status == "complete"
+    assert [c.cell for c in record.cells] == [
         f"{e}/{s}/lex/0" for s in ("detection", "embedding") for e in ("tokens", "empty", "shuffled")
     ]
     scores = table(finished, "scores")
     headline = scores[scores.metric == "ap_normalised"]
-    assert len(headline) == 6 * len(record["latents"])
+    assert len(headline) == 6 * len(record.latents)
     assert set(table(finished, "judgements").outcome) == {"ok"}
     means = headline[headline.scorer == "detection"].groupby("explainer").value.mean()
     assert means["tokens"] > means["shuffled"] + 0.2
@@ -100,12 +101,12 @@ def test_a_killed_run_resumes_to_the_same_tables_and_pays_no_call_twice(finished
     with pytest.raises(RunError, match="bench resume"):
         start(spec, run, cache, QUIET)
     done = (run / "judgements.jsonl").read_bytes().count(b"\n")
-    assert 0 < done < len(record["cells"]) * len(record["latents"])
+    assert 0 < done < len(record.cells) * len(record.latents)
     resumed = resume(run, cache, QUIET)
     assert digests(run) == digests(whole)
     # What was in flight when the kill came is in the cache or unpaid: the paid calls of both sessions are those of one.
-    assert resumed["totals"]["paid"]["calls"] <= record["totals"]["paid"]["calls"]
-    assert resumed["status"] == "complete"
+    assert resumed.totals.paid.calls <= record.totals.paid.calls
+    assert resumed.status == "complete"
 
 
 def test_resuming_a_finished_run_asks_nothing(finished, tmp_path):
@@ -119,8 +120,8 @@ def test_a_second_run_pays_nothing(tmp_path):
     spec = write_spec(tmp_path)
     _, first = start(spec, tmp_path / "a", tmp_path / "c.sqlite", QUIET)
     _, second = start(spec, tmp_path / "b", tmp_path / "c.sqlite", QUIET)
-    assert first["totals"]["paid"]["calls"] > 0
-    assert second["totals"]["paid"]["calls"] == 0
+    assert first.totals.paid.calls > 0
+    assert second.totals.paid.calls == 0
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
 
 
@@ -131,7 +132,7 @@ def test_failed_calls_lower_coverage_and_not_the_score(finished, tmp_path):
     coverage = (judged.outcome == "ok").mean()
     assert 0.75 < coverage < 0.85
     assert judged[judged.outcome != "ok"].probability.isna().all()
-    assert record["failure_rate"] > 0.1
+    assert record.failure_rate > 0.1
 
     def means(run):  # type: ignore[no-untyped-def]
         scores = table(run, "scores")
@@ -149,12 +150,12 @@ def test_failed_calls_lower_coverage_and_not_the_score(finished, tmp_path):
 
 def test_failed_calls_are_asked_again_on_resume(tmp_path, monkeypatch):
     folder, record = carry_out(tmp_path, judges=[{"use": "mock:lexical?fail=0.2", "label": "lex"}], max_failures=1.0)
-    assert record["totals"]["judgements"]["api"] > 0
+    assert record.totals.judgements["api"] > 0
     # The endpoint recovers: the same judge answers everything now.
     monkeypatch.setattr("latentbench.judges.mock.mock_judge.share", lambda *parts: 1.0)
     recovered = resume(folder, tmp_path / "run.sqlite", QUIET)
-    assert recovered["totals"]["judgements"]["api"] == 0
-    assert recovered["failure_rate"] == 0
+    assert recovered.totals.judgements["api"] == 0
+    assert recovered.failure_rate == 0
 
 
 def test_latents_without_an_explanation_are_explained_and_judged_on_resume(tmp_path, monkeypatch):
@@ -165,7 +166,7 @@ def test_latents_without_an_explanation_are_explained_and_judged_on_resume(tmp_p
         scorers=[{"use": "detection", "judges": ["lex"]}, {"use": "embedding", "judges": ["flaky"]}],
         max_failures=1.0,
     )
-    latents, unexplained = len(record["latents"]), record["totals"]["explanations"]["api"]
+    latents, unexplained = len(record.latents), record.totals.explanations["api"]
     assert 0 < unexplained < latents
     judgements = table(folder, "judgements")
     skipped = judgements[judgements.outcome == "skipped"]
@@ -173,8 +174,8 @@ def test_latents_without_an_explanation_are_explained_and_judged_on_resume(tmp_p
     assert skipped.groupby("scorer").latent.nunique().to_dict() == {"detection": unexplained, "embedding": unexplained}
     monkeypatch.setattr("latentbench.judges.mock.mock_judge.share", lambda *parts: 1.0)
     recovered = resume(folder, tmp_path / "run.sqlite", QUIET)
-    assert recovered["totals"]["explanations"]["ok"] == 2 * latents
-    assert recovered["failure_rate"] == 0
+    assert recovered.totals.explanations["ok"] == 2 * latents
+    assert recovered.failure_rate == 0
     judgements = table(folder, "judgements")
     assert set(judgements.outcome) == {"ok"}
     texts = table(folder, "explanations").set_index(["explainer", "latent"])["hash"].to_dict()
@@ -195,7 +196,7 @@ def test_what_a_killed_start_left_is_no_run_and_is_written_over(tmp_path, left):
         (run / name).touch()
     spec = write_spec(tmp_path, limit=1, explainers=["tokens"], scorers=["embedding"])
     _, record = start(spec, run, run / "replies.sqlite", QUIET)
-    assert record["status"] == read_run(run)["status"] == "complete"
+    assert record.status == read_record(run).status == "complete"
     assert yaml.safe_load((run / "spec.yaml").read_text(encoding="utf-8"))["limit"] == 1
 
 
@@ -224,7 +225,7 @@ def test_an_answer_that_is_nonsense_is_a_parse_failure_without_a_score(tmp_path)
     scores = table(folder, "scores")
     assert scores.value.isna().all()
     assert (scores.n_judged == 0).all()
-    assert record["failure_rate"] > 0.5
+    assert record.failure_rate > 0.5
 
 
 def test_a_failed_explanation_skips_its_windows_and_keeps_the_latent(tmp_path):
@@ -323,4 +324,4 @@ def test_an_interrupt_leaves_a_run_that_can_be_resumed(tmp_path):
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f"bench resume {run}" in said
-    assert resume(run, cache, QUIET)["status"] == "complete"
+    assert resume(run, cache, QUIET).status == "complete"

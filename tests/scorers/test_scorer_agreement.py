@@ -72,7 +72,7 @@ def empty_run(tmp_path_factory):
 def _with_scores(run, scores: np.ndarray):
     """The run with these headline scores [latents, scorers]."""
     loaded = load_run(run)
-    place = {latent: i for i, latent in enumerate(loaded.record["latents"])}
+    place = {latent: i for i, latent in enumerate(loaded.record.latents)}
     rows = loaded.scores["metric"] == "accuracy"
     own = loaded.scores[rows]
     values = scores[own["latent"].map(place), own["scorer"].map(SCORERS.index)]

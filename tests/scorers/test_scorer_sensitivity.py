@@ -22,8 +22,9 @@ from latentbench.kernel.latent import LatentView, Steered
 from latentbench.kernel.requests import Activate, Capability, Chat, Choice, LatentRef, Outcome, Reply, Simulate
 from latentbench.kernel.tasks import tasks_dirs
 from latentbench.runs.judging import trial_exchange
+from latentbench.runs.record import read_record
 from latentbench.runs.rounds import converse
-from latentbench.runs.run import read_run, resume, start
+from latentbench.runs.run import resume, start
 from latentbench.scorers.load import load_scorer
 from latentbench.scorers.scorer import Judgement, Scorer, Trial
 from latentbench.scorers.sensitivity import natural
@@ -399,8 +400,8 @@ def spec(folder: Path, suite: Path, **changes: Any) -> Path:
 
 def test_all_numbers_come_out_of_a_run_and_the_floors_of_an_empty_explanation(suite: Path, tmp_path: Path) -> None:
     run, record = start(spec(tmp_path, suite), tmp_path / "run", tmp_path / "c.sqlite", QUIET)
-    assert record["failure_rate"] == 0
-    assert record["identities"]["interventions"] == load_suite(suite).interventions.digest  # type: ignore[union-attr]
+    assert record.failure_rate == 0
+    assert record.identities.interventions == load_suite(suite).interventions.digest  # type: ignore[union-attr]
     scores = pq.read_table(run / "scores.parquet").to_pandas()
     mean = scores.groupby(["explainer", "metric"]).value.mean()
     assert mean["planted", "faithfulness"] == 1
@@ -420,9 +421,9 @@ def test_all_numbers_come_out_of_a_run_and_the_floors_of_an_empty_explanation(su
 def test_a_run_that_was_cut_between_the_rounds_ends_in_the_same_tables(suite: Path, tmp_path: Path) -> None:
     path, cache = spec(tmp_path, suite), tmp_path / "c.sqlite"
     run, first = start(path, tmp_path / "a", cache, QUIET)
-    assert first["totals"]["paid"]["calls"] > 0
+    assert first.totals.paid.calls > 0
     _, again = start(path, tmp_path / "b", cache, QUIET)
-    assert again["totals"]["paid"]["calls"] == 0
+    assert again.totals.paid.calls == 0
     whole = (run / "scores.parquet").read_bytes()
     assert (tmp_path / "b" / "scores.parquet").read_bytes() == whole
     journal = run / "judgements.jsonl"
@@ -435,10 +436,10 @@ def test_a_run_that_was_cut_between_the_rounds_ends_in_the_same_tables(suite: Pa
         gone = db.execute("DELETE FROM replies WHERE settings LIKE '%\"Activate\"%'").rowcount
     db.close()
     assert gone > 0
-    assert resume(run, cache, QUIET)["status"] == "complete"
+    assert resume(run, cache, QUIET).status == "complete"
     assert (run / "scores.parquet").read_bytes() == whole
     kept = sum(json.loads(line)["paid"]["calls"] for line in lines[:3])
-    assert 0 < read_run(run)["totals"]["paid"]["calls"] - kept <= gone
+    assert 0 < read_record(run).totals.paid.calls - kept <= gone
 
 
 def test_failures_in_either_round_lower_coverage(suite: Path, tmp_path: Path) -> None:

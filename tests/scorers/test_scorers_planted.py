@@ -10,7 +10,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from latentbench.runs.run import read_run, start
+from latentbench.runs.record import read_record
+from latentbench.runs.run import start
 from latentbench.scorers.load import load_scorer
 from latentbench.suites.store import load_suite
 from rich.console import Console
@@ -58,9 +59,9 @@ HEADLINES = {
 
 
 def test_every_cell_has_its_headline_for_every_latent(run: Path) -> None:
-    record = read_run(run)
-    assert record["status"] == "complete"
-    assert len(record["cells"]) == 4 * 2 * 3
+    record = read_record(run)
+    assert record.status == "complete"
+    assert len(record.cells) == 4 * 2 * 3
     scores = pq.read_table(run / "scores.parquet").to_pandas()
     for scorer, headline in HEADLINES.items():
         rows = scores[(scores.scorer == scorer) & (scores.metric == headline)]
@@ -68,12 +69,7 @@ def test_every_cell_has_its_headline_for_every_latent(run: Path) -> None:
         assert rows.value.notna().all()
         known = {m.name for m in load_scorer(scorer).metric_table}
         assert set(scores[scores.scorer == scorer].metric) <= known
-    floors = {
-        m["name"]: m["floor"]
-        for c in record["cells"]
-        if c["scorer"]["label"] == "intruder"
-        for m in c["scorer"]["metrics"]
-    }
+    floors = {m.name: m.floor for c in record.cells if c.scorer.label == "intruder" for m in c.scorer.metrics}
     assert floors["accuracy"] == 0.2
 
 

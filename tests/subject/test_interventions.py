@@ -526,8 +526,8 @@ def test_a_run_scores_the_table_and_is_not_resumed_on_another_one(steered, tmp_p
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     quiet = Console(quiet=True)
     run, record = start(tmp_path / "spec.yaml", tmp_path / "run", tmp_path / "c.sqlite", quiet)
-    assert record["identities"]["interventions"] == suite.interventions.digest
-    assert {cell["scorer"]["steered"] for cell in record["cells"]} == {suite.interventions.digest}
+    assert record.identities.interventions == suite.interventions.digest
+    assert {cell.scorer.steered for cell in record.cells} == {suite.interventions.digest}
     scores = pq.read_table(run / "scores.parquet").to_pandas()
     headline = scores[scores.metric == "nats"]
     assert len(headline) == 4 * 8

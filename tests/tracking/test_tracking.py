@@ -18,6 +18,9 @@ from latentbench.tracking.mlflow import TrackResult, track
 from latentbench.tracking.mlflow_settings import forced, lent
 from latentbench.tracking.prompt_registry import prompts_of
 
+from tests.builders.records import cell as toy_cell
+from tests.builders.records import record
+from tests.builders.records import scorer as toy_scorer
 from tests.builders.run_builder import Grid, build_run, build_suite, set_suite_digest
 
 GRID = Grid(explainers={"llm": 0.8, "shuffled": 0.5}, coders={"res9": 6, "mlp9": 4}, fail=0.1, repeats=2)
@@ -248,20 +251,8 @@ def test_a_folder_without_a_run_is_the_users_error(tmp_path: Path, uri: str) -> 
 
 
 def test_prompt_names_and_parts() -> None:
-    record = {
-        "cells": [
-            {
-                "explainer": {
-                    "label": "my llm/1",
-                    "id": "llm@1-0",
-                    "key": "k",
-                    "prompts": {"few": [{"a": 1}], "none": []},
-                },
-                "scorer": {"label": "d", "id": "d@1-0", "key": "k", "prompts": {"system": "  "}},
-            }
-        ]
-    }
-    found = prompts_of(record)
+    judged = toy_scorer("d", prompts={"system": "  "})
+    found = prompts_of(record([toy_cell("my llm/1", judged, "j", prompts={"few": [{"a": 1}], "none": []})]))
     assert list(found) == ["explainer.my_llm_1.few"]
     assert json.loads(found["explainer.my_llm_1.few"][0]) == [{"a": 1}]
     assert clean("pkg:x==1") == "pkg_x__1"

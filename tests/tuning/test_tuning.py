@@ -66,10 +66,10 @@ def test_the_held_out_comparison_is_on_other_latents_and_says_better(tuned: dict
     held = tuned["holdout"]
     (w,) = held["winners"]
     folder = Path(tuned["folder"])
-    seen = set(load_run(folder / tuned["trials"][0]["folder"]).record["latents"])
+    seen = set(load_run(folder / tuned["trials"][0]["folder"]).record.latents)
     test = load_run(folder / w["folder"]).record
-    assert test["split"] == "test"
-    assert not seen & set(test["latents"])
+    assert test.split == "test"
+    assert not seen & set(test.latents)
     d = w["differences"]["score"]
     assert w["verdict"] == "better"
     assert d["p_holm"] < 0.05
@@ -87,11 +87,11 @@ def test_trials_see_tuning_latents_only_and_the_named_settings_come_first(tuned:
     assert (second["name"], second["settings"]["temperature"]) == ("paper", 0.5)
     for t in tuned["trials"]:
         if t["folder"]:
-            assert load_run(Path(tuned["folder"]) / t["folder"]).record["split"] == "tune"
+            assert load_run(Path(tuned["folder"]) / t["folder"]).record.split == "tune"
     # A stopped trial saw fewer latents, the first ones of the common order.
-    whole = load_run(Path(tuned["folder"]) / first["folder"]).record["latents"]
+    whole = load_run(Path(tuned["folder"]) / first["folder"]).record.latents
     short = next(t for t in tuned["trials"] if t["state"] == "stopped")
-    assert load_run(Path(tuned["folder"]) / short["folder"]).record["latents"] == whole[: short["latents"]]
+    assert load_run(Path(tuned["folder"]) / short["folder"]).record.latents == whole[: short["latents"]]
     assert short["latents"] == 8 < len(whole) == 12
 
 
@@ -101,9 +101,9 @@ def test_the_best_spec_is_a_run(tuned: dict, tmp_path: Path) -> None:
     assert spec["split"] == "test"
     (tmp_path / "best.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     _, record = start(tmp_path / "best.yaml", tmp_path / "run", tmp_path / "cache.sqlite", QUIET)
-    assert record["status"] == "complete"
+    assert record.status == "complete"
     settings = tuned["trials"][tuned["winners"][0]]["settings"]
-    assert f"shots={settings['shots']}&style={settings['style']}" in record["spec"]["judges"][0]["use"]
+    assert f"shots={settings['shots']}&style={settings['style']}" in record.spec.judges[0].use
 
 
 def test_the_report_is_one_page_without_a_network(tuned: dict) -> None:
@@ -337,7 +337,7 @@ def test_a_study_does_not_go_on_with_a_scorer_that_was_edited(tmp_path: Path) ->
     scorer.write_text(
         scorer.read_text(encoding="utf-8").replace("You check descriptions", "You test descriptions"), encoding="utf-8"
     )
-    with pytest.raises(RunError, match="scorers of the default setting changed since the study began"):
+    with pytest.raises(RunError, match="scorers: mine of the default setting changed since the study began"):
         study(tmp_path, content)
     # Nor are its held-out runs taken for those of the scorer of now.
     spec = load_tune_spec(tmp_path / "tune.yaml")

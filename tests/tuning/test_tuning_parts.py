@@ -36,6 +36,8 @@ from latentbench.tuning.tune_result import best
 from latentbench.tuning.tune_spec import Budget, Objective, Parameter, Prune, TuneSpec
 from scipy import stats
 
+from tests.builders.records import cell, record
+from tests.builders.records import scorer as toy_scorer
 from tests.builders.tuning_landscape import landscape, write
 
 TASKS = Path(__file__).parents[2] / "tasks" / "tuning"
@@ -405,7 +407,7 @@ def test_a_study_goes_on_only_with_the_parts_that_its_default_began_with(tmp_pat
     started_again()
     started_again()
     texts.write_text(texts.read_text(encoding="utf-8").replace("A.", "B."), encoding="utf-8")
-    with pytest.raises(RunError, match="explainers of the default setting changed"):
+    with pytest.raises(RunError, match="explainers: file of the default setting changed"):
         started_again()
 
 
@@ -429,17 +431,16 @@ def _run() -> Run:
     cells, scores, judged = [], [], []
     table = {("s", "a"): (0.75, 0.95), ("s", "b"): (0.5, 0.6), ("t", "a"): (0.2, 0.4), ("t", "b"): (None, None)}
     for scorer, floor in (("s", 0.5), ("t", 0.0)):
-        metric = {"name": "m", "floor": floor, "higher_is_better": True}
         for repeat in (0, 1):
             name = f"e/{scorer}/j/{repeat}"
-            part = {"label": scorer, "headline": "m", "metrics": [metric]}
-            cells.append({"cell": name, "explainer": {"label": "e"}, "scorer": part, "judge": {"label": "j"}})
+            cells.append(cell("e", toy_scorer(scorer, floor), "j", repeat))
+            labels = {"explainer": "e", "scorer": scorer, "judge": "j", "coder": "c", "repeat": repeat}
             for latent in "ab":
                 value = table[scorer, latent][repeat]
-                scores.append({"cell": name, "latent": latent, "metric": "m", "value": value})
+                scores.append({**labels, "cell": name, "latent": latent, "metric": "m", "value": value})
                 for i in range(2):
                     ok = not (scorer == "t" and latent == "b")
-                    base = {"cell": name, "latent": latent, "outcome": "ok" if ok else "api"}
+                    base = {**labels, "cell": name, "latent": latent, "outcome": "ok" if ok else "api"}
                     judged.append({**base, "tokens_in": 10, "tokens_out": i, "cost": 0.5, "seconds": 0.25})
     texts = {("a", 0): "one two", ("a", 1): "one two three four", ("b", 0): None, ("b", 1): "one"}
     explained = [
@@ -456,8 +457,7 @@ def _run() -> Run:
         }
         for (latent, repeat), text in texts.items()
     ]
-    record = {"id": "r", "cells": cells, "latents": ["a", "b"]}
-    return Run(Path("r"), record, pd.DataFrame(explained), pd.DataFrame(judged), pd.DataFrame(scores))
+    return Run(Path("r"), record(cells, "ab"), pd.DataFrame(explained), pd.DataFrame(judged), pd.DataFrame(scores))
 
 
 def test_objectives_are_read_from_the_tables() -> None:

@@ -80,7 +80,7 @@ def scores_of(run: Run, explainers: Sequence[str] | None = None) -> Scores:
         raise SpecError(f"{run.folder} has one scorer and judge, {' and '.join(columns[0])}; agreement needs two.")
     several = {s for s, _ in columns if sum(scorer == s for scorer, _ in columns) > 1}
     by_place: dict[tuple[str, str, str], Entry] = {e.labels: e for e in found}
-    latents = [str(latent) for latent in run.record["latents"]]
+    latents = list(run.record.latents)
     values = np.full((len(wanted) * len(latents), len(columns)), np.nan)
     for j, (scorer, judge) in enumerate(columns):
         for i, label in enumerate(wanted):

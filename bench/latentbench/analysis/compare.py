@@ -115,18 +115,17 @@ def _matched(left: Sequence[Entry], right: Sequence[Entry]) -> Iterator[tuple[En
 
 
 def _run_reasons(a: Run, b: Run, across: Collection[str]) -> Iterator[str]:
-    if a.record["split"] != b.record["split"]:
-        yield f"splits {a.record['split']} and {b.record['split']} are different latents"
+    if a.record.split != b.record.split:
+        yield f"splits {a.record.split} and {b.record.split} are different latents"
     if "suite" in across:
         return
-    one, two = a.record["suite"], b.record["suite"]
-    first, second = f"{one['name']}@{one['version']}", f"{two['name']}@{two['version']}"
-    if one["name"] != two["name"]:
-        yield f"suites {first} and {second}"
-    elif _major(first) != _major(second):
-        yield f"major versions of the suite, {first} and {second}"
-    elif first == second and one["digest"] != two["digest"]:
-        yield f"suite {first} has two contents, {one['digest']} and {two['digest']}"
+    one, two = a.record.suite, b.record.suite
+    if one.name != two.name:
+        yield f"suites {one.id} and {two.id}"
+    elif _major(one.id) != _major(two.id):
+        yield f"major versions of the suite, {one.id} and {two.id}"
+    elif one.id == two.id and one.digest != two.digest:
+        yield f"suite {one.id} has two contents, {one.digest} and {two.digest}"
 
 
 def _reasons(x: Entry | None, y: Entry | None, across: Collection[str]) -> Iterator[str]:
@@ -162,7 +161,7 @@ def _notes(a: Run, b: Run, x: Entry | None, y: Entry | None) -> tuple[str, ...]:
     if x is None or y is None:
         return ()
     notes = []
-    one, two = (f"{r.record['suite']['name']}@{r.record['suite']['version']}" for r in (a, b))
+    one, two = (r.record.suite.id for r in (a, b))
     if one != two:
         notes.append(f"suites {one} and {two}")
     if x.scorer.id != y.scorer.id:

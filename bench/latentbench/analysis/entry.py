@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from latentbench.runs.record import Run
 
@@ -61,33 +60,26 @@ class Entry:
 
 def entries(run: Run) -> list[Entry]:
     """Entries of a run in the order of its cells."""
-    cells: dict[tuple[str, str, str], Mapping[str, Any]] = {}
-    for cell in run.record["cells"]:
-        cells.setdefault((cell["explainer"]["label"], cell["scorer"]["label"], cell["judge"]["label"]), cell)
-    headline = {cell["scorer"]["label"]: cell["scorer"]["headline"] for cell in cells.values()}
-    scores = run.scores[run.scores["metric"] == run.scores["scorer"].map(headline)]
-    groups = dict(iter(scores.groupby(["explainer", "scorer", "judge"], sort=False)))
+    table = run.per_latent()
+    groups = dict(iter(table.groupby(["explainer", "scorer", "judge"], sort=False)))
     found = []
-    for labels, cell in cells.items():
-        rows = groups.get(labels, scores.iloc[:0])
-        # mean() skips missing values: a latent counts with the repeats that it has.
-        values = rows.groupby("latent", sort=False)["value"].mean().dropna()
-        scorer = cell["scorer"]
-        metric = next(m for m in scorer["metrics"] if m["name"] == scorer["headline"])
-        identity = cell["judge"]["identity"]
+    for labels, (cell, *_) in run.record.grid.items():
+        rows = groups.get(labels, table.iloc[:0])
+        explainer, scorer, judge = cell.explainer, cell.scorer, cell.judge
+        values = rows.set_index("latent")["value"].dropna()
         found.append(
             Entry(
-                Part(cell["explainer"]["label"], cell["explainer"]["id"], cell["explainer"]["key"]),
-                Part(scorer["label"], scorer["id"], scorer["key"]),
-                Part(cell["judge"]["label"], f"{identity['provider']}:{identity['model']}", cell["judge"]["key"]),
-                scorer["headline"],
-                bool(metric["higher_is_better"]),
-                bool(cell["explainer"]["null"]),
+                Part(explainer.label, explainer.id, explainer.key),
+                Part(scorer.label, scorer.id, scorer.key),
+                Part(judge.label, judge.identity.label, judge.key),
+                scorer.headline,
+                scorer.ranking.higher_is_better,
+                explainer.is_floor,
                 {str(latent): float(value) for latent, value in values.items()},
-                len(run.record["latents"]),
-                int(rows["n_judged"].sum()),
-                int(rows["n_attempted"].sum()),
-                scorer.get("steered"),
+                len(run.record.latents),
+                int(rows["judged"].sum()),
+                int(rows["attempted"].sum()),
+                scorer.steered,
             )
         )
     return found

@@ -20,9 +20,8 @@ from rich.console import Console
 from latentbench.analysis.entry import Entry, entries
 from latentbench.analysis.reliability_spec import Place, ReliabilitySpec, load_reliability_spec, places, run_spec
 from latentbench.kernel.errors import RunError, SpecError
-from latentbench.runs.record import Run, load_run
-from latentbench.runs.run import begin, read_run, resume
-from latentbench.runs.run_spec import RunSpec
+from latentbench.runs.record import Run, load_run, read_record
+from latentbench.runs.run import begin, resume
 from latentbench.stats.bootstrap import Array
 from latentbench.stats.correlation import Correlation, retest
 from latentbench.stats.dependability import Dependability, dependability
@@ -135,8 +134,7 @@ def reliability(
         if not (folder / "run.json").exists():
             begin(wanted, spec_path.parent, folder, command, cache_path, console)
         else:
-            record = read_run(folder)
-            if RunSpec.model_validate(record["spec"]) != wanted:
+            if read_record(folder).spec != wanted:
                 raise RunError(f"{folder} is a run of another spec; give another --out.")
             # Finished runs too: that refuses one of another scorer, explainer or judge than those of now.
             resume(folder, cache_path, console)
@@ -170,11 +168,11 @@ def analyse(spec: ReliabilitySpec, runs: Mapping[Place, Run], command: str, *, s
 def _grids(runs: Mapping[Place, Run]) -> tuple[list[_Grid], dict[str, str]]:
     first = runs[(0, 0, 0)]
     sizes = tuple(max(place[i] for place in runs) + 1 for i in range(3))
-    latents = tuple(str(x) for x in first.record["latents"])
+    latents = first.record.latents
     coders = {str(k): str(v) for k, v in first.scores.groupby("latent")["coder"].first().items()}
     found: dict[tuple[str, str], dict[tuple[Place, str], Entry]] = {}
     for place, run in runs.items():
-        if tuple(run.record["latents"]) != latents or run.record["suite"] != first.record["suite"]:
+        if run.record.latents != latents or run.record.suite != first.record.suite:
             raise RunError(f"{run.folder} and {first.folder} have different latents; repeats share theirs.")
         for entry in entries(run):
             cells = found.setdefault((entry.scorer.label, entry.explainer.label), {})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from latentbench.runs.record import RunRecord
 
 Cache = Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")]
 NoTrack = Annotated[bool, typer.Option("--no-track", help="Do not log to MLflow now; `bench track` does it later.")]
@@ -91,7 +93,7 @@ def _interrupted(folder: list[Path]) -> None:
     raise typer.Exit(130)
 
 
-def _finish(folder: Path, record: dict[str, Any], console: Console, tracked: bool) -> None:
+def _finish(folder: Path, record: RunRecord, console: Console, tracked: bool) -> None:
     from latentbench.leaderboards.run_page import write_report
 
     page = write_report(folder)
@@ -100,7 +102,7 @@ def _finish(folder: Path, record: dict[str, Any], console: Console, tracked: boo
 
         result = log(folder)
         console.print(f"MLflow: {result.uri if result.ok else result.message}", highlight=False, soft_wrap=True)
-    rate, allowed = record["failure_rate"], record["spec"]["max_failures"]
+    rate, allowed = record.failure_rate or 0.0, record.spec.max_failures
     console.print(f"run: {folder}\nreport: {page}", highlight=False, soft_wrap=True)
     if rate > allowed:
         print(f"{rate:.1%} of the calls failed; allowed are {allowed:.1%} (max_failures).", file=sys.stderr)

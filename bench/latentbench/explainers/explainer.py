@@ -67,13 +67,13 @@ class Explainer(ABC):
     Class attributes:
         params_model: pydantic model of the parameters.
         needs: every capability that the generating model must have; empty for an explainer that asks no model.
-        null: True for explainers that know nothing of the latent; their rows are floors.
+        is_floor: True for explainers that know nothing of the latent; their rows are floors.
         uses_interventions: True for explainers that read `LatentView.interventions`; the table is then part of a run's identity.
     """
 
     params_model: ClassVar[type[Params]] = Params
     needs: ClassVar[frozenset[Capability]] = frozenset()
-    null: ClassVar[bool] = False
+    is_floor: ClassVar[bool] = False
     uses_interventions: ClassVar[bool] = False
 
     def __init__(self, name: str, version: str, params: Params, prompts: Mapping[str, Any]) -> None:

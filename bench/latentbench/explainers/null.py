@@ -20,7 +20,7 @@ from latentbench.kernel.requests import Outcome, Reply
 class EmptyExplainer(Explainer):
     """Says nothing."""
 
-    null = True
+    is_floor = True
 
     def read(
         self,
@@ -44,7 +44,7 @@ class ConstantExplainer(Explainer):
     """Says the same of every latent."""
 
     params_model = ConstantParams
-    null = True
+    is_floor = True
 
     def read(
         self,
@@ -70,7 +70,7 @@ class ShuffledExplainer(Explainer):
     """Gives every latent the explanation of another one of its coder."""
 
     params_model = ShuffledParams
-    null = True
+    is_floor = True
 
     def read(
         self,

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from latentbench.judges.price import ESTIMATE_NOTE, estimated
 from latentbench.leaderboards.board import Table
 from latentbench.leaderboards.board_page import total
-from latentbench.leaderboards.row import UNQUALIFIED
-from latentbench.runs.record import Run
+from latentbench.runs.record import UNQUALIFIED, Run
 from latentbench.views.number import percent
 
 FEW_LATENTS = 30
@@ -22,10 +21,10 @@ def limits(run: Run, tables: Sequence[Table]) -> list[str]:
         tables: of this run, over all coders.
     """
     found = [line for table in tables for line in _of_table(table)]
-    if run.record["split"] != "test":
-        found.insert(0, f"Measured on {run.record['split']} latents: these scores are not for the leaderboard.")
-    git = run.record.get("git")
-    if git and git["dirty"]:
+    if run.record.split != "test":
+        found.insert(0, f"Measured on {run.record.split} latents: these scores are not for the leaderboard.")
+    git = run.record.git
+    if git is not None and git.dirty:
         found.append("The code had local changes that the recorded revision does not contain.")
     if max((row.repeats for table in tables for row in table.rows), default=1) == 1:
         found.append(

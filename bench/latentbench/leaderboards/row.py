@@ -12,8 +12,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from latentbench.kernel.config import Frozen
+from latentbench.runs.record import UNQUALIFIED, SuiteRecord
 
-UNQUALIFIED = "unqualified"
 POOLED = "all"
 """Coder group of a row over all coders of the run."""
 
@@ -47,19 +47,6 @@ class Named(Frozen):
     key: str
 
 
-class Suite(Frozen):
-    """The frozen suite."""
-
-    name: str
-    version: str
-    digest: str
-
-    @property
-    def id(self) -> str:
-        """`name@version`."""
-        return f"{self.name}@{self.version}"
-
-
 class Price(Frozen):
     """What one latent costs on average, once; calls that came from a cache are counted as if they had been paid."""
 
@@ -79,7 +66,7 @@ class Row(Frozen):
     """Start of the run, ISO 8601."""
     command: str
     """Reproduces the run."""
-    suite: Suite
+    suite: SuiteRecord
     split: str
     coders: str
     """Name of the coder, or `all`."""

@@ -7,17 +7,16 @@ enter the score.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest
-from latentbench.leaderboards.row import POOLED, UNQUALIFIED, Estimate, Named, Price, Row, Suite
-from latentbench.runs.record import Run, load_runs
+from latentbench.leaderboards.row import POOLED, Estimate, Named, Price, Row
+from latentbench.runs.record import CellRecord, MetricRecord, Run, load_runs
 from latentbench.stats.bootstrap import bootstrap_mean
 from latentbench.stats.bounds import missing_bounds
 
@@ -45,7 +44,7 @@ def rows(runs: Iterable[Run], *, by_coder: bool = False, any_split: bool = False
     """
     found: list[Row] = []
     for run in runs:
-        split = run.record["split"]
+        split = run.record.split
         if split != LEADERBOARD_SPLIT and not any_split:
             raise SpecError(
                 f"{run.folder} ran on the {split!r} latents; leaderboards take {LEADERBOARD_SPLIT!r} only, because prompts are "
@@ -54,41 +53,40 @@ def rows(runs: Iterable[Run], *, by_coder: bool = False, any_split: bool = False
             )
         coders = list(dict.fromkeys(run.scores["coder"]))
         groups = [POOLED, *coders] if by_coder and len(coders) > 1 else [POOLED]
-        cells: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
-        for cell in run.record["cells"]:
-            key = (cell["explainer"]["label"], cell["scorer"]["label"], cell["judge"]["label"])
-            cells.setdefault(key, []).append(cell)
         for group in groups:
-            found += _group(run, cells, group, seed)
+            found += _group(run, group, seed)
     return found
 
 
-def _group(run: Run, cells: Mapping[tuple[str, str, str], list[Mapping[str, Any]]], group: str, seed: int) -> list[Row]:
+def _group(run: Run, group: str, seed: int) -> list[Row]:
     """Rows over one group of coders."""
-    scores, judgements, explanations = run.scores, run.judgements, run.explanations
+    scores, means, judgements, explanations = run.scores, run.means, run.judgements, run.explanations
     if group != POOLED:
-        scores = scores[scores["coder"] == group]
+        scores, means = scores[scores["coder"] == group], means[means["coder"] == group]
         inside = set(scores["latent"])
         judgements = judgements[judgements["latent"].isin(inside)]
         explanations = explanations[explanations["latent"].isin(inside)]
     latents = sorted(set(scores["latent"]))
-    score_cells = dict(iter(scores.groupby("cell", sort=False)))
+    asked = dict(iter(scores.groupby(_LABELS, sort=False)))
+    averaged = dict(iter(means.groupby(_LABELS, sort=False)))
     spent, written = _sums(judgements, "cell"), _sums(explanations, "explainer")
     return [
         _row(
             run,
             group,
             latents,
-            same,
-            [score_cells[c["cell"]] for c in same if c["cell"] in score_cells],
+            cells,
+            asked.get(labels, scores.iloc[:0]),
+            averaged.get(labels, means.iloc[:0]),
             spent,
             written,
             seed,
         )
-        for same in cells.values()
+        for labels, cells in run.record.grid.items()
     ]
 
 
+_LABELS = ["explainer", "scorer", "judge"]
 _SPENT = ["tokens_in", "tokens_out", "cost", "seconds"]
 
 
@@ -96,46 +94,43 @@ def _row(
     run: Run,
     group: str,
     latents: list[str],
-    cells: list[Mapping[str, Any]],
-    scores: list[pd.DataFrame],
+    cells: tuple[CellRecord, ...],
+    scores: pd.DataFrame,
+    means: pd.DataFrame,
     spent: pd.DataFrame,
     written: pd.DataFrame,
     seed: int,
 ) -> Row:
     import pandas as pd
 
-    first, record = cells[0], run.record
-    explainer, scorer, judge = first["explainer"], first["scorer"], first["judge"]
-    table = pd.concat(scores) if scores else run.scores.iloc[:0]
-    # mean() skips missing values: a latent counts with the repeats that it has.
-    per_latent = table.groupby(["latent", "metric"])["value"].mean().unstack("metric").reindex(latents)
-    asked = table[table["metric"] == scorer["headline"]]
+    record = run.record
+    explainer, scorer, judge = cells[0].explainer, cells[0].scorer, cells[0].judge
+    per_latent = means.set_index(["latent", "metric"])["value"].unstack("metric").reindex(latents)
+    asked = scores[scores["metric"] == scorer.headline]
     units = max(1, len(latents) * len(cells))
-
-    declared = {m["name"]: m for m in scorer["metrics"]}
     others = {
-        name: _estimate(per_latent[name], metric, seed)
-        for name, metric in declared.items()
-        if name != scorer["headline"] and name in per_latent and per_latent[name].notna().any()
+        m.name: _estimate(per_latent[m.name], m, seed)
+        for m in scorer.metrics
+        if m.name != scorer.headline and m.name in per_latent and per_latent[m.name].notna().any()
     }
-    headline = per_latent.get(scorer["headline"], pd.Series(index=latents, dtype=float))
-    worst, best = _bounds(asked, declared[scorer["headline"]])
+    headline = per_latent.get(scorer.headline, pd.Series(index=latents, dtype=float))
+    worst, best = _bounds(asked, scorer.ranking)
     return Row(
         run=run.id,
-        date=record["started"],
-        command=record["command"],
-        suite=Suite(**record["suite"]),
-        split=record["split"],
+        date=record.started,
+        command=record.command,
+        suite=record.suite,
+        split=record.split,
         coders=group,
-        latents=digest([latents, scorer["steered"]] if "steered" in scorer else latents),
-        explainer=_named(explainer),
-        model=explainer.get("model"),
-        is_floor=bool(explainer["null"]),
-        scorer=_named(scorer),
-        headline=scorer["headline"],
-        judge=Named(label=judge["label"], id=_judge_id(judge), key=judge["key"]),
-        qualification=judge.get("qualification") or UNQUALIFIED,
-        score=_estimate(headline, declared[scorer["headline"]], seed),
+        latents=digest([latents, scorer.steered] if scorer.steered is not None else latents),
+        explainer=Named(label=explainer.label, id=explainer.id, key=explainer.key),
+        model=explainer.model,
+        is_floor=explainer.is_floor,
+        scorer=Named(label=scorer.label, id=scorer.id, key=scorer.key),
+        headline=scorer.headline,
+        judge=Named(label=judge.label, id=judge.identity.label, key=judge.key),
+        qualification=judge.qualification,
+        score=_estimate(headline, scorer.ranking, seed),
         worst=worst,
         best=best,
         n_latents=len(latents),
@@ -143,47 +138,37 @@ def _row(
         n_judged=int(asked["n_judged"].sum()),
         n_attempted=int(asked["n_attempted"].sum()),
         metrics=others,
-        explaining=_price(written, [explainer["label"]], units),
-        judging=_price(spent, [c["cell"] for c in cells], units),
+        explaining=_price(written, [explainer.label], units),
+        judging=_price(spent, [c.cell for c in cells], units),
         values={str(latent): float(v) for latent, v in headline.dropna().items()},
     )
 
 
-def _estimate(values: pd.Series[float], metric: Mapping[str, Any], seed: int) -> Estimate:
+def _estimate(values: pd.Series[float], metric: MetricRecord, seed: int) -> Estimate:
     i = bootstrap_mean(values.to_numpy(dtype=np.float64), seed=seed)
     return Estimate(
         estimate=i.estimate,
         low=i.low,
         high=i.high,
         n=i.n,
-        floor=metric["floor"],
-        higher_is_better=metric["higher_is_better"],
+        floor=metric.floor,
+        higher_is_better=metric.higher_is_better,
     )
 
 
-def _bounds(asked: pd.DataFrame, metric: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """Bounds under missing judgements, over latents and repeats; none when nothing is missing or the metric has no range."""
-    span = _range(asked["value"].to_numpy(np.float64), metric)
-    if span is None:
+def _bounds(asked: pd.DataFrame, metric: MetricRecord) -> tuple[float | None, float | None]:
+    """Bounds under missing judgements, over latents and repeats; none when nothing is missing or the metric has no range.
+
+    The range is what the scorer declared; one that is open at an end is never guessed, because a guess would bound nothing.
+    """
+    if metric.low is None or metric.high is None:
         return None, None
     values = asked["value"].to_numpy(np.float64)
     judged, attempted = asked["n_judged"].to_numpy(np.float64), asked["n_attempted"].to_numpy(np.float64)
     if (judged == attempted).all() and not np.isnan(values).any():
         return None, None
     coverage = np.divide(judged, attempted, out=np.zeros_like(judged), where=attempted > 0)
-    return missing_bounds(values, coverage, *span)
-
-
-def _range(values: NDArray[np.float64], metric: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Range of a metric as its scorer declared it; None where it is open at an end, because a guess would bound nothing.
-
-    Runs of the first version recorded no ranges: there [-1, 1] if the floor is 0 or a value is negative, else [0, 1].
-    """
-    if "low" in metric and "high" in metric:
-        low, high = metric["low"], metric["high"]
-        return None if low is None or high is None else (float(low), float(high))
-    signed = metric["floor"] == 0 or bool((values < 0).any())
-    return (-1.0, 1.0) if signed else (0.0, 1.0)
+    return missing_bounds(values, coverage, metric.low, metric.high)
 
 
 def _sums(table: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -200,12 +185,3 @@ def _price(sums: pd.DataFrame, names: list[str], units: int) -> Price:
     return Price(
         tokens_in=total["tokens_in"], tokens_out=total["tokens_out"], dollars=total["cost"], seconds=total["seconds"]
     )
-
-
-def _named(entry: Mapping[str, Any]) -> Named:
-    return Named(label=entry["label"], id=entry["id"], key=entry["key"])
-
-
-def _judge_id(judge: Mapping[str, Any]) -> str:
-    identity = judge["identity"]
-    return f"{identity['provider']}:{identity['model']}"

@@ -7,7 +7,8 @@ are about. A page with the table alone would look better and be believed more th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ def report(run: Run, suite: Suite | None) -> str:
     pooled = [t for t in ranked if t.rows[0].coders == "all"]
     by_coder = [t for t in ranked if t.rows[0].coders != "all"]
     body: list[Block] = [
-        Prose(f"{run.id}, started {record['started']}, {number(record['seconds'], 0)} s", soft=True),
+        Prose(f"{run.id}, started {record.started}, {number(record.seconds, 0)} s", soft=True),
         Facts(_summary(run)),
         Heading("Scores"),
         Prose(SCORES),
@@ -75,11 +76,9 @@ def report(run: Run, suite: Suite | None) -> str:
         Heading("Identities"),
         _identities(run),
     ]
-    body += [Heading("Specification"), Html(f"<p>Reproduce: <code>{html(record['command'])}</code></p>")]
-    body.append(
-        Listing.of_json({name: record[name] for name in ("spec", "versions", "git", "hardware") if name in record})
-    )
-    return Page(record["name"], body).html()
+    body += [Heading("Specification"), Html(f"<p>Reproduce: <code>{html(record.command)}</code></p>")]
+    body.append(Listing.of_json(record.model_dump(mode="json", include={"spec", "versions", "git", "hardware"})))
+    return Page(record.name, body).html()
 
 
 SCORES = (
@@ -91,29 +90,28 @@ SCORES = (
 
 def _summary(run: Run) -> dict[str, str]:
     record = run.record
-    suite = record["suite"]
-    git = record.get("git")
+    git = record.git
     facts = {
-        "suite": f"{suite['name']}@{suite['version']}, digest {suite['digest']}",
-        "latents": f"{len(record['latents'])} of split {record['split']}",
-        "judges": ", ".join(dict.fromkeys(cell["judge"]["label"] for cell in record["cells"])),
+        "suite": f"{record.suite.id}, digest {record.suite.digest}",
+        "latents": f"{len(record.latents)} of split {record.split}",
+        "judges": ", ".join(record.judges),
         "code": "installed package"
-        if not git
-        else git["revision"][:12] + (" with local changes" if git["dirty"] else ""),
+        if git is None
+        else git.revision[:12] + (" with local changes" if git.dirty else ""),
     }
-    return facts | {"failed calls": percent(record["failure_rate"], 1)} if "failure_rate" in record else facts
+    return facts if record.failure_rate is None else facts | {"failed calls": percent(record.failure_rate, 1)}
 
 
 def _samples(run: Run, suite: Suite | None) -> Iterator[Block]:
     """Latents at equal steps through the run's list: a fixed rule, so that nobody picks the pretty ones."""
-    latents: Sequence[str] = run.record["latents"]
+    latents = run.record.latents
     n = min(SAMPLES, len(latents))
     chosen = [latents[int((i + 0.5) * len(latents) / n)] for i in range(n)]
     yield Prose(f"{n} of {len(latents)} latents, at equal steps through the list; first repeat.", soft=True)
     if suite is None:
         yield Html('<p class="warn">The suite was not found here under its digest, so the windows cannot be shown.</p>')
     first = run.explanations[run.explanations["repeat"] == 0]
-    headline = {cell["scorer"]["label"]: cell["scorer"]["headline"] for cell in run.record["cells"]}
+    headline = {label: scorer.headline for label, scorer in run.record.scorers.items()}
     scores = run.scores[run.scores["metric"] == run.scores["scorer"].map(headline)]
     for latent in chosen:
         yield Heading(latent, level=3)
@@ -167,11 +165,11 @@ def _outcomes(run: Run) -> Table:
 
 
 def _identities(run: Run) -> Table:
-    lines: dict[tuple[str, str], list[str]] = {}
-    for cell in run.record["cells"]:
-        for kind in ("explainer", "scorer", "judge"):
-            part = cell[kind]
-            what = part["id"] if kind != "judge" else json.dumps(part["identity"], ensure_ascii=False)
-            lines[(kind, part["label"])] = [kind, part["label"], what, part["key"]]
+    record = run.record
+    parts = [("explainer", e.label, e.id, e.key) for e in record.explainers.values()]
+    parts += [("scorer", s.label, s.id, s.key) for s in record.scorers.values()]
+    parts += [
+        ("judge", j.label, json.dumps(asdict(j.identity), ensure_ascii=False), j.key) for j in record.judges.values()
+    ]
     columns = [Column("kind", "text"), Column("label", "text"), Column("identity", "text"), Column("key", "code")]
-    return Table("", columns, [lines[place] for place in sorted(lines)])
+    return Table("", columns, [list(part) for part in sorted(parts)])

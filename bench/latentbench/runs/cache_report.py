@@ -20,8 +20,9 @@ from latentbench.runs.explaining import Explanations, explainer_exchange, explan
 from latentbench.runs.journal import Journal
 from latentbench.runs.judging import run_trials, trial_exchange
 from latentbench.runs.plan import Plan, explain_seed
+from latentbench.runs.record import read_record
 from latentbench.runs.rounds import Exchange, converse
-from latentbench.runs.run import default_cache, prepare, read_run
+from latentbench.runs.run import default_cache, prepare
 from latentbench.runs.run_spec import load_run_spec
 from latentbench.scorers.scorer import Scorer
 
@@ -38,7 +39,7 @@ def explain_misses(run: Path, cache_path: Path | None) -> list[str]:
         BenchError: the spec is wrong, or the cache cannot be read.
     """
     folder = run if run.is_dir() else None
-    base = Path(read_run(run)["base"]) if folder else run.parent
+    base = Path(read_record(run).base) if folder else run.parent
     cache = ReplyCache(cache_path or default_cache())
     plan = prepare(load_run_spec(run / "spec.yaml" if folder else run), base, None)
     done = stored(Journal(folder / "explanations.jsonl")) if folder else {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from latentbench.explainers.explainer import Explainer
 from latentbench.judges.judge import Judge
@@ -18,6 +17,7 @@ from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.kinds import require_kinds
 from latentbench.kernel.latent import LatentView
 from latentbench.runs.order import reordered
+from latentbench.runs.record import Identities, SuiteRecord
 from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.scorer import Scorer, Trial
 from latentbench.suites.store import Suite
@@ -65,24 +65,29 @@ class Plan:
         """Explainer label -> key, taken once: a file that is edited while the run goes on does not split its rows."""
         return explainer_keys(self.explainers)
 
-    def identities(self) -> dict[str, Any]:
+    @property
+    def suite_record(self) -> SuiteRecord:
+        """The suite as a record names it."""
+        return SuiteRecord(name=self.suite.name, version=self.suite.version, digest=self.suite.digest)
+
+    def identities(self) -> Identities:
         """Keys of everything that can change a number; equal identities mean that a run may be resumed."""
         used = [e.uses_interventions for e in self.explainers.values()]
         used += [s.uses_interventions for s in self.scorers.values()]
         steered = self.suite.interventions if any(used) else None
-        return {
-            "suite": self.suite.digest,
-            **({"interventions": steered.digest} if steered else {}),
-            "latents": digest([latent.id for latent in self.latents]),
-            "seed": self.spec.seed,
-            **({"explain_seed": self.spec.explain_seed} if self.spec.explain_seed is not None else {}),
-            **({"order": self.spec.order} if self.spec.order else {}),
-            "explainers": dict(self.explainer_keys),
-            "models": dict(self.models),
-            "scorers": {label: scorer.key for label, scorer in self.scorers.items()},
-            "judges": {label: judge.identity.key for label, judge in self.judges.items()},
-            "cells": [cell.id for cell in self.cells],
-        }
+        return Identities(
+            suite=self.suite.digest,
+            interventions=steered.digest if steered else None,
+            latents=digest([latent.id for latent in self.latents]),
+            seed=self.spec.seed,
+            explain_seed=self.spec.explain_seed,
+            order=self.spec.order,
+            explainers=dict(self.explainer_keys),
+            models=dict(self.models),
+            scorers={label: scorer.key for label, scorer in self.scorers.items()},
+            judges={label: judge.identity.key for label, judge in self.judges.items()},
+            cells=tuple(cell.id for cell in self.cells),
+        )
 
 
 def make_plan(

@@ -1,26 +1,256 @@
-"""Run folder -> one value with its record and tables, checked once; everything after this reads no file.
+"""What a run is and what came out of it, as types: `RunRecord` is `run.json`, `Run` is the folder.
 
-A run that has not ended is refused: its tables are missing, and a leaderboard over the latents that happened to be done first
-would compare explainers on different latents.
+Every reader of a run gets these and nothing else, so what a run holds is decided in one place. Handing the dictionary of
+`run.json` around is shorter for the first reader; the seventh then guesses which keys an older version did not write. Older
+layouts are read here too, by one function that turns them into today's.
+
+A run that has not ended is refused by `load_run`: its tables are missing, and a leaderboard over the latents that happened to be
+done first would compare explainers on different latents.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
+from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import BenchError, RunError
+from latentbench.kernel.files import write_json
+from latentbench.kernel.requests import JudgeIdentity
+from latentbench.runs.run_spec import RunSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from latentbench.suites.store import Suite
 
-COMPLETE = "complete"
-NEEDED = ("id", "name", "command", "started", "seconds", "split", "suite", "cells", "latents")
+LAYOUT: Literal[2] = 2
+RECORD = "run.json"
+UNQUALIFIED = "unqualified"
+KEYS = ["explainer", "scorer", "judge", "latent", "coder"]
+"""Columns of the scores that name one latent under one explainer, scorer and judge."""
+
+Status = Literal["running", "complete"]
+Labels = tuple[str, str, str]
+"""Labels of explainer, scorer and judge."""
+
+
+class SuiteRecord(Frozen):
+    """The frozen suite that a run used."""
+
+    name: str
+    version: str
+    digest: str
+
+    @property
+    def id(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
+
+class MetricRecord(Frozen):
+    """What a metric of a scorer means: its floor, direction and range; null where it has none."""
+
+    name: str
+    floor: float | None
+    higher_is_better: bool = True
+    low: float | None = None
+    high: float | None = None
+
+
+class ExplainerRecord(Frozen):
+    """An explainer as it took part."""
+
+    label: str
+    id: str
+    key: str
+    is_floor: bool
+    """The explainer knows nothing of the latent."""
+    model: str | None = None
+    """Label of the judge that generated for it."""
+    prompts: dict[str, Any] = Field(default_factory=dict)
+
+
+class ScorerRecord(Frozen):
+    """A scorer as it took part."""
+
+    label: str
+    id: str
+    key: str
+    headline: str
+    """Name of the metric that ranks."""
+    metrics: tuple[MetricRecord, ...]
+    prompts: dict[str, Any] = Field(default_factory=dict)
+    steered: str | None = None
+    """Digest of the suite's intervention table, for scorers that read it: their windows are its rows."""
+
+    def metric(self, name: str) -> MetricRecord | None:
+        """What a metric means; None if the scorer does not have it."""
+        return next((m for m in self.metrics if m.name == name), None)
+
+    @property
+    def ranking(self) -> MetricRecord:
+        """What the headline means.
+
+        Raises:
+            RunError: the record does not declare it.
+        """
+        found = self.metric(self.headline)
+        if found is None:
+            raise RunError(f"scorer {self.label!r}: the headline {self.headline!r} is not among its metrics.")
+        return found
+
+
+class JudgeRecord(Frozen):
+    """A judge as it took part."""
+
+    label: str
+    key: str
+    identity: JudgeIdentity
+    qualification: str = UNQUALIFIED
+    """What is known of its ability for the scorer."""
+
+
+class CellRecord(Frozen):
+    """One explainer x scorer x judge x repeat."""
+
+    cell: str
+    repeat: int
+    explainer: ExplainerRecord
+    scorer: ScorerRecord
+    judge: JudgeRecord
+
+    @property
+    def labels(self) -> Labels:
+        """Labels of explainer, scorer and judge."""
+        return self.explainer.label, self.scorer.label, self.judge.label
+
+
+class Identities(Frozen):
+    """Keys of everything that can change a number; equal ones mean that a run may be resumed."""
+
+    suite: str
+    seed: int
+    latents: str = ""
+    interventions: str | None = None
+    explain_seed: int | None = None
+    order: int = 0
+    explainers: dict[str, str] = Field(default_factory=dict)
+    models: dict[str, str] = Field(default_factory=dict)
+    scorers: dict[str, str] = Field(default_factory=dict)
+    judges: dict[str, str] = Field(default_factory=dict)
+    cells: tuple[str, ...] = ()
+
+    def changes(self, other: Identities) -> list[str]:
+        """Names of what differs, such as `scorers: detection`."""
+        return _changes(self.model_dump(), other.model_dump())
+
+
+class GitRecord(Frozen):
+    """The checkout that the package ran from."""
+
+    revision: str
+    dirty: bool
+
+
+class HardwareRecord(Frozen):
+    """The machine."""
+
+    machine: str
+    cores: int | None
+    threads: int
+    gpus: tuple[str, ...] = ()
+
+
+class Paid(Frozen):
+    """What all sessions of a run paid, units that were done again included."""
+
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+
+
+class Totals(Frozen):
+    """Counts of outcomes, and what was paid."""
+
+    explanations: dict[str, int]
+    judgements: dict[str, int]
+    paid: Paid = Paid()
+
+    def count(self, outcomes: Collection[str]) -> int:
+        """Explanations and judgements with one of these outcomes."""
+        return sum(table.get(o, 0) for table in (self.explanations, self.judgements) for o in outcomes)
+
+    @property
+    def failure_rate(self) -> float:
+        """Share of calls without an answer; `skipped` judgements follow from a failed explanation and are counted too."""
+        attempted = sum(self.explanations.values()) + sum(self.judgements.values())
+        return 1 - self.count(["ok"]) / attempted if attempted else 0.0
+
+
+class RunRecord(Frozen):
+    """`run.json`: what a run is when it starts, and what became of it."""
+
+    layout: Literal[2] = LAYOUT
+    id: str
+    """Name of the run folder."""
+    name: str
+    status: Status
+    command: str
+    """Reproduces the run."""
+    base: str
+    """Folder that relative paths of the spec start at."""
+    started: str
+    """Start in UTC, ISO 8601."""
+    seconds: float
+    """Over all sessions."""
+    spec: RunSpec
+    identities: Identities
+    suite: SuiteRecord
+    split: str
+    latents: tuple[str, ...]
+    cells: tuple[CellRecord, ...]
+    versions: dict[str, str] = Field(default_factory=dict)
+    git: GitRecord | None = None
+    hardware: HardwareRecord | None = None
+    totals: Totals | None = None
+    """Once the run has ended."""
+    failure_rate: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the tables are there."""
+        return self.status == "complete"
+
+    @cached_property
+    def grid(self) -> dict[Labels, tuple[CellRecord, ...]]:
+        """Labels of explainer, scorer and judge -> the cells of its repeats, in the run's order."""
+        found: dict[Labels, list[CellRecord]] = {}
+        for cell in self.cells:
+            found.setdefault(cell.labels, []).append(cell)
+        return {labels: tuple(cells) for labels, cells in found.items()}
+
+    @cached_property
+    def explainers(self) -> dict[str, ExplainerRecord]:
+        """Explainers by label, in the run's order."""
+        return {cell.explainer.label: cell.explainer for cell in self.cells}
+
+    @cached_property
+    def scorers(self) -> dict[str, ScorerRecord]:
+        """Scorers by label, in the run's order."""
+        return {c.scorer.label: c.scorer for c in self.cells}
+
+    @cached_property
+    def judges(self) -> dict[str, JudgeRecord]:
+        """Judges of the grid by label, in the run's order."""
+        return {c.judge.label: c.judge for c in self.cells}
 
 
 @dataclass(frozen=True)
@@ -30,11 +260,11 @@ class Run:
     Attributes:
         folder: where it was read from.
         record: `run.json`.
-        explanations, judgements, scores: its tables, schemas EXPLANATIONS, JUDGEMENTS (without the per-token columns), SCORES.
+        explanations, judgements, scores: its tables, schemas EXPLANATIONS, JUDGEMENTS (see `load_run`), SCORES.
     """
 
     folder: Path
-    record: Mapping[str, Any]
+    record: RunRecord
     explanations: pd.DataFrame = field(repr=False, compare=False)
     judgements: pd.DataFrame = field(repr=False, compare=False)
     scores: pd.DataFrame = field(repr=False, compare=False)
@@ -42,31 +272,102 @@ class Run:
     @property
     def id(self) -> str:
         """Name of the run folder."""
-        return str(self.record["id"])
+        return self.record.id
+
+    @cached_property
+    def means(self) -> pd.DataFrame:
+        """Every metric of every latent, averaged over the repeats that have one: columns KEYS, `metric`, `value`.
+
+        The only mean over repeats; whatever compares latents starts here.
+        """
+        return self.scores.groupby([*KEYS, "metric"], sort=False)["value"].mean().reset_index()
+
+    def per_latent(self, metrics: Mapping[str, str] | None = None) -> pd.DataFrame:
+        """One row for each latent under each explainer, scorer and judge.
+
+        A latent without the metric keeps its row, with a missing value, as long as its scorer left any row of it.
+
+        Args:
+            metrics: scorer label -> metric; scorers that are not named are left out. The headline of every scorer by default.
+
+        Returns:
+            Columns KEYS, `value` (mean over repeats), and `judged` and `attempted` judgements over all repeats.
+        """
+        wanted = metrics if metrics is not None else {s.label: s.headline for s in self.record.scorers.values()}
+        own = self.scores[self.scores["scorer"].isin(wanted)]
+        counted = own.drop_duplicates([*KEYS, "repeat"]).groupby(KEYS, sort=False)[["n_judged", "n_attempted"]].sum()
+        counted.columns = ["judged", "attempted"]
+        means = self.means[self.means["metric"] == self.means["scorer"].map(wanted)]
+        return counted.join(means.set_index(KEYS)["value"]).reset_index()
 
 
-def load_run(folder: Path) -> Run:
-    """Read a run folder.
+def read_record(folder: Path) -> RunRecord:
+    """`run.json` of a run folder, ended or not; of an older layout as today's.
 
     Raises:
-        RunError: no run there, it has not ended, or `run.json` lacks what every run has.
+        RunError: missing, not JSON, of a newer layout, or without what every run has; the message names the file and the field.
+    """
+    path = folder / RECORD
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as e:
+        raise RunError(f"{folder} is not a run folder: it has no {RECORD}. `ls runs` lists yours.") from e
+    except ValueError as e:
+        raise RunError(f"{path} is not JSON: {e}.") from e
+    if not isinstance(data, dict):
+        raise RunError(f"{path} is not the record of a run: it holds a {type(data).__name__}.")
+    layout = data.get("layout", 1)
+    if layout not in (1, LAYOUT):
+        raise RunError(
+            f"{path} has layout {layout!r}, and this version reads 1 and {LAYOUT}. Read it with the version that wrote it."
+        )
+    try:
+        return validate(RunRecord, upgraded(data) if layout == 1 else data, str(path))
+    except BenchError as e:
+        raise RunError(str(e)) from e
+
+
+def write_record(record: RunRecord, folder: Path) -> None:
+    """Write `run.json`, whole or not at all."""
+    write_json(folder / RECORD, record.model_dump(mode="json"))
+
+
+def upgraded(old: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a `run.json` of layout 1 in today's layout.
+
+    The first version recorded no ranges of metrics. Nobody can know them, so such a metric has none and a leaderboard gives
+    no bounds under missing judgements for it.
+    """
+    cells = [_upgraded_cell(cell) for cell in old.get("cells", ())]
+    return {**old, "layout": LAYOUT, **({"cells": cells} if "cells" in old else {})}
+
+
+def _upgraded_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
+    explainer = dict(cell["explainer"])
+    explainer["is_floor"] = bool(explainer.pop("null", False))
+    judge = dict(cell["judge"])
+    judge["qualification"] = judge.get("qualification") or UNQUALIFIED
+    return {**cell, "explainer": explainer, "judge": judge}
+
+
+def load_run(folder: Path, *, per_token: bool = False) -> Run:
+    """Read a run folder.
+
+    Args:
+        per_token: keep the per-token columns of the judgements, which are most of their size.
+
+    Raises:
+        RunError: no run there, it has not ended, or `run.json` cannot be read.
         CorruptTable: a table that cannot be read.
     """
     from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, read_table
 
-    path = folder / "run.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as e:
-        raise RunError(f"{folder} is not a run folder: it has no run.json.") from e
-    except ValueError as e:
-        raise RunError(f"{path} is not JSON: {e}.") from e
-    missing = [name for name in NEEDED if name not in record]
-    if missing:
-        raise RunError(f"{path} has no {', '.join(missing)}; it was written by another version or program.")
-    if record.get("status", COMPLETE) != COMPLETE:
-        raise RunError(f"{folder} has not ended (status {record['status']!r}). Finish it first: bench resume {folder}")
-    judgements = read_table(folder / "judgements.parquet", JUDGEMENTS).drop_columns(["predicted", "actual"])
+    record = read_record(folder)
+    if not record.ended:
+        raise RunError(f"{folder} has not ended (status {record.status!r}). Finish it first: bench resume {folder}")
+    judgements = read_table(folder / "judgements.parquet", JUDGEMENTS)
+    if not per_token:
+        judgements = judgements.drop_columns(["predicted", "actual"])
     return Run(
         folder,
         record,
@@ -103,14 +404,25 @@ def suite_of(run: Run, folder: Path | None = None) -> Suite | None:
     """
     from latentbench.suites.store import load_suite
 
-    named = str(run.record.get("spec", {}).get("suite", run.record["suite"]["name"]))
-    beside = Path(str(run.record.get("base", "."))) / named
+    named = run.record.spec.suite
+    beside = Path(run.record.base) / named
     candidates = [str(folder)] if folder else [str(beside), named] if beside.is_dir() else [named]
     for candidate in candidates:
         try:
             suite = load_suite(candidate)
         except BenchError:
             continue
-        if suite.digest == run.record["suite"]["digest"]:
+        if suite.digest == run.record.suite.digest:
             return suite
     return None
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any], place: str = "") -> list[str]:
+    changed = []
+    for name in sorted({*old, *new}):
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            changed += _changes(a, b, f"{place}{name}: ")
+        elif a != b:
+            changed.append(f"{place}{name}")
+    return changed

@@ -14,13 +14,11 @@ anything is asked, because a table with two kinds of rows in it is worse than no
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rich.console import Console
@@ -30,18 +28,18 @@ from latentbench.judges.cache.cached_judge import CachedJudge, ReplyCache
 from latentbench.judges.judge import Judge
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.errors import RunError
-from latentbench.kernel.files import write_json, write_text
+from latentbench.kernel.files import write_text
 from latentbench.models.source import cache_dir
 from latentbench.runs import explaining, judging
-from latentbench.runs.environment import environment
+from latentbench.runs.environment import git, hardware, versions
 from latentbench.runs.journal import Journal
 from latentbench.runs.plan import Plan, make_plan
+from latentbench.runs.record import RunRecord, read_record, write_record
 from latentbench.runs.run_spec import RunSpec, load_run_spec
-from latentbench.runs.run_tables import describe, failure_rate, totals, write_tables
+from latentbench.runs.run_tables import describe, totals, write_tables
 from latentbench.scorers.load import load_scorer
 from latentbench.suites.store import Suite, load_suite
 
-DONE = "complete"
 REPLIES = "replies.sqlite"
 """File name of a reply cache, the user's or one that a folder has for itself."""
 
@@ -104,7 +102,7 @@ def start(
     cache_path: Path | None,
     console: Console,
     created: Callable[[Path], None] = lambda _: None,
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, RunRecord]:
     """Create a run folder for a spec and carry the run out.
 
     Args:
@@ -133,7 +131,7 @@ def begin(
     cache_path: Path | None,
     console: Console,
     created: Callable[[Path], None] = lambda _: None,
-) -> dict[str, Any]:
+) -> RunRecord:
     """`start` for a spec that other code has made.
 
     Args:
@@ -151,7 +149,7 @@ def begin(
     return carry_out(plan, folder, record, console)
 
 
-def open_run(plan: Plan, base: Path, folder: Path, command: str) -> dict[str, Any]:
+def open_run(plan: Plan, base: Path, folder: Path, command: str) -> RunRecord:
     """Create a run folder and its `run.json`, which is returned.
 
     Args:
@@ -161,33 +159,38 @@ def open_run(plan: Plan, base: Path, folder: Path, command: str) -> dict[str, An
     spec = plan.spec
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "spec.yaml", yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
-    record = {
-        "id": folder.name,
-        "name": spec.name,
-        "status": "running",
-        "command": command,
-        "base": str(base.resolve()),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": 0.0,
-        "spec": spec.model_dump(mode="json"),
-        "identities": plan.identities(),
-        **_plain(describe(plan)),
-        **environment(),
-    }
-    write_json(folder / "run.json", record)
+    record = RunRecord(
+        id=folder.name,
+        name=spec.name,
+        status="running",
+        command=command,
+        base=str(base.resolve()),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=0.0,
+        spec=spec,
+        identities=plan.identities(),
+        suite=plan.suite_record,
+        split=spec.split,
+        latents=tuple(latent.id for latent in plan.latents),
+        cells=describe(plan),
+        versions=versions(),
+        git=git(),
+        hardware=hardware(),
+    )
+    write_record(record, folder)
     return record
 
 
-def resume(folder: Path, cache_path: Path | None, console: Console) -> dict[str, Any]:
+def resume(folder: Path, cache_path: Path | None, console: Console) -> RunRecord:
     """Go on with a run: what is on disk is kept, what failed by API or time-out is asked again.
 
     Raises:
         RunError: no run there, or something that can change a number has changed since it was started.
     """
-    record = read_run(folder)
+    record = read_record(folder)
     spec = load_run_spec(folder / "spec.yaml")
-    plan = prepare(spec, Path(record["base"]), ReplyCache(cache_path or default_cache()))
-    changed = _changes(record["identities"], plan.identities())
+    plan = prepare(spec, Path(record.base), ReplyCache(cache_path or default_cache()))
+    changed = record.identities.changes(plan.identities())
     if changed:
         raise RunError(
             f"{folder} cannot be resumed: {'; '.join(changed)} changed since it was started. "
@@ -196,51 +199,24 @@ def resume(folder: Path, cache_path: Path | None, console: Console) -> dict[str,
     return carry_out(plan, folder, record, console)
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """`run.json` of a run folder.
-
-    Raises:
-        RunError: missing or unreadable.
-    """
-    path = folder / "run.json"
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as e:
-        raise RunError(f"{folder} is not a run folder: it has no run.json. `ls runs` lists yours.") from e
-    except ValueError as e:
-        raise RunError(f"{path} is not JSON: {e}.") from e
-    return record
-
-
 def default_cache() -> Path:
     """The reply cache shared by all runs of a user."""
     return cache_dir() / REPLIES
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any], place: str = "") -> list[str]:
-    changed = []
-    for name in sorted({*old, *new}):
-        a, b = old.get(name), new.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            changed += _changes(a, b, f"{place}{name}: ")
-        elif a != b:
-            changed.append(f"{place}{name}")
-    return changed
-
-
 def carry_out(
-    plan: Plan, folder: Path, record: dict[str, Any], console: Console, runner: asyncio.Runner | None = None
-) -> dict[str, Any]:
+    plan: Plan, folder: Path, record: RunRecord, console: Console, runner: asyncio.Runner | None = None
+) -> RunRecord:
     """Do what a run folder owes and write its tables.
 
     The same folder can be carried out again with a plan of more latents: what is there stays, the rest is added.
 
     Args:
-        record: `run.json` as it is; changed in place and written.
+        record: `run.json` as it is.
         runner: the caller's event loop. The judges then stay open, for the caller to close.
 
     Returns:
-        `record`.
+        The record as it was written in the end.
     """
     began = time.monotonic()
     explanations, judgements = Journal(folder / "explanations.jsonl"), Journal(folder / "judgements.jsonl")
@@ -255,13 +231,13 @@ def carry_out(
     finally:
         explanations.close()
         judgements.close()
-        record["seconds"] = round(record["seconds"] + time.monotonic() - began, 2)
-        write_json(folder / "run.json", record)
+        record = record.model_copy(update={"seconds": round(record.seconds + time.monotonic() - began, 2)})
+        write_record(record, folder)
     units = {(u["cell"], u["latent"]): u["rows"] for u in judgements.units()}
     units = write_tables(plan, folder, explanations, units)
     counts = totals(explanations, judgements, units)
-    record |= {"status": DONE, "totals": counts, "failure_rate": failure_rate(counts)}
-    write_json(folder / "run.json", record)
+    record = record.model_copy(update={"status": "complete", "totals": counts, "failure_rate": counts.failure_rate})
+    write_record(record, folder)
     return record
 
 
@@ -277,12 +253,3 @@ async def _closing(plan: Plan, explanations: Journal, judgements: Journal, conso
     finally:
         for judge in plan.judges.values():
             await judge.close()
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses inside `describe` as dictionaries."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else value

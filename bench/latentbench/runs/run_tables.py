@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from latentbench.explainers.explainer import Explainer
 from latentbench.judges.qualification import qualification
 from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.requests import Outcome
@@ -19,6 +18,15 @@ from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, table_of
 from latentbench.runs.journal import Journal, finite
 from latentbench.runs.judging import Key
 from latentbench.runs.plan import Cell, Plan
+from latentbench.runs.record import (
+    CellRecord,
+    ExplainerRecord,
+    JudgeRecord,
+    MetricRecord,
+    Paid,
+    ScorerRecord,
+    Totals,
+)
 from latentbench.scorers.question import question_key
 from latentbench.scorers.scorer import Judgement, Metric, Scorer
 
@@ -121,9 +129,7 @@ def judgement(row: Mapping[str, Any]) -> Judgement:
     )
 
 
-def totals(
-    explanations: Journal, judgements: Journal, units: Mapping[Key, Sequence[Mapping[str, Any]]]
-) -> dict[str, Any]:
+def totals(explanations: Journal, judgements: Journal, units: Mapping[Key, Sequence[Mapping[str, Any]]]) -> Totals:
     """Counts of outcomes, and what was paid over all sessions of the run, units that were done again included.
 
     Of a session that was killed the calls whose batch was not written yet are missing: their replies came from the cache in the
@@ -142,72 +148,56 @@ def totals(
         for unit in journal.units():
             for name, n in unit["paid"].items():
                 paid[name] += n
-    return {"explanations": explained, "judgements": outcomes, "paid": paid}
+    return Totals(explanations=explained, judgements=outcomes, paid=Paid(**paid))
 
 
-def failure_rate(counts: Mapping[str, Mapping[str, int]]) -> float:
-    """Share of calls that have no answer; `skipped` judgements follow from a failed explanation and are counted too."""
-    attempted = sum(sum(counts[table].values()) for table in ("explanations", "judgements"))
-    answered = sum(counts[table][Outcome.OK.value] for table in ("explanations", "judgements"))
-    return 1 - answered / attempted if attempted else 0.0
-
-
-def describe(plan: Plan) -> dict[str, Any]:
-    """The part of `run.json` that names what met what."""
-    return {
-        "suite": {"name": plan.suite.name, "version": plan.suite.version, "digest": plan.suite.digest},
-        "split": plan.spec.split,
-        "latents": [latent.id for latent in plan.latents],
-        "cells": [_cell(plan, cell) for cell in plan.cells],
+def describe(plan: Plan) -> tuple[CellRecord, ...]:
+    """What met what, for `run.json`."""
+    steered = plan.suite.interventions
+    explainers = {
+        label: ExplainerRecord(
+            label=label,
+            id=explainer.id,
+            key=plan.explainer_keys[label],
+            is_floor=explainer.is_floor,
+            model=plan.models.get(label),
+            prompts=dict(explainer.prompts),
+        )
+        for label, explainer in plan.explainers.items()
     }
-
-
-def _cell(plan: Plan, cell: Cell) -> dict[str, Any]:
-    scorer, judge = plan.scorers[cell.scorer], plan.judges[cell.judge]
-    return {
-        "cell": cell.id,
-        "repeat": cell.repeat,
-        "explainer": _explainer(plan, cell.explainer, plan.explainers[cell.explainer]),
-        "scorer": {
-            "label": cell.scorer,
-            "id": scorer.id,
-            "key": scorer.key,
-            "headline": scorer.headline,
-            "metrics": [_metric(scorer, m) for m in scorer.metric_table],
-            "prompts": dict(scorer.prompts),
+    scorers = {
+        label: ScorerRecord(
+            label=label,
+            id=scorer.id,
+            key=scorer.key,
+            headline=scorer.headline,
+            metrics=tuple(_metric(scorer, m) for m in scorer.metric_table),
+            prompts=dict(scorer.prompts),
             # The table of steered texts is no part of a suite's digest, and such a scorer's windows are its rows.
-            **(
-                {"steered": steered.digest}
-                if scorer.uses_interventions and (steered := plan.suite.interventions)
-                else {}
-            ),
-        },
-        "judge": {
-            "label": cell.judge,
-            "key": judge.identity.key,
-            "identity": judge.identity,
-            "qualification": qualification(judge.identity.key, question_key(scorer)),
-        },
+            steered=steered.digest if scorer.uses_interventions and steered else None,
+        )
+        for label, scorer in plan.scorers.items()
     }
 
+    def judged(cell: Cell) -> JudgeRecord:
+        identity = plan.judges[cell.judge].identity
+        known = qualification(identity.key, question_key(plan.scorers[cell.scorer]))
+        return JudgeRecord(label=cell.judge, key=identity.key, identity=identity, qualification=known)
 
-def _metric(scorer: Scorer, metric: Metric) -> dict[str, Any]:
+    return tuple(
+        CellRecord(
+            cell=cell.id,
+            repeat=cell.repeat,
+            explainer=explainers[cell.explainer],
+            scorer=scorers[cell.scorer],
+            judge=judged(cell),
+        )
+        for cell in plan.cells
+    )
+
+
+def _metric(scorer: Scorer, metric: Metric) -> MetricRecord:
     low, high = scorer.range(metric.name)
-    return {
-        "name": metric.name,
-        "floor": metric.floor,
-        "higher_is_better": metric.higher_is_better,
-        "low": low,
-        "high": high,
-    }
-
-
-def _explainer(plan: Plan, label: str, explainer: Explainer) -> dict[str, Any]:
-    return {
-        "label": label,
-        "id": explainer.id,
-        "key": plan.explainer_keys[label],
-        "null": explainer.null,
-        "model": plan.models.get(label),
-        "prompts": dict(explainer.prompts),
-    }
+    return MetricRecord(
+        name=metric.name, floor=metric.floor, higher_is_better=metric.higher_is_better, low=low, high=high
+    )

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
+from latentbench.kernel.requests import JudgeIdentity
 from latentbench.leaderboards.row import Estimate, Price, Row
 from latentbench.runs.record import Run
 
@@ -36,40 +36,38 @@ def clean(name: str) -> str:
 def parent(run: Run) -> Entry:
     """The grid as a whole: identities, environment, totals."""
     record = run.record
-    suite = record["suite"]
-    params = {
-        "name": record["name"],
-        "suite": f"{suite['name']}@{suite['version']}",
-        "suite_digest": suite["digest"],
-        "split": record["split"],
-        "latents": len(record["latents"]),
-        "cells": len(record["cells"]),
-        "seed": record.get("spec", {}).get("seed"),
-        "repeats": record.get("spec", {}).get("repeats"),
-        **{f"version_{k}": v for k, v in record.get("versions", {}).items()},
-        **{f"hardware_{k}": v for k, v in record.get("hardware", {}).items()},
+    hardware = record.hardware.model_dump() if record.hardware is not None else {}
+    params: dict[str, object] = {
+        "name": record.name,
+        "suite": record.suite.id,
+        "suite_digest": record.suite.digest,
+        "split": record.split,
+        "latents": len(record.latents),
+        "cells": len(record.cells),
+        "seed": record.spec.seed,
+        "repeats": record.spec.repeats,
+        **{f"version_{k}": v for k, v in record.versions.items()},
+        **{f"hardware_{k}": list(v) if isinstance(v, tuple) else v for k, v in hardware.items()},
+        **{f"explainer_{clean(label)}_key": part.key for label, part in record.explainers.items()},
+        **{f"scorer_{clean(label)}_key": part.key for label, part in record.scorers.items()},
+        **{f"judge_{clean(label)}_key": part.key for label, part in record.judges.items()},
     }
-    for kind in ("explainer", "scorer", "judge"):
-        for cell in record["cells"]:
-            params[f"{kind}_{clean(cell[kind]['label'])}_key"] = cell[kind]["key"]
-    git = record.get("git") or {}
     tags = {
         "latentbench.kind": "grid",
-        "latentbench.command": record["command"],
+        "latentbench.command": record.command,
         "mlflow.source.type": "JOB",
-        "mlflow.source.name": record["command"],
-        **(
-            {"mlflow.source.git.commit": git["revision"], "latentbench.dirty": str(git["dirty"]).lower()} if git else {}
-        ),
+        "mlflow.source.name": record.command,
     }
+    if record.git is not None:
+        tags |= {"mlflow.source.git.commit": record.git.revision, "latentbench.dirty": str(record.git.dirty).lower()}
     return Entry(run.id, tags, _texts(params), _totals(run))
 
 
-def child(row: Row, identity: Mapping[str, Any]) -> Entry:
+def child(row: Row, identity: JudgeIdentity) -> Entry:
     """One row of the leaderboard.
 
     Args:
-        identity: the judge's identity as in `run.json`.
+        identity: of the row's judge.
     """
     params = {
         "explainer": row.explainer.label,
@@ -90,7 +88,7 @@ def child(row: Row, identity: Mapping[str, Any]) -> Entry:
         "split": row.split,
         "latents_digest": row.latents,
         "repeats": row.repeats,
-        **{f"judge_{k}": v for k, v in identity.items()},
+        **{f"judge_{k}": [list(pair) for pair in v] if k == "params" else v for k, v in asdict(identity).items()},
     }
     metrics: dict[str, float | None] = {
         **_estimate("score", row.score),
@@ -121,8 +119,8 @@ def _price(what: str, price: Price) -> dict[str, float | None]:
 
 def _totals(run: Run) -> dict[str, float]:
     found: dict[str, float | None] = {
-        "seconds": run.record["seconds"],
-        "failure_rate": run.record.get("failure_rate"),
+        "seconds": run.record.seconds,
+        "failure_rate": run.record.failure_rate,
     }
     for what, table in (("explain", run.explanations), ("judge", run.judgements)):
         for column in ("tokens_in", "tokens_out", "tokens_cached", "cost", "seconds"):
@@ -130,8 +128,8 @@ def _totals(run: Run) -> dict[str, float]:
             found[f"{what}_{column}"] = float(table[column].sum(skipna=False))
         for outcome, n in table["outcome"].value_counts().items():
             found[f"{what}_{outcome}"] = float(n)
-    for name, n in run.record.get("totals", {}).get("paid", {}).items():
-        found[f"paid_{name}"] = n
+    if run.record.totals is not None:
+        found |= {f"paid_{name}": float(n) for name, n in run.record.totals.paid.model_dump().items()}
     return _known(found)
 
 
@@ -140,5 +138,5 @@ def _known(metrics: Mapping[str, float | None]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items() if value is not None and value == value}
 
 
-def _texts(params: Mapping[str, Any]) -> dict[str, str]:
+def _texts(params: Mapping[str, object]) -> dict[str, str]:
     return {clean(k): str(v)[:PARAM_CHARS] for k, v in params.items() if v is not None}

@@ -122,10 +122,10 @@ def connect(uri: str) -> tuple[MlflowClient, str]:
 
 def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, uri: str) -> TrackResult:
     found = rows([run], by_coder=True, any_split=True)
-    start = int(datetime.fromisoformat(run.record["started"]).timestamp() * 1000)
+    start = int(datetime.fromisoformat(run.record.started).timestamp() * 1000)
     # A run is named after its folder, and another folder may have the name.
     known = known_runs(client, experiment, run.id, start)
-    end = start + int(run.record["seconds"] * 1000)
+    end = start + int(run.record.seconds * 1000)
     dataset = _dataset(run, suite)
 
     def write(key: str, entry: Entry, tags: Mapping[str, str]) -> str:
@@ -147,7 +147,7 @@ def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, u
     # `link_prompt_version_to_run` would write to the process-wide server; the link is this tag.
     prompts = [{"name": p.name, "version": str(p.version)} for p in register(client, experiment, run.record)]
     top = write("", parent(run), {"mlflow.linkedPrompts": json.dumps(prompts)} if prompts else {})
-    identities = {cell["judge"]["label"]: cell["judge"]["identity"] for cell in run.record["cells"]}
+    identities = {label: judge.identity for label, judge in run.record.judges.items()}
     children = {}
     for row in found:
         entry = child(row, identities[row.judge.label])
@@ -194,16 +194,16 @@ def _dataset(run: Run, suite: Suite | None) -> DatasetInput:
     """The suite as MLflow's dataset: its own digest, not one that MLflow would compute over a sample of rows."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    record = run.record["suite"]
-    profile: dict[str, Any] = {"num_latents_used": len(run.record["latents"]), "split": run.record["split"]}
+    record = run.record
+    profile: dict[str, Any] = {"num_latents_used": len(record.latents), "split": record.split}
     if suite is not None:
         profile |= {"num_rows": suite.latent_table.num_rows, "num_windows": suite.window_table.num_rows}
     columns = [{"name": f.name, "type": "string"} for f in LATENTS if f.type == "string"]
     dataset = Dataset(
-        name=f"{record['name']}@{record['version']}",
-        digest=record["digest"],
+        name=record.suite.id,
+        digest=record.suite.digest,
         source_type="local",
-        source=json.dumps({"uri": suite.path.name if suite is not None else record["name"]}),
+        source=json.dumps({"uri": suite.path.name if suite is not None else record.suite.name}),
         schema=json.dumps({"mlflow_colspec": columns}),
         profile=json.dumps(profile),
     )

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentbench.kernel.identity import text_digest
+from latentbench.runs.record import ExplainerRecord, RunRecord, ScorerRecord
 from latentbench.tracking.entries import clean
 from latentbench.tracking.mlflow_settings import forced
 
@@ -22,36 +22,37 @@ if TYPE_CHECKING:
 LINK_SECONDS = 10
 
 
-def prompts_of(record: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, str]]]:
+def prompts_of(record: RunRecord) -> dict[str, tuple[str, dict[str, str]]]:
     """Prompt name -> (text, tags) for all explainers and scorers of a `run.json`.
 
     A name is `scorer.detection.system`: kind, label and part. A part that is not text (few-shot examples) is JSON; an empty
     one is left out.
     """
     found: dict[str, tuple[str, dict[str, str]]] = {}
-    for cell in record["cells"]:
-        for kind in ("explainer", "scorer"):
-            of = cell[kind]
-            for part, value in of.get("prompts", {}).items():
-                text = (
-                    value
-                    if isinstance(value, str)
-                    else json.dumps(value, indent=1, ensure_ascii=False)
-                    if value
-                    else ""
-                )
-                if text.strip():
-                    name = ".".join(clean(word) for word in (kind, of["label"], part))
-                    tags = {
-                        "latentbench.id": of["id"],
-                        "latentbench.key": of["key"],
-                        "latentbench.text": text_digest(text),
-                    }
-                    found[name] = (text, tags)
+    named: list[tuple[str, ExplainerRecord | ScorerRecord]] = [
+        ("explainer", part) for part in record.explainers.values()
+    ]
+    for kind, part in [*named, *(("scorer", part) for part in record.scorers.values())]:
+        for prompt, value in part.prompts.items():
+            text = _text(value)
+            if text.strip():
+                name = ".".join(clean(word) for word in (kind, part.label, prompt))
+                tags = {
+                    "latentbench.id": part.id,
+                    "latentbench.key": part.key,
+                    "latentbench.text": text_digest(text),
+                }
+                found[name] = (text, tags)
     return found
 
 
-def register(client: MlflowClient, experiment: str, record: Mapping[str, Any]) -> list[PromptVersion]:
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, indent=1, ensure_ascii=False) if value else ""
+
+
+def register(client: MlflowClient, experiment: str, record: RunRecord) -> list[PromptVersion]:
     """Make sure that the registry has every prompt of the run; returns the versions, in the order of their names.
 
     Args:

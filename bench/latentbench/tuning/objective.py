@@ -28,7 +28,7 @@ from latentbench.kernel.identity import digest
 from latentbench.kernel.requests import Outcome
 from latentbench.runs.journal import Journal
 from latentbench.runs.plan import Plan
-from latentbench.runs.record import load_run
+from latentbench.runs.record import Identities, load_run
 from latentbench.runs.run import Pool, carry_out, open_run, prepare
 from latentbench.runs.run_spec import RunSpec
 from latentbench.tuning import storage
@@ -119,10 +119,11 @@ class Tried:
         counts = steps(len(ordered), self.spec.prune if len(self.spec.objectives) == 1 else None)
         for n in counts:
             part = replace(plan, latents=tuple(ordered[:n]))
-            record |= {"status": "running", "latents": [v.id for v in part.latents], "identities": part.identities()}
-            carry_out(part, folder, record, self._quiet, self.runner)
+            ids = tuple(v.id for v in part.latents)
+            record = record.model_copy(update={"status": "running", "latents": ids, "identities": part.identities()})
+            record = carry_out(part, folder, record, self._quiet, self.runner)
             measured = measure(load_run(folder), self._measured, self.spec.explainer)
-            self._note(trial, part, folder, record["seconds"], measured)
+            self._note(trial, part, folder, record.seconds, measured)
             if n < len(ordered):
                 self._worth_going_on(trial, measured, len(counts))
                 self._affordable(trial, n, len(ordered))
@@ -140,7 +141,7 @@ class Tried:
         data = run_spec(self.spec, settings)
         plan = prepare(validate(RunSpec, data, "run"), self.base, self.cache, self.pool)
         for label, explainer in plan.explainers.items():
-            if explainer.null and explainer.after:
+            if explainer.is_floor and explainer.after:
                 raise SpecError(
                     f"explainer {label!r} exchanges explanations between latents, and trials take latents in steps; leave it out."
                 )
@@ -175,11 +176,10 @@ class Tried:
         now = self.plan(self.spec.default).identities()
         known = study.user_attrs.get("default_identities")
         if known is None:
-            study.set_user_attr("default_identities", now)
-        elif known != now:
-            changed = sorted(name for name in {*known, *now} if known.get(name) != now.get(name))
+            study.set_user_attr("default_identities", now.model_dump(mode="json"))
+        elif changed := validate(Identities, known, "the study").changes(now):
             raise RunError(
-                f"{', '.join(changed)} of the default setting changed since the study began; its trials would not compare. "
+                f"{'; '.join(changed)} of the default setting changed since the study began; its trials would not compare. "
                 "Give the study another name."
             )
 

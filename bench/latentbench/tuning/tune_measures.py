@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentbench.kernel.errors import SpecError, UnknownName
-from latentbench.runs.record import Run
+from latentbench.runs.record import Run, RunRecord, ScorerRecord
 from latentbench.stats.normalise import normalise
 from latentbench.tuning.tune_spec import Constraints, Objective
 
@@ -52,13 +52,13 @@ class Measured:
         return float(found.mean()) if len(found) else math.nan
 
 
-def tuned_explainer(record: Mapping[str, Any], wanted: str | None) -> str:
+def tuned_explainer(record: RunRecord, wanted: str | None) -> str:
     """Label of the explainer that is tuned.
 
     Raises:
         SpecError: the run has several and the spec names none; UnknownName: it names another.
     """
-    labels = list(dict.fromkeys(cell["explainer"]["label"] for cell in record["cells"]))
+    labels = list(record.explainers)
     if wanted is not None:
         if wanted not in labels:
             raise UnknownName("explainer to tune", wanted, labels)
@@ -67,7 +67,7 @@ def tuned_explainer(record: Mapping[str, Any], wanted: str | None) -> str:
         raise SpecError(
             f"the run has the explainers {', '.join(labels)}: say which one is tuned with `explainer: LABEL`."
         )
-    return str(labels[0])
+    return labels[0]
 
 
 def measure(run: Run, objectives: Sequence[Objective], explainer: str | None = None) -> Measured:
@@ -80,18 +80,19 @@ def measure(run: Run, objectives: Sequence[Objective], explainer: str | None = N
         SpecError: an objective that the run does not have.
     """
     label = tuned_explainer(run.record, explainer)
-    latents = tuple(run.record["latents"])
-    cells = {c["cell"]: c for c in run.record["cells"] if c["explainer"]["label"] == label}
-    scores = run.scores[run.scores["cell"].isin(cells)]
+    latents = run.record.latents
+    means = run.means[run.means["explainer"] == label]
+    pairs = {(c.scorer.label, c.judge.label): c.scorer for c in run.record.cells if c.explainer.label == label}
     explanations = run.explanations[run.explanations["explainer"] == label]
-    judgements = run.judgements[run.judgements["cell"].isin(cells)]
+    judgements = run.judgements[run.judgements["explainer"] == label]
     values = {}
     for objective in objectives:
         if objective.use == "score":
-            values[objective.name] = _score(scores, cells, objective, latents)
+            values[objective.name] = _score(means, pairs, objective, latents)
         else:
             values[objective.name] = _other(objective.use, explanations, judgements, latents, run)
-    raw, headlines = _raw(scores, cells, latents)
+    headlines = {_pair(*pair): scorer.headline for pair, scorer in pairs.items()}
+    raw = {_pair(*pair): _per_latent(means, pair, scorer.headline, latents) for pair, scorer in pairs.items()}
     counts = judgements["outcome"].value_counts().add(explanations["outcome"].value_counts(), fill_value=0)
     judged = int((judgements["outcome"] == "ok").sum())
     return Measured(
@@ -115,43 +116,35 @@ def infeasible(measured: Measured, constraints: Constraints, amounts: Mapping[st
 
 
 def _score(
-    scores: pd.DataFrame, cells: Mapping[str, Mapping[str, Any]], objective: Objective, latents: Sequence[str]
+    means: pd.DataFrame,
+    pairs: Mapping[tuple[str, str], ScorerRecord],
+    objective: Objective,
+    latents: Sequence[str],
 ) -> Array:
-    by_pair: dict[tuple[str, str], list[str]] = {}
-    for name, cell in cells.items():
-        if objective.scorer in (None, cell["scorer"]["label"]):
-            by_pair.setdefault((cell["scorer"]["label"], cell["judge"]["label"]), []).append(name)
-    if not by_pair:
-        known = {cell["scorer"]["label"] for cell in cells.values()}
-        raise UnknownName("scorer in `objectives`", str(objective.scorer), known)
+    chosen = {pair: scorer for pair, scorer in pairs.items() if objective.scorer in (None, scorer.label)}
+    if not chosen:
+        raise UnknownName("scorer in `objectives`", str(objective.scorer), {scorer for scorer, _ in pairs})
     columns = []
-    for names in by_pair.values():
-        scorer = cells[names[0]]["scorer"]
-        declared = {m["name"]: m for m in scorer["metrics"]}
-        metric = objective.metric or scorer["headline"]
-        if metric not in declared:
-            raise UnknownName(f"metric of scorer {scorer['label']!r}", metric, declared)
-        if not declared[metric]["higher_is_better"]:
-            raise SpecError(f"metric {metric!r} of scorer {scorer['label']!r} is best when small; choose another.")
-        found = _per_latent(scores, names, metric, latents)
-        floor = declared[metric]["floor"]
-        columns.append(found if floor is None else normalise(found, floor))
+    for pair, scorer in chosen.items():
+        name = objective.metric or scorer.headline
+        metric = scorer.metric(name)
+        if metric is None:
+            raise UnknownName(f"metric of scorer {scorer.label!r}", name, [m.name for m in scorer.metrics])
+        if not metric.higher_is_better:
+            raise SpecError(f"metric {name!r} of scorer {scorer.label!r} is best when small; choose another.")
+        found = _per_latent(means, pair, name, latents)
+        columns.append(found if metric.floor is None else normalise(found, metric.floor))
     return np.asarray(np.mean(columns, axis=0), np.float64)
 
 
-def _raw(
-    scores: pd.DataFrame, cells: Mapping[str, Mapping[str, Any]], latents: Sequence[str]
-) -> tuple[dict[str, Array], dict[str, str]]:
-    by_pair: dict[str, list[str]] = {}
-    for name, cell in cells.items():
-        by_pair.setdefault(f"{cell['scorer']['label']} / {cell['judge']['label']}", []).append(name)
-    headlines = {pair: str(cells[names[0]]["scorer"]["headline"]) for pair, names in by_pair.items()}
-    return {pair: _per_latent(scores, names, headlines[pair], latents) for pair, names in by_pair.items()}, headlines
+def _pair(scorer: str, judge: str) -> str:
+    return f"{scorer} / {judge}"
 
 
-def _per_latent(scores: pd.DataFrame, names: Sequence[str], metric: str, latents: Sequence[str]) -> Array:
-    mine = scores[scores["cell"].isin(names) & (scores["metric"] == metric)]
-    return mine.groupby("latent")["value"].mean().reindex(list(latents)).to_numpy(np.float64)
+def _per_latent(means: pd.DataFrame, pair: tuple[str, str], metric: str, latents: Sequence[str]) -> Array:
+    scorer, judge = pair
+    mine = means[(means["scorer"] == scorer) & (means["judge"] == judge) & (means["metric"] == metric)]
+    return mine.set_index("latent")["value"].reindex(list(latents)).to_numpy(np.float64)
 
 
 def _other(use: str, explanations: pd.DataFrame, judgements: pd.DataFrame, latents: Sequence[str], run: Run) -> Array:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentbench.runs.environment import environment
+from latentbench.runs.environment import git, hardware, versions
 from latentbench.stats.maximum import best_of_k
 from latentbench.tuning import storage
 from latentbench.tuning.budget import FACTS, spent
@@ -57,7 +57,9 @@ def collect(study: Study, spec: TuneSpec, command: str, reason: str, where: str)
         "chance": _chance(feasible(trials), spec),
         "importances": {o.name: _importances(trials, spec, o) for o in spec.objectives},
         "holdout": None,
-        **environment(),
+        "versions": versions(),
+        "git": revision.model_dump() if (revision := git()) is not None else None,
+        "hardware": hardware().model_dump(mode="json"),
     }
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentbench.kernel.errors import RunError
-from latentbench.runs.run import read_run
+from latentbench.runs.record import read_record
 from latentbench.tracking.entries import PARAM_CHARS, clean
 from latentbench.tracking.mlflow import RUN_TAG, STORE, TrackResult, connect, known_runs, log_batch
 from latentbench.tracking.mlflow_settings import BASE, PROBE, WORK, lent
@@ -191,7 +191,7 @@ def _champion(client: MlflowClient, experiment: str, result: Mapping[str, Any], 
     if held is None:
         return []
     better = [w for w in held["winners"] if w["verdict"] == BETTER]
-    run = read_run(folder / (better[0]["folder"] if better else held["default"]["folder"]))
+    run = read_record(folder / (better[0]["folder"] if better else held["default"]["folder"]))
     versions = register(client, experiment, run)
     for version in versions:
         client.set_prompt_alias(version.name, CHAMPION, version.version)

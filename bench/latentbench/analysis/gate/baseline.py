@@ -20,9 +20,9 @@ from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import DataError, DigestMismatch, UnknownName
 from latentbench.kernel.files import plain, write_text
 from latentbench.kernel.identity import digest
-from latentbench.leaderboards.row import Named, Number, Price, Row, Suite
+from latentbench.leaderboards.row import Named, Number, Price, Row
 from latentbench.leaderboards.rows import rows as leaderboard_rows
-from latentbench.runs.record import Run
+from latentbench.runs.record import CellRecord, JudgeRecord, Run, SuiteRecord
 from latentbench.views.number import rounded
 
 LAYOUT = 1
@@ -109,7 +109,7 @@ class Baseline(Frozen):
     date: str
     spec: dict[str, Any]
     """The run's spec: what `bench gate` carries out again."""
-    suite: Suite
+    suite: SuiteRecord
     split: str
     latents: list[str]
     planted: list[str]
@@ -141,34 +141,31 @@ def snapshot(run: Run, metrics: Sequence[str] = ()) -> Baseline:
         UnknownName: a metric that no scorer of the run has.
     """
     record = run.record
-    known = {m["name"] for cell in record["cells"] for m in cell["scorer"]["metrics"]}
+    known = {m.name for scorer in record.scorers.values() for m in scorer.metrics}
     for name in metrics:
         if name not in known:
             raise UnknownName("metric", name, known)
-    latents = [str(latent) for latent in record["latents"]]
-    values = run.scores.groupby(["explainer", "scorer", "judge", "metric", "latent"])["value"].mean().to_dict()
-    cells: dict[tuple[str, str, str], Mapping[str, Any]] = {}
-    for cell in record["cells"]:
-        cells.setdefault((cell["explainer"]["label"], cell["scorer"]["label"], cell["judge"]["label"]), cell)
+    latents = list(record.latents)
+    values = run.means.set_index(["explainer", "scorer", "judge", "metric", "latent"])["value"].to_dict()
     found = [
         scores
         for row in leaderboard_rows([run], any_split=True)
         for scores in _scores(
-            row, cells[(row.explainer.label, row.scorer.label, row.judge.label)], values, latents, metrics
+            row, record.grid[row.explainer.label, row.scorer.label, row.judge.label][0], values, latents, metrics
         )
     ]
     planted = set(run.scores.loc[run.scores["coder"] == PLANTED, "latent"])
     content = Baseline(
         layout=LAYOUT,
         run=run.id,
-        command=record["command"],
-        date=record["started"],
-        spec=dict(record.get("spec", {})),
-        suite=Suite(**record["suite"]),
-        split=record["split"],
+        command=record.command,
+        date=record.started,
+        spec=record.spec.model_dump(mode="json"),
+        suite=record.suite,
+        split=record.split,
         latents=latents,
         planted=[latent for latent in latents if latent in planted],
-        hardware=dict(record.get("hardware", {})),
+        hardware=record.hardware.model_dump(mode="json") if record.hardware is not None else {},
         scores=found,
         agreement=_agreement(found, len(latents)),
     )
@@ -238,31 +235,25 @@ def _line(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=plain)
 
 
-def _judge(judge: Mapping[str, Any]) -> JudgeId:
-    identity = judge["identity"]
-    return JudgeId(
-        label=judge["label"],
-        key=judge["key"],
-        provider=identity["provider"],
-        model=identity["model"],
-        revision=identity["revision"],
-    )
+def _judge(judge: JudgeRecord) -> JudgeId:
+    i = judge.identity
+    return JudgeId(label=judge.label, key=judge.key, provider=i.provider, model=i.model, revision=i.revision)
 
 
 def _scores(
-    row: Row, cell: Mapping[str, Any], values: Mapping[Any, float], latents: Sequence[str], metrics: Sequence[str]
+    row: Row, cell: CellRecord, values: Mapping[Any, float], latents: Sequence[str], metrics: Sequence[str]
 ) -> list[Scores]:
     """The metrics of a leaderboard row that are kept: its headline first, then those of `metrics` that it has."""
-    declared = {m["name"]: m for m in cell["scorer"]["metrics"]}
+    declared = {m.name: m for m in cell.scorer.metrics}
     return [
         Scores(
             explainer=row.explainer,
             null=row.is_floor,
             scorer=row.scorer,
-            judge=_judge(cell["judge"]),
+            judge=_judge(cell.judge),
             metric=metric,
             headline=metric == row.headline,
-            higher_is_better=declared[metric]["higher_is_better"],
+            higher_is_better=declared[metric].higher_is_better,
             # Rounded before anything is computed from them: (0.7 + 0.9) / 2 and 0.8 are a tie, for a rank as for a reader.
             values=[
                 rounded(values.get((row.explainer.label, row.scorer.label, row.judge.label, metric, latent)))
@@ -271,7 +262,7 @@ def _scores(
             repeats=row.repeats,
             n_judged=row.n_judged,
             n_attempted=row.n_attempted,
-            steered=cell["scorer"].get("steered"),
+            steered=cell.scorer.steered,
             explaining=row.explaining,
             judging=row.judging,
         )

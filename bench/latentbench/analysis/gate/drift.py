@@ -50,7 +50,7 @@ def probes(run: Run, plan: Plan) -> list[tuple[str, Request]]:
     texts: dict[tuple[str, str], str] = {
         (e, latent): text for e, latent, text in zip(first["explainer"], first["latent"], first["text"], strict=True)
     }
-    labels = [label for label, e in plan.explainers.items() if not e.null] or list(plan.explainers)
+    labels = [label for label, e in plan.explainers.items() if not e.is_floor] or list(plan.explainers)
     found: dict[tuple[str, str], tuple[str, Request]] = {}
     for scorer_label, judge_label in dict.fromkeys((c.scorer, c.judge) for c in plan.cells):
         scorer, judge = plan.scorers[scorer_label], plan.judges[judge_label]

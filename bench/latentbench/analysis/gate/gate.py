@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from latentbench.judges.judge import Judge
-    from latentbench.runs.run_spec import RunSpec
 
 
 def freeze(folder: Path, metrics: Sequence[str] = (), *, offline: bool = False) -> Baseline:
@@ -49,7 +48,7 @@ def freeze(folder: Path, metrics: Sequence[str] = (), *, offline: bool = False) 
     from latentbench.runs.run import prepare
     from latentbench.runs.run_spec import load_run_spec
 
-    plan = prepare(load_run_spec(folder / "spec.yaml"), Path(run.record["base"]), None)
+    plan = prepare(load_run_spec(folder / "spec.yaml"), Path(run.record.base), None)
     with _closing(plan.judges):
         asked, noise = ask_probes(probes(run, plan), plan.judges)
     return Baseline.model_validate({**frozen.model_dump(), "probes": [p.model_dump() for p in asked], "noise": noise})
@@ -85,7 +84,7 @@ def gate(
     run = load_run(folder)
     drift = None if offline or not base.probes else _asked(run, base)
     metrics = list(dict.fromkeys(s.metric for s in base.scores if not s.headline))
-    known = {m["name"] for cell in run.record["cells"] for m in cell["scorer"]["metrics"]}
+    known = {m.name for scorer in run.record.scorers.values() for m in scorer.metrics}
     report = compare(base, snapshot(run, [m for m in metrics if m in known]), settings, drift)
     return replace(report, seconds=time.monotonic() - began), folder
 
@@ -112,18 +111,10 @@ def _asked(run: Run, base: Baseline) -> Mapping[str, float]:
     from latentbench.analysis.gate.drift import distances
     from latentbench.judges.reference import load_judge
 
-    spec = _spec(run)
     wanted = {label for p in base.probes for label in p.answers}
-    judges = {j.label: load_judge(j.use) for j in spec.judges if j.label in wanted}
+    judges = {j.label: load_judge(j.use) for j in run.record.spec.judges if j.label in wanted}
     with _closing(judges):
         return distances(base.probes, judges)
-
-
-def _spec(run: Run) -> RunSpec:
-    from latentbench.kernel.config import validate
-    from latentbench.runs.run_spec import RunSpec
-
-    return validate(RunSpec, run.record["spec"], f"{run.folder}/run.json, spec")
 
 
 @contextmanager

@@ -7,7 +7,6 @@ other numbers of windows; what is compared is the share of decoys that the truth
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pandas as pd
 from latentbench.analysis.qualify.qualify_measures import group, outranks
 from latentbench.explainers.planted_truth import EVERY
 from latentbench.kernel.errors import DataError
-from latentbench.kernel.tables import SCORES, read_table
+from latentbench.runs.record import load_run, read_record
 from latentbench.stats.bootstrap import Difference, paired_difference
 from latentbench.suites.planted.planted_suite import NEAR
 from latentbench.views.table import Cell, Column, Table
@@ -67,17 +66,11 @@ def paired(first: Path, second: Path, seed: int = 0) -> list[Paired]:
 
 def headline(folder: Path) -> tuple[pd.DataFrame, str]:
     """Headline scores of a qualification run, one row per latent and one column per explanation, and the suite's digest."""
-    try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        scores = read_table(folder / "scores.parquet", SCORES).to_pandas()
-    except FileNotFoundError as e:
-        raise DataError(f"{folder} is not a finished run: {e.filename} is missing.") from e
-    if "truth" not in set(scores["explainer"]):
+    run = load_run(folder)
+    if "truth" not in run.record.explainers:
         raise DataError(f"{folder} is not a run of `bench judge qualify`: nothing in it is explained by the truth.")
-    metric = record["cells"][0]["scorer"]["headline"]
-    own = scores[scores["metric"] == metric]
-    table = own.pivot_table(index="latent", columns="explainer", values="value", aggfunc="mean")
-    return table, str(record["suite"]["digest"])
+    table = run.per_latent().pivot_table(index="latent", columns="explainer", values="value")
+    return table, run.record.suite.digest
 
 
 def table(first: Path, second: Path, found: list[Paired]) -> Table:
@@ -92,5 +85,5 @@ def table(first: Path, second: Path, found: list[Paired]) -> Table:
 
 
 def _title(folder: Path) -> str:
-    cell = json.loads((folder / "run.json").read_text(encoding="utf-8"))["cells"][0]
-    return f"{cell['scorer']['label']} by {cell['judge']['label']}"
+    cell = read_record(folder).cells[0]
+    return f"{cell.scorer.label} by {cell.judge.label}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from latentbench.kernel.config import validate
 from latentbench.kernel.errors import DataError, SpecError
 from latentbench.kernel.identity import digest
 from latentbench.kernel.kinds import NEAR_MISS, RANDOM
-from latentbench.kernel.tables import JUDGEMENTS, SCORES, read_table
+from latentbench.runs.record import load_run
 from latentbench.runs.run import REPLIES, begin, resume
 from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.load import load_scorer
@@ -110,13 +110,11 @@ def qualify(asked: Asked, runs: Path, cache: Path | None, console: Console) -> Q
 
 def row(asked: Asked, scorer: Scorer, suite: Suite, families: Mapping[str, str], folders: list[Path]) -> Qualification:
     """The result of finished runs, one folder per asking."""
-    record = json.loads((folders[0] / "run.json").read_text(encoding="utf-8"))
-    judge = record["cells"][0]["judge"]
-    tables = [read_table(f / "judgements.parquet", JUDGEMENTS).to_pandas() for f in folders]
-    judgements = pd.concat([t.assign(asked=n) for n, t in enumerate(tables)], ignore_index=True)
-    scores = pd.concat([read_table(f / "scores.parquet", SCORES).to_pandas() for f in folders], ignore_index=True)
-    own = scores[scores["metric"] == scorer.headline]
-    headline = own.pivot_table(index="latent", columns="explainer", values="value", aggfunc="mean")
+    runs = [load_run(folder, per_token=True) for folder in folders]
+    judge = runs[0].record.cells[0].judge
+    judgements = pd.concat([run.judgements.assign(asked=n) for n, run in enumerate(runs)], ignore_index=True)
+    scores = pd.concat([run.per_latent() for run in runs], ignore_index=True)
+    headline = scores.pivot_table(index="latent", columns="explainer", values="value")
     missing = [name for name in ("truth", "paraphrase") if name not in headline]
     if missing:
         raise DataError(f"{folders[0]}: no {scorer.headline} of {missing[0]}; the judge answered nothing that counts.")
@@ -125,9 +123,9 @@ def row(asked: Asked, scorer: Scorer, suite: Suite, families: Mapping[str, str],
     truth = ranked[(ranked["explainer"] == "truth") & (ranked["kind"] == RANDOM)].set_index("latent")["value"]
     unpriced = bool(judgements["cost"].isna().any())
     return Qualification(
-        judge=judge["label"],
-        judge_key=judge["key"],
-        judge_identity=judge["identity"],
+        judge=judge.label,
+        judge_key=judge.key,
+        judge_identity=asdict(judge.identity),
         scorer=scorer.id,
         scorer_label=asked.label,
         question_key=question_key(scorer),
@@ -135,7 +133,7 @@ def row(asked: Asked, scorer: Scorer, suite: Suite, families: Mapping[str, str],
         suite=f"{suite.name}@{suite.version}",
         suite_digest=suite.digest,
         split=asked.split,
-        latents=len(record["latents"]),
+        latents=len(runs[0].record.latents),
         repeats=asked.repeats,
         judgements=len(judgements),
         coverage=len(ok) / len(judgements),

@@ -133,27 +133,10 @@ def gather(session: Session, made: list[Group] | None = None) -> tuple[pd.DataFr
         done = session.run(group.suite, group.explainers, group.scorers, group.coders, session.latents)
         runs.append((group, done))
         for run in done:
-            scores = per_latent(run, {name: s.metric for name, s in group.scorers.items()})
+            scores = run.per_latent({name: s.metric for name, s in group.scorers.items()})
             for m in group.members:
                 inside = scores if m.coders is None else scores[scores["coder"].isin(m.coders)]
                 for label, real in ((m.label, True), (f"{CONTROL}{m.label}", False)):
                     mine = inside[inside["explainer"] == label]
                     parts.append(mine.assign(level=m.level, explainer=m.explainer, real=real)[list(COLUMNS)])
     return pd.concat(parts, ignore_index=True), runs
-
-
-def per_latent(run: Run, metrics: Mapping[str, str]) -> pd.DataFrame:
-    """One row per latent, explainer, scorer and judge of a run: mean over repeats of the chosen metric, and coverage counts.
-
-    A latent without the metric keeps its row, with a missing value, as long as it has any row of the scorer.
-
-    Args:
-        metrics: scorer label -> metric. Scorers that are not named are left out.
-    """
-    keys = ["explainer", "scorer", "judge", "latent", "coder"]
-    own = run.scores[run.scores["scorer"].isin(metrics)]
-    wanted = own[own["metric"] == own["scorer"].map(metrics)]
-    counts = own.drop_duplicates([*keys, "repeat"]).groupby(keys, sort=False)[["n_judged", "n_attempted"]].sum()
-    counts.columns = ["judged", "attempted"]
-    values = wanted.groupby(keys, sort=False)["value"].mean()
-    return counts.join(values).reset_index()

@@ -217,11 +217,11 @@ def values(scores: pd.DataFrame, explainer: str, scorer: str, level: str, real: 
 
 def _figure(session: Session, rows: Sequence[Row], runs: Sequence[tuple[Group, list[Run]]]) -> Any:
     floors = {
-        (cell["scorer"]["label"], metric["name"]): metric["floor"]
+        (label, metric.name): metric.floor
         for _, done in runs
         for run in done
-        for cell in run.record["cells"]
-        for metric in cell["scorer"]["metrics"]
+        for label, scorer in run.record.scorers.items()
+        for metric in scorer.metrics
     }
     titles = {s: f"{s} ({session.profile.scorers[s].metric})" for s in session.study.scorers}
     series = {titles[s]: [r for r in rows if r["scorer"] == s] for s in session.study.scorers}

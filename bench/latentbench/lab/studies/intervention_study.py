@@ -16,7 +16,6 @@ from pydantic import Field, field_validator
 
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import SpecError
-from latentbench.lab.studies.cells import per_latent
 from latentbench.lab.studies.contrast import ALPHA, Comparison, difference, supported
 from latentbench.lab.studies.session import CONTROL, Session
 from latentbench.lab.studies.study_result import Result, Table
@@ -150,9 +149,9 @@ def place_scores(session: Session, options: Options, place: Place) -> pd.DataFra
     for run in session.run(suite, explainers, scorers, coders, session.latents, options.split):
         for kl in options.kls:
             metric = f"nats@kl:{kl:g}"
-            parts.append(per_latent(run, {"intervention": metric}).assign(quantity=metric))
+            parts.append(run.per_latent({"intervention": metric}).assign(quantity=metric))
         metrics = {options.fuzzing: profile.scorers[options.fuzzing].metric}
-        parts.append(per_latent(run, metrics).assign(quantity=options.fuzzing))
+        parts.append(run.per_latent(metrics).assign(quantity=options.fuzzing))
     return pd.concat([p for p in parts if len(p)], ignore_index=True)
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from pydantic import Field
 
 from latentbench.kernel.config import Frozen, validate
-from latentbench.lab.studies.cells import per_latent
 from latentbench.lab.studies.contrast import ALPHA, difference
 from latentbench.lab.studies.session import CONTROL, Session
 from latentbench.lab.studies.study_result import Result, Table
@@ -55,7 +54,7 @@ def run(session: Session) -> Result:
         session.suite(), {explainer: profile.explainers[explainer]}, scorers, study.coders, session.latents
     )
     scores = pd.concat(
-        [per_latent(run, {name: s.metric for name, s in scorers.items()}) for run in runs], ignore_index=True
+        [run.per_latent({name: s.metric for name, s in scorers.items()}) for run in runs], ignore_index=True
     )
     real = scores[scores["explainer"] == explainer]
     wide = real.pivot_table(index="latent", columns="scorer", values="value").reindex(columns=list(scorers))

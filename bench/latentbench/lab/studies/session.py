@@ -23,8 +23,8 @@ from latentbench.lab.studies import study_suites as suites
 from latentbench.lab.studies.study_spec import ExplainerEntry, Level, Profile, ScorerEntry, StudySpec, SuiteEntry
 from latentbench.models.source import cache_dir
 from latentbench.runs.explaining import RETRIED
-from latentbench.runs.record import Run, load_run
-from latentbench.runs.run import DONE, Pool, carry_out, open_run, prepare, read_run
+from latentbench.runs.record import Run, RunRecord, load_run, read_record
+from latentbench.runs.run import Pool, carry_out, open_run, prepare
 from latentbench.runs.run_spec import RunSpec
 from latentbench.suites.build.suite_recipe import SuiteRecipe
 from latentbench.suites.store import Suite, load_suite
@@ -189,7 +189,7 @@ class Session:
         for label, e in explainers.items():
             model = None if e.model is None else self.profile.judges[e.model]
             found.append({"use": e.use, "label": label, "preset": e.preset, "params": e.params, "model": model})
-            null = load_explainer({"use": e.use, "preset": e.preset, "params": e.params}).null
+            null = load_explainer({"use": e.use, "preset": e.preset, "params": e.params}).is_floor
             if control and not null:
                 found.append({"use": "shuffled", "label": f"{CONTROL}{label}", "params": {"of": label}})
         return found
@@ -199,18 +199,17 @@ class Session:
         plan = prepare(spec, Path.cwd(), self.cache, self.pool)
         folder = self.work / "runs" / f"{self.name}-{digest(plan.identities())}"
         if (folder / "run.json").exists():
-            record = read_run(folder)
+            record = read_record(folder)
         else:
             folder.parent.mkdir(parents=True, exist_ok=True)
             record = open_run(plan, Path.cwd(), folder, self.command)
-        if record["status"] != DONE or owed(record):
+        if not record.ended or owed(record):
             carry_out(plan, folder, record, self.console, self.runner)
         run = load_run(folder)
         self.runs.append(run)
         return run
 
 
-def owed(record: Mapping[str, Any]) -> int:
+def owed(record: RunRecord) -> int:
     """Calls of a finished run that failed in a way that is asked again: a study must not keep an afternoon's outage."""
-    totals = record.get("totals", {})
-    return sum(totals.get(table, {}).get(outcome, 0) for table in ("explanations", "judgements") for outcome in RETRIED)
+    return record.totals.count([outcome.value for outcome in RETRIED]) if record.totals is not None else 0

@@ -95,20 +95,20 @@ def write_report(folder: Path) -> Path:
 
 def judges(session: Session) -> dict[str, str]:
     """Judges that the study's runs asked: the name in its tables -> the reference behind it."""
-    used = dict.fromkeys(cell["judge"]["label"] for run in session.runs for cell in run.record["cells"])
+    used = dict.fromkeys(label for run in session.runs for label in run.record.judges)
     return {name: session.profile.judges[name] for name in used}
 
 
 def common_limits(session: Session) -> list[str]:
     """Limits that hold for every study, from its runs."""
     found = [f"Size `{session.size}`: {session.profile.summary}"]
-    failed = [r for r in session.runs if r.record.get("failure_rate", 0) > 0.05]
+    failed = [r for r in session.runs if (r.record.failure_rate or 0) > 0.05]
     if failed:
-        worst = max(r.record["failure_rate"] for r in failed)
+        worst = max(r.record.failure_rate or 0 for r in failed)
         found.append(
             f"{len(failed)} of {len(session.runs)} runs lost more than 5 % of their calls (at most {percent(worst)})."
         )
-    few = [len(r.record["latents"]) for r in session.runs if len(r.record["latents"]) < 30]
+    few = [len(r.record.latents) for r in session.runs if len(r.record.latents) < 30]
     if few:
         found.append(f"Some intervals rest on few latents: the smallest run has {min(few)}.")
     return found
@@ -260,11 +260,11 @@ def _run(run: Run) -> dict[str, Any]:
     record = run.record
     return {
         "id": run.id,
-        "suite": record["suite"]["name"],
-        "digest": record["suite"]["digest"],
-        "latents": len(record["latents"]),
-        "judges": list(dict.fromkeys(cell["judge"]["label"] for cell in record["cells"])),
-        "failure_rate": record.get("failure_rate", 0.0),
-        "seconds": record["seconds"],
-        "identities": record["identities"],
+        "suite": record.suite.name,
+        "digest": record.suite.digest,
+        "latents": len(record.latents),
+        "judges": list(record.judges),
+        "failure_rate": record.failure_rate or 0.0,
+        "seconds": record.seconds,
+        "identities": record.identities.model_dump(mode="json", exclude_none=True),
     }

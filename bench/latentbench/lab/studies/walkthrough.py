@@ -15,7 +15,6 @@ from pydantic import Field
 
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import SpecError
-from latentbench.lab.studies.cells import per_latent
 from latentbench.lab.studies.session import CONTROL, Session
 from latentbench.lab.studies.study_result import Result, Table
 from latentbench.suites.build.draw import count
@@ -165,7 +164,7 @@ def choose(candidates: list[Active], enough: set[int], n: int) -> tuple[list[Act
 
 
 def _scores(run: Any, session: Session) -> dict[str, dict[tuple[str, str], float]]:
-    own: pd.DataFrame = per_latent(run, {name: session.profile.scorers[name].metric for name in session.study.scorers})
+    own: pd.DataFrame = run.per_latent({name: session.profile.scorers[name].metric for name in session.study.scorers})
     return {
         str(scorer): {
             (str(e), str(i)): float(v) for e, i, v in part[["explainer", "latent", "value"]].itertuples(index=False)

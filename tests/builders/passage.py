@@ -1,0 +1,104 @@
+"""Follows one explanation through the package: which files are handed it, as which types.
+
+A file counts when one of its functions is called with, or returns, a value that holds the explanation: its text, or something
+made from it once it was judged (a judgement, a run's tables, a row). Counting every file that runs meanwhile says more about
+imports than about the way, so `Passage.ran` keeps that figure apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import latentbench
+import pydantic
+
+PACKAGE = Path(latentbench.__file__).parent
+DEPTH = 4
+
+
+class Passage:
+    """What was seen on the way.
+
+    Args:
+        text: a piece of the explanation that stands nowhere else.
+        made: types that hold it by what they are, such as a judgement.
+
+    Attributes:
+        files: file -> functions that were handed the explanation.
+        types: names of the package's own types that held it.
+        dictionaries: functions of the package that were handed it in a bare dictionary.
+        ran: every file of the package in which a function was called.
+    """
+
+    def __init__(self, text: str, made: tuple[type, ...]) -> None:
+        self.text, self.made = text, made
+        self.files: dict[str, set[str]] = {}
+        self.types: set[str] = set()
+        self.dictionaries: set[str] = set()
+        self.ran: set[str] = set()
+
+    @contextmanager
+    def followed(self) -> Iterator[Passage]:
+        """Watch every call of the package inside the block, those of other threads included."""
+        sys.setprofile(self._see)
+        threading.setprofile(self._see)
+        try:
+            yield self
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)
+
+    def holds(self, value: Any, depth: int = DEPTH) -> bool:
+        """Whether the explanation is inside a value."""
+        if isinstance(value, str):
+            return self.text in value
+        if isinstance(value, self.made):
+            return True
+        if depth == 0 or value is None:
+            return False
+        return any(self.holds(part, depth - 1) for part in parts(value))
+
+    def _see(self, frame: FrameType, event: str, arg: Any) -> None:
+        code = frame.f_code
+        if event not in ("call", "return") or code.co_name == "<module>":
+            return
+        if not code.co_filename.startswith(str(PACKAGE)) or "__qualname__" in frame.f_locals:
+            return
+        file = str(Path(code.co_filename).relative_to(PACKAGE))
+        self.ran.add(file)
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        values = [arg] if event == "return" else [frame.f_locals.get(name) for name in names]
+        for value in values:
+            if self.holds(value):
+                self.files.setdefault(file, set()).add(code.co_qualname)
+                self._note(value, f"{file}: {code.co_qualname}")
+
+    def _note(self, value: Any, place: str) -> None:
+        if type(value) is dict:
+            self.dictionaries.add(place)
+        if type(value).__module__.startswith("latentbench"):
+            self.types.add(type(value).__name__)
+        elif isinstance(value, list | tuple):
+            for part in value[:5]:
+                if self.holds(part):
+                    self._note(part, place)
+
+
+def parts(value: Any) -> list[Any]:
+    """The values inside a container, a dataclass or a model; nothing for anything else."""
+    if isinstance(value, dict):
+        return list(value.values())[:40]
+    if isinstance(value, list | tuple):
+        return list(value[:40])
+    if isinstance(value, pydantic.BaseModel):
+        return list(value.__dict__.values())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, f.name, None) for f in dataclasses.fields(value)]
+    return []
