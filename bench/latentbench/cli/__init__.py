@@ -34,7 +34,7 @@ from latentbench.kernel.errors import BenchError
 
 app = typer.Typer(
     name="bench",
-    help="Benchmark explanations of sparse latents: explainers x scorers x judges on frozen suites.",
+    help="Benchmark explanations of sparse latents.\n\nExplainers, scorers and judges are crossed on frozen suites.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -11,16 +11,21 @@ from latentbench.kernel.files import write_text
 
 
 def agreement(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[Path, typer.Argument(help="Folder of the run whose scorers are compared.")],
     explainer: Annotated[
         list[str] | None,
-        typer.Option(help="Only explanations of this explainer; all that are no floor by default. May be repeated."),
+        typer.Option(
+            help="Only explanations of this explainer count; by default all that are no floor. May be repeated."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for agreement.md, .csv, .png and .svg; the run's by default.")
+        Path | None, typer.Option(help="Folder for agreement.md, .csv, .png and .svg; the run's folder by default.")
     ] = None,
 ) -> None:
-    """Correlate the scorers (and judges) of a run over its explanations."""
+    """Correlate the scorers and judges of a run.
+
+    They are correlated over the explanations that they scored.
+    """
     from rich.console import Console
 
     from latentbench.analysis.agreement import SHOWN

@@ -7,19 +7,24 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Baselines of score gates: freeze a run.", no_args_is_help=True)
+app = typer.Typer(help="Freeze runs as the baselines of `bench gate`.", no_args_is_help=True)
 
 
 @app.command()
 def freeze(
-    run: Annotated[Path, typer.Argument(help="Finished run folder.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write (JSON).")],
-    metric: Annotated[list[str] | None, typer.Option(help="Metric to keep beside the headlines; repeatable.")] = None,
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="JSON file that the baseline is written to.")],
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Metric to keep beside the headlines. May be repeated.")
+    ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Do not ask the judges; the gate then cannot see that one has changed.")
     ] = False,
 ) -> None:
-    """Write per-latent scores, agreement, identities, coverage, cost and answers of the judges to a small file."""
+    """Freeze a run to a small file.
+
+    The file has per-latent scores, agreement, identities, coverage, cost and answers of the judges.
+    """
     from latentbench.analysis.gate.baseline import write_baseline
     from latentbench.analysis.gate.gate import freeze as make
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The reply cache.", no_args_is_help=True)
+app = typer.Typer(help="Look into the reply cache and make it smaller.", no_args_is_help=True)
 
-At = Annotated[Path | None, typer.Option("--cache", help="Cache file; the user cache by default.")]
+At = Annotated[Path | None, typer.Option("--cache", help="File of the reply cache; the user's cache by default.")]
 
 
 @app.command()
@@ -24,10 +24,10 @@ def stats(cache: At = None) -> None:
 
 @app.command()
 def prune(
-    days: Annotated[float, typer.Argument(help="Drop replies that are older than this.")],
+    days: Annotated[float, typer.Argument(help="Replies older than this many days are dropped.")],
     cache: At = None,
 ) -> None:
-    """Drop old replies."""
+    """Drop replies that are older than a number of days."""
     from datetime import timedelta
 
     from latentbench.judges.cache.cached_judge import ReplyCache
@@ -38,10 +38,13 @@ def prune(
 
 @app.command()
 def explain(
-    run: Annotated[Path, typer.Argument(help="Run folder or run spec (YAML).")],
+    run: Annotated[Path, typer.Argument(help="Run folder, or run spec (YAML), whose next call is looked up.")],
     cache: At = None,
 ) -> None:
-    """Say why the next call of a run is not in the cache: which part of the judge or request differs from a stored one."""
+    """Say why the next call of a run is not in the cache.
+
+    The answer is the part of the judge or of the request that differs from a stored one.
+    """
     from latentbench.runs.cache_report import explain_misses
 
     for line in explain_misses(run, cache):

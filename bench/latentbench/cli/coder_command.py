@@ -1,4 +1,4 @@
-"""`bench coder`: train, evaluate and check coders."""
+"""`bench coder`: train and evaluate coders."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Coders: train, evaluate, check.", no_args_is_help=True)
+app = typer.Typer(help="Train and evaluate coders.", no_args_is_help=True)
 
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="Training recipe (YAML).")],
+    recipe: Annotated[Path, typer.Argument(help="Training recipe of the coders (YAML).")],
     corpus: Annotated[Path, typer.Option(help="Text to train on: JSONL with a `text` field, .gz or not.")],
-    out: Annotated[Path, typer.Option(help="Folder for the coder folders.")],
+    out: Annotated[Path, typer.Option(help="Folder that gets one folder per coder.")],
     minutes: Annotated[
-        float | None, typer.Option(help="Stop after this long instead of at the recipe's tokens.")
+        float | None,
+        typer.Option(help="Training stops after this many minutes instead of at the recipe's number of tokens."),
     ] = None,
 ) -> None:
-    """Train all coders of a recipe in one pass of the subject (needs the `train` extra)."""
+    """Train all coders of a recipe in one pass of the subject.
+
+    Training needs the `train` extra.
+    """
     from latentbench.lab.coders.coder_training import train as start
 
     start(recipe, corpus, out, minutes, say=typer.echo)
@@ -27,11 +31,14 @@ def train(
 
 @app.command()
 def evaluate(
-    coder: Annotated[list[Path], typer.Argument(help="Coder folders.")],
-    corpus: Annotated[Path, typer.Option(help="The corpus of the recipe; its held-out part is read.")],
-    tokens: Annotated[int, typer.Option(help="Held-out tokens to measure on.")] = 100_000,
+    coder: Annotated[list[Path], typer.Argument(help="Folders of the coders to evaluate.")],
+    corpus: Annotated[Path, typer.Option(help="Corpus of the recipe; only its held-out part is read.")],
+    tokens: Annotated[int, typer.Option(help="Number of held-out tokens to measure on.")] = 100_000,
 ) -> None:
-    """Measure FVU, L0, dead latents and recovered loss on held-out text, and write the model cards."""
+    """Measure coders on held-out text and write their cards.
+
+    Measured are FVU, L0, dead latents and recovered loss.
+    """
     from latentbench.lab.coders.coder_evaluation import evaluate_folders
 
     evaluate_folders(coder, corpus, tokens, say=typer.echo)

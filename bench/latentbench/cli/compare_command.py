@@ -11,17 +11,22 @@ from latentbench.kernel.files import write_text
 
 
 def compare(
-    run_a: Annotated[Path, typer.Argument(help="Run folder.")],
-    run_b: Annotated[Path, typer.Argument(help="Run folder that is compared with it.")],
+    run_a: Annotated[Path, typer.Argument(help="Folder of the first run.")],
+    run_b: Annotated[Path, typer.Argument(help="Folder of the run that is compared with the first.")],
     across: Annotated[
         list[str] | None,
-        typer.Option(help="Part whose difference is what is compared: judge, scorer or suite. May be repeated."),
+        typer.Option(
+            help="Part in which the runs may differ, because it is what is compared: judge, scorer or suite. May be repeated."
+        ),
     ] = None,
     smallest: Annotated[float, typer.Option(help="Smallest difference that matters, in units of the headline.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap resamples.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for compare.md and compare.csv.")] = None,
 ) -> None:
-    """Paired differences of two runs by latent: interval, p and a verdict + - ~ x."""
+    """Print the differences of two runs, paired by latent.
+
+    Each difference has an interval, a p-value and a verdict: + - ~ x.
+    """
     from rich.console import Console
 
     from latentbench.analysis.compare import compare as paired

@@ -14,35 +14,47 @@ if TYPE_CHECKING:
     from latentbench.analysis.gate.gate_report import Report
 
 Allow = Annotated[
-    bool, typer.Option("--allow-inconclusive", help="Exit 0, not 3, when nothing failed but not all is decided.")
+    bool,
+    typer.Option("--allow-inconclusive", help="Exit with 0, not with 3, when nothing failed but not all is decided."),
 ]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")]
 Junit = Annotated[Path | None, typer.Option("--junit", help="Write the report as JUnit XML.")]
 Markdown = Annotated[Path | None, typer.Option("--markdown", help="Write the report as Markdown.")]
 Github = Annotated[
     bool | None,
-    typer.Option("--github/--no-github", help="Annotations and step summary; on where GITHUB_ACTIONS is true."),
+    typer.Option(
+        "--github/--no-github",
+        help="Write GitHub annotations and a step summary; on by default where GITHUB_ACTIONS is true.",
+    ),
 ]
 
 
 def gate(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN_OR_SPEC", help="Finished run folder, or a run spec to run first.")
+        Path, typer.Argument(metavar="RUN_OR_SPEC", help="Folder of a finished run, or a run spec to run first.")
     ],
-    baseline: Annotated[Path, typer.Option(help="Baseline file of `bench baseline freeze`.")],
-    delta: Annotated[float, typer.Option(min=0, help="How much worse a mean score may be.")] = 0.02,
-    delta_agreement: Annotated[float, typer.Option(min=0, help="How much lower a correlation may be.")] = 0.05,
+    baseline: Annotated[Path, typer.Option(help="Baseline file that `bench baseline freeze` wrote.")],
+    delta: Annotated[float, typer.Option(min=0, help="Largest loss of a mean score that still passes.")] = 0.02,
+    delta_agreement: Annotated[
+        float, typer.Option(min=0, help="Largest loss of a correlation between scorers that still passes.")
+    ] = 0.05,
     metric_delta: Annotated[
-        list[str] | None, typer.Option(help="NAME=X: another delta for one metric; repeatable.")
+        list[str] | None, typer.Option(help="Another delta for one metric, written NAME=X. May be repeated.")
     ] = None,
-    max_coverage_drop: Annotated[float, typer.Option(help="How much lower coverage may be.")] = 0.02,
-    max_tokens: Annotated[float, typer.Option(help="Tokens a latent may grow by this factor.")] = 1.25,
-    max_dollars: Annotated[float, typer.Option(help="Cost a latent may grow by this factor.")] = 1.25,
-    max_latency: Annotated[float, typer.Option(help="Seconds a latent may grow by this factor, same hardware.")] = 2.0,
-    max_drift: Annotated[float, typer.Option(help="How far a judge's answers to the same requests may move.")] = 0.02,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run, if one is made.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Reply cache of the run; an empty one by default.")] = None,
+    max_coverage_drop: Annotated[float, typer.Option(help="Largest loss of coverage that still passes.")] = 0.02,
+    max_tokens: Annotated[float, typer.Option(help="Tokens per latent may grow by this factor.")] = 1.25,
+    max_dollars: Annotated[float, typer.Option(help="Cost per latent may grow by this factor.")] = 1.25,
+    max_latency: Annotated[
+        float, typer.Option(help="Seconds per latent may grow by this factor, on the same hardware.")
+    ] = 2.0,
+    max_drift: Annotated[
+        float, typer.Option(help="Largest distance that a judge's answers to the same requests may move.")
+    ] = 0.02,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap resamples.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for the run, if a spec is run.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Reply cache of the run that is made; an empty one by default.")
+    ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Do not ask the judges whether they have changed.")
     ] = False,
@@ -53,7 +65,10 @@ def gate(
     github: Github = None,
     track: Annotated[bool, typer.Option("--track", help="Log the run to MLflow and tag it with the verdict.")] = False,
 ) -> None:
-    """Compare a run with a baseline: 0 pass, 1 fail, 3 inconclusive, 4 not comparable."""
+    """Compare a run with a baseline and give a verdict.
+
+    Exit codes: 0 pass, 1 fail, 3 inconclusive, 4 not comparable.
+    """
     from rich.console import Console
 
     from latentbench.analysis.gate.gate import gate as compare
@@ -77,17 +92,30 @@ def gate(
 
 def speed(
     base: Annotated[
-        list[Path], typer.Option(help="File of pytest --benchmark-json, base; repeatable, in turns with head.")
+        list[Path],
+        typer.Option(
+            help="File of pytest --benchmark-json, measured on the base. Repeat it, measured in turns with the head."
+        ),
     ],
-    head: Annotated[list[Path], typer.Option(help="The same of head; the i-th of both are a pair.")],
-    ratio: Annotated[float, typer.Option(help="Time of head over base that is too much.")] = 1.1,
+    head: Annotated[
+        list[Path],
+        typer.Option(
+            help="File of pytest --benchmark-json, measured on the head; the i-th base and the i-th head are a pair."
+        ),
+    ],
+    ratio: Annotated[
+        float, typer.Option(help="Largest ratio of the head's time to the base's that still passes.")
+    ] = 1.1,
     allow_inconclusive: Allow = False,
     json: Json = None,
     junit: Junit = None,
     markdown: Markdown = None,
     github: Github = None,
 ) -> None:
-    """Compare timings of pytest-benchmark, measured in turns, by ratio; exit codes as of `bench gate`."""
+    """Compare timings of pytest-benchmark by their ratio.
+
+    The files of base and head are measured in turns. Exit codes are those of `bench gate`.
+    """
     from latentbench.analysis.gate.speed import compare_speed
 
     report = compare_speed(base, head, ratio)

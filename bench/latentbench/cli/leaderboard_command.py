@@ -11,23 +11,31 @@ from latentbench.kernel.files import write_text
 
 
 def leaderboard(
-    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders.")] = None,
-    by_coder: Annotated[bool, typer.Option("--by-coder", help="One table per coder as well.")] = False,
+    runs: Annotated[list[Path] | None, typer.Argument(help="Folders of the runs to rank.")] = None,
+    by_coder: Annotated[bool, typer.Option("--by-coder", help="Print one table per coder as well.")] = False,
     tune: Annotated[
-        bool, typer.Option("--tune", help="Show runs on other latents than test, too, marked as such.")
+        bool, typer.Option("--tune", help="Also show runs on latents outside the test split, marked as such.")
     ] = False,
-    paired: Annotated[bool, typer.Option("--paired", help="Rank by paired differences, Holm-corrected.")] = False,
+    paired: Annotated[
+        bool, typer.Option("--paired", help="Rank by paired differences, with Holm's correction.")
+    ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for leaderboard.md, .csv and .json; the first run's by default.")
+        Path | None, typer.Option(help="Folder for leaderboard.md, .csv and .json; the first run's folder by default.")
     ] = None,
     submit: Annotated[
-        Path | None, typer.Option(help="Add the rows to a folder of published results and render it (leaderboards).")
+        Path | None,
+        typer.Option(
+            help="Folder of published results (leaderboards) that the rows are added to and that is rendered again."
+        ),
     ] = None,
     check: Annotated[
-        Path | None, typer.Option(help="Only check that this folder's README is what its results render to.")
+        Path | None, typer.Option(help="Only check that the README of this folder is what its results render to.")
     ] = None,
 ) -> None:
-    """Print a leaderboard of runs and write it as Markdown, CSV and JSON."""
+    """Print a leaderboard of runs and write it to files.
+
+    The files are leaderboard.md, .csv and .json.
+    """
     from rich.console import Console
 
     from latentbench.leaderboards.board import tables

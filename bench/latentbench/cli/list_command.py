@@ -10,7 +10,10 @@ KINDS = ("scorers", "explainers", "judges", "coders", "suites", "runs", "studies
 
 
 def listing(kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}.")]) -> None:
-    """List registered names, shipped suites, run specs, studies and profiles."""
+    """List what can be named in a spec.
+
+    These are registered names, shipped suites, run specs, studies and profiles.
+    """
     from latentbench.kernel.errors import UnknownName
     from latentbench.kernel.registry import names
     from latentbench.kernel.tasks import available

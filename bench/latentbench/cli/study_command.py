@@ -9,19 +9,26 @@ import typer
 
 
 def study(
-    names: Annotated[list[str] | None, typer.Argument(help="Studies; without one they are listed.")] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every study.")] = False,
-    size: Annotated[str, typer.Option(help="A profile: embedded, large, or a YAML file of your own.")] = "embedded",
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names of the studies; without one they are listed.")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Carry out every study.")] = False,
+    size: Annotated[
+        str, typer.Option(help="Profile that sets how large a study is: embedded, large, or a YAML file of your own.")
+    ] = "embedded",
     out: Annotated[Path, typer.Option(help="Folder for the studies' tables, figures and pages.")] = Path(
         "runs/studies/results"
     ),
     work: Annotated[Path, typer.Option(help="Folder for suites and runs, kept between calls.")] = Path("runs/studies"),
-    again: Annotated[bool, typer.Option("--again", help="Also what is done already.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Carry out again what is done already.")] = False,
     index: Annotated[bool, typer.Option("--index", help="Only render the pages and the index of --out again.")] = False,
     cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
     activations: Annotated[Path | None, typer.Option(help="Folder for activations; the user cache by default.")] = None,
 ) -> None:
-    """Carry out studies: suites, runs, a table, a figure and a page each."""
+    """Carry out studies and write their tables and figures.
+
+    Each study builds its suites, makes its runs, and leaves a table, a figure and a page.
+    """
     from rich.console import Console
 
     from latentbench.lab.studies.series import run_studies, write_index

@@ -7,16 +7,19 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Latent suites: build, show, verify, intervene.", no_args_is_help=True)
+app = typer.Typer(help="Build, show, verify and steer suites of latents.", no_args_is_help=True)
 
 
 @app.command()
 def build(
-    recipe: Annotated[Path, typer.Argument(help="Suite recipe (YAML).")],
-    out: Annotated[Path | None, typer.Option(help="Suite folder; the recipe's own folder by default.")] = None,
+    recipe: Annotated[Path, typer.Argument(help="Recipe of the suite (YAML).")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the suite; the recipe's own folder by default.")] = None,
     work: Annotated[Path | None, typer.Option(help="Folder for activations; the user cache by default.")] = None,
 ) -> None:
-    """Run the subject over the corpus, draw latents and windows, and freeze them."""
+    """Build a suite: draw latents and windows and freeze them.
+
+    The subject is run over the corpus for that.
+    """
     from rich.console import Console
 
     from latentbench.judges.vectors import embedder
@@ -34,7 +37,7 @@ def build(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Suite name or folder.")],
+    name: Annotated[str, typer.Argument(help="Suite, by name or folder.")],
     latent: Annotated[str | None, typer.Option(help="Latent to show with its windows; the first by default.")] = None,
 ) -> None:
     """Show what a suite holds and one latent with its windows."""
@@ -48,10 +51,13 @@ def show(
 
 @app.command()
 def verify(
-    name: Annotated[str, typer.Argument(help="Suite name or folder.")],
+    name: Annotated[str, typer.Argument(help="Suite, by name or folder.")],
     activations: Annotated[bool, typer.Option("--activations", help="Also run the subject again on a sample.")] = False,
 ) -> None:
-    """Recompute the digest and check every rule a suite promises; exit 2 if one is broken."""
+    """Check the digest of a suite and every rule it promises.
+
+    The exit code is 2 if a promise is broken.
+    """
     from latentbench.kernel.errors import DataError
     from latentbench.suites.store import load_suite
     from latentbench.suites.verify import verify as check
@@ -65,21 +71,34 @@ def verify(
 
 @app.command()
 def intervene(
-    name: Annotated[str, typer.Argument(help="Suite name or folder.")],
-    coders: Annotated[list[str] | None, typer.Option(help="Coder; repeat for several, all by default.")] = None,
-    latents: Annotated[int | None, typer.Option(help="At most this many, chosen as a run's `limit` does.")] = None,
-    split: Annotated[str, typer.Option(help="Latents of this split: test, tune or all.")] = "test",
-    kl: Annotated[list[float] | None, typer.Option(help="Target KL in nats; repeat. 0.1 0.33 1 3 by default.")] = None,
-    mode: Annotated[list[str] | None, typer.Option(help="add or ablate; repeat for both, add by default.")] = None,
-    prompts: Annotated[int, typer.Option(help="Scoring prompts per latent.")] = 30,
-    explain: Annotated[int, typer.Option(help="Prompts per latent for output-side explainers.")] = 10,
-    seed: Annotated[int, typer.Option(help="Of prompts and noise.")] = 0,
-    group: Annotated[int, typer.Option(help="Latents computed together.")] = 4,
-    dtype: Annotated[str | None, typer.Option(help="Of the subject; as in the suite's build by default.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    name: Annotated[str, typer.Argument(help="Suite, by name or folder.")],
+    coders: Annotated[
+        list[str] | None, typer.Option(help="Coder whose latents are steered. May be repeated; all coders by default.")
+    ] = None,
+    latents: Annotated[
+        int | None, typer.Option(help="Largest number of latents, chosen as a run's `limit` does.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split whose latents are steered: test, tune or all.")] = "test",
+    kl: Annotated[
+        list[float] | None, typer.Option(help="Target KL in nats. May be repeated; 0.1, 0.33, 1 and 3 by default.")
+    ] = None,
+    mode: Annotated[
+        list[str] | None, typer.Option(help="Mode of steering: add or ablate. May be repeated; add by default.")
+    ] = None,
+    prompts: Annotated[int, typer.Option(help="Number of scoring prompts per latent.")] = 30,
+    explain: Annotated[int, typer.Option(help="Number of prompts per latent for output-side explainers.")] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of the draw of prompts and of the noise.")] = 0,
+    group: Annotated[int, typer.Option(help="Number of latents that are computed together.")] = 4,
+    dtype: Annotated[
+        str | None, typer.Option(help="Number type of the subject; the one of the suite's build by default.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Device to compute on: auto, cpu or cuda.")] = "auto",
     work: Annotated[Path | None, typer.Option(help="Folder for finished latents; the user cache by default.")] = None,
 ) -> None:
-    """Steer the subject along latents at given strengths; goes on where an earlier call stopped."""
+    """Steer the subject along latents at given strengths.
+
+    A call goes on where an earlier one stopped.
+    """
     from typing import cast, get_args
 
     from latentbench.kernel.errors import UnknownName

@@ -10,13 +10,13 @@ import typer
 
 
 def tune(
-    spec: Annotated[Path, typer.Argument(help="Tuning spec (YAML).")],
+    spec: Annotated[Path, typer.Argument(help="Tuning spec to carry out (YAML).")],
     out: Annotated[Path | None, typer.Option(help="Folder of the study; runs/tune-NAME by default.")] = None,
     storage: Annotated[
         str | None,
         typer.Option(
             envvar="LATENTBENCH_STUDY_STORAGE",
-            help="journal:FILE, or a URL of SQLite, PostgreSQL or MySQL; SQLite in the study's folder by default.",
+            help="Storage of the trials: journal:FILE, or a URL of SQLite, PostgreSQL or MySQL; SQLite in the study's folder by default.",
         ),
     ] = None,
     join: Annotated[bool, typer.Option("--join", help="Help with a study that was begun elsewhere.")] = False,
@@ -25,9 +25,9 @@ def tune(
     no_holdout: Annotated[bool, typer.Option("--no-holdout", help="Do not compare on held-out latents yet.")] = False,
     no_track: Annotated[bool, typer.Option("--no-track", help="Do not log to MLflow.")] = False,
 ) -> None:
-    """Tune a run on tuning latents and compare the winner with the default on held-out ones.
+    """Search for better settings of a run.
 
-    The same command goes on with a study that was stopped.
+    Settings are tried on tuning latents, and the winner is compared with the default on held-out ones. The same command goes on with a study that was stopped.
     """
     from rich.console import Console
 

@@ -1,0 +1,68 @@
+"""Every help text of the command line is a sentence that stands alone, and `--help` answers without loading anything heavy."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer.main
+from latentbench.cli import app
+from typer.core import TyperGroup
+from typer.testing import CliRunner
+
+RIDDLE = re.compile(r"(Of|As|That|The same|Whose|In which|See)\b")
+
+
+def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command and group under its words, the program itself under none. (Typer has a Click of its own.)"""
+    yield words, command
+    if isinstance(command, TyperGroup):
+        for name, inner in command.commands.items():
+            yield from _commands(inner, (*words, name))
+
+
+COMMANDS = dict(_commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_texts_stand_alone(words: tuple[str, ...]) -> None:
+    command = COMMANDS[words]
+    texts = {"the command": command.help}
+    texts |= {str(p.name): getattr(p, "help", None) for p in command.params if p.name != "help"}
+    for name, text in texts.items():
+        assert text, f"{name} has no help"
+        assert not RIDDLE.match(text), f"{name}: {text}"
+        assert len(text.split()) >= 3, f"{name}: {text}"
+        assert text[0].isupper() or text[0] == "`", f"{name}: {text}"
+        assert text.rstrip().endswith("."), f"{name}: {text}"
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_command_has_a_summary_of_one_line(words: tuple[str, ...]) -> None:
+    summary = (COMMANDS[words].help or "").splitlines()[0]
+    assert summary.endswith(".")
+    assert len(summary) <= 80, summary
+    listed = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80"}).output.partition("Commands:")[2]
+    assert "..." not in listed, "a summary in the list of commands is cut"
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_fits_a_terminal_of_80_columns(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80"})
+    assert done.exit_code == 0
+    assert max(map(len, done.output.splitlines())) <= 80
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = ("torch", "pandas", "mlflow", "transformers")
+    code = (
+        "import sys\n"
+        "from latentbench.cli import app\n"
+        "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"print('loaded:', [m for m in {heavy} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage:" in done.stdout
+    assert done.stdout.rstrip().endswith("loaded: []")
