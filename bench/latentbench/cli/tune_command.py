@@ -16,7 +16,7 @@ def tune(
         str | None,
         typer.Option(
             envvar="LATENTBENCH_STUDY_STORAGE",
-            help="Storage of the trials: journal:FILE, or a URL of SQLite, PostgreSQL or MySQL; SQLite in the study's folder by default.",
+            help="Storage of the trials: journal:FILE, or the URL of a database; SQLite in the study's folder by default.",
         ),
     ] = None,
     join: Annotated[bool, typer.Option("--join", help="Help with a study that was begun elsewhere.")] = False,
@@ -27,7 +27,8 @@ def tune(
 ) -> None:
     """Search for better settings of a run.
 
-    Settings are tried on tuning latents, and the winner is compared with the default on held-out ones. The same command goes on with a study that was stopped.
+    Settings are tried on tuning latents, and the winner is compared with the default on held-out ones. The same command
+    goes on with a study that was stopped.
     """
     from rich.console import Console
 

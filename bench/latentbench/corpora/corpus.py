@@ -28,7 +28,7 @@ from latentbench.kernel.identity import digest
 
 
 def anchored(spec: CorpusSpec, folder: Path) -> CorpusSpec:
-    """The same corpus with relative paths made absolute against `folder`, where its spec file lies."""
+    """Return the corpus with relative paths made absolute against `folder`, where its spec file lies."""
     match spec:
         case JsonlCorpus() | TextCorpus():
             return spec.model_copy(update={"path": _anchor_all(spec.path, folder)})

@@ -38,7 +38,7 @@ class Price(Frozen):
     """Input tokens that the provider had in its cache."""
     output: float = Field(ge=0)
     date: date
-    """As of when the row was written down. That is no promise that it was compared with a price list then."""
+    """Date on which the row was written down. That is no promise that it was compared with a price list then."""
 
 
 _ROWS = TypeAdapter(list[Price])

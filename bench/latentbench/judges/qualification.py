@@ -34,12 +34,12 @@ class Mean(Frozen):
 
 
 class Retest(Frozen):
-    """The same windows asked again with everything drawn anew (order, company in a list, marks of negatives)."""
+    """Agreement of a judge with itself: windows asked again with order, company in a list and marks of negatives drawn anew."""
 
     n: int
     """Judgements that were asked twice."""
     r: float | None
-    """Pearson of the probabilities; None where the judge gives none or they do not vary."""
+    """Pearson correlation of the probabilities; None where the judge gives none or they do not vary."""
     same: float | None
     """Share of equal yes/no answers; None where there are none."""
 
@@ -49,7 +49,7 @@ class Position(Frozen):
 
     accuracy: tuple[float, ...]
     spread: float
-    """Largest minus smallest."""
+    """Largest minus smallest accuracy."""
     p: float
     """Share of permutations of the answers' correctness within prompts with at least this spread."""
 
@@ -58,15 +58,15 @@ class Qualification(Frozen):
     """One judge, asked by one scorer in one way."""
 
     judge: str
-    """Label."""
+    """Label of the judge."""
     judge_key: str
     judge_identity: dict[str, Any]
     scorer: str
-    """`name@version`."""
+    """Scorer as `name@version`."""
     scorer_label: str
-    """Name, with the preset if there is one."""
+    """Name of the scorer, with the preset if there is one."""
     question_key: str
-    """See `latentbench.scorers.question.question_key`."""
+    """Key of the way of asking (`latentbench.scorers.question.question_key`)."""
     headline: str
     suite: str
     suite_digest: str
@@ -79,23 +79,23 @@ class Qualification(Frozen):
     """Share of latents on which the truth has the higher headline, a tie counting half: over `near` and `unrelated` as a
     whole and over each near miss. Chance is 0.5."""
     truth_over_by_family: dict[str, Mean]
-    """Over near misses, by family of concepts."""
+    """Share of latents on which the truth beats its near misses, by family of concepts."""
     paraphrase_gap: Mean | None
     """Headline of the truth minus that of its paraphrase."""
     auroc: dict[str, dict[str, Mean]]
     """Explanation -> kind of negative window -> AUROC."""
     auroc_by_family: dict[str, Mean]
-    """Of the truth against random windows."""
+    """AUROC of the truth against random windows, by family of concepts."""
     retest: Retest | None
     position: Position | None
     yes_bias: Mean | None
     """Share answered yes minus share of activating windows, given the true explanation."""
     tokens: float
-    """In and out, per judgement."""
+    """Tokens in and out per judgement."""
     dollars: float | None
-    """Per judgement; None where the price is unknown."""
+    """Dollars per judgement; None where the price is unknown."""
     seconds: float
-    """Per judgement."""
+    """Seconds per judgement."""
     date: str
     command: str
 
@@ -152,7 +152,7 @@ def read(folder: Path) -> list[Qualification]:
 
 
 def folders() -> list[Path]:
-    """Where rows are looked for: the working directory, the repository that the package stands in, the installed package."""
+    """Folders in which rows are looked for: below the working directory, the package's repository, the installed package."""
     package = Path(__file__).resolve().parent.parent
     places = (Path.cwd() / FOLDER, package.parents[1] / FOLDER, package / "_judges")
     return list(dict.fromkeys(p.resolve() for p in places if p.is_dir()))

@@ -42,7 +42,7 @@ class Similarity(Protocol):
         """Similarities of given pairs [k]."""
 
     def broken(self, seed: int) -> Similarity:
-        """The same two sets without their relation: features of the second in another order."""
+        """Return the two sets without their relation: features of the second in another order."""
 
 
 class Cosine:
@@ -66,12 +66,12 @@ class Cosine:
         return len(self._a), len(self._b)
 
     def block(self, start: int, stop: int) -> Floats:
-        """See `Similarity`."""
+        """Return the cosines of rows `start` to `stop` with all columns."""
         found: Floats = self._a[start:stop] @ self._b.T
         return found
 
     def pairs(self, rows: Ints, columns: Ints) -> Floats:
-        """See `Similarity`."""
+        """Return the cosines of given pairs of row and column."""
         found: Floats = np.einsum("id,id->i", self._a[rows], self._b[columns])
         return found
 
@@ -105,14 +105,14 @@ class Correlation:
         return self._a.shape[0], self._b.shape[0]
 
     def block(self, start: int, stop: int) -> Floats:
-        """See `Similarity`."""
+        """Return the correlations of rows `start` to `stop` with all columns."""
         products = (self._a[start:stop] @ self._b.T).toarray() / self._n
         (mean_a, sd_a), (mean_b, sd_b) = self._of_a, self._of_b
         covariance = products - mean_a[start:stop, None] * mean_b
         return _ratio(covariance, sd_a[start:stop, None] * sd_b)
 
     def pairs(self, rows: Ints, columns: Ints) -> Floats:
-        """See `Similarity`."""
+        """Return the correlations of given pairs of row and column."""
         products = np.asarray(self._a[rows].multiply(self._b[columns]).sum(axis=1)).ravel() / self._n
         (mean_a, sd_a), (mean_b, sd_b) = self._of_a, self._of_b
         return _ratio(products - mean_a[rows] * mean_b[columns], sd_a[rows] * sd_b[columns])

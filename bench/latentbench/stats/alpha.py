@@ -88,7 +88,7 @@ def _squared(table: Array, rated: Array) -> Callable[[Array], tuple[Array, Array
 
 
 def _counted(table: Array, rated: Array, scale: Scale) -> Callable[[Array], tuple[Array, Array]]:
-    """The same for categories, from how often each is in each unit."""
+    """Return the disagreement sums for categories, from how often each is in each unit."""
     values = np.unique(table[~np.isnan(table)])
     counts = np.stack([(table == v).sum(axis=1) for v in values], axis=1).astype(np.float64)
     unequal = (rated**2 - (counts**2).sum(axis=1)) / (rated - 1)

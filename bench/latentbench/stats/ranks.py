@@ -91,7 +91,7 @@ def ranks_from_pairs(
 
 
 def _ranks(better: NDArray[np.bool_], estimates: NDArray[np.float64]) -> list[Rank]:
-    """From the relation "surely better" [i, j] and estimates where larger is better; NaN estimates come last."""
+    """Rank by the relation "surely better" [i, j] and by estimates where larger is better; NaN estimates come last."""
     n = len(better)
     ties = [0] * n
     leader: int | None = None

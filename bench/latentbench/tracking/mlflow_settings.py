@@ -19,9 +19,9 @@ BASE = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 PROBE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-"""For the first request: a server that is down is found out in seconds (MLflow's own default is about ten minutes)."""
+"""Seconds for the first request: a server that is down is found out in seconds (MLflow's own default is about ten minutes)."""
 WORK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
-"""For the rest: a server that answered may be slow."""
+"""Seconds for every later request: a server that answered may be slow."""
 
 
 @contextmanager

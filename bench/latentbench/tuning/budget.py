@@ -37,7 +37,7 @@ class Spent:
         return Spent(self.calls + other.calls, self.tokens + other.tokens, known, self.minutes + other.minutes)
 
     def over(self, budget: Budget) -> str | None:
-        """Which part of the budget is used up, as a sentence; None if there is some left."""
+        """Say in a sentence which part of the budget is used up; None if there is some left."""
         if budget.dollars is not None and self.dollars is None:
             return (
                 "a judge has no known price, so a budget in dollars cannot be kept; add the price to the file that "
@@ -54,15 +54,15 @@ class Spent:
         return None
 
     def data(self) -> dict[str, Any]:
-        """For a user attribute."""
+        """Return the numbers as a trial's user attribute holds them."""
         return asdict(self)
 
 
 def spent_by(plan: Plan, units: Iterable[Mapping[str, Any]], seconds: float) -> Spent:
-    """Of a run: the `paid` of its journals' units, each priced by the judge that it was paid to.
+    """Add up what a run paid: the `paid` of its journals' units, each priced by the judge that it was paid to.
 
     Args:
-        units: of both journals.
+        units: the lines of both journals.
         seconds: how long the run took.
     """
     judge_of = {cell.id: cell.judge for cell in plan.cells}
@@ -79,7 +79,7 @@ def spent_by(plan: Plan, units: Iterable[Mapping[str, Any]], seconds: float) -> 
 
 
 def spent(trials: Iterable[FrozenTrial]) -> Spent:
-    """Of a study."""
+    """Add up what all trials of a search spent."""
     total = Spent()
     for trial in trials:
         if FACTS in trial.user_attrs:

@@ -38,7 +38,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Importance:
-    """Of one parameter: share of variance, its range over resamples, and the chance level."""
+    """Importance of one parameter: its share of variance, the range over resamples, and the chance level."""
 
     parameter: str
     importance: float
@@ -46,7 +46,7 @@ class Importance:
     high: float
     chance: float
     trials: int
-    """Trials in which it was active."""
+    """Number of trials in which the parameter was active."""
 
 
 def importances(

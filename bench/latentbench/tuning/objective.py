@@ -273,7 +273,7 @@ def incumbent(study: Study, spec: TuneSpec) -> FrozenTrial | None:
 
 
 def plain(values: NDArray[np.float64]) -> list[float | None]:
-    """For JSON: NaN becomes null."""
+    """Prepare a value for JSON: NaN becomes null."""
     return [None if math.isnan(v) else v for v in values.tolist()]
 
 

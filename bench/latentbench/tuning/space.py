@@ -54,7 +54,7 @@ def _is_in(value: Scalar, allowed: list[Scalar]) -> bool:
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
-    """Of a parameter, as Optuna has it."""
+    """Return the Optuna distribution of a parameter."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if parameter.values is not None:

@@ -68,7 +68,7 @@ def shrinkage(result: Mapping[str, Any]) -> str | None:
 
 
 def matters(result: Mapping[str, Any]) -> list[str]:
-    """Which parameters mattered, a sentence per objective."""
+    """Say which parameters mattered, in a sentence per objective."""
     found = []
     for name, rows in result["importances"].items():
         if not rows:

@@ -36,15 +36,15 @@ class Parameter(Frozen):
     """
 
     values: list[Scalar] | dict[str, Any] | None = None
-    """Choices: scalars, or name -> any piece of a run spec."""
+    """Choices of the parameter: scalars, or any pieces of a run spec by name."""
     low: int | float | None = None
     high: int | float | None = None
     step: int | float | None = None
-    """Only low, low + step, ...; whole numbers step by 1 by default."""
+    """Distance between allowed numbers: low, low + step, ... Whole numbers step by 1 by default."""
     log: bool = False
-    """Equal ratios are equally likely."""
+    """Whether equal ratios are equally likely, instead of equal differences."""
     when: dict[str, list[Scalar]] = Field(default_factory=dict)
-    """Active only while each of these parameters has one of the values."""
+    """Condition: the parameter is active only while each of these parameters has one of the values."""
 
     @model_validator(mode="before")
     @classmethod
@@ -77,7 +77,7 @@ class Parameter(Frozen):
 
     @property
     def names(self) -> list[Scalar]:
-        """Of a choice: what a setting can say."""
+        """Names of the choices, one of which a setting gives; empty for a range."""
         return list(self.values or ())
 
     @property
@@ -101,9 +101,9 @@ class Objective(Frozen):
 
     use: Measure
     scorer: str | None = None
-    """Of `score`: label of the only scorer to read."""
+    """Label of the only scorer that `score` reads; all scorers by default."""
     metric: str | None = None
-    """Of `score`: this metric instead of each scorer's headline."""
+    """Metric that `score` reads instead of each scorer's headline."""
 
     @model_validator(mode="before")
     @classmethod
@@ -118,12 +118,12 @@ class Objective(Frozen):
 
     @property
     def name(self) -> str:
-        """Unique in a spec; how tables head it."""
+        """Name that is unique in a spec and heads the column of tables."""
         return ".".join(x for x in (self.use, self.scorer, self.metric) if x)
 
     @property
     def larger_is_better(self) -> bool:
-        """Direction."""
+        """Whether larger values are better."""
         return self.use == "score"
 
 
@@ -131,18 +131,21 @@ class Constraints(Frozen):
     """What a setting must keep to be the winner. A setting that does not is recorded as such; its score stays what it is."""
 
     coverage: float = Field(default=0.9, ge=0, le=1)
-    """Least share of judgements with an answer."""
+    """Smallest share of judgements with an answer."""
     at_most: dict[Literal["cost", "tokens", "length", "seconds"], float] = Field(default_factory=dict)
-    """Largest mean per latent."""
+    """Largest mean per latent, by measure."""
 
 
 class Budget(Frozen):
-    """When the study stops, over all workers and sessions. Checked between steps of latents, so a step may go over it."""
+    """The amounts at which the search stops, over all workers and sessions.
+
+    They are checked between steps of latents, so a step may go over them.
+    """
 
     dollars: float | None = Field(default=None, gt=0)
-    """Paid; calls from the cache are free."""
+    """Dollars paid; calls from the cache are free."""
     tokens: int | None = Field(default=None, gt=0)
-    """Paid, in and out."""
+    """Tokens paid for, in and out."""
     minutes: float | None = Field(default=None, gt=0)
     """Time in trials, added over workers."""
 
@@ -164,9 +167,9 @@ class Prune(Frozen):
     """How a trial that is clearly worse than the incumbent is stopped (one objective only)."""
 
     first: int = Field(default=8, ge=2)
-    """Latents before the first comparison."""
+    """Number of latents before the first comparison."""
     factor: float = Field(default=2.0, gt=1)
-    """Each step has this many times as many latents."""
+    """Factor by which each step has more latents than the one before."""
     alpha: float = Field(default=0.05, gt=0, lt=1)
     """Chance of stopping, at any of the steps, a trial that is as good as the incumbent."""
 
@@ -176,9 +179,9 @@ class Holdout(Frozen):
 
     repeats: int = Field(default=3, ge=1)
     limit: int | None = Field(default=None, ge=1)
-    """At most this many latents; all by default."""
+    """Largest number of held-out latents; all by default."""
     at_most: int = Field(default=5, ge=1)
-    """Of a Pareto set: how many of its settings, the best scores first."""
+    """Largest number of settings of a Pareto set that are compared, the best scores first."""
 
 
 class TuneSpec(Frozen):
@@ -197,13 +200,13 @@ class TuneSpec(Frozen):
     objectives: list[Objective] = Field(default_factory=lambda: [Objective(use="score")], min_length=1)
     constraints: Constraints = Constraints()
     trials: int = Field(default=50, ge=1)
-    """Finished trials of the study, over all workers and sessions."""
+    """Number of finished trials of the search, over all workers and sessions."""
     budget: Budget = Budget()
     sampler: Sampler = Sampler()
     prune: Prune | None = Prune()
-    """`null` runs every trial on all latents."""
+    """How clearly worse trials are stopped; `null` runs every trial on all latents."""
     max_failed: int = Field(default=10, ge=1)
-    """Failed trials in a row that stop the study."""
+    """Number of failed trials in a row that stops the search."""
     holdout: Holdout = Holdout()
     seed: int = 0
 
@@ -225,7 +228,7 @@ class TuneSpec(Frozen):
 
     @property
     def directions(self) -> list[Literal["maximize", "minimize"]]:
-        """Of the objectives, in Optuna's words."""
+        """Directions of the objectives, in Optuna's words."""
         return ["maximize" if o.larger_is_better else "minimize" for o in self.objectives]
 
     @property

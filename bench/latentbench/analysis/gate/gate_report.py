@@ -16,7 +16,7 @@ from latentbench.analysis.gate.evidence import RESAMPLES
 
 Kind = Literal["comparability", "invariant", "metric", "agreement", "speed"]
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3, Verdict.NOT_COMPARABLE: 4}
-"""2 is usage and bad input, as everywhere."""
+"""Exit code of each verdict; 2 is usage and bad input, as everywhere."""
 WORST_FIRST = (Verdict.FAIL, Verdict.NOT_COMPARABLE, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
@@ -25,13 +25,13 @@ class Settings:
     """Limits of a gate."""
 
     delta: float = 0.02
-    """How much worse a mean score may be."""
+    """Largest loss of a mean score that passes."""
     delta_agreement: float = 0.05
-    """How much lower a Spearman correlation between two measures may be."""
+    """Largest loss of a Spearman correlation between two measures that passes."""
     deltas: Mapping[str, float] = field(default_factory=dict)
-    """Metric name -> its own delta, for metrics on another scale."""
+    """Deltas of metrics on another scale, by the name of the metric."""
     coverage: float = 0.02
-    """How much lower the share of answered judgements may be."""
+    """Largest loss of the share of answered judgements that passes."""
     margin: float = 0.25
     """A planted latent is a canary where a real explanation beats a floor by this much in the baseline."""
     canaries: float = 0.95
@@ -41,11 +41,11 @@ class Settings:
     tokens: float = 1.25
     """Tokens per latent may grow by this factor, explaining and judging apart."""
     dollars: float = 1.25
-    """The same for cost."""
+    """Dollars per latent may grow by this factor."""
     latency: float = 2.0
-    """The same for seconds, on the same hardware."""
+    """Seconds per latent may grow by this factor, on the same hardware."""
     seed: int = 0
-    """Of the bootstrap."""
+    """Seed of the bootstrap resamples."""
     resamples: int = RESAMPLES
 
 

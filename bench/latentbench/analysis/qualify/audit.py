@@ -152,7 +152,7 @@ def halved(judgements: Sequence[Judgement], rng: random.Random) -> list[Judgemen
 
 
 def doubled(judgements: Sequence[Judgement], rng: random.Random) -> list[Judgement]:
-    """As many false labels as there are true ones, or as many as there is room for; see the module docstring."""
+    """Add as many false labels as there are true ones, or as many as there is room for (the module docstring says why)."""
     out = list(judgements)
     if _by_token(out):
         firing = _tokens(out, True)

@@ -37,7 +37,7 @@ class CachedJudge(BaseJudge):
         self._flying: dict[str, asyncio.Future[Reply]] = {}
 
     async def answer(self, requests: Sequence[Request]) -> list[Reply]:
-        """See `Judge`."""
+        """Answer from the cache what it knows, ask the backend the rest and store its replies as they come."""
         keys = [request_key(self.identity, r, self.reads_truth) for r in requests]
         known = self.cache.get(keys)
         waiting = {k: self._flying[k] for k in keys if k not in known and k in self._flying}

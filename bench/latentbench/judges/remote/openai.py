@@ -40,16 +40,16 @@ from latentbench.kernel.requests import (
 R = TypeVar("R", Chat, Choice, Continuation)
 
 TOP = 20
-"""Most likely tokens that chat endpoints report."""
+"""Number of most likely tokens that chat endpoints report."""
 READING = "2"
-"""Of the way from tokens to answers; part of the identity, because cached replies were read in it."""
+"""Version of the way from tokens to answers; part of the identity, because cached replies were read in it."""
 
 
 class OpenAIParams(Frozen):
     """Parameters of `openai:MODEL?...`."""
 
     base_url: str | None = None
-    """Of the endpoint, up to and including `/v1`; OpenAI's own by default."""
+    """Address of the endpoint, up to and including `/v1`; OpenAI's own by default."""
     key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the key."""
     concurrency: int = pydantic.Field(default=16, ge=1)
@@ -75,11 +75,11 @@ class _Malformed(Exception):
 
 
 class OpenAIJudge(DispatchJudge):
-    """See the module docstring.
+    """A judge behind an endpoint that speaks OpenAI's protocol.
 
     Args:
-        model: as the endpoint names it.
-        params: see `OpenAIParams`.
+        model: name of the model at the endpoint.
+        params: how the endpoint is reached.
 
     Raises:
         SpecError: no key in the environment and no endpoint of one's own.

@@ -37,7 +37,7 @@ class _Row:
 
 
 class HeadsReader:
-    """See the module docstring.
+    """The reader of simulator questions: it runs the base with its adapter and turns the heads' outputs into probabilities.
 
     Numbers do not depend on the batch beyond floating-point rounding.
 

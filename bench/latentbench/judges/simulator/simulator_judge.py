@@ -33,22 +33,22 @@ class SimulatorParams(Frozen):
     """Parameters of `simulator:NAME_OR_PATH?...`."""
 
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """Of the base; the heads always compute in float32."""
+    """Number type of the base; the heads always compute in float32."""
     device: str = "auto"
     batch: int = pydantic.Field(default=64, ge=1)
     """Windows per forward pass."""
     share: bool = True
-    """Compute the prefix of an explanation once; off only to measure what it is worth."""
+    """Whether the prefix of an explanation is computed once; off only to measure what that is worth."""
     memory: float = pydantic.Field(default=1.0, gt=0)
-    """GiB for keys and values of prefixes."""
+    """Memory for the keys and values of prefixes, in GiB."""
 
 
 class SimulatorJudge(DispatchJudge):
-    """See the module docstring.
+    """A judge that predicts the activation of every token with a model trained for it.
 
     Args:
         model: name of a folder in `judges/` of the task data, or a path.
-        params: see `SimulatorParams`.
+        params: how the model computes.
 
     Raises:
         UnknownName: no such simulator.

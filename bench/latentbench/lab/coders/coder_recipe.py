@@ -21,18 +21,18 @@ class CoderRecipe(Frozen):
     name: str
     """Folder name of the finished coder."""
     hookpoint: str
-    """Where it reads, such as `layers.9` or `layers.9.mlp`."""
+    """Module of the subject whose output the coder reads, such as `layers.9` or `layers.9.mlp`."""
     n_latents: int = Field(gt=0)
-    """Width."""
+    """Number of latents of the coder."""
 
 
 class Source(Frozen):
     """A part of the training text."""
 
     name: str
-    """What it is called."""
+    """Name of the part."""
     licence: str
-    """Of the text."""
+    """Licence of the text."""
 
 
 class TrainRecipe(Frozen):
@@ -41,7 +41,7 @@ class TrainRecipe(Frozen):
     subject: str
     """Model reference, as in `bench models fetch`."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """Of the subject while its activations are read."""
+    """Number type of the subject while its activations are read."""
     context: int = Field(256, gt=1)
     """Corpus tokens per context; BOS is put in front, and its activations are dropped."""
     contexts_per_batch: int = Field(32, gt=0)
@@ -57,11 +57,11 @@ class TrainRecipe(Frozen):
     k: int = Field(32, gt=0)
     """Active latents per token (TopK)."""
     learning_rate: float = Field(1e-3, gt=0)
-    """Of Adam, at its plateau; inputs are centred and scaled to unit mean square."""
+    """Learning rate of Adam at its plateau; inputs are centred and scaled to unit mean square."""
     warm_up: int = Field(50, ge=0)
     """Steps of linear warm-up."""
     decay: float = Field(0.2, ge=0, le=1)
-    """Last share of the run over which the rate falls linearly to zero."""
+    """Share of the run, at its end, over which the learning rate falls linearly to zero."""
     dead_after: int = Field(100, gt=0)
     """Steps without firing after which a latent is revived by the auxiliary loss."""
     auxiliary: float = Field(1 / 32, ge=0)
@@ -69,11 +69,11 @@ class TrainRecipe(Frozen):
     checkpoint_every: int = Field(500_000, gt=0)
     """Tokens between saves; each save is a finished coder folder."""
     stored: Literal["float32", "float16", "bfloat16"] = "float16"
-    """Of the saved matrices; biases stay in float32."""
+    """Number type of the saved matrices; biases stay in float32."""
     seed: int = 0
-    """Of initial weights and of shuffling."""
+    """Seed of the initial weights and of shuffling."""
     coders: tuple[CoderRecipe, ...] = Field(min_length=1)
-    """What to train, all in one pass."""
+    """Coders to train, all in one pass of the subject."""
     sources: tuple[Source, ...] = ()
     """What the text was, for the model cards; changes no number."""
 
@@ -93,7 +93,7 @@ class TrainRecipe(Frozen):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that can change a weight, for the recipe's digest."""
+        """Settings that can change a weight; the recipe's digest is made of them."""
         return self.model_dump(mode="json", exclude={"sources"})
 
 

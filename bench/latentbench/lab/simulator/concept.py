@@ -40,12 +40,12 @@ class Concept:
 
     @property
     def split(self) -> Split:
-        """By the hash of the key: 10 % held out, 6 % to calibrate on."""
+        """Split that the hash of the key decides: 10 % are held out, 6 % are to calibrate on."""
         return split_of(self.key)
 
 
 def split_of(key: str) -> Split:
-    """Where everything with this key belongs."""
+    """Split to which everything with this key belongs."""
     share = int(digest(["simulator split", key])[:8], 16) / 0x100000000
     return "held-out" if share < 0.10 else "calibrate" if share < 0.16 else "train"
 

@@ -23,9 +23,9 @@ LEAST = 24
 RARE, LEAST_RARE = "rare", 8
 """Family of synsets that fire at least this often and less than `LEAST`, or hold two words and not three."""
 MOST = 0.03
-"""... and on no larger share of its tokens: a window without it must be easy to find."""
+"""Largest share of the pool's tokens on which a concept may fire: a window without it must be easy to find."""
 MOST_SURFACE = 0.12
-"""The same for surface rules, many of which are about frequent things."""
+"""Largest share for surface rules, many of which are about frequent things."""
 KEY_DEPTH = {"n": 6, "v": 3, "a": 1}
 """Depth of the subtrees that are held out whole."""
 

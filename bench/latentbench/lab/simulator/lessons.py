@@ -113,7 +113,7 @@ class Examples:
         self.families = [f for f in (*FAMILIES, *EXTRA) if f in shown]
 
     def weighted(self, families: Mapping[str, int]) -> Examples:
-        """The same concepts with other weights of their families."""
+        """Return examples of these concepts with other weights of their families."""
         own = self.pool, self.concepts, self.split, self.surface, self.wordings, self.windows
         return Examples(*own, families, self.drills)
 

@@ -262,7 +262,12 @@ class Parts:
         return np.asarray([letters in w for w in self.lower])
 
     def _are(self, holds: Callable[[str, str], bool], some: str) -> Mask:
-        """Of words longer than it, with case: `str.startswith` or `str.endswith`."""
+        """Mark the words that begin or end with `some`, case and all, and are longer than it.
+
+        Args:
+            holds: `str.startswith` or `str.endswith`.
+            some: the affix.
+        """
         return np.asarray([holds(w, some) and w != some for w in self.words])
 
 

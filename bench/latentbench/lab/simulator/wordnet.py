@@ -109,7 +109,7 @@ class WordNet:
         }
 
     def path(self, synset: str) -> list[str]:
-        """From the root to the synset along first hypernyms."""
+        """Path from the root to the synset along first hypernyms."""
         found = [synset]
         while self.synsets[found[-1]].up and len(found) < 30:
             found.append(self.synsets[found[-1]].up[0])

@@ -34,7 +34,7 @@ class Options(Frozen):
     """Options of the kind `coverage`."""
 
     shares: list[float] = Field(default=[0.125, 0.25, 0.5, 1.0], min_length=1)
-    """Of the corpus, from its start."""
+    """Shares of the corpus, from its start, on which coverage is measured."""
     contexts: list[int] = Field(default_factory=list)
     """Other context lengths, each another pass of the subject."""
     context_tokens: int | None = Field(default=None, ge=1)

@@ -56,7 +56,7 @@ class Place(Frozen):
 
     layer: str
     suite: str
-    """Of the profile. Where it has no intervention table yet, one is built."""
+    """Suite of the profile. Where it has no intervention table yet, one is built."""
     sae: str
     random: str | None = None
     paper: dict[str, float] = Field(default_factory=dict)

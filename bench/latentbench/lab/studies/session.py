@@ -38,15 +38,15 @@ CONTROL = "shuffled "
 
 @dataclass
 class Session:
-    """See the module docstring.
+    """The carrying out of one study: its suites, its runs and what they share.
 
     Attributes:
         name, study, profile, size: what runs, and how large.
         work: folder for suites and runs.
-        command: that reproduces the study.
+        command: command that reproduces the study.
         pool, runner: shared by the studies of one process.
-        activations: as `work_dir` of `build_suite`.
-        runs: made so far.
+        activations: folder for activations, the `work_dir` of `build_suite`.
+        runs: the runs made so far.
     """
 
     name: str

@@ -30,7 +30,7 @@ class ExplainerEntry(Frozen):
     preset: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     model: str | None = None
-    """Name of a judge of the profile that writes."""
+    """Name of the judge of the profile that writes the explanations."""
 
 
 class ScorerEntry(Frozen):
@@ -40,11 +40,11 @@ class ScorerEntry(Frozen):
     preset: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     judge: str
-    """Name of a judge of the profile."""
+    """Name of the judge of the profile that is asked."""
     metric: str
     """The per-latent metric that studies compare. The paper's tables rest on balanced accuracy and AUROC."""
     limit: int | None = Field(default=None, ge=1)
-    """At most this many latents per coder, for a slow judge."""
+    """Largest number of latents per coder, for a slow judge."""
 
 
 class SuiteEntry(Frozen):
@@ -89,16 +89,16 @@ class Level(Frozen):
 
     label: str = Field(pattern=r"^[^/]+$")
     x: float | None = None
-    """Its value, where levels have an order; then a trend is tested."""
+    """Value of the level on the factor's axis, where levels have an order; then a trend is tested."""
     sizes: tuple[str, ...] | None = None
-    """Only at these sizes; all by default."""
+    """Sizes at which the level exists; all by default."""
     suite: str | None = None
     change: dict[str, Any] = Field(default_factory=dict)
-    """Keys of the suite's recipe that differ."""
+    """Keys of the suite's recipe that differ at this level."""
     keep: dict[str, str] = Field(default_factory=dict)
     """Field of the corpus' JSONL documents -> regular expression that its value must match."""
     random_subject: bool = False
-    """The subject's architecture with random weights."""
+    """Whether the subject is its architecture with random weights."""
     coders: tuple[str, ...] | None = None
     explainers: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Explainer of the study -> keys that differ."""
@@ -109,7 +109,7 @@ class Level(Frozen):
 
 
 class Paper(Frozen):
-    """Where the paper's numbers stand."""
+    """Place in the paper where the compared numbers stand."""
 
     where: str
     note: str = ""
@@ -136,17 +136,17 @@ class StudySpec(Frozen):
     axis: str = ""
     """Name of the factor, for the figure."""
     scale: Literal["linear", "log2"] = "linear"
-    """Of `x`."""
+    """Scale of the factor's axis (`x` of the levels) in the figure."""
     same_latents: bool = False
-    """Every level's suite holds the latents of the reference level's, so that the comparison is paired."""
+    """Whether every level's suite holds the latents of the reference level's, so that the comparison is paired."""
     claims: tuple[tuple[str, str], ...] = ()
     """Pairs of levels of which the first should be above the second; each is tested and answered in a sentence."""
     by_decile: bool = False
-    """Also a table of AUROC by activation decile."""
+    """Whether there is also a table of AUROC by activation decile."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Of kinds other than `factor`."""
+    """Options of the kind of study; the kind `factor` has none."""
     limits: tuple[str, ...] = ()
-    """What the study cannot show, whatever its numbers."""
+    """Sentences that say what the study cannot show, whatever its numbers."""
 
     @model_validator(mode="after")
     def _complete(self) -> StudySpec:

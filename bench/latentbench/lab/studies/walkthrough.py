@@ -34,9 +34,9 @@ class Options(Frozen):
 
     sentence: str
     coders: list[str] = Field(min_length=1)
-    """In the order of the figure, lowest layer first."""
+    """Labels of the coders in the order of the figure, lowest layer first."""
     per_coder: int = Field(default=3, ge=1)
-    """Latents shown of each, on different tokens as far as there are."""
+    """Number of latents shown of each coder, on different tokens as far as there are."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Active:
     """A latent that fires in the sentence.
 
     Attributes:
-        coder, index: which.
+        coder, index: the latent.
         place: token on which it is strongest.
         value: its activation there.
-        share: of its maximum over the corpus.
+        share: that activation as a share of the latent's maximum over the corpus.
     """
 
     coder: str
@@ -58,7 +58,7 @@ class Active:
 
     @property
     def id(self) -> str:
-        """As in a suite."""
+        """Id that the latent has in a suite."""
         return f"{self.coder}/{self.index}"
 
 

@@ -36,7 +36,7 @@ Embed = Callable[[Sequence[str]], Floats]
 
 @dataclass(frozen=True)
 class Firing:
-    """In which tiles each latent of a coder fires, from its activations in CSR form over latents.
+    """Tiles in which each latent of a coder fires, from its activations in CSR form over latents.
 
     Attributes:
         indptr: [latents + 1].
@@ -75,13 +75,13 @@ class Firing:
 
 
 def cooccurring(firing: Firing, latents: Sequence[int], k: int) -> list[list[int]]:
-    """For each latent the others that fire in the same tiles, most first.
+    """Find for each latent the others that fire in the same tiles, most first.
 
     Jaccard(a, b) = |tiles of a and b| / |tiles of a or b|; ties go to the lower index. Latents that share no tile are none.
 
     Args:
-        latents: for which.
-        k: how many at most.
+        latents: the latents for which others are found.
+        k: largest number of others.
     """
     mine = firing.rows(latents)
     own = np.diff(mine.indptr)
@@ -103,7 +103,7 @@ def cooccurring(firing: Firing, latents: Sequence[int], k: int) -> list[list[int
 def aligned(
     directions: Callable[[Ints], Floats], latents: Sequence[int], candidates: Ints, k: int, block: int = 4096
 ) -> list[list[int]]:
-    """For each latent those with the largest cosine between decoder directions.
+    """Find for each latent those with the largest cosine between decoder directions.
 
     Args:
         directions: indices [m] -> decoder rows [m, d].

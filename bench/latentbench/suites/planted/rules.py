@@ -66,7 +66,7 @@ def fragment(tokens: Sequence[str]) -> Document:
 
 
 def matches(rule: Mapping[str, Any], document: Document, lists: Mapping[str, Sequence[str]]) -> Mask:
-    """Which tokens of a document a rule holds for: bool [tokens].
+    """Mark the tokens of a document for which a rule holds: bool [tokens].
 
     Args:
         rule: one rule of the language above.

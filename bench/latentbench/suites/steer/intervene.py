@@ -208,7 +208,7 @@ def _group(
 
 
 def _noise(loaded: Loaded, chosen: Sequence[tuple[LatentView, list[Prompt]]], settings: Settings) -> Tensor:
-    """By place of the scoring prompt in the group; a seed belongs to latent and window, so clean and steered share it."""
+    """Draw noise for each scoring prompt of the group; its seed belongs to latent and window, so clean and steered share it."""
     seeds = [
         seed_for("steer-noise", settings.seed, v.id, p.window.id) for v, own in chosen for p in own if p.role == "test"
     ]

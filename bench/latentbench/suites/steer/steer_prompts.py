@@ -79,7 +79,7 @@ def cut(window: Window, place: Place, length: int, bos: int | None) -> Prompt | 
 
 
 def drawn(windows: Sequence[Window], n: int, seed: int) -> list[Window]:
-    """At most `n` activating windows, evenly over the quintiles of activation, without replacement, in the given order."""
+    """Draw at most `n` activating windows, evenly over the quintiles of activation, without replacement, in the given order."""
     groups: list[list[Window]] = [[] for _ in range(QUINTILES)]
     for w in windows:
         if w.decile is not None and w.active:
