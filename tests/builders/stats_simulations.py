@@ -19,10 +19,9 @@ from typing import Any
 
 import numpy as np
 from latentbench.stats.alpha import krippendorff_alpha
-from latentbench.stats.bootstrap import bootstrap_mean, paired_difference
+from latentbench.stats.bootstrap import bootstrap_mean, holm, paired_difference
 from latentbench.stats.correlation import correlation, retest
 from latentbench.stats.dependability import dependability
-from latentbench.stats.holm import holm
 from latentbench.stats.maximum import best_of_k
 from latentbench.stats.ranks import ranks_from_pairs
 from latentbench.stats.variance import variance_components

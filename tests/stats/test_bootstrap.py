@@ -7,10 +7,9 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from latentbench.stats.bootstrap import bootstrap_mean, cluster_means, paired_difference, resampled_means
-from latentbench.stats.bounds import missing_bounds
-from latentbench.stats.holm import holm
-from latentbench.stats.normalise import normalise
+from latentbench.stats.bootstrap import bootstrap_mean, cluster_means, holm, paired_difference, resampled_means
+from latentbench.stats.ranking import normalise
+from latentbench.stats.ranks import missing_bounds
 
 
 def _scipy(x: np.ndarray, method: str, seed: int = 1) -> tuple[float, float]:

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
+from latentbench.stats.bootstrap import holm
 from latentbench.stats.correlation import KINDS, correlation, correlation_matrix, midranks, retest
-from latentbench.stats.holm import holm
 from latentbench.stats.resample import jackknife
 
 SCIPY = {"pearson": scipy.stats.pearsonr, "spearman": scipy.stats.spearmanr, "kendall": scipy.stats.kendalltau}

@@ -20,8 +20,7 @@ import numpy as np
 from latentbench.analysis.entry import Entry, Part, entries
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.runs.record import Run
-from latentbench.stats.bootstrap import LEVEL, RESAMPLES, Interval, paired_difference
-from latentbench.stats.holm import holm
+from latentbench.stats.bootstrap import LEVEL, RESAMPLES, Interval, holm, paired_difference
 from latentbench.stats.power import minimal_detectable_difference
 
 Mark = Literal["+", "-", "~", "x"]

@@ -18,7 +18,7 @@ from latentbench.kernel.identity import digest
 from latentbench.leaderboards.row import POOLED, Estimate, Named, Price, Row
 from latentbench.runs.record import CellRecord, MetricRecord, Run, load_runs
 from latentbench.stats.bootstrap import bootstrap_mean
-from latentbench.stats.bounds import missing_bounds
+from latentbench.stats.ranks import missing_bounds
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,8 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from latentbench.stats.bootstrap import LEVEL, Array
-from latentbench.stats.holm import holm
+from latentbench.stats.bootstrap import LEVEL, Array, holm
 from latentbench.stats.resample import Statistic, codes, jackknife
 
 Kind = Literal["pearson", "spearman", "kendall"]

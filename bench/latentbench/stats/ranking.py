@@ -1,9 +1,11 @@
-"""How well a score ranks positives above negatives: AUROC and average precision, ties handled as in the definitions.
+"""How well a score ranks positives above negatives (AUROC, average precision), and how far above its floor it stands.
 
-Dropping tied pairs instead would reward a judge for answering coarsely.
+Ties are handled as in the definitions. Dropping tied pairs instead would reward a judge for answering coarsely.
 """
 
 from __future__ import annotations
+
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,3 +57,26 @@ def _pair(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Floa
     if np.isnan(s).any():
         raise ValueError("scores hold NaN; a failed judgement has no score and must not be ranked.")
     return y, s
+
+
+@overload
+def normalise(score: float, floor: float) -> float: ...
+@overload
+def normalise(score: NDArray[np.float64], floor: float | NDArray[np.float64]) -> NDArray[np.float64]: ...
+def normalise(score: float | NDArray[np.float64], floor: float | NDArray[np.float64]) -> float | NDArray[np.float64]:
+    """Normalise a score by its floor, (s - f) / (1 - f): 0 is what an answer that knows nothing gets, 1 is perfect.
+
+    Raw scores of tasks with different floors (0.5, 0.714, 1/k) must not stand side by side: 0.75 is half of the way on one of
+    them and an eighth on another. Values below the floor stay negative; cutting them at 0 would hide a judge that is worse
+    than chance and bias every mean upwards.
+
+    Args:
+        score: s, at most 1.
+        floor: f < 1.
+
+    Raises:
+        ValueError: f >= 1 leaves no room above the floor.
+    """
+    if np.any(np.asarray(floor) >= 1):
+        raise ValueError(f"a floor of {floor} leaves nothing to normalise by; it must be below 1.")
+    return (score - floor) / (1 - floor)

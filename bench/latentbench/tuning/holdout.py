@@ -19,8 +19,7 @@ from latentbench.kernel.identity import digest
 from latentbench.runs.record import load_run
 from latentbench.runs.run import begin, resume
 from latentbench.runs.run_spec import RunSpec
-from latentbench.stats.bootstrap import bootstrap_mean, paired_difference
-from latentbench.stats.holm import holm
+from latentbench.stats.bootstrap import bootstrap_mean, holm, paired_difference
 from latentbench.tuning.space import run_spec
 from latentbench.tuning.tune_measures import Array, Measured, measure
 from latentbench.tuning.tune_spec import Settings, TuneSpec

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.runs.record import Run, RunRecord, ScorerRecord
-from latentbench.stats.normalise import normalise
+from latentbench.stats.ranking import normalise
 from latentbench.tuning.tune_spec import Constraints, Objective
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from enum import StrEnum
 import numpy as np
 
 from latentbench.analysis.gate.evidence import FAIL_LEVEL, PASS_LEVEL, Evidence
-from latentbench.stats.holm import holm
+from latentbench.stats.bootstrap import holm
 
 FEWEST = 5
 """Latents below which no bound is believed."""

@@ -21,8 +21,7 @@ from latentbench.lab.studies.deciles import decile_table
 from latentbench.lab.studies.findings import findings
 from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_result import Result, Table
-from latentbench.stats.bootstrap import bootstrap_mean
-from latentbench.stats.holm import holm
+from latentbench.stats.bootstrap import bootstrap_mean, holm
 from latentbench.views.figure import levels_figure
 
 if TYPE_CHECKING:

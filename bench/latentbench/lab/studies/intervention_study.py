@@ -21,9 +21,8 @@ from latentbench.lab.studies.session import CONTROL, Session
 from latentbench.lab.studies.study_result import Result, Table
 from latentbench.lab.studies.study_spec import Level, ScorerEntry
 from latentbench.scorers.intervention import KLS
-from latentbench.stats.bootstrap import bootstrap_mean
+from latentbench.stats.bootstrap import bootstrap_mean, holm
 from latentbench.stats.correlation import correlation
-from latentbench.stats.holm import holm
 from latentbench.views.figure import SERIES, legend_above, panels, points, styled
 
 if TYPE_CHECKING:

@@ -22,8 +22,7 @@ from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_result import Result, Table
 from latentbench.lab.studies.study_spec import ScorerEntry
 from latentbench.stats import alignment
-from latentbench.stats.bootstrap import bootstrap_mean, paired_difference
-from latentbench.stats.holm import holm
+from latentbench.stats.bootstrap import bootstrap_mean, holm, paired_difference
 from latentbench.views.figure import heatmap, panels, styled
 
 if TYPE_CHECKING:
