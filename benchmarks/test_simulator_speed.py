@@ -20,7 +20,7 @@ import torch
 from latentbench.judges.simulator import artifact, lora
 from latentbench.judges.simulator.heads import Heads
 from latentbench.judges.simulator.reader import HeadsReader
-from latentbench.judges.simulator.simulated import Asked, Simulated
+from latentbench.judges.simulator.simulated import SimulatedWindow, SimulatorWindow
 from latentbench.judges.simulator.simulator_judge import SimulatorJudge, SimulatorParams
 from latentbench.judges.simulator.simulator_prompt import prefix_ids, suffix_ids, window_ids
 from latentbench.models.language_model import load
@@ -48,10 +48,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-def asked() -> list[Asked]:
+def asked() -> list[SimulatorWindow]:
     """The windows of some embedded latents under each explanation."""
     windows = [w for latent in load_suite("smollm2-135m-mini").latents(limit=8) for w in latent.test[:WINDOWS]]
-    return [Asked(z, w.tokens) for n, z in enumerate(EXPLANATIONS) for w in windows[n::4]]
+    return [SimulatorWindow(z, w.tokens) for n, z in enumerate(EXPLANATIONS) for w in windows[n::4]]
 
 
 def timed(reader: HeadsReader, work: Callable[[], object]) -> float:
@@ -65,7 +65,7 @@ def timed(reader: HeadsReader, work: Callable[[], object]) -> float:
     return clock() - started
 
 
-def bare(reader: HeadsReader, questions: list[Asked]) -> float:
+def bare(reader: HeadsReader, questions: list[SimulatorWindow]) -> float:
     """Seconds of the base alone over all sequences."""
     t = reader.tokenizer
     rows = sorted(
@@ -83,11 +83,11 @@ def bare(reader: HeadsReader, questions: list[Asked]) -> float:
     return timed(reader, work)
 
 
-def seconds(reader: HeadsReader, questions: list[Asked]) -> float:
+def seconds(reader: HeadsReader, questions: list[SimulatorWindow]) -> float:
     """Seconds of the judge's reader."""
     answers = []
     spent = timed(reader, lambda: answers.extend(reader.read(questions, threading.Event())))
-    assert all(isinstance(a, Simulated) for a in answers)
+    assert all(isinstance(a, SimulatedWindow) for a in answers)
     return spent
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from latentbench.suites.build.sampling import Plan, sample, tile
+from latentbench.suites.build.sampling import WindowPlan, sample, tile
 
 TOKENS, CONTEXT, WINDOW = 1 << 20, 256, 32
 PAPER = {"explain": 40, "per_decile": 10, "negatives": 100}
@@ -18,6 +18,6 @@ def test_sampling_one_latent(benchmark, rate, sampling, centred):
     tiles = tile(np.arange(0, TOKENS + 1, CONTEXT), WINDOW)
     positions = np.flatnonzero(rng.random(TOKENS) < rate).astype(np.uint32)
     values = rng.exponential(size=len(positions)).astype(np.float16)
-    plan = Plan(sampling=sampling, centred=centred, **PAPER)
+    plan = WindowPlan(sampling=sampling, centred=centred, **PAPER)
     got = benchmark(sample, positions, values, tiles, plan, 1, 2)
     assert len(got.start) == 240

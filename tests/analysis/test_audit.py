@@ -7,7 +7,7 @@ import random
 import pytest
 import scipy.stats
 from latentbench.analysis.qualify.admissibility import admissible, markdown
-from latentbench.analysis.qualify.audit import Line, answers, audit, diluted, doubled, halved
+from latentbench.analysis.qualify.audit import AuditLine, answers, audit, diluted, doubled, halved
 from latentbench.cli import app
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.errors import SpecError
@@ -140,12 +140,12 @@ def test_answers_are_right_in_every_field_and_near_misses_stay_out(suite):
 
 
 def test_a_metric_falls_only_if_it_gets_worse_both_times():
-    assert Line("m", 0.001, 1.0, 0.999, 0.5).falls
-    assert not Line("m", 0.001, 1.0, 0.9995, 0.5).falls
-    assert not Line("m", 0.001, 1.0, 0.5, float("nan")).falls
-    assert not Line("m", 0.001, 1.0, 1.5, 0.5).falls
-    assert Line("m", 0.001, 0.0, 0.5, 0.5, higher_is_better=False).falls
-    assert not admissible("m", [Line("m", None, 1.0, 0.5, 0.5)])
+    assert AuditLine("m", 0.001, 1.0, 0.999, 0.5).falls
+    assert not AuditLine("m", 0.001, 1.0, 0.9995, 0.5).falls
+    assert not AuditLine("m", 0.001, 1.0, 0.5, float("nan")).falls
+    assert not AuditLine("m", 0.001, 1.0, 1.5, 0.5).falls
+    assert AuditLine("m", 0.001, 0.0, 0.5, 0.5, higher_is_better=False).falls
+    assert not admissible("m", [AuditLine("m", None, 1.0, 0.5, 0.5)])
 
 
 def test_a_scorer_without_silent_windows_has_nothing_to_audit(suite):
@@ -162,4 +162,6 @@ def test_the_command_prints_at_80_columns_and_writes_the_page(tmp_path, monkeypa
     text = out.read_text(encoding="utf-8")
     assert "| ap_normalised | 0.001 | 1.0000 | 0.4997 | 0.5000 | yes |" in text
     assert "bench scorer audit detection --limit 1" in text
-    assert "| auroc | as drawn |" in markdown({"d": [Line("auroc", None, 1.0, 0.8, float("nan"))]}, "c", "2026-01-01")
+    assert "| auroc | as drawn |" in markdown(
+        {"d": [AuditLine("auroc", None, 1.0, 0.8, float("nan"))]}, "c", "2026-01-01"
+    )

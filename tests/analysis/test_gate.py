@@ -16,7 +16,7 @@ from latentbench.analysis.gate.baseline import Baseline, array, read_baseline, s
 from latentbench.analysis.gate.decide import Verdict
 from latentbench.analysis.gate.gate import freeze, gate
 from latentbench.analysis.gate.gate_formats import MARKER, github, junit, markdown, tags, terminal
-from latentbench.analysis.gate.gate_report import Check, Report, Settings
+from latentbench.analysis.gate.gate_report import Check, GateReport, GateSettings
 from latentbench.analysis.gate.verdicts import compare, planned
 from latentbench.cli import app
 from latentbench.kernel.errors import DataError, DigestMismatch, UnknownName
@@ -29,7 +29,7 @@ from tests.builders.gate_runs import QUIET, by_name
 from tests.builders.run_builder import Grid, build_run
 
 GRID = Grid(explainers={"llm": 0.85, "tokens": 0.75, "shuffled": 0.5}, scorers=("detection", "fuzzing"), repeats=2)
-FAST = Settings(resamples=2000)
+FAST = GateSettings(resamples=2000)
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +241,7 @@ def test_a_row_without_any_value_in_the_baseline_has_none_to_lose(base: Baseline
 
 
 def test_a_gate_that_compares_nothing_does_not_pass() -> None:
-    assert Report("nothing", []).exit_code() == 4
+    assert GateReport("nothing", []).exit_code() == 4
 
 
 # --- invariants
@@ -324,7 +324,7 @@ def test_drift_beyond_the_judges_own_noise(base: Baseline) -> None:
 
 
 @pytest.fixture(scope="module")
-def mixed(base: Baseline) -> Report:
+def mixed(base: Baseline) -> GateReport:
     """Failures, errors, skips, and text that every format must escape."""
     rng = np.random.default_rng(0)
 
@@ -337,7 +337,7 @@ def mixed(base: Baseline) -> Report:
 
     report = compare(base, changed(base, change), FAST)
     odd = Check("invariant", "a|b <c> & \x00 @d", Verdict.NOT_COMPARABLE, "100 % of: this,\nand that", True)
-    return Report(report.title, [*report.checks, odd], ["a note"], report.identities, 1.5)
+    return GateReport(report.title, [*report.checks, odd], ["a note"], report.identities, 1.5)
 
 
 JUNIT: dict[str, tuple[set[str], set[str], list[str]]] = {
@@ -360,7 +360,7 @@ JUNIT: dict[str, tuple[set[str], set[str], list[str]]] = {
 }
 
 
-def test_junit_keeps_the_rules_of_the_usual_schema(mixed: Report) -> None:
+def test_junit_keeps_the_rules_of_the_usual_schema(mixed: GateReport) -> None:
     root = ET.fromstring(junit(mixed).encode())
     for element in root.iter():
         required, optional, children = JUNIT[element.tag]
@@ -382,7 +382,7 @@ def test_junit_keeps_the_rules_of_the_usual_schema(mixed: Report) -> None:
     assert told["a|b <c> & � @d"] == ["error"]
 
 
-def test_the_summary_reads_at_80_columns(mixed: Report, base: Baseline) -> None:
+def test_the_summary_reads_at_80_columns(mixed: GateReport, base: Baseline) -> None:
     long = changed(
         base,
         lambda d: [
@@ -406,18 +406,18 @@ def test_the_summary_reads_at_80_columns(mixed: Report, base: Baseline) -> None:
     assert marks == sorted(marks, key="x!?.".index)
 
 
-def test_github_lines_are_escaped_and_counted(mixed: Report) -> None:
+def test_github_lines_are_escaped_and_counted(mixed: GateReport) -> None:
     lines = github(mixed).splitlines()
     assert all(re.fullmatch(r"::(error|warning) title=[^:,\n]*::[^\n]*", line) for line in lines)
     assert "::error title=not comparable%3A a|b <c> & \x00 @d::100 %25 of: this,%0Aand that" in lines
-    many = Report("t", [Check("metric", str(i), Verdict.FAIL, "m") for i in range(25)])
+    many = GateReport("t", [Check("metric", str(i), Verdict.FAIL, "m") for i in range(25)])
     lines = github(many).splitlines()
     assert len(lines) == 10
     assert lines[-1] == "::error title=gate::and 16 more, see the summary"
-    assert github(Report("t", [Check("metric", "a", Verdict.PASS, "m")])) == ""
+    assert github(GateReport("t", [Check("metric", "a", Verdict.PASS, "m")])) == ""
 
 
-def test_markdown_neither_breaks_its_table_nor_calls_anybody(mixed: Report) -> None:
+def test_markdown_neither_breaks_its_table_nor_calls_anybody(mixed: GateReport) -> None:
     text = markdown(mixed)
     assert text.startswith(MARKER)
     assert mixed.summary() in text
@@ -428,7 +428,7 @@ def test_markdown_neither_breaks_its_table_nor_calls_anybody(mixed: Report) -> N
     assert "<c>" not in text
 
 
-def test_json_has_everything_and_no_nan(mixed: Report) -> None:
+def test_json_has_everything_and_no_nan(mixed: GateReport) -> None:
     data = json.loads(json.dumps(mixed.as_dict(), allow_nan=False))
     assert (data["verdict"], data["exit_code"]) == ("fail", 1)
     assert len(data["checks"]) == len(mixed.checks)
@@ -437,11 +437,11 @@ def test_json_has_everything_and_no_nan(mixed: Report) -> None:
     assert data["identities"]["head"]["judges"]["mock"][0] == "mock:mock (0)"
 
 
-def test_tags_name_the_failures(mixed: Report) -> None:
+def test_tags_name_the_failures(mixed: GateReport) -> None:
     found = tags(mixed)
     assert found["latentbench.gate.verdict"] == "fail"
     assert "llm/detection/mock: accuracy" in found["latentbench.gate.failed"]
-    assert tags(Report("t", [Check("metric", "a", Verdict.PASS, "m")]))["latentbench.gate.failed"] == ""
+    assert tags(GateReport("t", [Check("metric", "a", Verdict.PASS, "m")]))["latentbench.gate.failed"] == ""
     assert max(map(len, found.values())) < 5000
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from latentbench.analysis.gate.decide import Verdict
-from latentbench.analysis.gate.gate_report import Report
+from latentbench.analysis.gate.gate_report import GateReport
 from latentbench.judges.mock import mock_judge as mock
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.requests import Choice, Question
@@ -36,7 +36,7 @@ def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def failures(report: Report, kind: str) -> list[str]:
+def failures(report: GateReport, kind: str) -> list[str]:
     return [c.name for c in report.checks if c.kind == kind and c.verdict is Verdict.FAIL]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from latentbench.analysis.gate.decide import Verdict
-from latentbench.analysis.gate.gate_report import Report
+from latentbench.analysis.gate.gate_report import GateReport
 from latentbench.analysis.gate.speed import compare_speed
 from latentbench.cli import app
 from latentbench.kernel.errors import DataError
@@ -44,7 +44,7 @@ def measured(
     return sides
 
 
-def verdicts(report: Report) -> dict[str, Verdict]:
+def verdicts(report: GateReport) -> dict[str, Verdict]:
     return {c.name: c.verdict for c in report.checks if c.kind == "speed"}
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from latentbench.analysis.qualify import qualify_measures as measure
-from latentbench.analysis.qualify.qualify import Asked, qualify
+from latentbench.analysis.qualify.qualify import QualifyRequest, qualify
 from latentbench.analysis.qualify.qualify_page import markdown, render
 from latentbench.cli import app
 from latentbench.judges.qualification import UNQUALIFIED, qualification, read, write
@@ -167,7 +167,7 @@ def made(tmp_path_factory):  # type: ignore[no-untyped-def]
     folder = tmp_path_factory.mktemp("qualify")
 
     def make(judge: str, scorer: str = "detection", preset: str | None = "paper", repeats: int = 2):  # type: ignore[no-untyped-def]
-        asked = Asked(judge, scorer, preset, limit=3, repeats=repeats, positives=4, negatives=3)
+        asked = QualifyRequest(judge, scorer, preset, limit=3, repeats=repeats, positives=4, negatives=3)
         return qualify(asked, folder / "runs", folder / "replies.sqlite", QUIET)
 
     return make
@@ -217,7 +217,7 @@ def test_a_constant_judge_is_at_the_floor(made, judge, scorer, preset):
 
 
 def test_a_judge_can_be_asked_about_both_splits(tmp_path):
-    asked = Asked("mock:oracle", "embedding", split="all", repeats=1, positives=2, negatives=2)
+    asked = QualifyRequest("mock:oracle", "embedding", split="all", repeats=1, positives=2, negatives=2)
     row = qualify(asked, tmp_path / "runs", tmp_path / "replies.sqlite", QUIET)
     assert (row.latents, row.split) == (61, "all")
     assert row.truth_over["unrelated"].estimate > 0.95
@@ -236,9 +236,9 @@ def test_a_finished_qualification_is_not_asked_again(made, oracle, tmp_path):
 
 def test_a_scorer_without_an_explanation_and_a_suite_without_truth_are_refused(tmp_path):
     with pytest.raises(SpecError, match="no explanation"):
-        qualify(Asked("mock:oracle", "intruder"), tmp_path, None, QUIET)
+        qualify(QualifyRequest("mock:oracle", "intruder"), tmp_path, None, QUIET)
     with pytest.raises(DataError, match="planted"):
-        qualify(Asked("mock:oracle", "detection", suite="smollm2-135m-mini"), tmp_path, None, QUIET)
+        qualify(QualifyRequest("mock:oracle", "detection", suite="smollm2-135m-mini"), tmp_path, None, QUIET)
 
 
 # --- the row

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from latentbench.analysis.qualify.paired import headline, paired, table
-from latentbench.analysis.qualify.qualify import Asked, qualify
+from latentbench.analysis.qualify.qualify import QualifyRequest, qualify
 from latentbench.explainers.planted_truth import EVERY
 from latentbench.kernel.errors import RunError
 from rich.console import Console
@@ -20,7 +20,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for judge in ("mock:oracle", "mock:constant"):
         runs = base / judge.partition(":")[2]
-        asked = Asked(judge, "detection", limit=6, repeats=1, positives=4, negatives=4)
+        asked = QualifyRequest(judge, "detection", limit=6, repeats=1, positives=4, negatives=4)
         qualify(asked, runs, base / "replies.sqlite", Console(file=io.StringIO()))
         found[judge] = next(runs.iterdir())
     return found

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from latentbench.analysis.gate.baseline import Baseline, write_baseline
 from latentbench.analysis.gate.gate import freeze, gate
-from latentbench.analysis.gate.gate_report import Check, Report, Settings
+from latentbench.analysis.gate.gate_report import Check, GateReport, GateSettings
 from latentbench.runs.run import start
 from rich.console import Console
 
@@ -51,12 +51,14 @@ def frozen(folder: Path, **changes: Any) -> tuple[Path, Baseline]:
     return folder / "baseline.json", baseline
 
 
-def gated(folder: Path, baseline: Path, settings: Settings | None = None, **changes: Any) -> Report:
+def gated(folder: Path, baseline: Path, settings: GateSettings | None = None, **changes: Any) -> GateReport:
     """A gate that makes its run from the code as it is now."""
     spec = write_spec(folder, **changes)
-    report, _ = gate(spec, baseline, settings or Settings(), QUIET, out=folder / "run", cache=folder / "cache.sqlite")
+    report, _ = gate(
+        spec, baseline, settings or GateSettings(), QUIET, out=folder / "run", cache=folder / "cache.sqlite"
+    )
     return report
 
 
-def by_name(report: Report) -> dict[str, Check]:
+def by_name(report: GateReport) -> dict[str, Check]:
     return {c.name: c for c in report.checks}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from latentbench.tuning.tune import Asked, tune
+from latentbench.tuning.tune import TuneRequest, tune
 from rich.console import Console
 
 KNOBS = Path(__file__).parents[1] / "knobs" / "latentbench_knobs.py"
@@ -62,7 +62,7 @@ def write(folder: Path, content: dict[str, Any], name: str = "tune.yaml") -> Pat
 
 def study(folder: Path, content: dict[str, Any], **options: Any) -> dict[str, Any]:
     """Run a study in `folder`; its result."""
-    asked = Asked(write(folder, content), folder / "study", cache=folder / "cache.sqlite", **options)
+    asked = TuneRequest(write(folder, content), folder / "study", cache=folder / "cache.sqlite", **options)
     result = tune(asked, QUIET)
     assert result is not None
     return result

@@ -13,7 +13,7 @@ from latentbench.analysis.gate.decide import Verdict
 from latentbench.analysis.gate.drift import answer_of, ask_probes, distance, distances, request_of
 from latentbench.analysis.gate.gate import freeze
 from latentbench.analysis.gate.gate_formats import tag_run, tags
-from latentbench.analysis.gate.gate_report import Report, Settings
+from latentbench.analysis.gate.gate_report import GateReport, GateSettings
 from latentbench.analysis.gate.verdicts import compare
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.requests import (
@@ -127,7 +127,7 @@ def test_fifty_gates_on_an_unchanged_tree_do_not_fail(tmp_path: Path) -> None:
     """Every repeat draws other windows, so no two agree; all are compared with the first."""
     run = load_run(carry_out(tmp_path, **NOISY, repeats=GATES + 1))
     base, *heads = (snapshot(only(run, i), ["auroc", "balanced_accuracy"]) for i in range(GATES + 1))
-    reports = [compare(base, head, Settings()) for head in heads]
+    reports = [compare(base, head, GateSettings()) for head in heads]
     tested = [c for r in reports for c in r.checks if c.statistical]
     assert {c.kind for c in tested} == {"metric"}
     assert len(tested) == 3 * GATES
@@ -164,7 +164,7 @@ def test_the_run_is_tagged_and_a_dead_server_changes_nothing(tmp_path: Path) -> 
     from mlflow.tracking import MlflowClient
 
     run = build_run(tmp_path / "r", Grid(explainers={"llm": 0.8}, coders={"a": 6}))
-    report: Report = compare(snapshot(load_run(run)), snapshot(load_run(run)), Settings(resamples=100))
+    report: GateReport = compare(snapshot(load_run(run)), snapshot(load_run(run)), GateSettings(resamples=100))
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     result = tag_run(run, report, uri)
     assert result.ok, result.message

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 from latentbench.judges import price as usage
-from latentbench.judges.price import Price, cost, find_price, prices, read_prices
+from latentbench.judges.price import PriceRow, cost, find_price, prices, read_prices
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.requests import JudgeIdentity, Usage
 from latentbench.views.number import dollars
 
 TABLE = [
-    Price(model="big-mini*", input=1.0, cached=0.5, output=4.0, date=date(2025, 1, 1)),
-    Price(model="big*", input=10.0, cached=5.0, output=40.0, date=date(2025, 1, 1)),
+    PriceRow(model="big-mini*", input=1.0, cached=0.5, output=4.0, date=date(2025, 1, 1)),
+    PriceRow(model="big*", input=10.0, cached=5.0, output=40.0, date=date(2025, 1, 1)),
 ]
 
 

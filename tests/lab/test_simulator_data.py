@@ -15,10 +15,10 @@ from latentbench.lab.simulator.compose import composed
 from latentbench.lab.simulator.concept import Concept, again, hits_of
 from latentbench.lab.simulator.concepts import all_concepts
 from latentbench.lab.simulator.drills import Drills, drills_of
-from latentbench.lab.simulator.exam import Reserved, forbidden
+from latentbench.lab.simulator.exam import ReservedConcepts, forbidden
 from latentbench.lab.simulator.lessons import ACTIVE, Examples
-from latentbench.lab.simulator.parts import Parts
-from latentbench.lab.simulator.pool import Pool, read_pool
+from latentbench.lab.simulator.parts import RuleParts
+from latentbench.lab.simulator.pool import TokenPool, read_pool
 from latentbench.lab.simulator.wordnet import WordNet, ing, past, plural
 
 TASKS = Path(__file__).parents[2] / "tasks"
@@ -30,22 +30,22 @@ DEBIAN = Path("/usr/share/wordnet")
 
 
 @pytest.fixture(scope="module")
-def pool() -> Pool:
+def pool() -> TokenPool:
     return read_pool(CORPUS, 120_000, seed=0)
 
 
 @pytest.fixture(scope="module")
-def concepts(pool: Pool) -> list[Concept]:
+def concepts(pool: TokenPool) -> list[Concept]:
     return all_concepts(pool, None, SURFACE, WORDINGS)
 
 
 @pytest.fixture(scope="module")
-def drills(pool: Pool, concepts: list[Concept]) -> Drills:
+def drills(pool: TokenPool, concepts: list[Concept]) -> Drills:
     return drills_of(pool, concepts, SURFACE, WORDINGS, [EXAM])
 
 
 def test_hits_are_what_a_loop_over_the_tokens_finds() -> None:
-    pool = Pool([("The cat sat. A dog, the Cat and THE dog.", "a"), ("Cat the", "b")])
+    pool = TokenPool([("The cat sat. A dog, the Cat and THE dog.", "a"), ("Cat the", "b")])
     bare = [t.strip() for t in pool.tokens]
     assert hits_of({"words": ["cat"]}, pool).tolist() == [i for i, w in enumerate(bare) if w.lower() == "cat"]
     assert hits_of({"regex": "[A-Z][a-z]+"}, pool).tolist() == [
@@ -59,7 +59,7 @@ def test_hits_are_what_a_loop_over_the_tokens_finds() -> None:
 
 
 def test_near_counts_neighbours_and_not_the_token_itself() -> None:
-    pool = Pool([("x a b c x d e f g x", "s")])
+    pool = TokenPool([("x a b c x d e f g x", "s")])
     x = pool.of_words(["x"])
     assert x.tolist() == [0, 4, 9]
     assert pool.near(x, x, 4, 0).tolist() == [4]
@@ -68,22 +68,22 @@ def test_near_counts_neighbours_and_not_the_token_itself() -> None:
 
 
 def test_again_is_the_second_mention_within_the_reach() -> None:
-    pool = Pool([("one two One three four five six one", "s")])
+    pool = TokenPool([("one two One three four five six one", "s")])
     assert again(pool, pool.of_words(["one"]), 3).tolist() == [2]
     assert again(pool, pool.of_words(["one"]), 5).tolist() == [2, 7]
 
 
 def test_a_rule_outside_the_language_is_refused() -> None:
-    pool = Pool([("a", "s")])
+    pool = TokenPool([("a", "s")])
     with pytest.raises(SpecError, match="word"):
         hits_of({"word": ["a"]}, pool)
     with pytest.raises(SpecError, match="what it fires on"):
         hits_of({"not": {"words": ["a"]}}, pool)
     with pytest.raises(DataError, match="empty"):
-        Pool([])
+        TokenPool([])
 
 
-def test_every_label_is_the_concepts_own_and_kinds_are_honest(pool: Pool, concepts: list[Concept]) -> None:
+def test_every_label_is_the_concepts_own_and_kinds_are_honest(pool: TokenPool, concepts: list[Concept]) -> None:
     stream = Examples(pool, concepts, "train", SURFACE, WORDINGS)
     known = {c.name: c for c in stream.concepts}
     checked = 0
@@ -100,7 +100,7 @@ def test_every_label_is_the_concepts_own_and_kinds_are_honest(pool: Pool, concep
     assert checked > 100
 
 
-def test_the_nth_example_depends_on_seed_and_number_alone(pool: Pool, concepts: list[Concept]) -> None:
+def test_the_nth_example_depends_on_seed_and_number_alone(pool: TokenPool, concepts: list[Concept]) -> None:
     stream = Examples(pool, concepts, "train", SURFACE, WORDINGS)
     first = list(islice(stream.draw(5), 6))
     again_ = stream.at(5, 4)
@@ -109,7 +109,7 @@ def test_the_nth_example_depends_on_seed_and_number_alone(pool: Pool, concepts: 
     assert stream.at(6, 4).description != first[4].description or stream.at(6, 4).windows != first[4].windows
 
 
-def test_no_key_is_in_two_splits_and_compositions_stay_in_theirs(pool: Pool, concepts: list[Concept]) -> None:
+def test_no_key_is_in_two_splits_and_compositions_stay_in_theirs(pool: TokenPool, concepts: list[Concept]) -> None:
     keys: dict[str, set[str]] = {}
     for c in concepts:
         keys.setdefault(c.split, set()).add(c.key)
@@ -120,7 +120,7 @@ def test_no_key_is_in_two_splits_and_compositions_stay_in_theirs(pool: Pool, con
     assert {c.split for c in made if c} == {"train"}
 
 
-def test_the_exam_is_not_in_the_lessons(pool: Pool, concepts: list[Concept]) -> None:
+def test_the_exam_is_not_in_the_lessons(pool: TokenPool, concepts: list[Concept]) -> None:
     """A concept that is a planted truth is found, whatever it is called, and none is left after the filter."""
     weekdays = pool.of_words(["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"])
     quotes = pool.of_pattern('["“”]')
@@ -138,7 +138,7 @@ def test_the_exam_is_not_in_the_lessons(pool: Pool, concepts: list[Concept]) -> 
     assert not forbidden(left, pool, [EXAM])
 
 
-def test_the_written_rules_hold_nothing_of_the_exam(pool: Pool) -> None:
+def test_the_written_rules_hold_nothing_of_the_exam(pool: TokenPool) -> None:
     """`surface.yaml` is written by hand; what the filter would drop from it should not stand there."""
     from latentbench.lab.simulator.concepts import surface_concepts
 
@@ -152,7 +152,7 @@ def _drawn(drills: Drills, wanted: int) -> list[Concept]:
     return found
 
 
-def test_drills_are_what_their_words_say(pool: Pool, drills: Drills) -> None:
+def test_drills_are_what_their_words_say(pool: TokenPool, drills: Drills) -> None:
     """Affixes, lists and neighbours, read back from the phrase and found again by a loop over the tokens."""
     bare = [t.strip() for t in pool.tokens]
     inside = set(range(len(bare))) - set(pool.starts.tolist())
@@ -180,7 +180,7 @@ def test_drills_are_what_their_words_say(pool: Pool, drills: Drills) -> None:
 
 def test_numbers_of_drills_are_read_with_separators_and_points() -> None:
     shown = "7 12 450 1,200 3.5 2020 12,5 1.2.3 x9 600,000"
-    parts = Parts(Pool([(shown, "s")] * 40), SURFACE["drills"])
+    parts = RuleParts(TokenPool([(shown, "s")] * 40), SURFACE["drills"])
     value = dict(zip(parts.words, parts.value.tolist(), strict=True))
     assert (value["7"], value["1,200"], value["3.5"], value["600,000"]) == (7, 1200, 3.5, 600_000)
     assert {w for w, y in zip(parts.words, parts.number, strict=True) if not y} >= {"12,5", "1.2.3", "x"}
@@ -199,7 +199,7 @@ def test_drills_have_contrasts_that_are_silent_and_differ_from_number_to_number(
 
 
 def test_drills_leave_the_exam_and_the_held_out_concepts_alone(
-    pool: Pool, concepts: list[Concept], drills: Drills
+    pool: TokenPool, concepts: list[Concept], drills: Drills
 ) -> None:
     found = _drawn(drills, 150)
     assert not forbidden(found, pool, [EXAM])
@@ -211,12 +211,12 @@ def test_drills_leave_the_exam_and_the_held_out_concepts_alone(
             assert both <= 0.45 * len(np.union1d(c.hits, held.hits)), (c.name, held.name)
     lists = [pool.of_words(own["words"]) for own in SURFACE["drills"]["lists"]]
     signs = [pool.at(i for i, w in enumerate(pool.words) if w in own) for _, _, own in SURFACE["drills"]["signs"]]
-    asked = Reserved((), pool, [EXAM])
+    asked = ReservedConcepts((), pool, [EXAM])
     assert [n for n, hits in enumerate([*lists, *signs]) if len(hits) > 50 and asked.holds(hits)] == []
 
 
 def test_drills_change_nothing_but_where_a_recipe_gives_them_a_weight(
-    pool: Pool, concepts: list[Concept], drills: Drills
+    pool: TokenPool, concepts: list[Concept], drills: Drills
 ) -> None:
     plain = Examples(pool, concepts, "train", SURFACE, WORDINGS)
     armed = Examples(pool, concepts, "train", SURFACE, WORDINGS, drills=drills)
@@ -228,7 +228,7 @@ def test_drills_change_nothing_but_where_a_recipe_gives_them_a_weight(
 
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs WordNet's files (Debian: wordnet-base)")
-def test_synsets_hold_their_words_and_no_planted_truth(pool: Pool) -> None:
+def test_synsets_hold_their_words_and_no_planted_truth(pool: TokenPool) -> None:
     wordnet = WordNet(DEBIAN)
     assert wordnet.first_sense["sparrow"].startswith("n")
     assert "n02084071" in wordnet.path(wordnet.first_sense["poodle"])
@@ -277,7 +277,7 @@ def test_inflections() -> None:
     assert [ing(w) for w in ("stop", "bake", "lie", "see")] == ["stopping", "baking", "lying", "seeing"]
 
 
-def test_the_pool_does_not_reach_across_passages(pool: Pool, concepts: list[Concept]) -> None:
+def test_the_pool_does_not_reach_across_passages(pool: TokenPool, concepts: list[Concept]) -> None:
     stream = Examples(pool, concepts, "train", SURFACE, WORDINGS)
     text = ["".join(pool.tokens[a:b]) for a, b in zip(pool.starts[:-1], pool.starts[1:], strict=True)]
     for example in islice(stream.draw(9), 10):

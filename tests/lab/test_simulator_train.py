@@ -19,7 +19,7 @@ from latentbench.lab.simulator.batch import collate, encode
 from latentbench.lab.simulator.lessons import Example, TextWindow
 from latentbench.lab.simulator.simulator_card import evaluate_folder
 from latentbench.lab.simulator.simulator_evaluation import auroc, calibration_error, platt
-from latentbench.lab.simulator.simulator_recipe import Recipe
+from latentbench.lab.simulator.simulator_recipe import SimulatorRecipe
 from latentbench.lab.simulator.trainee import Trainee
 from latentbench.models.language_model import Loaded
 from latentbench.models.language_model import load as load_model
@@ -162,7 +162,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
 
 
 def test_every_cycle_warms_up_and_decays_by_hand() -> None:
-    recipe = Recipe(name="t", steps=10, warmup=2, then=({"steps": 6, "peak": 0.5},))  # type: ignore[arg-type]
+    recipe = SimulatorRecipe(name="t", steps=10, warmup=2, then=({"steps": 6, "peak": 0.5},))  # type: ignore[arg-type]
     shares = [training._share(step, recipe) for step in range(17)]
     assert shares[:4] == [0.5, 1.0, 1.0, pytest.approx(1 - 1 / 8)]
     assert shares[9] == pytest.approx(1 - 7 / 8)
@@ -199,7 +199,7 @@ def test_the_small_recipe_ends_above_chance(tmp_path: Path) -> None:
         recipe,
         CORPUS,
         None,
-        Recipe.model_validate(result["recipe"]).final_examples,
+        SimulatorRecipe.model_validate(result["recipe"]).final_examples,
         "cpu",
         lambda _: None,
     )

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from latentbench.kernel.errors import DataError, SpecError, UnknownName
-from latentbench.lab.studies.contrast import Comparison, agrees, difference, trend
+from latentbench.lab.studies.contrast import LevelContrast, agrees, difference, trend
 from latentbench.lab.studies.deciles import by_decile
 from latentbench.lab.studies.length import penalised_rows, slope_row
 from latentbench.lab.studies.study_page import index, read_study, write_pages
 from latentbench.lab.studies.study_result import Table, to_csv, view
 from latentbench.lab.studies.study_spec import check_names, load_profile, load_study, studies
 from latentbench.lab.studies.study_suites import identity, merged, recipe_of
-from latentbench.lab.studies.walkthrough import Active, choose
+from latentbench.lab.studies.walkthrough import ActiveLatent, choose
 from latentbench.subject.coders.coder_spec import coder_folder
 from latentbench.suites.build.draw import Counts, chosen
 from latentbench.suites.build.suite_recipe import CoderEntry
@@ -71,7 +71,7 @@ def test_trends_are_within_latents_where_they_can_be():
 
 def test_signs_against_the_paper():
     def ours(low, high):  # type: ignore[no-untyped-def]
-        return Comparison((low + high) / 2, low, high, 0.5, 10, "paired")
+        return LevelContrast((low + high) / 2, low, high, 0.5, 10, "paired")
 
     assert agrees(ours(0.1, 0.2), 0.03) == "same"
     assert agrees(ours(-0.2, -0.1), 0.03) == "opposite"
@@ -138,7 +138,7 @@ def test_tables_fold_intervals_and_keep_them_apart_in_csv():
 
 def test_the_latents_of_a_sentence_stand_on_different_tokens():
     def at(index, place, share):  # type: ignore[no-untyped-def]
-        return Active("c", index, place, share, share)
+        return ActiveLatent("c", index, place, share, share)
 
     ranked = [at(1, 0, 0.9), at(2, 0, 0.8), at(1, 3, 0.7), at(9, 1, 0.65), at(3, 2, 0.6), at(4, 2, 0.5)]
     chosen, skipped = choose(ranked, {1, 2, 3, 4}, 3)

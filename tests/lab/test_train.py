@@ -157,9 +157,9 @@ def test_the_rate_rises_stays_and_falls_to_zero() -> None:
 
 def test_progress_is_the_further_of_tokens_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train.time, "monotonic", lambda: 130.0)
-    assert train.Progress(1000, None, seen=250, started=100).done == 0.25
-    assert train.Progress(1000, 1.0, seen=250, started=100).done == 0.5
-    assert train.Progress(1000, 0.25, seen=250, started=100).done == 1
+    assert train.TrainingProgress(1000, None, seen=250, started=100).done == 0.25
+    assert train.TrainingProgress(1000, 1.0, seen=250, started=100).done == 0.5
+    assert train.TrainingProgress(1000, 0.25, seen=250, started=100).done == 1
 
 
 def test_recipe_errors_name_the_key(recipe: Path) -> None:

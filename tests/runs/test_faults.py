@@ -20,7 +20,7 @@ from latentbench.leaderboards.rows import read_rows
 from latentbench.scorers.load import load_scorer
 from latentbench.scorers.scorer import Judgement
 from latentbench.stats.bootstrap import bootstrap_mean
-from latentbench.suites.build.sampling import EXPLAIN, TEST, Plan, sample, tile
+from latentbench.suites.build.sampling import EXPLAIN, TEST, WindowPlan, sample, tile
 
 from tests.builders.run_builder import Grid, build_run
 from tests.builders.toy_latents import latent
@@ -121,7 +121,7 @@ def firing(seed: int, rate: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
 def test_test_windows_also_shown_to_the_explainer(centred: bool, strategy: str) -> None:
     """No token of a test window stands in an explain window, whatever the strategy."""
     for seed in range(5):
-        drawn = sample(*firing(seed), TILES, Plan(20, strategy, 3, 30, centred), seed, seed + 1)  # type: ignore[arg-type]
+        drawn = sample(*firing(seed), TILES, WindowPlan(20, strategy, 3, 30, centred), seed, seed + 1)  # type: ignore[arg-type]
         tokens = {role: set() for role in (EXPLAIN, TEST)}
         for start, role in zip(drawn.start.tolist(), drawn.role.tolist(), strict=True):
             tokens[role] |= set(range(start, start + TILES.window))
@@ -135,7 +135,7 @@ def test_centred_flag_inverted() -> None:
     dense = np.zeros(TOKENS, np.float16)
     dense[where] = values
     for centred in (False, True):
-        drawn = sample(where, values, TILES, Plan(10, "top", 1, 10, centred), 0, 1)
+        drawn = sample(where, values, TILES, WindowPlan(10, "top", 1, 10, centred), 0, 1)
         for start, decile, own in zip(drawn.start, drawn.decile, drawn.activations, strict=True):
             assert np.array_equal(own, dense[start : start + 10])
             if decile >= 0 and centred:
@@ -159,10 +159,10 @@ def test_short_last_batch_lost_on_the_way() -> None:
 def test_negatives_sampled_with_replacement() -> None:
     """Drawn once when the suite is built and once by the scorer: no window twice; too few stay too few."""
     for seed in range(10):
-        drawn = sample(*firing(seed), TILES, Plan(10, "quantile", 2, 100), seed, seed + 1)
+        drawn = sample(*firing(seed), TILES, WindowPlan(10, "quantile", 2, 100), seed, seed + 1)
         starts = drawn.start[(drawn.role == TEST) & (drawn.decile < 0)].tolist()
         assert len(starts) == len(set(starts)) == 100
-        drawn = sample(*firing(seed, 0.5), TILES, Plan(10, "quantile", 2, 100), seed, seed + 1)
+        drawn = sample(*firing(seed, 0.5), TILES, WindowPlan(10, "quantile", 2, 100), seed, seed + 1)
         starts = drawn.start[(drawn.role == TEST) & (drawn.decile < 0)].tolist()
         assert len(starts) == len(set(starts)) < 100
         scorer = load_scorer({"use": "detection", "params": {"negatives": 15}})
@@ -174,7 +174,7 @@ def test_one_seed_for_all_latents() -> None:
     """Latents with the same firing draw other windows, and are shown in another order with other marks."""
     where, values = firing(0)
     draws = {
-        tuple(sample(where, values, TILES, Plan(5, "random", 1, 10), *seeds).start.tolist())
+        tuple(sample(where, values, TILES, WindowPlan(5, "random", 1, 10), *seeds).start.tolist())
         for seeds in ((seed_for("test", 0, f"c/{i}"), seed_for("explain", 0, f"c/{i}")) for i in range(20))
     }
     assert len(draws) == 20
@@ -194,7 +194,7 @@ def test_windows_that_fire_forced_to_inactive() -> None:
     """A negative is silent on every token, and its label is what its activations say, for every scorer with labels."""
     for seed in range(10):
         where, values = firing(seed)
-        drawn = sample(where, values, TILES, Plan(10, "quantile", 2, 100), seed, seed + 1)
+        drawn = sample(where, values, TILES, WindowPlan(10, "quantile", 2, 100), seed, seed + 1)
         for start in drawn.start[drawn.decile < 0].tolist():
             assert not np.isin(np.arange(start, start + 10), where).any()
     for name in ("detection", "fuzzing", "surprisal", "embedding", "saebench"):
@@ -235,7 +235,7 @@ def test_process_wide_seed_reset() -> None:
         return random.getstate(), name, keys.tobytes(), tuple(rest), torch.get_rng_state().numpy().tobytes()
 
     before = state()
-    sample(*firing(0), TILES, Plan(10, "quantile", 2, 20, True), 0, 1)
+    sample(*firing(0), TILES, WindowPlan(10, "quantile", 2, 20, True), 0, 1)
     for name in ("detection", "fuzzing", "surprisal", "embedding", "saebench", "simulation", "intruder", "sensitivity"):
         load_scorer(name).trials(latent(), "z", 0)
     for name in ("llm", "best-of-k", "tokens"):

@@ -32,7 +32,7 @@ from latentbench.subject.strength import FARTHEST, search
 from latentbench.suites.build.build import build_suite
 from latentbench.suites.build.suite_recipe import anchored_recipe, load_recipe
 from latentbench.suites.intervention_table import save_interventions
-from latentbench.suites.steer.intervene import Settings, _places, intervene
+from latentbench.suites.steer.intervene import SteerSettings, _places, intervene
 from latentbench.suites.steer.steer_prompts import prompts
 from latentbench.suites.store import load_suite
 from rich.console import Console
@@ -339,7 +339,7 @@ def steered(tiny_folder, tmp_path_factory):
     toy_recipe(folder, tiny_folder, coders, texts=120, explain=20, positives=2)
     recipe = anchored_recipe(load_recipe(folder / "recipe.yaml"), folder)
     suite = build_suite(recipe, folder, folder / "acts")
-    intervene(suite, Settings(**SETTINGS), ["a", "b"], work=folder / "work", device="cpu", say=_quiet)
+    intervene(suite, SteerSettings(**SETTINGS), ["a", "b"], work=folder / "work", device="cpu", say=_quiet)
     return load_suite(folder), folder / "work"
 
 
@@ -438,13 +438,13 @@ def test_a_build_goes_on_with_the_latents_that_are_missing(steered, monkeypatch)
     assert len(files) == 8
     files[3].unlink()
     said = []
-    again = intervene(suite, Settings(**SETTINGS), ["a", "b"], work=work, device="cpu", say=said.append)
+    again = intervene(suite, SteerSettings(**SETTINGS), ["a", "b"], work=work, device="cpu", say=said.append)
     assert again == digest
     assert said[0] == "8 latents, 7 of them done before"
     assert len(said) == 1 + 4  # the group of the missing one is computed whole, so that no last digit differs
     # Nothing is owed now: the subject does not run at all.
     monkeypatch.setattr("latentbench.suites.steer.intervene.Group", None)
-    assert intervene(suite, Settings(**SETTINGS), ["a", "b"], work=work, device="cpu", say=_quiet) == digest
+    assert intervene(suite, SteerSettings(**SETTINGS), ["a", "b"], work=work, device="cpu", say=_quiet) == digest
 
 
 def test_figures_joining_one_layers_scores_to_every_layers_latents(steered):
@@ -489,20 +489,20 @@ def test_neurons_can_be_steered_and_not_ablated(steered, tmp_path):
     shutil.copytree(suite.path, copy)
     (copy / "interventions.json").unlink()
     own = load_suite(copy)
-    settings = Settings(**{**SETTINGS, "modes": ("add",), "prompts": 3})
+    settings = SteerSettings(**{**SETTINGS, "modes": ("add",), "prompts": 3})
     intervene(own, settings, ["n"], 2, work=tmp_path / "work", device="cpu", say=_quiet)
     assert sum(bool(v.interventions) for v in load_suite(copy).latents("test", ["n"])) == 2
     with pytest.raises(CoderError, match="absolute"):
-        intervene(own, Settings(**SETTINGS), ["n"], 1, work=tmp_path / "work", device="cpu", say=_quiet)
+        intervene(own, SteerSettings(**SETTINGS), ["n"], 1, work=tmp_path / "work", device="cpu", say=_quiet)
 
 
 def test_settings_and_suites_that_cannot_be_steered_are_refused():
     with pytest.raises(UnknownName, match="'ablate'"):
-        Settings(modes=("ablation",))
+        SteerSettings(modes=("ablation",))
     with pytest.raises(SpecError, match="above 0"):
-        Settings(kls=(0.0,))
+        SteerSettings(kls=(0.0,))
     with pytest.raises(DataError, match="nothing to steer"):
-        intervene(load_suite("planted-1"), Settings(), say=_quiet)
+        intervene(load_suite("planted-1"), SteerSettings(), say=_quiet)
 
 
 def test_a_run_scores_the_table_and_is_not_resumed_on_another_one(steered, tmp_path):

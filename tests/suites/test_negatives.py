@@ -17,8 +17,8 @@ from latentbench.kernel.kinds import SILENT
 from latentbench.scorers.load import load_scorer
 from latentbench.suites.build import negatives
 from latentbench.suites.build.build import build_from_file, build_suite
-from latentbench.suites.build.negatives import Firing, Pool, aligned, appended, cooccurring, counted
-from latentbench.suites.build.sampling import EXPLAIN, TEST, Plan, sample, tile
+from latentbench.suites.build.negatives import EmbeddedWindows, Firing, aligned, appended, cooccurring, counted
+from latentbench.suites.build.sampling import EXPLAIN, TEST, WindowPlan, sample, tile
 from latentbench.suites.build.suite_recipe import (
     ExplainEntry,
     HardEntry,
@@ -95,7 +95,7 @@ def test_hard_windows_are_silent_disjoint_and_drawn_once(centred: bool) -> None:
     dense, firing = activations()
     latent = 1
     where = np.flatnonzero(dense[latent])
-    plain = sample(where, dense[latent][where], TILES, Plan(5, "quantile", 1, 20, centred), 0, 1)
+    plain = sample(where, dense[latent][where], TILES, WindowPlan(5, "quantile", 1, 20, centred), 0, 1)
     other = np.union1d(firing.of(0), firing.of(3))
     asked = [
         ("neighbour", 6, np.concatenate([other, other])),
@@ -140,7 +140,7 @@ def test_the_pool_is_ordered_by_cosine_to_the_mean_of_the_explain_windows() -> N
         embedded.append(len(texts))
         return vectors[[int(t) for t in texts]]
 
-    pool = Pool(TILES, lambda start: [str(TILES.of[s]) for s in start], embed, 40, seed=0)
+    pool = EmbeddedWindows(TILES, lambda start: [str(TILES.of[s]) for s in start], embed, 40, seed=0)
     assert embedded == [40]
     explain = TILES.start[[3, 70, 71]]
     centre = vectors[[3, 70, 71]].mean(axis=0)
@@ -152,7 +152,7 @@ def test_the_pool_is_ordered_by_cosine_to_the_mean_of_the_explain_windows() -> N
 def test_silent_explain_windows_change_no_other_window() -> None:
     dense, _ = activations()
     where = np.flatnonzero(dense[1])
-    plan = Plan(5, "quantile", 1, 20)
+    plan = WindowPlan(5, "quantile", 1, 20)
     plain = sample(where, dense[1][where], TILES, plan, 0, 1)
     more = sample(where, dense[1][where], TILES, replace(plan, contrast=7), 0, 1)
     new = (more.role == EXPLAIN) & (more.decile < 0)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from latentbench.stats.quota import spread
 from latentbench.suites.build.draw import Counts, count, draw
-from latentbench.suites.build.sampling import EXPLAIN, TEST, Plan, disjoint, read, sample, tile
+from latentbench.suites.build.sampling import EXPLAIN, TEST, WindowPlan, disjoint, read, sample, tile
 
 STRATEGIES = ["top", "random", "quantile", "mix"]
 
@@ -45,7 +45,7 @@ def test_every_rule_that_a_suite_promises_holds(
     dense = np.zeros(offsets[-1], dtype=np.float16)
     dense[positions] = values
     tiles = tile(offsets, window)
-    plan = Plan(explain, sampling, per_decile, negatives, centred)
+    plan = WindowPlan(explain, sampling, per_decile, negatives, centred)
     got = sample(positions, values, tiles, plan, seed, seed + 1)
 
     taken: set[int] = set()
@@ -108,7 +108,7 @@ def test_decile_edges_and_decile_of_window_worked_by_hand():
     # Twenty contexts of one window each, maxima 1..20: two windows in each decile.
     offsets = np.arange(21) * 4
     positions = np.arange(20) * 4 + 1
-    got = sample(positions, np.arange(1, 21).astype(np.float16), tile(offsets, 4), Plan(0, "top", 2, 0), 0, 0)
+    got = sample(positions, np.arange(1, 21).astype(np.float16), tile(offsets, 4), WindowPlan(0, "top", 2, 0), 0, 0)
     assert got.edges.tolist() == [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 20]
     assert got.decile.tolist() == [d for d in range(10) for _ in range(2)]
 
@@ -117,7 +117,7 @@ def test_decile_edges_and_decile_of_window_worked_by_hand():
 def test_the_test_windows_do_not_depend_on_the_explain_strategy(centred):
     offsets, positions, values = _latent()
     tiles = tile(offsets, 16)
-    got = [sample(positions, values, tiles, Plan(20, s, 3, 30, centred), 1, 2) for s in STRATEGIES]
+    got = [sample(positions, values, tiles, WindowPlan(20, s, 3, 30, centred), 1, 2) for s in STRATEGIES]
     for other in got[1:]:
         assert np.array_equal(other.start[other.role == TEST], got[0].start[got[0].role == TEST])
     assert got[0].start[got[0].role == EXPLAIN].tolist() != got[2].start[got[2].role == EXPLAIN].tolist()
@@ -126,7 +126,7 @@ def test_the_test_windows_do_not_depend_on_the_explain_strategy(centred):
 def test_explain_strategies_choose_as_documented():
     offsets, positions, values = _latent()
     tiles = tile(offsets, 16)
-    got = {s: sample(positions, values, tiles, Plan(20, s, 3, 30), 1, 2) for s in STRATEGIES}
+    got = {s: sample(positions, values, tiles, WindowPlan(20, s, 3, 30), 1, 2) for s in STRATEGIES}
     first = got["top"]
     tested = set(first.start[first.role == TEST].tolist())
     dense = np.zeros(offsets[-1])
@@ -146,7 +146,7 @@ def test_every_candidate_is_drawn_with_the_same_frequency():
     tiles = tile(offsets, 16)
     seen: dict[int, int] = {}
     for seed in range(600):
-        got = sample(positions, values, tiles, Plan(0, "random", 1, 10), seed, 0)
+        got = sample(positions, values, tiles, WindowPlan(0, "random", 1, 10), seed, 0)
         for start in got.start[got.decile == 5].tolist():
             seen[start] = seen.get(start, 0) + 1
     decile = got.candidates // 10
@@ -158,7 +158,7 @@ def test_scarce_windows_are_shared_in_the_proportion_asked_for():
     offsets = np.arange(31) * 4
     positions = np.arange(30) * 4
     values = np.arange(1, 31).astype(np.float16)
-    got = sample(positions, values, tile(offsets, 4), Plan(20, "quantile", 4, 10), 0, 0)
+    got = sample(positions, values, tile(offsets, 4), WindowPlan(20, "quantile", 4, 10), 0, 0)
     assert got.count(TEST, True) == 20  # 30 windows x 40 of 60
     assert got.count(EXPLAIN, True) == 10
     assert got.count(TEST, False) == 0
@@ -168,7 +168,7 @@ def test_a_centred_window_holds_the_activations_of_its_own_tokens():
     # One peak at position 17 of a context of 40: the tile is 16..23, the centred window 13..20.
     positions = np.array([12, 14, 17, 21])
     values = np.array([1, 2, 9, 3], dtype=np.float16)
-    got = sample(positions, values, tile(np.array([0, 40]), 8), Plan(1, "top", 0, 0, centred=True), 0, 0)
+    got = sample(positions, values, tile(np.array([0, 40]), 8), WindowPlan(1, "top", 0, 0, centred=True), 0, 0)
     assert got.start.tolist() == [13]
     assert got.activations.tolist() == [[0, 2, 0, 0, 9, 0, 0, 0]]
 
@@ -177,7 +177,7 @@ def test_a_centred_window_is_clipped_to_its_context():
     offsets = np.array([0, 20, 40])
     positions, values = np.array([1, 19, 20, 39]), np.array([4, 3, 2, 1], dtype=np.float16)
     # 19 lies in an unused tail (tiles 0..7, 8..15), so its window is never drawn.
-    got = sample(positions, values, tile(offsets, 8), Plan(9, "top", 0, 0, centred=True), 0, 0)
+    got = sample(positions, values, tile(offsets, 8), WindowPlan(9, "top", 0, 0, centred=True), 0, 0)
     assert got.start.tolist() == [0, 20]
 
 
@@ -196,7 +196,7 @@ def test_overlaps_are_removed_strongest_first_as_in_a_greedy_loop(peaks):
 
 def test_zero_valued_entries_count_as_silence():
     values = np.array([0, 1, 0], dtype=np.float16)
-    got = sample(np.array([0, 5, 9]), values, tile(np.array([0, 12]), 4), Plan(5, "random", 0, 5), 0, 0)
+    got = sample(np.array([0, 5, 9]), values, tile(np.array([0, 12]), 4), WindowPlan(5, "random", 0, 5), 0, 0)
     assert got.start[got.role == EXPLAIN].tolist() == [4]
     assert got.start[got.role == TEST].tolist() == [0, 8]
     assert got.rate_token == pytest.approx(1 / 12)

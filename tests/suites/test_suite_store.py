@@ -14,17 +14,17 @@ from latentbench.kernel.errors import CorruptTable, DigestMismatch, SpecError, U
 from latentbench.kernel.latent import Window
 from latentbench.kernel.tables import WINDOWS, write_table
 from latentbench.kernel.tasks import available, find, tasks_dirs
-from latentbench.suites.build.draw import Drawn
+from latentbench.suites.build.draw import LatentDraw
 from latentbench.suites.build.promoted import Effects
-from latentbench.suites.build.sampling import Plan, sample, tile
-from latentbench.suites.build.suite_tables import Part, latent_table, window_table
+from latentbench.suites.build.sampling import WindowPlan, sample, tile
+from latentbench.suites.build.suite_tables import CoderPart, latent_table, window_table
 from latentbench.suites.build.token_strings import TokenStrings
 from latentbench.suites.show import marked, show_suite
 from latentbench.suites.store import load_suite, save_suite
 from latentbench.suites.verify import verify
 from rich.console import Console
 
-PLAN = Plan(6, "quantile", 1, 8)
+PLAN = WindowPlan(6, "quantile", 1, 8)
 
 
 class Letters:
@@ -46,11 +46,11 @@ def tables():
         for i in range(n):
             positions = np.flatnonzero(rng.random(len(tokens)) < 0.02 + 0.01 * i)
             samples.append(sample(positions, rng.exponential(size=len(positions)), tiles, PLAN, i, i + 1))
-        drawn = Drawn(np.arange(n) * 3, np.arange(n) * 4 // n, np.arange(n) % 2 == 1, n)
+        drawn = LatentDraw(np.arange(n) * 3, np.arange(n) * 4 // n, np.arange(n) % 2 == 1, n)
         effects = Effects([[0, 1]] * n, [[2, 3]] * n)
         coder = SimpleNamespace(name=name, kind="sae", hookpoint="layers.1")
         parts.append(
-            Part(coder, drawn, samples, torch.randn(n, 5, generator=torch.Generator().manual_seed(0)), effects)
+            CoderPart(coder, drawn, samples, torch.randn(n, 5, generator=torch.Generator().manual_seed(0)), effects)
         )
     strings = TokenStrings(Letters())
     return latent_table(parts, PLAN, strings), window_table(parts, tokens, tiles, strings), parts

@@ -17,7 +17,7 @@ from latentbench.runs.run import start
 from latentbench.tuning.holdout import hold_out
 from latentbench.tuning.space import load_tune_spec
 from latentbench.tuning.summary import chance, verdict
-from latentbench.tuning.tune import Asked, tune
+from latentbench.tuning.tune import TuneRequest, tune
 
 from tests.builders.tuning_landscape import QUIET, install, landscape, study, write
 
@@ -129,7 +129,7 @@ def test_the_report_is_one_page_without_a_network(tuned: dict) -> None:
 
 def test_going_on_with_a_finished_study_runs_nothing_more(tuned: dict) -> None:
     folder = Path(tuned["folder"])
-    asked = Asked(folder.parent / "tune.yaml", folder, cache=folder.parent / "other.sqlite")
+    asked = TuneRequest(folder.parent / "tune.yaml", folder, cache=folder.parent / "other.sqlite")
     again = tune(asked, QUIET)
     assert again is not None
     assert again["trials"] == tuned["trials"]
@@ -141,7 +141,9 @@ def test_another_spec_cannot_go_on_with_the_study(tuned: dict) -> None:
     changed = yaml.safe_load((folder / "spec.yaml").read_text(encoding="utf-8"))
     changed["space"]["shots"]["high"] = 9
     with pytest.raises(SpecError, match="begun with another spec"):
-        tune(Asked(write(folder.parent / "changed", changed), folder, cache=folder.parent / "cache.sqlite"), QUIET)
+        tune(
+            TuneRequest(write(folder.parent / "changed", changed), folder, cache=folder.parent / "cache.sqlite"), QUIET
+        )
 
 
 def test_it_is_logged_as_a_parent_with_children_and_a_champion(tuned: dict, tmp_path: Path) -> None:

@@ -23,14 +23,14 @@ from latentbench.kernel.latent import LatentView
 from latentbench.runs.record import Run
 from latentbench.suites.store import load_suite
 from latentbench.tuning import storage
-from latentbench.tuning.budget import Spent
+from latentbench.tuning.budget import Spending
 from latentbench.tuning.holdout import BETTER, OPEN, WORSE, _correct
 from latentbench.tuning.importance import importances
-from latentbench.tuning.objective import Tried
+from latentbench.tuning.objective import TrialRunner
 from latentbench.tuning.prune import compare, order, steps
 from latentbench.tuning.samplers import make_sampler, sampler_names
 from latentbench.tuning.space import fill, load_tune_spec, run_spec, suggest
-from latentbench.tuning.tune import Asked, _study
+from latentbench.tuning.tune import TuneRequest, _study
 from latentbench.tuning.tune_measures import measure
 from latentbench.tuning.tune_result import best
 from latentbench.tuning.tune_spec import Budget, Objective, Parameter, Prune, TuneSpec
@@ -173,7 +173,7 @@ def test_two_that_join_at_once_try_different_settings(tmp_path: Path, monkeypatc
 
     def proposed(who: str) -> list[dict[str, Any]]:
         monkeypatch.setattr(storage, "me", lambda: who)
-        sampler = _study(spec, Asked(tmp_path / "tune.yaml", join=True), url, tmp_path).sampler
+        sampler = _study(spec, TuneRequest(tmp_path / "tune.yaml", join=True), url, tmp_path).sampler
         alone = optuna.create_study(sampler=sampler)
         return [suggest(alone.ask(), spec.space) for _ in range(6)]
 
@@ -400,7 +400,7 @@ def test_a_study_goes_on_only_with_the_parts_that_its_default_began_with(tmp_pat
 
     def started_again() -> None:
         with asyncio.Runner() as runner:
-            Tried(
+            TrialRunner(
                 spec, tmp_path, tmp_path / "study", "bench tune", ReplyCache(tmp_path / "c.sqlite"), runner
             ).same_code(study)
 
@@ -415,12 +415,12 @@ def test_a_study_goes_on_only_with_the_parts_that_its_default_began_with(tmp_pat
 
 
 def test_spending_adds_up_and_an_unknown_price_stays_unknown() -> None:
-    total = Spent(1, 10, 0.5, 1.0) + Spent(2, 20, 0.25, 2.0)
-    assert total == Spent(3, 30, 0.75, 3.0)
+    total = Spending(1, 10, 0.5, 1.0) + Spending(2, 20, 0.25, 2.0)
+    assert total == Spending(3, 30, 0.75, 3.0)
     assert total.over(Budget(dollars=1, tokens=31, minutes=4)) is None
     assert "30 tokens" in str(total.over(Budget(tokens=30)))
     assert "3 minutes" in str(total.over(Budget(minutes=3)))
-    unknown = total + Spent(1, 1, None, 0.0)
+    unknown = total + Spending(1, 1, None, 0.0)
     assert unknown.dollars is None
     assert unknown.over(Budget(tokens=100)) is None
     assert "no known price" in str(unknown.over(Budget(dollars=100)))

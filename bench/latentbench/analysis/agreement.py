@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from latentbench.analysis.entry import Entry, entries
+from latentbench.analysis.entry import ComparedEntry, entries
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.runs.record import Run
 from latentbench.stats.alpha import Agreement, krippendorff_alpha
@@ -23,7 +23,7 @@ SHOWN: tuple[Kind, ...] = ("spearman", "pearson")
 
 
 @dataclass(frozen=True)
-class Scores:
+class ExplanationScores:
     """Headline scores of explanations.
 
     Attributes:
@@ -53,12 +53,12 @@ class ScorerAgreement:
     """
 
     run: str
-    scores: Scores
+    scores: ExplanationScores
     matrices: dict[Kind, CorrelationMatrix]
     judges: dict[str, Agreement]
 
 
-def scores_of(run: Run, explainers: Sequence[str] | None = None) -> Scores:
+def scores_of(run: Run, explainers: Sequence[str] | None = None) -> ExplanationScores:
     """Scores of a run by explanation and column.
 
     Args:
@@ -79,7 +79,7 @@ def scores_of(run: Run, explainers: Sequence[str] | None = None) -> Scores:
     if len(columns) < 2:
         raise SpecError(f"{run.folder} has one scorer and judge, {' and '.join(columns[0])}; agreement needs two.")
     several = {s for s, _ in columns if sum(scorer == s for scorer, _ in columns) > 1}
-    by_place: dict[tuple[str, str, str], Entry] = {e.labels: e for e in found}
+    by_place: dict[tuple[str, str, str], ComparedEntry] = {e.labels: e for e in found}
     latents = list(run.record.latents)
     values = np.full((len(wanted) * len(latents), len(columns)), np.nan)
     for j, (scorer, judge) in enumerate(columns):
@@ -88,7 +88,7 @@ def scores_of(run: Run, explainers: Sequence[str] | None = None) -> Scores:
             sign = 1.0 if entry.higher_is_better else -1.0
             own = [sign * entry.values.get(latent, np.nan) for latent in latents]
             values[i * len(latents) : (i + 1) * len(latents), j] = own
-    return Scores(
+    return ExplanationScores(
         tuple(f"{s} · {j}" if s in several else s for s, j in columns),
         tuple(s for s, _ in columns),
         values,

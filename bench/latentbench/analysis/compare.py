@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from latentbench.analysis.entry import Entry, Part, entries
+from latentbench.analysis.entry import ComparedEntry, EntryPart, entries
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.runs.record import Run
 from latentbench.stats.bootstrap import LEVEL, RESAMPLES, Interval, holm, paired_difference
@@ -100,10 +100,12 @@ def compare(
     return [_judged(c, float(p), direction, smallest, alpha) for c, p in zip(found, corrected, strict=True)]
 
 
-def _matched(left: Sequence[Entry], right: Sequence[Entry]) -> Iterator[tuple[Entry | None, Entry | None]]:
+def _matched(
+    left: Sequence[ComparedEntry], right: Sequence[ComparedEntry]
+) -> Iterator[tuple[ComparedEntry | None, ComparedEntry | None]]:
     single = [len({e.labels[i] for e in left}) == 1 == len({e.labels[i] for e in right}) for i in range(3)]
 
-    def place(entry: Entry) -> tuple[str, ...]:
+    def place(entry: ComparedEntry) -> tuple[str, ...]:
         return tuple("" if alone else label for alone, label in zip(single, entry.labels, strict=True))
 
     others = {place(e): e for e in right}
@@ -127,7 +129,7 @@ def _run_reasons(a: Run, b: Run, across: Collection[str]) -> Iterator[str]:
         yield f"suite {one.id} has two contents, {one.digest} and {two.digest}"
 
 
-def _reasons(x: Entry | None, y: Entry | None, across: Collection[str]) -> Iterator[str]:
+def _reasons(x: ComparedEntry | None, y: ComparedEntry | None, across: Collection[str]) -> Iterator[str]:
     if x is None or y is None:
         yield f"only in the {'second' if x is None else 'first'} run"
         return
@@ -147,7 +149,7 @@ def _reasons(x: Entry | None, y: Entry | None, across: Collection[str]) -> Itera
         yield f"{shared} shared latents have a score in both, which is no pair to compare"
 
 
-def _scorers(x: Part, y: Part) -> Iterator[str]:
+def _scorers(x: EntryPart, y: EntryPart) -> Iterator[str]:
     if x.id.partition("@")[0] != y.id.partition("@")[0]:
         yield f"scorers {x.id} and {y.id}"
     elif _major(x.id) != _major(y.id):
@@ -156,7 +158,7 @@ def _scorers(x: Part, y: Part) -> Iterator[str]:
         yield f"scorer {x.id} with two sets of parameters or prompts, {x.key} and {y.key}"
 
 
-def _notes(a: Run, b: Run, x: Entry | None, y: Entry | None) -> tuple[str, ...]:
+def _notes(a: Run, b: Run, x: ComparedEntry | None, y: ComparedEntry | None) -> tuple[str, ...]:
     if x is None or y is None:
         return ()
     notes = []
@@ -178,7 +180,12 @@ def _major(identifier: str) -> str:
 
 
 def _pair(
-    x: Entry | None, y: Entry | None, reasons: Sequence[str], notes: tuple[str, ...], seed: int, resamples: int
+    x: ComparedEntry | None,
+    y: ComparedEntry | None,
+    reasons: Sequence[str],
+    notes: tuple[str, ...],
+    seed: int,
+    resamples: int,
 ) -> Comparison:
     nan = math.nan
     some = x or y

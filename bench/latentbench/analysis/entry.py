@@ -13,7 +13,7 @@ from latentbench.runs.record import Run
 
 
 @dataclass(frozen=True)
-class Part:
+class EntryPart:
     """Label, id (`name@N-X`, or the provider and model of a judge) and content key of what took part."""
 
     label: str
@@ -22,7 +22,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ComparedEntry:
     """One explainer under one scorer and judge.
 
     Attributes:
@@ -35,9 +35,9 @@ class Entry:
         steered: digest of the suite's intervention table; None for scorers that do not read it.
     """
 
-    explainer: Part
-    scorer: Part
-    judge: Part
+    explainer: EntryPart
+    scorer: EntryPart
+    judge: EntryPart
     headline: str
     higher_is_better: bool
     is_floor: bool
@@ -58,7 +58,7 @@ class Entry:
         return self.n_judged / self.n_attempted if self.n_attempted else 0.0
 
 
-def entries(run: Run) -> list[Entry]:
+def entries(run: Run) -> list[ComparedEntry]:
     """Entries of a run in the order of its cells."""
     table = run.per_latent()
     groups = dict(iter(table.groupby(["explainer", "scorer", "judge"], sort=False)))
@@ -68,10 +68,10 @@ def entries(run: Run) -> list[Entry]:
         explainer, scorer, judge = cell.explainer, cell.scorer, cell.judge
         values = rows.set_index("latent")["value"].dropna()
         found.append(
-            Entry(
-                Part(explainer.label, explainer.id, explainer.key),
-                Part(scorer.label, scorer.id, scorer.key),
-                Part(judge.label, judge.identity.label, judge.key),
+            ComparedEntry(
+                EntryPart(explainer.label, explainer.id, explainer.key),
+                EntryPart(scorer.label, scorer.id, scorer.key),
+                EntryPart(judge.label, judge.identity.label, judge.key),
                 scorer.headline,
                 scorer.ranking.higher_is_better,
                 explainer.is_floor,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from latentbench.analysis.entry import Entry, entries
+from latentbench.analysis.entry import ComparedEntry, entries
 from latentbench.analysis.reliability_spec import Place, ReliabilitySpec, load_reliability_spec, places, run_spec
 from latentbench.kernel.errors import RunError, SpecError
 from latentbench.runs.record import Run, load_run, read_record
@@ -102,7 +102,7 @@ class ReliabilityReport:
 class _Grid:
     """Values of one explainer and scorer: [latents, seeds, draws, orders, judges]."""
 
-    entry: Entry
+    entry: ComparedEntry
     judges: tuple[str, ...]
     latents: tuple[str, ...]
     values: Array = field(repr=False)
@@ -170,7 +170,7 @@ def _grids(runs: Mapping[Place, Run]) -> tuple[list[_Grid], dict[str, str]]:
     sizes = tuple(max(place[i] for place in runs) + 1 for i in range(3))
     latents = first.record.latents
     coders = {str(k): str(v) for k, v in first.scores.groupby("latent")["coder"].first().items()}
-    found: dict[tuple[str, str], dict[tuple[Place, str], Entry]] = {}
+    found: dict[tuple[str, str], dict[tuple[Place, str], ComparedEntry]] = {}
     for place, run in runs.items():
         if run.record.latents != latents or run.record.suite != first.record.suite:
             raise RunError(f"{run.folder} and {first.folder} have different latents; repeats share theirs.")

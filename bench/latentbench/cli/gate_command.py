@@ -11,7 +11,7 @@ import typer
 from latentbench.kernel.files import write_text
 
 if TYPE_CHECKING:
-    from latentbench.analysis.gate.gate_report import Report
+    from latentbench.analysis.gate.gate_report import GateReport
 
 Allow = Annotated[
     bool,
@@ -72,9 +72,9 @@ def gate(
     from rich.console import Console
 
     from latentbench.analysis.gate.gate import gate as compare
-    from latentbench.analysis.gate.gate_report import Settings
+    from latentbench.analysis.gate.gate_report import GateSettings
 
-    settings = Settings(
+    settings = GateSettings(
         delta=delta, delta_agreement=delta_agreement, deltas=_deltas(metric_delta or []), coverage=max_coverage_drop,
         tokens=max_tokens, dollars=max_dollars, latency=max_latency, drift=max_drift, seed=seed,
     )  # fmt: skip
@@ -141,7 +141,9 @@ def _positive(deltas: list[float]) -> None:
         )
 
 
-def _write(report: Report, json: Path | None, junit: Path | None, markdown: Path | None, github: bool | None) -> None:
+def _write(
+    report: GateReport, json: Path | None, junit: Path | None, markdown: Path | None, github: bool | None
+) -> None:
     from rich.console import Console
 
     from latentbench.analysis.gate.gate_formats import github as annotations

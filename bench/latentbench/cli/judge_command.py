@@ -40,12 +40,12 @@ def qualify(
     """
     from rich.console import Console
 
-    from latentbench.analysis.qualify.qualify import Asked
+    from latentbench.analysis.qualify.qualify import QualifyRequest
     from latentbench.analysis.qualify.qualify import qualify as measure
     from latentbench.analysis.qualify.qualify_page import qualify_page, render
     from latentbench.judges.qualification import write
 
-    asked = Asked(judge, scorer, preset, suite, split, limit, repeats, positives, negatives)
+    asked = QualifyRequest(judge, scorer, preset, suite, split, limit, repeats, positives, negatives)
     row = measure(asked, runs, cache, Console(stderr=True))
     out = Console()
     out.print(qualify_page([row]).terminal(out.width))

@@ -103,14 +103,14 @@ def intervene(
 
     from latentbench.kernel.errors import UnknownName
     from latentbench.models.language_model import DType
-    from latentbench.suites.steer.intervene import Settings
+    from latentbench.suites.steer.intervene import SteerSettings
     from latentbench.suites.steer.intervene import intervene as run
     from latentbench.suites.store import load_suite
 
     if dtype is not None and dtype not in get_args(DType):
         raise UnknownName("dtype", dtype, get_args(DType))
-    defaults = Settings()
-    settings = Settings(
+    defaults = SteerSettings()
+    settings = SteerSettings(
         modes=tuple(mode or defaults.modes),
         kls=tuple(kl or defaults.kls),
         prompts=prompts,

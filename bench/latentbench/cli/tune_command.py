@@ -33,11 +33,11 @@ def tune(
     from rich.console import Console
 
     from latentbench.tuning.summary import chance, verdict
-    from latentbench.tuning.tune import Asked
+    from latentbench.tuning.tune import TuneRequest
     from latentbench.tuning.tune import tune as start
 
     console = Console(stderr=True)
-    asked = Asked(spec, out, storage, join, trials, cache, not no_holdout)
+    asked = TuneRequest(spec, out, storage, join, trials, cache, not no_holdout)
     try:
         result = start(asked, console)
     except KeyboardInterrupt:

@@ -38,7 +38,7 @@ class SampledRecipe(BaseModel):
 
 
 @dataclass(frozen=True)
-class Prompt:
+class DocumentPrompt:
     """One document to be drawn: what the model reads, and what of it belongs to the document."""
 
     source: str
@@ -46,7 +46,7 @@ class Prompt:
     opening: str
 
 
-def prompts(recipe: SampledRecipe, seed: int) -> Iterator[Prompt]:
+def prompts(recipe: SampledRecipe, seed: int) -> Iterator[DocumentPrompt]:
     """Endless prompts: chat and continuation in turn, registers x topics in a seeded order, no pair twice per cycle."""
     rng = random.Random(seed)
     pairs: list[tuple[str, str]] = []
@@ -56,11 +56,11 @@ def prompts(recipe: SampledRecipe, seed: int) -> Iterator[Prompt]:
             pairs = [(r, t) for r in recipe.registers for t in recipe.topics]
             rng.shuffle(pairs)
         register, topic = pairs.pop()
-        yield Prompt(f"chat: {register}", f"Write {register} about {topic}.", "")
+        yield DocumentPrompt(f"chat: {register}", f"Write {register} about {topic}.", "")
         if not openings:
             openings = list(recipe.openings)
             rng.shuffle(openings)
-        yield Prompt("continuation", None, openings.pop())
+        yield DocumentPrompt("continuation", None, openings.pop())
 
 
 def distinct_share(text: str, n: int = 4) -> float:
@@ -124,7 +124,7 @@ def draw(
         yield kept
 
 
-def _encode(tokenizer: object, prompt: Prompt) -> list[int]:
+def _encode(tokenizer: object, prompt: DocumentPrompt) -> list[int]:
     tok = tokenizer
     if prompt.instruction is None:
         start = [tok.bos_token_id] if tok.bos_token_id is not None else []  # type: ignore[attr-defined]

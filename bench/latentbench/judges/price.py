@@ -28,7 +28,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 OVERRIDE = "LATENTBENCH_PRICES"
 
 
-class Price(Frozen):
+class PriceRow(Frozen):
     """One row of a price table, in dollars per million tokens."""
 
     model: str = Field(min_length=1)
@@ -41,15 +41,15 @@ class Price(Frozen):
     """Date on which the row was written down. That is no promise that it was compared with a price list then."""
 
 
-_ROWS = TypeAdapter(list[Price])
+_ROWS = TypeAdapter(list[PriceRow])
 
 
 @lru_cache(maxsize=8)
-def read_prices(path: Path) -> tuple[Price, ...]:
+def read_prices(path: Path) -> tuple[PriceRow, ...]:
     """Read a price table.
 
     Raises:
-        SpecError: missing, not YAML, or not a list of `Price` rows.
+        SpecError: missing, not YAML, or not a list of `PriceRow` rows.
     """
     try:
         return tuple(_ROWS.validate_python(read_yaml(path)))
@@ -58,14 +58,14 @@ def read_prices(path: Path) -> tuple[Price, ...]:
         raise SpecError(f"{path}: price row {'.'.join(map(str, first['loc']))}: {first['msg']}") from e
 
 
-def prices() -> tuple[Price, ...]:
+def prices() -> tuple[PriceRow, ...]:
     """The user's table, if `LATENTBENCH_PRICES` names one, then the one of the package."""
     override = os.environ.get(OVERRIDE)
     own = read_prices(Path(override).expanduser()) if override else ()
     return own + read_prices(Path(__file__).with_name("prices.yaml"))
 
 
-def find_price(model: JudgeIdentity | str, table: Sequence[Price] | None = None) -> Price | None:
+def find_price(model: JudgeIdentity | str, table: Sequence[PriceRow] | None = None) -> PriceRow | None:
     """The first row whose pattern fits the model's name, or None."""
     name = model if isinstance(model, str) else model.model
     # Gateways put the maker in front: "openai/gpt-4o".
@@ -74,7 +74,7 @@ def find_price(model: JudgeIdentity | str, table: Sequence[Price] | None = None)
     return next((row for row in rows if any(fnmatch.fnmatchcase(n, row.model) for n in names)), None)
 
 
-def cost(usage: Usage, model: JudgeIdentity | str, table: Sequence[Price] | None = None) -> float | None:
+def cost(usage: Usage, model: JudgeIdentity | str, table: Sequence[PriceRow] | None = None) -> float | None:
     """Dollars of one call or of a sum of calls; None where no price is known.
 
         cost = (input - cached) x p_input + cached x p_cached + output x p_output

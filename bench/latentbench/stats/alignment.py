@@ -45,7 +45,7 @@ class Similarity(Protocol):
         """Return the two sets without their relation: features of the second in another order."""
 
 
-class Cosine:
+class DirectionCosine:
     """Cosine between vectors.
 
     Args:
@@ -75,13 +75,13 @@ class Cosine:
         found: Floats = np.einsum("id,id->i", self._a[rows], self._b[columns])
         return found
 
-    def broken(self, seed: int) -> Cosine:
+    def broken(self, seed: int) -> DirectionCosine:
         """One permutation of the dimensions of `b`, the same for all its rows."""
         order = np.random.default_rng(seed).permutation(self._b.shape[1])
-        return Cosine(self._a, self._b[:, order])
+        return DirectionCosine(self._a, self._b[:, order])
 
 
-class Correlation:
+class ActivationCorrelation:
     """Pearson correlation of activations over tokens, from sparse matrices; silence is 0.
 
     r = (E[xy] - E[x] E[y]) / (s_x s_y). A latent that never fires, or always equally, has correlation 0.
@@ -117,14 +117,14 @@ class Correlation:
         (mean_a, sd_a), (mean_b, sd_b) = self._of_a, self._of_b
         return _ratio(products - mean_a[rows] * mean_b[columns], sd_a[rows] * sd_b[columns])
 
-    def broken(self, seed: int) -> Correlation:
+    def broken(self, seed: int) -> ActivationCorrelation:
         """Tokens of `b` shifted in a circle by a drawn distance: each latent keeps its rate and its runs."""
         from scipy.sparse import csr_array
 
         shift = int(np.random.default_rng(seed).integers(self._n // 4, max(self._n - self._n // 4, self._n // 4 + 1)))
         columns = (self._b.indices.astype(np.int64) + shift) % self._n
         moved = csr_array((self._b.data, columns, self._b.indptr), shape=self._b.shape)
-        return Correlation(self._a, moved)
+        return ActivationCorrelation(self._a, moved)
 
 
 @dataclass(frozen=True)

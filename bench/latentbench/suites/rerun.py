@@ -37,7 +37,7 @@ BATCH = 8
 
 
 @dataclass(frozen=True)
-class Cut:
+class ContextCut:
     """A context cut from the corpus again: its number, the corpus position of its first token, and its ids."""
 
     number: int
@@ -105,7 +105,7 @@ def _choose(suite: Suite, n: int) -> NDArray[np.int64]:
     return np.sort(rng.choice(held, min(n, len(held)), replace=False))
 
 
-def cut_again(recipe: SuiteRecipe, loaded: Loaded, chosen: NDArray[np.int64]) -> list[Cut]:
+def cut_again(recipe: SuiteRecipe, loaded: Loaded, chosen: NDArray[np.int64]) -> list[ContextCut]:
     """Contexts of the recipe's corpus by number, in corpus order."""
     wanted, last = set(chosen.tolist()), int(chosen.max(initial=-1))
     settings = ContextSettings(context=recipe.context, min_context=recipe.window)
@@ -114,7 +114,7 @@ def cut_again(recipe: SuiteRecipe, loaded: Loaded, chosen: NDArray[np.int64]) ->
         contexts(documents(recipe.corpus), loaded.tokenizer, settings, recipe.corpus.max_tokens)
     ):
         if number in wanted:
-            cuts.append(Cut(number, start, context.ids))
+            cuts.append(ContextCut(number, start, context.ids))
         if number >= last:
             break
         start += len(context.ids)
@@ -122,7 +122,7 @@ def cut_again(recipe: SuiteRecipe, loaded: Loaded, chosen: NDArray[np.int64]) ->
 
 
 def _compare(
-    suite: Suite, recipe: SuiteRecipe, loaded: Loaded, coders: list[SparseCoder], cuts: list[Cut]
+    suite: Suite, recipe: SuiteRecipe, loaded: Loaded, coders: list[SparseCoder], cuts: list[ContextCut]
 ) -> tuple[list[str], str]:
     found = encode_contexts(loaded, coders, [c.ids for c in cuts], BATCH)
     first = np.concatenate([[0], np.cumsum([len(c.ids) for c in cuts])])

@@ -21,7 +21,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Report:
+class VerifyReport:
     """What a verification found.
 
     Attributes:
@@ -38,7 +38,7 @@ class Report:
         return not self.problems
 
 
-def verify(suite: Suite, activations: bool = False, contexts: int = 40, base: Path | None = None) -> Report:
+def verify(suite: Suite, activations: bool = False, contexts: int = 40, base: Path | None = None) -> VerifyReport:
     """Check a suite.
 
     Args:
@@ -70,7 +70,7 @@ def verify(suite: Suite, activations: bool = False, contexts: int = 40, base: Pa
 
         found, said = compare(suite, contexts, base or suite.path)
         check(said, found)
-    return Report(tuple(lines), tuple(problems))
+    return VerifyReport(tuple(lines), tuple(problems))
 
 
 @dataclass(frozen=True)

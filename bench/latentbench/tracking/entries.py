@@ -19,7 +19,7 @@ PARAM_CHARS = 6000
 
 
 @dataclass(frozen=True)
-class Entry:
+class TrackedRun:
     """One MLflow run: its name, tags, params and metrics."""
 
     name: str
@@ -33,7 +33,7 @@ def clean(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.\-]", "_", name)
 
 
-def parent(run: Run) -> Entry:
+def parent(run: Run) -> TrackedRun:
     """The grid as a whole: identities, environment, totals."""
     record = run.record
     hardware = record.hardware.model_dump() if record.hardware is not None else {}
@@ -60,10 +60,10 @@ def parent(run: Run) -> Entry:
     }
     if record.git is not None:
         tags |= {"mlflow.source.git.commit": record.git.revision, "latentbench.dirty": str(record.git.dirty).lower()}
-    return Entry(run.id, tags, _texts(params), _totals(run))
+    return TrackedRun(run.id, tags, _texts(params), _totals(run))
 
 
-def child(row: Row, identity: JudgeIdentity) -> Entry:
+def child(row: Row, identity: JudgeIdentity) -> TrackedRun:
     """One row of the leaderboard.
 
     Args:
@@ -105,7 +105,7 @@ def child(row: Row, identity: JudgeIdentity) -> Entry:
         metrics |= _estimate(clean(name), estimate)
     name = " / ".join((row.explainer.label, row.scorer.label, row.judge.label, row.coders))
     tags = {"latentbench.kind": "row", "latentbench.row": name, "latentbench.floor": str(row.is_floor).lower()}
-    return Entry(name, tags, _texts(params), _known(metrics))
+    return TrackedRun(name, tags, _texts(params), _known(metrics))
 
 
 def _estimate(name: str, e: Estimate) -> dict[str, float | None]:

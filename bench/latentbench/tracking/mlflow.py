@@ -24,7 +24,7 @@ from latentbench.leaderboards.board_page import board_page
 from latentbench.leaderboards.rows import rows
 from latentbench.leaderboards.run_page import REPORT, report
 from latentbench.runs.record import Run, load_run, suite_of
-from latentbench.tracking.entries import Entry, child, parent
+from latentbench.tracking.entries import TrackedRun, child, parent
 from latentbench.tracking.mlflow_settings import BASE, PROBE, WORK, lent
 from latentbench.tracking.prompt_registry import register
 
@@ -128,7 +128,7 @@ def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, u
     end = start + int(run.record.seconds * 1000)
     dataset = _dataset(run, suite)
 
-    def write(key: str, entry: Entry, tags: Mapping[str, str]) -> str:
+    def write(key: str, entry: TrackedRun, tags: Mapping[str, str]) -> str:
         all_tags = {RUN_TAG: run.id, **entry.tags, **tags}
         earlier = known.get(key)
         if earlier is None:

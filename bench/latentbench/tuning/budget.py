@@ -24,7 +24,7 @@ FACTS = "facts"
 
 
 @dataclass(frozen=True)
-class Spent:
+class Spending:
     """Paid calls and tokens, dollars (0 for local models; None if a price is unknown), minutes in trials."""
 
     calls: int = 0
@@ -32,9 +32,9 @@ class Spent:
     dollars: float | None = 0.0
     minutes: float = 0.0
 
-    def __add__(self, other: Spent) -> Spent:
+    def __add__(self, other: Spending) -> Spending:
         known = None if self.dollars is None or other.dollars is None else self.dollars + other.dollars
-        return Spent(self.calls + other.calls, self.tokens + other.tokens, known, self.minutes + other.minutes)
+        return Spending(self.calls + other.calls, self.tokens + other.tokens, known, self.minutes + other.minutes)
 
     def over(self, budget: Budget) -> str | None:
         """Say in a sentence which part of the budget is used up; None if there is some left."""
@@ -58,7 +58,7 @@ class Spent:
         return asdict(self)
 
 
-def spent_by(plan: Plan, units: Iterable[Mapping[str, Any]], seconds: float) -> Spent:
+def spent_by(plan: Plan, units: Iterable[Mapping[str, Any]], seconds: float) -> Spending:
     """Add up what a run paid: the `paid` of its journals' units, each priced by the judge that it was paid to.
 
     Args:
@@ -66,7 +66,7 @@ def spent_by(plan: Plan, units: Iterable[Mapping[str, Any]], seconds: float) -> 
         seconds: how long the run took.
     """
     judge_of = {cell.id: cell.judge for cell in plan.cells}
-    total = Spent(minutes=seconds / 60)
+    total = Spending(minutes=seconds / 60)
     for unit in units:
         label = judge_of[unit["cell"]] if "cell" in unit else plan.models.get(unit["explainer"])
         paid = unit["paid"]
@@ -74,14 +74,14 @@ def spent_by(plan: Plan, units: Iterable[Mapping[str, Any]], seconds: float) -> 
             continue
         usage = Usage(paid["tokens_in"], paid["tokens_out"], paid["tokens_cached"])
         dollars = cost(usage, plan.judges[label].identity)
-        total += Spent(paid["calls"], paid["tokens_in"] + paid["tokens_out"], dollars)
+        total += Spending(paid["calls"], paid["tokens_in"] + paid["tokens_out"], dollars)
     return total
 
 
-def spent(trials: Iterable[FrozenTrial]) -> Spent:
+def spent(trials: Iterable[FrozenTrial]) -> Spending:
     """Add up what all trials of a search spent."""
-    total = Spent()
+    total = Spending()
     for trial in trials:
         if FACTS in trial.user_attrs:
-            total += Spent(**trial.user_attrs[FACTS]["spent"])
+            total += Spending(**trial.user_attrs[FACTS]["spent"])
     return total

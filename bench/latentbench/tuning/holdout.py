@@ -21,7 +21,7 @@ from latentbench.runs.run import begin, resume
 from latentbench.runs.run_spec import RunSpec
 from latentbench.stats.bootstrap import bootstrap_mean, holm, paired_difference
 from latentbench.tuning.space import run_spec
-from latentbench.tuning.tune_measures import Array, Measured, measure
+from latentbench.tuning.tune_measures import Array, SettingMeasures, measure
 from latentbench.tuning.tune_spec import Settings, TuneSpec
 
 ALPHA = 0.05
@@ -45,7 +45,7 @@ def hold_out(
     """
     settings = {t["number"]: t["settings"] for t in result["trials"]}
 
-    def run(setting: Settings) -> tuple[Path, Measured]:
+    def run(setting: Settings) -> tuple[Path, SettingMeasures]:
         data = run_spec(spec, setting, held_out=True)
         place = folder / "holdout" / digest(data)
         if (place / "run.json").exists():
@@ -83,7 +83,7 @@ def hold_out(
     }
 
 
-def _means(measured: Measured, seed: int) -> dict[str, Any]:
+def _means(measured: SettingMeasures, seed: int) -> dict[str, Any]:
     return {name: _interval(values, seed) for name, values in {**measured.values, **measured.cells}.items()}
 
 
@@ -92,13 +92,13 @@ def _interval(values: Array, seed: int) -> dict[str, Any]:
     return {"estimate": _number(i.estimate), "low": _number(i.low), "high": _number(i.high), "n": i.n}
 
 
-def _differences(winner: Measured, default: Measured, spec: TuneSpec) -> dict[str, Any]:
+def _differences(winner: SettingMeasures, default: SettingMeasures, spec: TuneSpec) -> dict[str, Any]:
     return {
         o.name: _difference(winner.values[o.name], default.values[o.name], winner, spec.seed) for o in spec.objectives
     }
 
 
-def _cells(winner: Measured, default: Measured, seed: int) -> dict[str, Any]:
+def _cells(winner: SettingMeasures, default: SettingMeasures, seed: int) -> dict[str, Any]:
     """Headlines of the scorers that both runs have, as the scorers define them."""
     shared = [
         pair for pair in winner.cells if pair in default.cells and winner.headlines[pair] == default.headlines[pair]
@@ -109,7 +109,7 @@ def _cells(winner: Measured, default: Measured, seed: int) -> dict[str, Any]:
     }
 
 
-def _difference(a: Array, b: Array, of: Measured, seed: int) -> dict[str, Any]:
+def _difference(a: Array, b: Array, of: SettingMeasures, seed: int) -> dict[str, Any]:
     d = paired_difference(a, b, of.latents, seed=seed)
     i = d.interval
     return {

@@ -35,7 +35,7 @@ from latentbench.tuning import storage
 from latentbench.tuning.budget import FACTS, spent, spent_by
 from latentbench.tuning.prune import compare, order, steps
 from latentbench.tuning.space import run_spec, suggest
-from latentbench.tuning.tune_measures import Measured, infeasible, measure, tuned_explainer
+from latentbench.tuning.tune_measures import SettingMeasures, infeasible, measure, tuned_explainer
 from latentbench.tuning.tune_spec import Objective, Settings, TuneSpec
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class TrialFailed(Exception):
 
 
 @dataclass
-class Tried:
+class TrialRunner:
     """Carries out trials for one worker.
 
     Attributes:
@@ -183,7 +183,7 @@ class Tried:
                 "Give the study another name."
             )
 
-    def _note(self, trial: Trial, plan: Plan, folder: Path, seconds: float, measured: Measured) -> None:
+    def _note(self, trial: Trial, plan: Plan, folder: Path, seconds: float, measured: SettingMeasures) -> None:
         units = [u for name in ("explanations", "judgements") for u in Journal(folder / f"{name}.jsonl").units()]
         # One attribute, not one for each fact: every one is a transaction of its own.
         facts = {
@@ -210,7 +210,7 @@ class Tried:
                 return str(errors.iloc[0])
         return "its metric is undefined on them"
 
-    def _worth_going_on(self, trial: Trial, measured: Measured, looks: int) -> None:
+    def _worth_going_on(self, trial: Trial, measured: SettingMeasures, looks: int) -> None:
         import optuna
 
         if len(self.spec.objectives) > 1 or self.spec.prune is None:
@@ -241,7 +241,7 @@ class Tried:
             trial.study.stop()
             raise TrialFailed(reason)
 
-    def _constrain(self, trial: Trial, measured: Measured) -> list[str]:
+    def _constrain(self, trial: Trial, measured: SettingMeasures) -> list[str]:
         amounts: dict[str, float] = {o.use: measured.mean(o) for o in self._measured if o.use != "score"}
         found = infeasible(measured, self.spec.constraints, amounts)
         for name, value in found.items():

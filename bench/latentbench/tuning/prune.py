@@ -22,7 +22,7 @@ MIN_PAIRS = 3
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PruneVerdict:
     """A trial beside the incumbent.
 
     Attributes:
@@ -66,7 +66,7 @@ def steps(n: int, prune: Prune | None) -> list[int]:
 
 def compare(
     trial: NDArray[np.float64], incumbent: NDArray[np.float64], larger_is_better: bool, alpha: float
-) -> Verdict:
+) -> PruneVerdict:
     """Paired one-sided t-test.
 
     A bootstrap of eight differences is too narrow; t is not.
@@ -82,9 +82,9 @@ def compare(
     d = d[~np.isnan(d)]
     mean = float(d.mean()) if len(d) else math.nan
     if len(d) < MIN_PAIRS:
-        return Verdict(False, mean, math.nan, len(d))
+        return PruneVerdict(False, mean, math.nan, len(d))
     if np.ptp(d) == 0:
         # No spread and no t: a difference that is the same everywhere is as clear as it gets.
-        return Verdict(mean < 0, mean, 0.0 if mean < 0 else 1.0, len(d))
+        return PruneVerdict(mean < 0, mean, 0.0 if mean < 0 else 1.0, len(d))
     p = float(stats.ttest_1samp(d, 0.0, alternative="less").pvalue)
-    return Verdict(bool(p < alpha), mean, p, len(d))
+    return PruneVerdict(bool(p < alpha), mean, p, len(d))

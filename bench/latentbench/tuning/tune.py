@@ -32,7 +32,7 @@ from latentbench.runs.run import default_cache
 from latentbench.tuning import storage
 from latentbench.tuning.budget import FACTS, spent
 from latentbench.tuning.holdout import hold_out
-from latentbench.tuning.objective import DEFAULT, PRUNED, SAME_AS, TrialFailed, Tried, incumbent
+from latentbench.tuning.objective import DEFAULT, PRUNED, SAME_AS, TrialFailed, TrialRunner, incumbent
 from latentbench.tuning.samplers import make_sampler
 from latentbench.tuning.space import load_tune_spec
 from latentbench.tuning.storage import GRACE, HEARTBEAT
@@ -51,7 +51,7 @@ WAIT = 1.0
 
 
 @dataclass(frozen=True)
-class Asked:
+class TuneRequest:
     """What the command line asks for.
 
     Attributes:
@@ -76,7 +76,7 @@ class Asked:
     grace: int = GRACE
 
 
-def tune(asked: Asked, console: Console) -> dict[str, Any] | None:
+def tune(asked: TuneRequest, console: Console) -> dict[str, Any] | None:
     """Begin a study, go on with it, or join it.
 
     Returns:
@@ -96,7 +96,7 @@ def tune(asked: Asked, console: Console) -> dict[str, Any] | None:
     with storage.quiet(), asyncio.Runner() as runner:
         study = _study(spec, asked, url, folder)
         write_text(folder / "spec.yaml", asked.spec.read_text(encoding="utf-8"))
-        tried = Tried(
+        tried = TrialRunner(
             spec,
             asked.spec.parent,
             folder,
@@ -120,7 +120,7 @@ def tune(asked: Asked, console: Console) -> dict[str, Any] | None:
         return _finish(study, spec, asked, folder, reason, where, console)
 
 
-def _study(spec: TuneSpec, asked: Asked, url: str, folder: Path) -> Study:
+def _study(spec: TuneSpec, asked: TuneRequest, url: str, folder: Path) -> Study:
     from optuna.trial import TrialState
 
     opened = storage.open_storage(url, asked.heartbeat, asked.grace)
@@ -141,7 +141,7 @@ def _study(spec: TuneSpec, asked: Asked, url: str, folder: Path) -> Study:
     return study
 
 
-def _work(study: Study, spec: TuneSpec, tried: Tried, console: Console) -> str:
+def _work(study: Study, spec: TuneSpec, tried: TrialRunner, console: Console) -> str:
     """Try settings until there is a reason to stop, which is returned."""
     reason = _enough(study, spec)
     if reason is not None:
@@ -228,7 +228,7 @@ def line(study: Study, spec: TuneSpec, trial: FrozenTrial) -> str:
 
 
 def _finish(
-    study: Study, spec: TuneSpec, asked: Asked, folder: Path, reason: str, where: str, console: Console
+    study: Study, spec: TuneSpec, asked: TuneRequest, folder: Path, reason: str, where: str, console: Console
 ) -> dict[str, Any]:
     result = collect(study, spec, f"bench tune {asked.spec}", reason, where)
     for winner in result["winners"]:

@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Measured:
+class SettingMeasures:
     """One setting on some latents.
 
     Attributes:
@@ -70,7 +70,7 @@ def tuned_explainer(record: RunRecord, wanted: str | None) -> str:
     return labels[0]
 
 
-def measure(run: Run, objectives: Sequence[Objective], explainer: str | None = None) -> Measured:
+def measure(run: Run, objectives: Sequence[Objective], explainer: str | None = None) -> SettingMeasures:
     """Read a run.
 
     Args:
@@ -95,7 +95,7 @@ def measure(run: Run, objectives: Sequence[Objective], explainer: str | None = N
     raw = {_pair(*pair): _per_latent(means, pair, scorer.headline, latents) for pair, scorer in pairs.items()}
     counts = judgements["outcome"].value_counts().add(explanations["outcome"].value_counts(), fill_value=0)
     judged = int((judgements["outcome"] == "ok").sum())
-    return Measured(
+    return SettingMeasures(
         latents=latents,
         values=values,
         cells=raw,
@@ -105,7 +105,7 @@ def measure(run: Run, objectives: Sequence[Objective], explainer: str | None = N
     )
 
 
-def infeasible(measured: Measured, constraints: Constraints, amounts: Mapping[str, float]) -> dict[str, float]:
+def infeasible(measured: SettingMeasures, constraints: Constraints, amounts: Mapping[str, float]) -> dict[str, float]:
     """Constraint -> by how much it is broken; 0 or less is kept, as Optuna has it.
 
     Args:

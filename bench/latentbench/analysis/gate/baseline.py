@@ -45,7 +45,7 @@ class JudgeId(Frozen):
         return f"{self.provider}:{self.model} ({self.revision})"
 
 
-class Scores(Frozen):
+class BaselineScores(Frozen):
     """One metric of one explainer under one scorer and judge."""
 
     explainer: Named
@@ -83,7 +83,7 @@ class Scores(Frozen):
         return *self.cell, self.metric
 
 
-class Agreement(Frozen):
+class BaselineAgreement(Frozen):
     """Spearman correlations of the measures' headlines over latents and real explainers; null where undefined."""
 
     measures: list[tuple[str, str]]
@@ -115,8 +115,8 @@ class Baseline(Frozen):
     planted: list[str]
     """Those of them whose truth is known."""
     hardware: dict[str, Any]
-    scores: list[Scores] = Field(min_length=1)
-    agreement: Agreement
+    scores: list[BaselineScores] = Field(min_length=1)
+    agreement: BaselineAgreement
     probes: list[Probe] = Field(default_factory=list)
     noise: dict[str, float] = Field(default_factory=dict)
     """Judge label -> distance of two answers of the same judge to the same questions, one after the other."""
@@ -126,7 +126,7 @@ class Baseline(Frozen):
         """(scorer, judge) labels in the order of the run."""
         return list(dict.fromkeys(s.measure for s in self.scores))
 
-    def headlines(self) -> list[Scores]:
+    def headlines(self) -> list[BaselineScores]:
         """Headline metrics of the explainers that know something."""
         return [s for s in self.scores if s.headline and not s.null]
 
@@ -173,7 +173,9 @@ def snapshot(run: Run, metrics: Sequence[str] = ()) -> Baseline:
     return Baseline.model_validate(rounded(content.model_dump()))
 
 
-def table(scores: Sequence[Scores], measures: Sequence[tuple[str, str]], explainers: Sequence[str], m: int) -> Array:
+def table(
+    scores: Sequence[BaselineScores], measures: Sequence[tuple[str, str]], explainers: Sequence[str], m: int
+) -> Array:
     """Headlines as [m latents, explainers, measures], signed so that higher is better; NaN where there is none."""
     out = np.full((m, len(explainers), len(measures)), np.nan)
     for s in scores:
@@ -183,7 +185,7 @@ def table(scores: Sequence[Scores], measures: Sequence[tuple[str, str]], explain
     return out
 
 
-def array(scores: Scores) -> Array:
+def array(scores: BaselineScores) -> Array:
     """Values [latents], NaN where there is none."""
     return np.array([np.nan if v is None else v for v in scores.values], dtype=np.float64)
 
@@ -242,11 +244,11 @@ def _judge(judge: JudgeRecord) -> JudgeId:
 
 def _scores(
     row: Row, cell: CellRecord, values: Mapping[Any, float], latents: Sequence[str], metrics: Sequence[str]
-) -> list[Scores]:
+) -> list[BaselineScores]:
     """The metrics of a leaderboard row that are kept: its headline first, then those of `metrics` that it has."""
     declared = {m.name: m for m in cell.scorer.metrics}
     return [
-        Scores(
+        BaselineScores(
             explainer=row.explainer,
             null=row.is_floor,
             scorer=row.scorer,
@@ -270,7 +272,7 @@ def _scores(
     ]
 
 
-def _agreement(scores: Sequence[Scores], m: int) -> Agreement:
+def _agreement(scores: Sequence[BaselineScores], m: int) -> BaselineAgreement:
     real = [s for s in scores if s.headline and not s.null]
     measures = list(dict.fromkeys(s.measure for s in real))
     explainers = list(dict.fromkeys(s.explainer.label for s in real))
@@ -281,4 +283,4 @@ def _agreement(scores: Sequence[Scores], m: int) -> Agreement:
         values = correlations(held, pairs, ~np.isnan(held))(np.ones((1, m)))[0]
         for (i, j), value in zip(pairs, values.tolist(), strict=True):
             found[i][j] = found[j][i] = None if np.isnan(value) else value
-    return Agreement(measures=measures, spearman=found)
+    return BaselineAgreement(measures=measures, spearman=found)

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from latentbench.analysis.gate.baseline import Baseline, read_baseline, snapshot
-from latentbench.analysis.gate.gate_report import Report, Settings
+from latentbench.analysis.gate.gate_report import GateReport, GateSettings
 from latentbench.analysis.gate.verdicts import compare
 from latentbench.kernel.errors import RunError
 from latentbench.runs.record import Run, load_run
@@ -57,13 +57,13 @@ def freeze(folder: Path, metrics: Sequence[str] = (), *, offline: bool = False) 
 def gate(
     target: Path | None,
     baseline: Path,
-    settings: Settings,
+    settings: GateSettings,
     console: Console,
     *,
     out: Path | None = None,
     cache: Path | None = None,
     offline: bool = False,
-) -> tuple[Report, Path]:
+) -> tuple[GateReport, Path]:
     """Compare a run with a baseline; a spec is run first.
 
     Args:

@@ -1,6 +1,6 @@
 """The formats of a gate's report: terminal, Markdown, JUnit XML, annotations of GitHub Actions, tags of MLflow.
 
-All are made from `Report` and nothing else, so none can reach another verdict. JUnit XML is the one format that every CI system
+All are made from `GateReport` alone, so none can reach another verdict. JUnit XML is the one format that every CI system
 shows; there a `failure` is a worse score or a broken invariant, an `error` what could not be found out, and `skipped` what is
 inconclusive. A CI system that counts only failures and errors lets an inconclusive gate through; the exit code (3) does not.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from latentbench.analysis.gate.decide import Verdict
-from latentbench.analysis.gate.gate_report import WORST_FIRST, Check, Report
+from latentbench.analysis.gate.gate_report import WORST_FIRST, Check, GateReport
 from latentbench.views.number import ratio, seconds
 from latentbench.views.page import Block, Bullets, Folded, Page, Prose
 from latentbench.views.table import Cell, Column, Table, Tone
@@ -50,7 +50,7 @@ NAMED = 20
 """Checks named in a tag; the rest is counted."""
 
 
-def terminal(report: Report, width: int = 80) -> RenderableType:
+def terminal(report: GateReport, width: int = 80) -> RenderableType:
     """What is not in order first: what fits in a line in the table, sentences below it. A passing invariant is counted."""
     tested = [c for c in report.checks if c.statistical]
     blocks: list[Block] = [
@@ -68,7 +68,7 @@ def terminal(report: Report, width: int = 80) -> RenderableType:
     return Page("", [*blocks, Bullets([f"note: {note}" for note in report.notes], soft=True)]).terminal(width)
 
 
-def markdown(report: Report) -> str:
+def markdown(report: GateReport) -> str:
     """The whole report for a step summary and a pull-request comment; what passed is folded away."""
     bad = sorted((c for c in report.checks if c.verdict is not Verdict.PASS), key=_worst_first)
     good = [c for c in report.checks if c.verdict is Verdict.PASS]
@@ -83,7 +83,7 @@ def markdown(report: Report) -> str:
     return MARKER + "\n\n" + Page(f"{SIGNS[report.verdict]} Score gate: {report.summary()}", blocks).markdown(level=3)
 
 
-def junit(report: Report) -> str:
+def junit(report: GateReport) -> str:
     """One test suite with one test case per check."""
     kinds = [outcome(c) for c in report.checks]
     counts = {
@@ -121,7 +121,7 @@ def outcome(check: Check) -> str:
     return "error" if check.infrastructure or check.verdict is Verdict.NOT_COMPARABLE else "failure"
 
 
-def github(report: Report) -> str:
+def github(report: GateReport) -> str:
     """`::error` and `::warning` lines; "" if everything passed. What is beyond the tenth of a level is counted in the tenth."""
     lines = []
     for level in ("error", "warning"):
@@ -141,7 +141,7 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def tags(report: Report) -> dict[str, str]:
+def tags(report: GateReport) -> dict[str, str]:
     """Tag name -> text."""
     found = {"verdict": report.verdict.value, "summary": report.summary(), "compared": report.title}
     for verdict, n in report.counts.items():
@@ -153,7 +153,7 @@ def tags(report: Report) -> dict[str, str]:
     return {PREFIX + name: text for name, text in found.items()}
 
 
-def tag_run(folder: Path, report: Report, uri: str | None = None) -> TrackResult:
+def tag_run(folder: Path, report: GateReport, uri: str | None = None) -> TrackResult:
     """Log a run to MLflow, or find it there, and tag it.
 
     Returns:

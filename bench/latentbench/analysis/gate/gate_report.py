@@ -21,7 +21,7 @@ WORST_FIRST = (Verdict.FAIL, Verdict.NOT_COMPARABLE, Verdict.INCONCLUSIVE, Verdi
 
 
 @dataclass(frozen=True)
-class Settings:
+class GateSettings:
     """Limits of a gate."""
 
     delta: float = 0.02
@@ -85,7 +85,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Report:
+class GateReport:
     """All checks of one gate.
 
     Attributes:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from latentbench.analysis.gate.baseline import Baseline, Scores, array
+from latentbench.analysis.gate.baseline import Baseline, BaselineScores, array
 from latentbench.analysis.gate.decide import Verdict
 from latentbench.analysis.gate.evidence import Array
-from latentbench.analysis.gate.gate_report import Check, Settings
+from latentbench.analysis.gate.gate_report import Check, GateSettings
 from latentbench.leaderboards.row import Price
 
 
-def invariants(base: Baseline, head: Baseline, settings: Settings, drift: Mapping[str, float] | None) -> list[Check]:
+def invariants(
+    base: Baseline, head: Baseline, settings: GateSettings, drift: Mapping[str, float] | None
+) -> list[Check]:
     """All invariants, the same ones for every head.
 
     Args:
@@ -60,7 +62,7 @@ def _rows(base: Baseline, head: Baseline) -> Check:
     return _check("rows", not missing, message, infrastructure=True)
 
 
-Both = Sequence[tuple[Scores, Scores]]
+Both = Sequence[tuple[BaselineScores, BaselineScores]]
 
 
 def _both(base: Baseline, head: Baseline, measure: tuple[str, str]) -> Both:
@@ -69,7 +71,7 @@ def _both(base: Baseline, head: Baseline, measure: tuple[str, str]) -> Both:
     return [(s, other[s.id]) for s in base.scores if s.measure == measure and s.headline and s.id in other]
 
 
-def _coverage(measure: tuple[str, str], both: Both, settings: Settings) -> Check:
+def _coverage(measure: tuple[str, str], both: Both, settings: GateSettings) -> Check:
     """The worst explainer counts: a mean over all would hide one that always fails among five."""
     name = f"coverage {'/'.join(measure)}"
     if not both:
@@ -80,7 +82,7 @@ def _coverage(measure: tuple[str, str], both: Both, settings: Settings) -> Check
     return _check(name, now >= was - settings.coverage, f"{now:.1%}, was {was:.1%} ({which})", infrastructure=True)
 
 
-def _share(s: Scores) -> float:
+def _share(s: BaselineScores) -> float:
     return s.n_judged / s.n_attempted if s.n_attempted else 0.0
 
 
@@ -95,11 +97,11 @@ def _attempts(measure: tuple[str, str], both: Both) -> Check:
     return _check(name, now >= was * (1 - 1e-9), f"{now:.1f} judgements a latent, were {was:.1f} ({which})")
 
 
-def _asked(s: Scores) -> float:
+def _asked(s: BaselineScores) -> float:
     return s.n_attempted / s.repeats / max(1, len(s.values))
 
 
-def _cost(name: str, was: Sequence[Price], now: Sequence[Price], settings: Settings) -> Check:
+def _cost(name: str, was: Sequence[Price], now: Sequence[Price], settings: GateSettings) -> Check:
     """Tokens and dollars a latent, each summed over explainers, against their ceilings."""
     if not now:
         return _check(name, False, "the run has no such rows", infrastructure=True)
@@ -117,18 +119,18 @@ def _ceiling(what: str, was: float, now: float, limit: float) -> tuple[bool, str
     return good, f"{now:.4g} {what} a latent, were {was:.4g}" + ("" if good else f", allowed are {was * limit:.4g}")
 
 
-def _explaining(base: Baseline, head: Baseline, settings: Settings) -> Check:
+def _explaining(base: Baseline, head: Baseline, settings: GateSettings) -> Check:
     """What the explanations cost; an explainer stands in many rows and is counted once."""
     was, now = ({s.explainer.label: s.explaining for s in side.scores} for side in (base, head))
     both = [label for label in was if label in now]
     return _cost("cost explaining", [was[x] for x in both], [now[x] for x in both], settings)
 
 
-def _judging(measure: tuple[str, str], both: Both, settings: Settings) -> Check:
+def _judging(measure: tuple[str, str], both: Both, settings: GateSettings) -> Check:
     return _cost(f"cost {'/'.join(measure)}", [b.judging for b, _ in both], [h.judging for _, h in both], settings)
 
 
-def _latency(measure: tuple[str, str], both: Both, settings: Settings, same_machine: bool) -> Check:
+def _latency(measure: tuple[str, str], both: Both, settings: GateSettings, same_machine: bool) -> Check:
     name = f"latency {'/'.join(measure)}"
     was, now = (sum(pair[side].judging.seconds for pair in both) for side in (0, 1))
     if not same_machine:
@@ -143,7 +145,7 @@ def _latency(measure: tuple[str, str], both: Both, settings: Settings, same_mach
     )
 
 
-def _canaries(base: Baseline, head: Baseline, settings: Settings) -> list[Check]:
+def _canaries(base: Baseline, head: Baseline, settings: GateSettings) -> list[Check]:
     """Planted latents on which a real explanation beat a floor clearly must still rank in that order."""
     found = []
     truths = set(base.planted)
@@ -170,18 +172,20 @@ def _canaries(base: Baseline, head: Baseline, settings: Settings) -> list[Check]
     return found
 
 
-def _oriented(s: Scores) -> Array:
+def _oriented(s: BaselineScores) -> Array:
     return array(s) if s.higher_is_better else -array(s)
 
 
-def _now(s: Scores, there: Mapping[tuple[str, str, str, str], Scores], place: Mapping[str, int], latent: str) -> float:
+def _now(
+    s: BaselineScores, there: Mapping[tuple[str, str, str, str], BaselineScores], place: Mapping[str, int], latent: str
+) -> float:
     """A latent's value on the head side, NaN where it has none."""
     if s.id not in there or latent not in place:
         return float("nan")
     return float(_oriented(there[s.id])[place[latent]])
 
 
-def _drift(label: str, base: Baseline, drift: Mapping[str, float] | None, settings: Settings) -> Check:
+def _drift(label: str, base: Baseline, drift: Mapping[str, float] | None, settings: GateSettings) -> Check:
     name, noise = f"judge {label}", base.noise[label]
     if drift is None:
         return _check(name, True, "not checked: the judges were not asked (--offline)")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from latentbench.analysis.gate.gate_report import Check, Report
+    from latentbench.analysis.gate.gate_report import Check, GateReport
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,7 +58,7 @@ class GateError(Exception):
 class GateCollector(pytest.File):
     """A baseline as a file of tests; holds the one report that all of them read."""
 
-    _report: Report | None = None
+    _report: GateReport | None = None
     _fault: GateError | None = None
 
     def collect(self) -> Generator[pytest.Item]:
@@ -86,11 +86,11 @@ class GateCollector(pytest.File):
             self._report = self._gate()
         return next(c for c in self._report.checks if c.name == name)
 
-    def _gate(self) -> Report:
+    def _gate(self) -> GateReport:
         from rich.console import Console
 
         from latentbench.analysis.gate.gate import gate
-        from latentbench.analysis.gate.gate_report import Settings
+        from latentbench.analysis.gate.gate_report import GateSettings
         from latentbench.kernel.errors import BenchError
 
         option = self.config.getoption
@@ -99,7 +99,7 @@ class GateCollector(pytest.File):
             report, _ = gate(
                 option("--latentbench-run"),
                 self.path,
-                Settings() if delta is None else Settings(delta=delta),
+                GateSettings() if delta is None else GateSettings(delta=delta),
                 Console(quiet=True),
                 cache=option("--latentbench-cache"),
                 offline=option("--latentbench-offline"),

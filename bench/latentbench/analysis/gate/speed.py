@@ -20,7 +20,7 @@ import numpy as np
 
 from latentbench.analysis.gate.decide import Decision, Verdict, decide
 from latentbench.analysis.gate.evidence import FAIL_LEVEL, PASS_LEVEL, Evidence
-from latentbench.analysis.gate.gate_report import Check, Report
+from latentbench.analysis.gate.gate_report import Check, GateReport
 from latentbench.analysis.gate.verdicts import wanted
 from latentbench.kernel.errors import DataError
 
@@ -47,7 +47,7 @@ def read_timings(path: Path) -> tuple[dict[str, float], str]:
         raise DataError(f"{path} is not a file of pytest --benchmark-json: {e!r}.") from e
 
 
-def compare_speed(base: Sequence[Path], head: Sequence[Path], ratio: float = RATIO) -> Report:
+def compare_speed(base: Sequence[Path], head: Sequence[Path], ratio: float = RATIO) -> GateReport:
     """Compare timings.
 
     Args:
@@ -86,7 +86,7 @@ def compare_speed(base: Sequence[Path], head: Sequence[Path], ratio: float = RAT
     checks += [Check("speed", n, Verdict.NOT_COMPARABLE, "not in every file", infrastructure=True) for n in missing]
     new = set(read[1][0][0]) - set(names)
     notes = [f"{len(new)} benchmarks are new, such as {min(new)}"] if new else []
-    return Report(f"{len(head)} timings of head against {len(base)} of base, in pairs", checks, notes)
+    return GateReport(f"{len(head)} timings of head against {len(base)} of base, in pairs", checks, notes)
 
 
 def _evidence(base: np.ndarray[Any, np.dtype[np.float64]], head: np.ndarray[Any, np.dtype[np.float64]]) -> Evidence:

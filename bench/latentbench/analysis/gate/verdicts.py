@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latentbench.analysis.gate.baseline import Agreement, Baseline, Scores, array, table
+from latentbench.analysis.gate.baseline import Baseline, BaselineAgreement, BaselineScores, array, table
 from latentbench.analysis.gate.decide import Decision, Verdict, decide
 from latentbench.analysis.gate.evidence import (
     Array,
@@ -23,7 +23,7 @@ from latentbench.analysis.gate.evidence import (
     pairs_of,
     resampled,
 )
-from latentbench.analysis.gate.gate_report import Check, Kind, Report, Settings
+from latentbench.analysis.gate.gate_report import Check, GateReport, GateSettings, Kind
 from latentbench.analysis.gate.invariants import invariants
 
 
@@ -48,8 +48,8 @@ class _Sides:
         reasons: measure -> why its rows cannot be compared.
     """
 
-    base: Sequence[Scores]
-    head: Sequence[Scores]
+    base: Sequence[BaselineScores]
+    head: Sequence[BaselineScores]
     latents: int
     whole: str
     reasons: Mapping[tuple[str, str], str]
@@ -60,14 +60,14 @@ class _Sides:
 
 
 def compare(
-    base: Baseline, head: Baseline, settings: Settings | None = None, drift: Mapping[str, float] | None = None
-) -> Report:
+    base: Baseline, head: Baseline, settings: GateSettings | None = None, drift: Mapping[str, float] | None = None
+) -> GateReport:
     """Compare a run with a baseline.
 
     Args:
         drift: judge label -> distance of its answers to the baseline's probes; None if the judges were not asked.
     """
-    settings = settings or Settings()
+    settings = settings or GateSettings()
     whole = _whole(base, head)
     scored = set(head.latents)
     latents = [latent for latent in base.latents if latent in scored]
@@ -85,12 +85,12 @@ def compare(
         *invariants(base, head, settings, drift),
         *sorted([*judged, *rest, *more], key=lambda c: c.kind != "metric"),
     ]
-    return Report(f"{head.run} against {base.run}", checks, _notes(base, head), _identities(base, head))
+    return GateReport(f"{head.run} against {base.run}", checks, _notes(base, head), _identities(base, head))
 
 
 def planned(base: Baseline) -> list[tuple[Kind, str]]:
     """Kind and name of every check that a comparison with this baseline makes, whatever the head."""
-    with_itself = compare(base, base, Settings(resamples=20), dict.fromkeys(base.noise, 0.0))
+    with_itself = compare(base, base, GateSettings(resamples=20), dict.fromkeys(base.noise, 0.0))
     return [(c.kind, c.name) for c in with_itself.checks]
 
 
@@ -130,17 +130,17 @@ def _reasons(base: Baseline, head: Baseline) -> dict[tuple[str, str], str]:
     return found
 
 
-def _aligned(side: Baseline, latents: Sequence[str]) -> list[Scores]:
+def _aligned(side: Baseline, latents: Sequence[str]) -> list[BaselineScores]:
     """Rows with their values in the order of `latents`."""
     place = {latent: i for i, latent in enumerate(side.latents)}
     order = [place[latent] for latent in latents]
     return [s.model_copy(update={"values": [s.values[i] for i in order]}) for s in side.scores]
 
 
-def _metrics(sides: _Sides, settings: Settings) -> tuple[list[_Test], list[Check]]:
+def _metrics(sides: _Sides, settings: GateSettings) -> tuple[list[_Test], list[Check]]:
     there = {s.id: s for s in sides.head}
     rest: list[Check] = []
-    usable: list[tuple[Scores, Scores]] = []
+    usable: list[tuple[BaselineScores, BaselineScores]] = []
     for s in (s for s in sides.base if not s.null):
         reason = sides.why_not(s.measure)
         if reason or s.id not in there:
@@ -176,7 +176,7 @@ def _mean(paired: Array, own: Array) -> float:
     return float(values.mean()) if len(values) else math.nan
 
 
-def _pairs(agreement: Agreement, sides: _Sides, settings: Settings) -> tuple[list[_Test], list[Check]]:
+def _pairs(agreement: BaselineAgreement, sides: _Sides, settings: GateSettings) -> tuple[list[_Test], list[Check]]:
     measures, m = agreement.measures, sides.latents
     present = {s.measure for s in sides.head if s.headline}
     rest: list[Check] = []
@@ -216,7 +216,7 @@ def _apart(kind: Kind, name: str, reason: str) -> Check:
     return Check(kind, name, Verdict.NOT_COMPARABLE, reason, infrastructure=True)
 
 
-def _metric_name(s: Scores) -> str:
+def _metric_name(s: BaselineScores) -> str:
     return f"{'/'.join(s.cell)}: {s.metric}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from latentbench.analysis.qualify.audit import LEAST, Line
+from latentbench.analysis.qualify.audit import LEAST, AuditLine
 from latentbench.views.page import Block, Page, Prose
 from latentbench.views.table import Cell, Column, Table
 
@@ -22,7 +22,7 @@ fall. That block decides.
 """
 
 
-def markdown(audits: Mapping[str, Sequence[Line]], command: str, date: str) -> str:
+def markdown(audits: Mapping[str, Sequence[AuditLine]], command: str, date: str) -> str:
     """The page.
 
     Args:
@@ -32,20 +32,20 @@ def markdown(audits: Mapping[str, Sequence[Line]], command: str, date: str) -> s
     return f"{TEXT}\n{Page('', [*blocks, *(audit_table(name, lines) for name, lines in audits.items())]).markdown()}"
 
 
-def audit_table(name: str, lines: Sequence[Line]) -> Table:
+def audit_table(name: str, lines: Sequence[AuditLine]) -> Table:
     """The lines of one scorer."""
     columns = [Column("metric", "text"), Column("positives", "number")]
     columns += [Column(head, "number", 4) for head in ("value", "halved", "doubled")]
     return Table(name, [*columns, Column("admissible", "text")], [_cells(line) for line in lines])
 
 
-def admissible(metric: str, lines: Sequence[Line]) -> bool:
+def admissible(metric: str, lines: Sequence[AuditLine]) -> bool:
     """Whether a metric falls on the rare latent; False for one that was not tested."""
     rare = [line for line in lines if line.metric == metric and line.prevalence is not None]
     return bool(rare) and all(line.falls for line in rare)
 
 
-def _cells(line: Line) -> list[Cell]:
+def _cells(line: AuditLine) -> list[Cell]:
     share = "as drawn" if line.prevalence is None else f"{line.prevalence:g}"
     verdict = "" if line.prevalence is None else "yes" if line.falls else "no"
     return [line.metric, share, line.value, line.halved, line.doubled, verdict]

@@ -46,7 +46,7 @@ Change = Callable[[Sequence[Judgement], random.Random], list[Judgement]]
 
 
 @dataclass(frozen=True)
-class Line:
+class AuditLine:
     """One metric at one prevalence, in means over latents.
 
     Attributes:
@@ -69,7 +69,7 @@ class Line:
         return all(sign * (self.value - x) >= LEAST for x in (self.halved, self.doubled))
 
 
-def audit(scorer: Scorer, suite: Suite, limit: int | None = None, prevalence: float = PREVALENCE) -> list[Line]:
+def audit(scorer: Scorer, suite: Suite, limit: int | None = None, prevalence: float = PREVALENCE) -> list[AuditLine]:
     """Lines for every metric of a scorer: as drawn, then at `prevalence`.
 
     Args:
@@ -100,7 +100,7 @@ def audit(scorer: Scorer, suite: Suite, limit: int | None = None, prevalence: fl
             if defined:
                 # A mean over the few latents on which a column is defined would not compare with the others.
                 value, half, double = (fmean(t[i].get(metric.name, math.nan) for t in defined) for i in range(3))
-                found.append(Line(metric.name, share, value, half, double, metric.higher_is_better))
+                found.append(AuditLine(metric.name, share, value, half, double, metric.higher_is_better))
     return found
 
 

@@ -24,7 +24,7 @@ DECOYS: dict[str, tuple[str, ...]] = {"near": NEAR, "unrelated": ("unrelated",)}
 
 
 @dataclass(frozen=True, slots=True)
-class Paired:
+class DecoyDifference:
     """Difference of one kind of decoy.
 
     Attributes:
@@ -41,7 +41,7 @@ class Paired:
     latents: int
 
 
-def paired(first: Path, second: Path, seed: int = 0) -> list[Paired]:
+def paired(first: Path, second: Path, seed: int = 0) -> list[DecoyDifference]:
     """Compare two finished qualification runs on their common latents.
 
     Args:
@@ -60,7 +60,7 @@ def paired(first: Path, second: Path, seed: int = 0) -> list[Paired]:
         if not len(a):
             raise DataError(f"{first} and {second} have no latent in common.")
         result = paired_difference(a.to_numpy(), b.to_numpy(), list(a.index), seed=seed)
-        found.append(Paired(decoy, float(a.mean()), float(b.mean()), result, len(a)))
+        found.append(DecoyDifference(decoy, float(a.mean()), float(b.mean()), result, len(a)))
     return found
 
 
@@ -73,7 +73,7 @@ def headline(folder: Path) -> tuple[pd.DataFrame, str]:
     return table, run.record.suite.digest
 
 
-def table(first: Path, second: Path, found: list[Paired]) -> Table:
+def table(first: Path, second: Path, found: list[DecoyDifference]) -> Table:
     """A line per decoy: shares of latents, and their difference."""
     columns = [Column("truth above", "text"), Column("first", "percent"), Column("second", "percent")]
     columns += [Column("difference", "signed"), Column("95 % CI", "number"), Column("p", "p"), Column("n", "count")]

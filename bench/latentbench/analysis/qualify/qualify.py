@@ -34,7 +34,7 @@ from latentbench.suites.store import Suite, load_suite
 
 
 @dataclass(frozen=True)
-class Asked:
+class QualifyRequest:
     """What is qualified and how large.
 
     Attributes:
@@ -78,7 +78,7 @@ class Asked:
         return " ".join(words)
 
 
-def qualify(asked: Asked, runs: Path, cache: Path | None, console: Console) -> Qualification:
+def qualify(asked: QualifyRequest, runs: Path, cache: Path | None, console: Console) -> Qualification:
     """Carry out (or go on with) the runs and measure the judge.
 
     Args:
@@ -108,7 +108,9 @@ def qualify(asked: Asked, runs: Path, cache: Path | None, console: Console) -> Q
     return row(asked, scorer, suite, families, folders)
 
 
-def row(asked: Asked, scorer: Scorer, suite: Suite, families: Mapping[str, str], folders: list[Path]) -> Qualification:
+def row(
+    asked: QualifyRequest, scorer: Scorer, suite: Suite, families: Mapping[str, str], folders: list[Path]
+) -> Qualification:
     """The result of finished runs, one folder per asking."""
     runs = [load_run(folder, per_token=True) for folder in folders]
     judge = runs[0].record.cells[0].judge
@@ -151,7 +153,7 @@ def row(asked: Asked, scorer: Scorer, suite: Suite, families: Mapping[str, str],
     )
 
 
-def _sampling(asked: Asked) -> dict[str, Any]:
+def _sampling(asked: QualifyRequest) -> dict[str, Any]:
     """Parameters that only say which windows are judged; near misses wherever the scorer can take them."""
     known = type(load_scorer({"use": asked.scorer, "preset": asked.preset}).params).model_fields
     params: dict[str, Any] = {"negative_kinds": [RANDOM, NEAR_MISS]} if "negative_kinds" in known else {}
@@ -159,7 +161,7 @@ def _sampling(asked: Asked) -> dict[str, Any]:
     return params | {name: size for name, size in sizes.items() if size is not None}
 
 
-def _spec(asked: Asked, number: int) -> RunSpec:
+def _spec(asked: QualifyRequest, number: int) -> RunSpec:
     return validate(
         RunSpec,
         {

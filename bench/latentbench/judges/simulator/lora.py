@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from latentbench.kernel.errors import ModelError
 
 
-class Adapted(nn.Module):
+class LoraLinear(nn.Module):
     """A frozen linear layer and its low-rank addition.
 
     Args:
@@ -60,7 +60,7 @@ def attach(model: Any, rank: int, alpha: float, generator: torch.Generator, laye
     model.requires_grad_(False)
     found: list[nn.Parameter] = []
     for name, module in list(_linears(model, layers)):
-        adapted = Adapted(module, rank, alpha, generator)
+        adapted = LoraLinear(module, rank, alpha, generator)
         parent, _, child = name.rpartition(".")
         setattr(model.model.get_submodule(parent), child, adapted)
         found += [adapted.A, adapted.B]
@@ -142,9 +142,9 @@ def _linears(model: Any, layers: int) -> Iterator[tuple[str, nn.Linear]]:
                 yield f"layers.{n}.{name}", module
 
 
-def _adapted(model: Any) -> Iterator[tuple[str, Adapted]]:
+def _adapted(model: Any) -> Iterator[tuple[str, LoraLinear]]:
     for name, module in model.model.named_modules():
-        if isinstance(module, Adapted):
+        if isinstance(module, LoraLinear):
             yield name, module
 
 

@@ -16,7 +16,7 @@ import torch
 
 from latentbench.judges.simulator.artifact import Calibration, Scaling
 from latentbench.judges.simulator.heads import Heads
-from latentbench.judges.simulator.simulated import Asked, Simulated
+from latentbench.judges.simulator.simulated import SimulatedWindow, SimulatorWindow
 from latentbench.judges.simulator.simulator_prompt import Range, per_token, prefix_ids, suffix_ids, window_ids
 from latentbench.kernel.requests import Outcome, Reply
 from latentbench.models.engine.engine import Engine, Piece
@@ -61,20 +61,20 @@ class HeadsReader:
         self.batch, self.memory = batch, memory
         self._suffix = tuple(suffix_ids(self.tokenizer))
 
-    def read(self, asked: Sequence[Asked], stop: threading.Event) -> list[Simulated | Reply]:
+    def read(self, asked: Sequence[SimulatorWindow], stop: threading.Event) -> list[SimulatedWindow | Reply]:
         """One answer per question, in order; a failed `Reply` where there is none.
 
         Raises:
             Stopped: `stop` was set between two batches.
         """
         rows = self._rows(asked)
-        out: list[Simulated | Reply] = [self._too_long(row) for row in rows]
+        out: list[SimulatedWindow | Reply] = [self._too_long(row) for row in rows]
         fits = [i for i, row in enumerate(rows) if len(row.whole) <= self.engine.context]
         for i, answer in zip(fits, self._read([rows[i] for i in fits], stop), strict=True):
             out[i] = answer
         return out
 
-    def _rows(self, asked: Sequence[Asked]) -> list[_Row]:
+    def _rows(self, asked: Sequence[SimulatorWindow]) -> list[_Row]:
         prefixes = {z: tuple(prefix_ids(self.tokenizer, z)) for z in dict.fromkeys(a.explanation for a in asked)}
         windows = {w: window_ids(self.tokenizer, w) for w in dict.fromkeys(a.tokens for a in asked)}
         rows = []
@@ -91,7 +91,7 @@ class HeadsReader:
             f"{self.engine.context}; nothing was cut",
         )
 
-    def _read(self, rows: Sequence[_Row], stop: threading.Event) -> list[Simulated]:
+    def _read(self, rows: Sequence[_Row], stop: threading.Event) -> list[SimulatedWindow]:
         if not rows:
             return []
         sequences, limits = [r.whole for r in rows], [len(r.prefix) for r in rows]
@@ -99,13 +99,13 @@ class HeadsReader:
         if len(rows) > 1 and self.shared.bytes_per_token * sum(len(s.tokens) for s in tree.segments) > self.memory:
             return self._halves(rows, stop)
         works = self.shared.compute(tree, sequences, limits, stop)
-        found: dict[int, Simulated] = {}
+        found: dict[int, SimulatedWindow] = {}
         for batch in self._batches(rows, works):
             check(stop)
             found.update(zip(batch, self._batch([rows[i] for i in batch], [works[i] for i in batch]), strict=True))
         return [found[i] for i in range(len(rows))]
 
-    def _halves(self, rows: Sequence[_Row], stop: threading.Event) -> list[Simulated]:
+    def _halves(self, rows: Sequence[_Row], stop: threading.Event) -> list[SimulatedWindow]:
         """Two calls instead of one, cut in sorted order so that most prefixes stay on one side."""
         order = sorted(range(len(rows)), key=lambda i: rows[i].whole)
         middle = len(order) // 2
@@ -120,7 +120,7 @@ class HeadsReader:
         return batches([len(r.whole) - w.start for r, w in zip(rows, works, strict=True)], NEVER, self.batch)
 
     @torch.inference_mode()
-    def _batch(self, rows: Sequence[_Row], works: Sequence[Work]) -> list[Simulated]:
+    def _batch(self, rows: Sequence[_Row], works: Sequence[Work]) -> list[SimulatedWindow]:
         done = self.engine.forward([Piece(w.chain, r.whole[w.start :]) for r, w in zip(rows, works, strict=True)])
         device = done.hidden.device
         # What is left of a prefix that nobody shares stands before the window.
@@ -134,7 +134,7 @@ class HeadsReader:
         token_p = _probability(token, self.calibration.token)
         window_p = _probability(window, self.calibration.window)
         return [
-            Simulated(
+            SimulatedWindow(
                 tuple(per_token(token_p[n, : len(r.window)], r.ranges).tolist()),
                 float(window_p[n]),
                 len(r.whole),

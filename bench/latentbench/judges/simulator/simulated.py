@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SimulatorWindow:
     """One window under one explanation.
 
     Attributes:
@@ -19,7 +19,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Simulated:
+class SimulatedWindow:
     """What a simulator says about one window.
 
     Attributes:

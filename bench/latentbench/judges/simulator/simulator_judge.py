@@ -20,7 +20,7 @@ import pydantic
 from latentbench.judges.dispatch import DispatchJudge
 from latentbench.judges.simulator.artifact import Artifact, load, load_base, load_heads
 from latentbench.judges.simulator.reader import HeadsReader
-from latentbench.judges.simulator.simulated import Asked, Simulated
+from latentbench.judges.simulator.simulated import SimulatedWindow, SimulatorWindow
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.identity import digest
 from latentbench.kernel.requests import JudgeIdentity, Outcome, Question, Reply, Simulate, Usage
@@ -89,20 +89,25 @@ class SimulatorJudge(DispatchJudge):
     def _simulate(self, requests: Sequence[Simulate], stop: threading.Event) -> list[Reply]:
         started = time.perf_counter()
         asked = dict.fromkeys(
-            Asked(r.question.explanation, w.tokens) for r in requests for w in r.question.windows if w.text
+            SimulatorWindow(r.question.explanation, w.tokens) for r in requests for w in r.question.windows if w.text
         )
         answers = dict(zip(asked, self.reader.read(list(asked), stop), strict=True))
-        computed = sum(a.n - a.saved for a in answers.values() if isinstance(a, Simulated))
+        computed = sum(a.n - a.saved for a in answers.values() if isinstance(a, SimulatedWindow))
         per_token = (time.perf_counter() - started) / max(1, computed)
-        paid: set[Asked] = set()
+        paid: set[SimulatorWindow] = set()
         return [_reply(r.question, answers, per_token, paid) for r in requests]
 
 
-def _reply(question: Question, answers: dict[Asked, Simulated | Reply], per_token: float, paid: set[Asked]) -> Reply:
+def _reply(
+    question: Question,
+    answers: dict[SimulatorWindow, SimulatedWindow | Reply],
+    per_token: float,
+    paid: set[SimulatorWindow],
+) -> Reply:
     """The reply to one request. Who asks first pays; `paid` is what others have paid for, and grows."""
     if not question.windows:
         return Reply(Outcome.SKIPPED, error="the question shows no window")
-    found: list[Simulated] = []
+    found: list[SimulatedWindow] = []
     failed: Reply | None = None
     tokens = cached = 0
     for number, window in enumerate(question.windows, 1):
@@ -112,7 +117,7 @@ def _reply(question: Question, answers: dict[Asked, Simulated | Reply], per_toke
                 error=f"window {number} of {len(question.windows)} has no text: nothing can be simulated",
             )
             continue
-        asked = Asked(question.explanation, window.tokens)
+        asked = SimulatorWindow(question.explanation, window.tokens)
         answer = answers[asked]
         if isinstance(answer, Reply):
             failed = failed or answer

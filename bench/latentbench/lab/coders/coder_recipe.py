@@ -26,7 +26,7 @@ class CoderRecipe(Frozen):
     """Number of latents of the coder."""
 
 
-class Source(Frozen):
+class TextSource(Frozen):
     """A part of the training text."""
 
     name: str
@@ -74,7 +74,7 @@ class TrainRecipe(Frozen):
     """Seed of the initial weights and of shuffling."""
     coders: tuple[CoderRecipe, ...] = Field(min_length=1)
     """Coders to train, all in one pass of the subject."""
-    sources: tuple[Source, ...] = ()
+    sources: tuple[TextSource, ...] = ()
     """What the text was, for the model cards; changes no number."""
 
     @model_validator(mode="after")

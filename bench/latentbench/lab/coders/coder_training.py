@@ -100,7 +100,7 @@ def rate(done: float, step: int, warm_up: int, decay: float) -> float:
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a run is, in tokens or minutes, whichever is further."""
 
     tokens: int
@@ -161,7 +161,7 @@ def train(
         recipe.batch,
         torch.Generator().manual_seed(recipe.seed),
     )
-    progress = Progress(tokens or recipe.tokens, minutes, started=time.monotonic())
+    progress = TrainingProgress(tokens or recipe.tokens, minutes, started=time.monotonic())
     facts = {
         "model_name": recipe.subject,
         "subject_weights": loaded.files.identity,
@@ -191,7 +191,7 @@ def _loop(
     recipe: TrainRecipe,
     loaded: Loaded,
     batches: Iterator[dict[str, Tensor]],
-    progress: Progress,
+    progress: TrainingProgress,
     facts: dict[str, Any],
     out: Path,
     checkpoints: Path,
@@ -235,7 +235,7 @@ def _loop(
     return save(out)
 
 
-def _trainer(coder: CoderRecipe, recipe: TrainRecipe, width: int, loaded: Loaded, progress: Progress) -> Any:
+def _trainer(coder: CoderRecipe, recipe: TrainRecipe, width: int, loaded: Loaded, progress: TrainingProgress) -> Any:
     from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
     from sae_lens.config import LoggingConfig, SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
@@ -278,7 +278,7 @@ def _save(
     trainer: Any,
     scale: Scale,
     facts: dict[str, Any],
-    progress: Progress,
+    progress: TrainingProgress,
     parent: Path,
 ) -> Path:
     sae = trainer.sae

@@ -20,7 +20,7 @@ from latentbench.lab.simulator.lessons import Example
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Encoded:
+class EncodedExample:
     """One example as ids.
 
     Attributes:
@@ -72,7 +72,7 @@ class Batch:
     active: Tensor
 
 
-def encode(tokenizer: Any, example: Example) -> Encoded:
+def encode(tokenizer: Any, example: Example) -> EncodedExample:
     """Tokenise an example for the base."""
     suffix = suffix_ids(tokenizer)
     windows, pieces, labels, all_ranges = [], [], [], []
@@ -86,10 +86,10 @@ def encode(tokenizer: Any, example: Example) -> Encoded:
         pieces.append(len(ids))
         labels.append(own)
         all_ranges.append(ranges)
-    return Encoded(prefix_ids(tokenizer, example.description), windows, pieces, labels, all_ranges, example)
+    return EncodedExample(prefix_ids(tokenizer, example.description), windows, pieces, labels, all_ranges, example)
 
 
-def collate(rows: Sequence[Encoded], pad: int = 0) -> Batch:
+def collate(rows: Sequence[EncodedExample], pad: int = 0) -> Batch:
     """Rows of like length as one batch."""
     longest = max(r.length for r in rows)
     ids = np.full((len(rows), longest), pad, np.int64)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from latentbench.lab.simulator.concept import Concept, again, outside
-from latentbench.lab.simulator.pool import Hits, Pool
+from latentbench.lab.simulator.pool import Hits, TokenPool
 
 LEAST = 6
 NEGATIONS = (
@@ -38,7 +38,7 @@ _LEXICAL = ("noun", "verb", "adjective", "word")
 def composed(
     rng: random.Random,
     concepts: Sequence[Concept],
-    pool: Pool,
+    pool: TokenPool,
     texts: Mapping[str, Sequence[str]],
     sources: Mapping[str, Sequence[str]],
 ) -> Concept | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest
-from latentbench.lab.simulator.pool import Hits, Pool
+from latentbench.lab.simulator.pool import Hits, TokenPool
 
 Split = Literal["train", "calibrate", "held-out"]
 LEAST_NEAR = 4
@@ -50,7 +50,7 @@ def split_of(key: str) -> Split:
     return "held-out" if share < 0.10 else "calibrate" if share < 0.16 else "train"
 
 
-def hits_of(rule: Mapping[str, Any], pool: Pool) -> Hits:
+def hits_of(rule: Mapping[str, Any], pool: TokenPool) -> Hits:
     """Positions that a rule holds at; the keys of one mapping are all required, except that `near`, `not` and `again` narrow.
 
     Raises:
@@ -96,7 +96,7 @@ def outside(hits: Hits, near: Iterable[Hits]) -> tuple[Hits, ...]:
     return tuple(n for n in found if len(n) >= LEAST_NEAR)
 
 
-def again(pool: Pool, hits: Hits, within: int) -> Hits:
+def again(pool: TokenPool, hits: Hits, within: int) -> Hits:
     """Hits whose word, without case, was already a hit at most `within` tokens before."""
     if not len(hits):
         return hits

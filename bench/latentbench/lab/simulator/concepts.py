@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from latentbench.lab.simulator.concept import LEAST_NEAR, Concept, hits_of, outside, split_of
-from latentbench.lab.simulator.pool import Hits, Pool
+from latentbench.lab.simulator.pool import Hits, TokenPool
 from latentbench.lab.simulator.wordnet import WordNet, ing, plural
 
 LEAST = 24
@@ -32,7 +32,9 @@ KEY_DEPTH = {"n": 6, "v": 3, "a": 1}
 Wordings = Mapping[str, Any]
 
 
-def all_concepts(pool: Pool, wordnet: WordNet | None, surface: Mapping[str, Any], wordings: Wordings) -> list[Concept]:
+def all_concepts(
+    pool: TokenPool, wordnet: WordNet | None, surface: Mapping[str, Any], wordings: Wordings
+) -> list[Concept]:
     """Every base concept that the pool shows often enough, in a fixed order.
 
     Args:
@@ -53,7 +55,7 @@ def all_concepts(pool: Pool, wordnet: WordNet | None, surface: Mapping[str, Any]
     return [replace(c, contrasts=tuple(h for h in c.contrasts if len(h) >= LEAST_NEAR)) for c in shown]
 
 
-def surface_concepts(pool: Pool, surface: Mapping[str, Any]) -> list[Concept]:
+def surface_concepts(pool: TokenPool, surface: Mapping[str, Any]) -> list[Concept]:
     """The rules of `surface.yaml`; the others of the same section are each one's contrasts."""
     found = []
     for section, rules in surface.items():
@@ -79,7 +81,7 @@ def lower_first(text: str) -> str:
     return text[0].lower() + text[1:] if len(text) > 1 and not text[1].isupper() else text
 
 
-def affixes(pool: Pool, lists: Mapping[str, Sequence[str]]) -> list[Concept]:
+def affixes(pool: TokenPool, lists: Mapping[str, Sequence[str]]) -> list[Concept]:
     """Words by how they begin or end."""
     made: list[tuple[str, str, Hits]] = []
     made += [("suffix", s, pool.of_pattern(f"[A-Za-z]{{2,}}{s}")) for s in lists["suffixes"]]
@@ -96,7 +98,7 @@ def affixes(pool: Pool, lists: Mapping[str, Sequence[str]]) -> list[Concept]:
     return found
 
 
-def neighbours(pool: Pool, listed: Sequence[str], wordings: Wordings) -> list[Concept]:
+def neighbours(pool: TokenPool, listed: Sequence[str], wordings: Wordings) -> list[Concept]:
     """The token after or before a given word; the word itself and the other side are contrasts."""
     found = []
     for word in listed:
@@ -110,7 +112,7 @@ def neighbours(pool: Pool, listed: Sequence[str], wordings: Wordings) -> list[Co
     return found
 
 
-def registers(pool: Pool, sources: Mapping[str, Sequence[str]], wordings: Wordings) -> list[Concept]:
+def registers(pool: TokenPool, sources: Mapping[str, Sequence[str]], wordings: Wordings) -> list[Concept]:
     """The vocabulary of each source: words of five letters or more that stand there five times as often as elsewhere."""
     totals: dict[str, Counter[str]] = {}
     for source, start, end in zip(pool.sources, pool.starts[:-1], pool.starts[1:], strict=True):
@@ -138,7 +140,7 @@ def registers(pool: Pool, sources: Mapping[str, Sequence[str]], wordings: Wordin
     return found
 
 
-def present(pool: Pool, wordnet: WordNet) -> dict[str, list[str]]:
+def present(pool: TokenPool, wordnet: WordNet) -> dict[str, list[str]]:
     """Forms of every first-sense lemma that the pool shows at least three times."""
     found = {}
     for lemma, sense in wordnet.first_sense.items():
@@ -170,7 +172,7 @@ def key_of(wordnet: WordNet, synset: str) -> str:
     return path[min(len(path) - 1, KEY_DEPTH[synset[0]])]
 
 
-def synsets(pool: Pool, wordnet: WordNet, wordings: Wordings) -> list[Concept]:
+def synsets(pool: TokenPool, wordnet: WordNet, wordings: Wordings) -> list[Concept]:
     """Synsets with three or more words in the pool, and lesser ones for training only. Train concepts hold at most a tenth of
     words of held-out subtrees."""
     forms = present(pool, wordnet)
@@ -233,7 +235,7 @@ def article(noun: str) -> str:
     return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 
-def words(pool: Pool, wordnet: WordNet, wordings: Wordings) -> list[Concept]:
+def words(pool: TokenPool, wordnet: WordNet, wordings: Wordings) -> list[Concept]:
     """Single words with their forms; the rest of the synset above is the contrast."""
     forms = present(pool, wordnet)
     below = members(wordnet, sorted(forms))
@@ -251,7 +253,7 @@ def words(pool: Pool, wordnet: WordNet, wordings: Wordings) -> list[Concept]:
     return found
 
 
-def literal_words(pool: Pool) -> list[Concept]:
+def literal_words(pool: TokenPool) -> list[Concept]:
     """Words of four letters or more as themselves."""
     found = []
     for word in sorted({w.lower() for w in pool.words if len(w) >= 4 and w.isalpha() and w.isascii()}):

@@ -3,7 +3,7 @@
 `surface.yaml` holds a dozen or two concepts of each such family, which a model soon knows by heart: its loss on them falls and
 held-out ones gain nothing. There are thousands of suffixes, signs with a condition and words next to words, so they are drawn
 here from a small grammar over the pool's own vocabulary. Held-out figures go on measuring the listed concepts: nothing is drawn
-that fires on what a held-out concept, or a latent of a planted suite, fires on (`latentbench.lab.simulator.exam.Reserved`).
+that fires on what a held-out concept, or a latent of a planted suite, fires on (`lab.simulator.exam.ReservedConcepts`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from latentbench.lab.simulator.concept import Concept, outside
-from latentbench.lab.simulator.exam import Reserved
-from latentbench.lab.simulator.parts import SPELLING, Parts
-from latentbench.lab.simulator.pool import Hits, Pool
+from latentbench.lab.simulator.exam import ReservedConcepts
+from latentbench.lab.simulator.parts import SPELLING, RuleParts
+from latentbench.lab.simulator.pool import Hits, TokenPool
 
 Made = tuple[Hits, Sequence[str], Sequence[Hits]]
 """Hits, noun phrases, and what the rule is easily taken for."""
@@ -40,7 +40,7 @@ class Drills:
         reserved: what must not be drawn.
     """
 
-    def __init__(self, parts: Parts, compose: Mapping[str, Sequence[str]], reserved: Reserved) -> None:
+    def __init__(self, parts: RuleParts, compose: Mapping[str, Sequence[str]], reserved: ReservedConcepts) -> None:
         self.pool, self.parts, self.compose, self.reserved = parts.pool, parts, compose, reserved
 
     def draw(self, rng: random.Random) -> Concept | None:
@@ -151,7 +151,7 @@ _KIND_WEIGHTS = (40, 10, 6, 8, 14, 36)
 
 
 def drills_of(
-    pool: Pool,
+    pool: TokenPool,
     concepts: Sequence[Concept],
     surface: Mapping[str, Any],
     wordings: Mapping[str, Any],
@@ -168,5 +168,5 @@ def drills_of(
     # Synsets are too many to compare with, and no drill is about meaning but the lists with a name.
     rules = [c for c in others if c.family not in ("noun", "verb", "adjective", "word")]
     lexical = [pool.words[i].lower() for c in others if c.family == "word" for i in np.unique(pool.ids[c.hits])]
-    parts = Parts(pool, surface["drills"], frozenset(lexical))
-    return Drills(parts, wordings["compose"], Reserved(rules, pool, exams))
+    parts = RuleParts(pool, surface["drills"], frozenset(lexical))
+    return Drills(parts, wordings["compose"], ReservedConcepts(rules, pool, exams))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from latentbench.lab.simulator.concept import Concept
-from latentbench.lab.simulator.pool import Hits, Mask, Pool
+from latentbench.lab.simulator.pool import Hits, Mask, TokenPool
 from latentbench.suites.planted.planted_suite import Rules, load_rules
 from latentbench.suites.planted.rules import Document, matches
 
@@ -25,18 +25,18 @@ LEAST = 8
 """Fewer hits in the sample say nothing about an overlap."""
 
 
-def forbidden(concepts: Sequence[Concept], pool: Pool, rules: Iterable[Path]) -> dict[str, str]:
+def forbidden(concepts: Sequence[Concept], pool: TokenPool, rules: Iterable[Path]) -> dict[str, str]:
     """Names of concepts that share most of what they fire on with a planted truth, and which one.
 
     Args:
         concepts: with hits in `pool`.
         rules: `rules.yaml` files of planted suites.
     """
-    reserved = Reserved((), pool, rules)
+    reserved = ReservedConcepts((), pool, rules)
     return {c.name: name for c in concepts if (name := reserved.within(c.hits))}
 
 
-class Reserved:
+class ReservedConcepts:
     """What must not be trained on, to ask of any concept how much of it is that.
 
     Args:
@@ -45,7 +45,7 @@ class Reserved:
         rules: as in `forbidden`.
     """
 
-    def __init__(self, concepts: Iterable[Concept], pool: Pool, rules: Iterable[Path]) -> None:
+    def __init__(self, concepts: Iterable[Concept], pool: TokenPool, rules: Iterable[Path]) -> None:
         self._ids = pool.ids
         stop = int(np.searchsorted(pool.starts, min(SAMPLE, len(pool))))
         self._size = int(pool.starts[stop])
@@ -99,7 +99,7 @@ def _lists(suite: Rules) -> dict[str, set[str]]:
     return found
 
 
-def _truths(pool: Pool, suite: Rules, passages: int) -> dict[str, Mask]:
+def _truths(pool: TokenPool, suite: Rules, passages: int) -> dict[str, Mask]:
     """Latent -> bool [tokens] where its truth fires in the first passages."""
     masks = {latent.name: np.zeros(int(pool.starts[passages]), np.bool_) for latent in suite.latents}
     for n in range(passages):

@@ -21,7 +21,7 @@ from latentbench.lab.simulator.compose import composed
 from latentbench.lab.simulator.concept import Concept, Split
 from latentbench.lab.simulator.concepts import RARE
 from latentbench.lab.simulator.drills import DRILL, Drills
-from latentbench.lab.simulator.pool import Hits, Pool
+from latentbench.lab.simulator.pool import Hits, TokenPool
 
 ACTIVE, HARD, SAME, RANDOM = "active", "neighbour", "passage", "random"
 FAMILIES = {
@@ -90,7 +90,7 @@ class Examples:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: TokenPool,
         concepts: Sequence[Concept],
         split: Split,
         surface: Mapping[str, Any],

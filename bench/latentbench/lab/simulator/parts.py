@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from latentbench.lab.simulator.concepts import lower_first
-from latentbench.lab.simulator.pool import Hits, Mask, Pool
+from latentbench.lab.simulator.pool import Hits, Mask, TokenPool
 
 LONGEST = 4
 """Letters of an affix."""
@@ -28,7 +28,7 @@ FREQUENT = 300
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class RulePart:
     """Half of a rule: which distinct words it holds for, and how it is said.
 
     Attributes:
@@ -44,7 +44,7 @@ class Part:
     clauses: tuple[str, ...] = ()
 
 
-class Parts:
+class RuleParts:
     """Draws parts over the words of a pool.
 
     Args:
@@ -53,7 +53,7 @@ class Parts:
         blocked: words of held-out concepts, lower case; no list or neighbour is made of them.
     """
 
-    def __init__(self, pool: Pool, rules: Mapping[str, Any], blocked: frozenset[str] = frozenset()) -> None:
+    def __init__(self, pool: TokenPool, rules: Mapping[str, Any], blocked: frozenset[str] = frozenset()) -> None:
         self.pool, self.lists = pool, rules["lists"]
         words = pool.words
         self.words, self.lower = words, [w.lower() for w in words]
@@ -81,7 +81,7 @@ class Parts:
         self.frequent = self.usable[:FREQUENT]
         self.signs: list[tuple[str, str, Mask]] = [(one, many, self._of(signs)) for one, many, signs in rules["signs"]]
 
-    def draw(self, rng: random.Random, kinds: Mapping[str, int] | None = None) -> Part | None:
+    def draw(self, rng: random.Random, kinds: Mapping[str, int] | None = None) -> RulePart | None:
         """One part, or None where the draw holds for too few words.
 
         Args:
@@ -90,7 +90,7 @@ class Parts:
         weights = kinds or _KINDS
         return _MAKERS[rng.choices(list(weights), list(weights.values()))[0]](self, rng)
 
-    def _affix(self, rng: random.Random) -> Part | None:
+    def _affix(self, rng: random.Random) -> RulePart | None:
         """The first or last letters of some word."""
         word, size, last = rng.choice(self.usable), rng.choice((1, 2, 2, 3, 3, 3, LONGEST)), rng.random() < 0.55
         if len(word) < size + 2:
@@ -115,9 +115,9 @@ class Parts:
             f'words {noun} the letters "{affix}", such as {other} and {word}',
             f"words with {shown} at the {'end' if last else 'beginning'}, like {other}",
         )
-        return Part(mask, texts, (like, inside & ~mask), (f"that {verb} {shown}", f"{noun} {shown}"))
+        return RulePart(mask, texts, (like, inside & ~mask), (f"that {verb} {shown}", f"{noun} {shown}"))
 
-    def _letters(self, rng: random.Random) -> Part | None:
+    def _letters(self, rng: random.Random) -> RulePart | None:
         """Letters anywhere in a word."""
         word, size = rng.choice(self.usable), rng.choice((1, 2, 2, 3))
         if len(word) < size + 1:
@@ -135,9 +135,9 @@ class Parts:
             f'words in which "{some}" stands',
             f"words spelled with {some}",
         )
-        return Part(mask, texts, (apart,), (f"that contain {what}", f"with {what}"))
+        return RulePart(mask, texts, (apart,), (f"that contain {what}", f"with {what}"))
 
-    def _size_of(self, rng: random.Random) -> Part | None:
+    def _size_of(self, rng: random.Random) -> RulePart | None:
         """How many letters."""
         n, kind = rng.randint(1, 14), rng.choice(("exactly", "least", "most", "between"))
         m = n + rng.randint(1, 2)
@@ -155,18 +155,18 @@ class Parts:
             said = [f"of {name} to {_COUNTS[m]} letters", f"with {n} to {m} letters"]
         mask = mask & self.alpha
         around = self.alpha & (np.abs(self.length - n) <= 2) & ~mask
-        return Part(mask, tuple(f"words {s}" for s in said), (around,), tuple(said))
+        return RulePart(mask, tuple(f"words {s}" for s in said), (around,), tuple(said))
 
-    def _sign(self, rng: random.Random) -> Part | None:
+    def _sign(self, rng: random.Random) -> RulePart | None:
         """One to three punctuation marks."""
         picked = rng.sample(self.signs, rng.choice((1, 1, 2, 2, 3)))
         mask = np.logical_or.reduce([m for _, _, m in picked])
         many = _listed([p for _, p, _ in picked], rng)
         texts = [many, many, _listed([one for one, _, _ in picked], rng, "or"), f"{many} as punctuation"]
         others = np.logical_or.reduce([m for _, _, m in self.signs]) & ~mask
-        return Part(mask, tuple(texts), (others,))
+        return RulePart(mask, tuple(texts), (others,))
 
-    def _number(self, rng: random.Random) -> Part | None:
+    def _number(self, rng: random.Random) -> RulePart | None:
         """Numbers in digits by size, digits and ends."""
         kind, n = rng.choice(("digits", "end", "start", "above", "below", "between")), rng.randint(0, 9)
         if kind == "digits":
@@ -189,9 +189,9 @@ class Parts:
                 said = [f"from {low} to {high}", f"between {low} and {high}"]
         texts = [*(f"numbers {s}" for s in said), f"numbers in digits {said[0]}", f"figures {said[0]}"]
         mask = mask & self.number
-        return Part(mask, tuple(texts), (self.number & ~mask,))
+        return RulePart(mask, tuple(texts), (self.number & ~mask,))
 
-    def _case(self, rng: random.Random) -> Part | None:
+    def _case(self, rng: random.Random) -> RulePart | None:
         """Capitals and small letters, by first letter or by length."""
         kind = rng.choice(("initial", "initial", "title-length", "capitals-length", "lower-length"))
         n = rng.randint(2, 10)
@@ -201,19 +201,19 @@ class Parts:
             mask = self.alpha & self._are(str.startswith, shown)
             texts = [f"words that begin with {size} {shown}", f"words whose first letter is {size} {shown}"]
             near = self.alpha & self._are(str.startswith, letter if upper else letter.upper())
-            return Part(mask, tuple(texts), (near,), (f"that begin with {size} {shown}",))
+            return RulePart(mask, tuple(texts), (near,), (f"that begin with {size} {shown}",))
         name = kind.split("-")[0]
         mask = self.form[name] & (self.length == n)
         said = {"title": "capitalised words", "capitals": "words in capital letters", "lower": "words in small letters"}
         texts = [f"{said[name]} of {_COUNTS[n]} letters", f"{said[name]} with exactly {n} letters"]
-        return Part(mask, tuple(texts), (self.form[name] & ~mask, self.alpha & (self.length == n) & ~mask))
+        return RulePart(mask, tuple(texts), (self.form[name] & ~mask, self.alpha & (self.length == n) & ~mask))
 
-    def word(self, rng: random.Random) -> Part:
+    def word(self, rng: random.Random) -> RulePart:
         """One word, mostly a frequent one."""
         word = rng.choice(self.frequent if rng.random() < 0.8 else self.usable[:4000])
-        return Part(self._of([word]), (f"the word {word}", f'"{word}"', f"the token {word}"), (self._some(rng),))
+        return RulePart(self._of([word]), (f"the word {word}", f'"{word}"', f"the token {word}"), (self._some(rng),))
 
-    def _words(self, rng: random.Random) -> Part:
+    def _words(self, rng: random.Random) -> RulePart:
         """A list of words that need have nothing in common."""
         source = self.frequent if rng.random() < 0.75 else self.usable[:6000]
         picked = rng.sample(source, rng.choice((1, 2, 2, 3, 3, 4, 5, 6)))
@@ -221,14 +221,14 @@ class Parts:
         many = "words" if len(picked) > 1 else "word"
         texts = [f"the {many} {plain}", f"the {many} {quoted}", quoted, _listed(picked, rng, "or")]
         texts += [f"mentions of {_listed(picked, rng, 'or')}", f"common words: {', '.join(picked)}"]
-        return Part(self._of(picked), tuple(texts), (self._some(rng),))
+        return RulePart(self._of(picked), tuple(texts), (self._some(rng),))
 
-    def _list(self, rng: random.Random) -> Part:
+    def _list(self, rng: random.Random) -> RulePart:
         """A list that has a name."""
         n = rng.randrange(len(self.lists))
         own, other = self.lists[n], self.lists[(n + rng.choice((-1, 1))) % len(self.lists)]
         texts = tuple(lower_first(t.rstrip(".")) for t in own["texts"])
-        return Part(self._of(own["words"]), texts, (self._of(other["words"]), self._some(rng)))
+        return RulePart(self._of(own["words"]), texts, (self._of(other["words"]), self._some(rng)))
 
     # --- over the vocabulary
 
@@ -271,15 +271,15 @@ class Parts:
         return np.asarray([holds(w, some) and w != some for w in self.words])
 
 
-_MAKERS: dict[str, Callable[[Parts, random.Random], Part | None]] = {
-    "affix": Parts._affix,
-    "letters": Parts._letters,
-    "size": Parts._size_of,
-    "sign": Parts._sign,
-    "number": Parts._number,
-    "case": Parts._case,
-    "words": Parts._words,
-    "list": Parts._list,
+_MAKERS: dict[str, Callable[[RuleParts, random.Random], RulePart | None]] = {
+    "affix": RuleParts._affix,
+    "letters": RuleParts._letters,
+    "size": RuleParts._size_of,
+    "sign": RuleParts._sign,
+    "number": RuleParts._number,
+    "case": RuleParts._case,
+    "words": RuleParts._words,
+    "list": RuleParts._list,
 }
 _KINDS = {"affix": 22, "letters": 6, "size": 6, "sign": 16, "number": 7, "case": 6, "words": 15, "list": 22}
 SPELLING = {"affix": 4, "letters": 2, "size": 3, "case": 2}

@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 EMPTY: Hits = np.zeros(0, np.int64)
 
 
-class Pool:
+class TokenPool:
     """Tokenised passages behind each other.
 
     Attributes:
@@ -131,7 +131,7 @@ class Pool:
         return found
 
 
-def read_pool(path: Path, tokens: int, seed: int, share: float = 1.0) -> Pool:
+def read_pool(path: Path, tokens: int, seed: int, share: float = 1.0) -> TokenPool:
     """A pool of about so many tokens, from whole passages of a JSONL corpus in a seeded order.
 
     Args:
@@ -153,4 +153,4 @@ def read_pool(path: Path, tokens: int, seed: int, share: float = 1.0) -> Pool:
         size += len(text) // 5
         if size >= tokens:
             break
-    return Pool(taken)
+    return TokenPool(taken)

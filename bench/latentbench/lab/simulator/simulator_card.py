@@ -16,7 +16,7 @@ from latentbench.lab.simulator.batch import encode
 from latentbench.lab.simulator.drills import DRILL
 from latentbench.lab.simulator.model import Simulator
 from latentbench.lab.simulator.simulator_evaluation import answers, report
-from latentbench.lab.simulator.simulator_recipe import Recipe
+from latentbench.lab.simulator.simulator_recipe import SimulatorRecipe
 from latentbench.lab.simulator.simulator_training import RESULT, data, read_recipe
 from latentbench.views.table import Cell, Column, Table
 
@@ -80,7 +80,7 @@ def card(name: str, config: HeadsConfig, result: Mapping[str, Any], size: int) -
         result: its `result.json`.
         size: bytes of its weights.
     """
-    held, recipe = result["held_out"], Recipe.model_validate(result["recipe"])
+    held, recipe = result["held_out"], SimulatorRecipe.model_validate(result["recipe"])
     curve = _grid(
         ("windows seen", "loss per window", "loss per token", "AUROC per window", "AUROC per token", "ECE"),
         [

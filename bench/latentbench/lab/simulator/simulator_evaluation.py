@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from latentbench.judges.simulator.artifact import Calibration, Scaling
-from latentbench.lab.simulator.batch import Encoded, collate
+from latentbench.lab.simulator.batch import EncodedExample, collate
 from latentbench.lab.simulator.lessons import ACTIVE
 from latentbench.lab.simulator.model import Simulator
 from latentbench.stats import ranking
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answers:
+class SimulatorAnswers:
     """Logits and truth of a set of examples.
 
     Attributes:
@@ -40,7 +40,7 @@ class Answers:
 
 
 @torch.inference_mode()
-def answers(simulator: Simulator, rows: Sequence[Encoded], batch: int = 8) -> Answers:
+def answers(simulator: Simulator, rows: Sequence[EncodedExample], batch: int = 8) -> SimulatorAnswers:
     """Run held-out examples through the model."""
     window, active, kind, family = [], [], [], []
     token, fires, token_family = [], [], []
@@ -62,7 +62,7 @@ def answers(simulator: Simulator, rows: Sequence[Encoded], batch: int = 8) -> An
                         fires.append(float(label))
                         token_family.append(row.example.family)
                 w += 1
-    return Answers(
+    return SimulatorAnswers(
         np.array(window),
         np.array(active),
         np.array(kind),
@@ -103,7 +103,7 @@ def platt(logit: Floats, label: Floats) -> Scaling:
     return Scaling(scale=float(found.x[0]), bias=float(found.x[1]))
 
 
-def calibrate(found: Answers) -> Calibration:
+def calibrate(found: SimulatorAnswers) -> Calibration:
     """Both scalings, fitted on concepts that are neither trained on nor reported."""
     return Calibration(window=platt(found.window, found.active), token=platt(found.token, found.fires))
 
@@ -114,7 +114,7 @@ def sigmoid(logit: Floats, scaling: Scaling) -> Floats:
     return out
 
 
-def report(found: Answers, calibration: Calibration) -> dict[str, Any]:
+def report(found: SimulatorAnswers, calibration: Calibration) -> dict[str, Any]:
     """Figures of a set of examples, rounded to four places."""
     window, token = sigmoid(found.window, calibration.window), sigmoid(found.token, calibration.token)
     by_kind = {}

@@ -18,7 +18,7 @@ class Cycle(Frozen):
     more often. Held-out figures keep the old weights, so that they go on measuring the same thing."""
 
 
-class Recipe(Frozen):
+class SimulatorRecipe(Frozen):
     """`RECIPE.yaml` of `bench simulator train`."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")

@@ -20,7 +20,7 @@ from latentbench.kernel.config import read_yaml, validate
 from latentbench.kernel.errors import ModelError, SpecError
 from latentbench.kernel.files import replacing, write_json
 from latentbench.kernel.identity import digest, file_sha256, seed_for
-from latentbench.lab.simulator.batch import Encoded, collate, encode
+from latentbench.lab.simulator.batch import EncodedExample, collate, encode
 from latentbench.lab.simulator.concept import Split
 from latentbench.lab.simulator.concepts import all_concepts
 from latentbench.lab.simulator.drills import DRILL, drills_of
@@ -28,7 +28,7 @@ from latentbench.lab.simulator.exam import forbidden
 from latentbench.lab.simulator.lessons import Examples
 from latentbench.lab.simulator.pool import read_pool
 from latentbench.lab.simulator.simulator_evaluation import answers, calibrate, report
-from latentbench.lab.simulator.simulator_recipe import Recipe
+from latentbench.lab.simulator.simulator_recipe import SimulatorRecipe
 from latentbench.lab.simulator.trainee import Trainee
 from latentbench.lab.simulator.wordnet import WordNet
 from latentbench.models.language_model import load as load_model
@@ -41,20 +41,20 @@ END = "cycle-{}.pt"
 Say = Callable[[str], None]
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: Path) -> SimulatorRecipe:
     """Read and validate a recipe.
 
     Raises:
         SpecError: it does not fit, or one of its two data files is missing.
     """
-    recipe = validate(Recipe, read_yaml(path), str(path))
+    recipe = validate(SimulatorRecipe, read_yaml(path), str(path))
     for name in (recipe.surface, recipe.wordings):
         if not (path.parent / name).is_file():
             raise SpecError(f"{path}: there is no {name} beside it.")
     return recipe
 
 
-def data(recipe: Recipe, folder: Path, corpus: Path, wordnet: Path | None) -> dict[str, Examples]:
+def data(recipe: SimulatorRecipe, folder: Path, corpus: Path, wordnet: Path | None) -> dict[str, Examples]:
     """One stream of examples per split, over one pool.
 
     Args:
@@ -84,7 +84,7 @@ def train(
     """Train a simulator and write it, with its curve and its held-out figures.
 
     Args:
-        recipe_path: a `Recipe`.
+        recipe_path: a `SimulatorRecipe`.
         corpus: JSONL of text; see `latentbench.lab.simulator.pool.read_pool`.
         wordnet: folder of WordNet's files, or None.
         out: folder of the simulator; a run that was killed goes on from its checkpoint there.
@@ -146,7 +146,7 @@ def train(
 
 
 def finish(
-    recipe: Recipe, trainee: Trainee, streams: dict[str, Examples], identity: str, out: Path, say: Say
+    recipe: SimulatorRecipe, trainee: Trainee, streams: dict[str, Examples], identity: str, out: Path, say: Say
 ) -> dict[str, Any]:
     """Calibrate, evaluate on held-out concepts, write the simulator."""
     tokenizer = trainee.loaded.tokenizer
@@ -184,14 +184,14 @@ def finish(
     return result
 
 
-def _content(recipe: Recipe, folder: Path, corpus: Path, wordnet: Path | None) -> list[Any]:
+def _content(recipe: SimulatorRecipe, folder: Path, corpus: Path, wordnet: Path | None) -> list[Any]:
     """Hashes of all that examples are made from."""
     beside = [folder / name for name in (recipe.surface, recipe.wordings, *recipe.exams)]
     words = sorted(p for p in wordnet.iterdir() if p.is_file()) if wordnet else []
     return [file_sha256(corpus), [file_sha256(p) for p in beside], [[p.name, file_sha256(p)] for p in words]]
 
 
-def _share(step: int, recipe: Recipe) -> float:
+def _share(step: int, recipe: SimulatorRecipe) -> float:
     """Learning rate as a share of the recipe's: in every cycle a linear warm-up, then a linear decay to a twentieth."""
     first = recipe.start(step)
     cycle = recipe.cycles[first]
@@ -201,12 +201,14 @@ def _share(step: int, recipe: Recipe) -> float:
     return cycle.peak * max(0.05, 1 - (step - recipe.warmup) / max(1, cycle.steps - recipe.warmup))
 
 
-def _cycles(recipe: Recipe, plain: Examples) -> dict[int, Examples]:
+def _cycles(recipe: SimulatorRecipe, plain: Examples) -> dict[int, Examples]:
     """First step of each cycle -> its training examples."""
     return {first: plain.weighted(cycle.families) for first, cycle in recipe.cycles.items()}
 
 
-def _batches(recipe: Recipe, streams: Mapping[int, Examples], tokenizer: Any, step: int) -> Iterator[list[Encoded]]:
+def _batches(
+    recipe: SimulatorRecipe, streams: Mapping[int, Examples], tokenizer: Any, step: int
+) -> Iterator[list[EncodedExample]]:
     """Batches of like length from `step` on; eight of them are sorted together, so that little is
     padding, and all are of the cycle of the first."""
     block = 8

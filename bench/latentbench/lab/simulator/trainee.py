@@ -18,7 +18,7 @@ class Trainee(Simulator):
 
     Args:
         loaded: a base of its own; it is changed.
-        layers, rank, alpha: see `latentbench.lab.simulator.simulator_recipe.Recipe`.
+        layers, rank, alpha: see `latentbench.lab.simulator.simulator_recipe.SimulatorRecipe`.
         seed: of the initial adapters and heads.
     """
 

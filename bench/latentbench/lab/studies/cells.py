@@ -14,7 +14,7 @@ from latentbench.kernel.config import validate
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import canonical
 from latentbench.lab.studies.session import CONTROL, Session
-from latentbench.lab.studies.study_spec import ExplainerEntry, ScorerEntry
+from latentbench.lab.studies.study_spec import ProfileExplainer, ProfileScorer
 from latentbench.runs.record import Run
 from latentbench.suites.store import Suite
 
@@ -25,7 +25,7 @@ COLUMNS = ("level", "explainer", "real", "scorer", "judge", "latent", "coder", "
 
 
 @dataclass(frozen=True)
-class Member:
+class GroupMember:
     """One explainer of one level in a run.
 
     Attributes:
@@ -42,7 +42,7 @@ class Member:
 
 
 @dataclass
-class Group:
+class CellGroup:
     """Levels that share a run.
 
     Attributes:
@@ -52,11 +52,11 @@ class Group:
     """
 
     suite: Suite
-    scorers: Mapping[str, ScorerEntry]
-    explainers: dict[str, ExplainerEntry] = field(default_factory=dict)
-    members: list[Member] = field(default_factory=list)
+    scorers: Mapping[str, ProfileScorer]
+    explainers: dict[str, ProfileExplainer] = field(default_factory=dict)
+    members: list[GroupMember] = field(default_factory=list)
 
-    def label(self, name: str, entry: ExplainerEntry) -> str:
+    def label(self, name: str, entry: ProfileExplainer) -> str:
         """Label of an entry in the run: the name, with a number where one name means several things."""
         for label, known in self.explainers.items():
             if known == entry and label.partition("#")[0] == name:
@@ -80,19 +80,19 @@ class Group:
         return [c for c in self.suite.coders if c in wanted]
 
 
-def groups(session: Session) -> list[Group]:
+def groups(session: Session) -> list[CellGroup]:
     """The runs that a study's levels need; builds their suites."""
     study, profile = session.study, session.profile
-    found: dict[str, Group] = {}
+    found: dict[str, CellGroup] = {}
     indices = _indices(session) if study.same_latents else None
     for level in session.levels:
         suite = session.suite(level, indices)
         scorers = {s: patched(profile.scorers[s], level.scorers.get(s, {})) for s in study.scorers}
         key = canonical([str(suite.path), suite.digest, {s: e.model_dump() for s, e in scorers.items()}])
-        group = found.setdefault(key, Group(suite, scorers))
+        group = found.setdefault(key, CellGroup(suite, scorers))
         for name in study.explainers:
             entry = patched(profile.explainers[name], level.explainers.get(name, {}))
-            group.members.append(Member(level.label, name, group.label(name, entry), level.coders or study.coders))
+            group.members.append(GroupMember(level.label, name, group.label(name, entry), level.coders or study.coders))
     return list(found.values())
 
 
@@ -118,7 +118,9 @@ def patched(entry: Any, change: Mapping[str, Any]) -> Any:
     return validate(type(entry), {**data, **change, "params": params}, "level of a study")
 
 
-def gather(session: Session, made: list[Group] | None = None) -> tuple[pd.DataFrame, list[tuple[Group, list[Run]]]]:
+def gather(
+    session: Session, made: list[CellGroup] | None = None
+) -> tuple[pd.DataFrame, list[tuple[CellGroup, list[Run]]]]:
     """Run everything and read the scores.
 
     Returns:
@@ -128,7 +130,7 @@ def gather(session: Session, made: list[Group] | None = None) -> tuple[pd.DataFr
     import pandas as pd
 
     parts: list[pd.DataFrame] = []
-    runs: list[tuple[Group, list[Run]]] = []
+    runs: list[tuple[CellGroup, list[Run]]] = []
     for group in groups(session) if made is None else made:
         done = session.run(group.suite, group.explainers, group.scorers, group.coders, session.latents)
         runs.append((group, done))

@@ -25,7 +25,7 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LevelContrast:
     """Mean of a - b over latents.
 
     Attributes:
@@ -47,7 +47,7 @@ class Comparison:
         return int(self.low > 0) - int(self.high < 0)
 
 
-def difference(a: pd.Series[float], b: pd.Series[float], seed: int) -> Comparison:
+def difference(a: pd.Series[float], b: pd.Series[float], seed: int) -> LevelContrast:
     """a - b, each indexed by latent with one value per latent; missing values are left out.
 
     Paired: cluster bootstrap over latents. Two samples: Welch's t.
@@ -57,23 +57,23 @@ def difference(a: pd.Series[float], b: pd.Series[float], seed: int) -> Compariso
     if len(common) and len(common) >= PAIRED_SHARE * min(len(a), len(b)):
         found = paired_difference(a[common].to_numpy(), b[common].to_numpy(), list(common), seed=seed)
         i = found.interval
-        return Comparison(i.estimate, i.low, i.high, found.p, i.n, "paired")
+        return LevelContrast(i.estimate, i.low, i.high, found.p, i.n, "paired")
     return two_samples(a.to_numpy(dtype=np.float64), b.to_numpy(dtype=np.float64))
 
 
-def two_samples(a: Any, b: Any) -> Comparison:
+def two_samples(a: Any, b: Any) -> LevelContrast:
     """Welch's t-test and interval of mean(a) - mean(b)."""
     from scipy.stats import ttest_ind
 
     nan, n = math.nan, min(len(a), len(b))
     if n < 2:
-        return Comparison(nan, nan, nan, nan, n, "two samples")
+        return LevelContrast(nan, nan, nan, nan, n, "two samples")
     estimate = float(np.mean(a) - np.mean(b))
     if np.ptp(a) == 0 and np.ptp(b) == 0:
-        return Comparison(estimate, estimate, estimate, nan, n, "two samples")
+        return LevelContrast(estimate, estimate, estimate, nan, n, "two samples")
     found = ttest_ind(a, b, equal_var=False)
     bounds = found.confidence_interval(LEVEL)
-    return Comparison(estimate, float(bounds.low), float(bounds.high), float(found.pvalue), n, "two samples")
+    return LevelContrast(estimate, float(bounds.low), float(bounds.high), float(found.pvalue), n, "two samples")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Trend:
     """Slope of the score per unit of x (or per doubling).
 
     Attributes:
-        slope, low, high, p: as in `Comparison`.
+        slope, low, high, p: as in `LevelContrast`.
         n: latents (paired) or values.
         design: `paired`: mean of each latent's own slope; `two samples`: regression over all values.
     """
@@ -130,7 +130,7 @@ def supported(sign: str, p: float) -> str:
     return "unclear" if sign in ("same", "opposite") and not p < ALPHA else sign
 
 
-def agrees(ours: Comparison, paper: float | None) -> str:
+def agrees(ours: LevelContrast, paper: float | None) -> str:
     """Whether a difference has the paper's sign: `same`, `opposite`, `unclear` (the interval has 0), or empty."""
     if paper is None or math.isnan(ours.estimate):
         return ""

@@ -15,8 +15,8 @@ from pydantic import Field
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import UnknownName
 from latentbench.lab.studies.session import Session
-from latentbench.lab.studies.study_result import Result, Table
-from latentbench.lab.studies.study_spec import ScorerEntry
+from latentbench.lab.studies.study_result import StudyResult, Table
+from latentbench.lab.studies.study_spec import ProfileScorer
 from latentbench.views.figure import REAL, panels, styled
 
 if TYPE_CHECKING:
@@ -42,28 +42,28 @@ class Method(Frozen):
     """The paper's tokens in and out per latent."""
 
 
-class Options(Frozen):
+class CostOptions(Frozen):
     """Options of the kind `cost`."""
 
     methods: list[Method] = Field(min_length=1)
 
 
-def run(session: Session) -> Result:
+def run(session: Session) -> StudyResult:
     """Carry out a study of the kind `cost`."""
     study, profile = session.study, session.profile
-    options = validate(Options, study.options, f"options of study {session.name}")
+    options = validate(CostOptions, study.options, f"options of study {session.name}")
     scorers = {}
     for m in options.methods:
         if m.judge not in profile.judges:
             raise UnknownName(f"judge of study {session.name}", m.judge, profile.judges)
-        scorers[m.label] = ScorerEntry(use=m.use, preset=m.preset, params=m.params, judge=m.judge, metric="n")
+        scorers[m.label] = ProfileScorer(use=m.use, preset=m.preset, params=m.params, judge=m.judge, metric="n")
     explainers = {name: profile.explainers[name] for name in study.explainers}
     runs = session.run(session.suite(), explainers, scorers, study.coders, session.latents, control=False)
     rows = [
         judging(run, m, study.explainers[0], profile.price) for run in runs for m in options.methods if _has(run, m)
     ]
     rows += [explaining(runs[0], name, profile.price) for name in study.explainers]
-    result = Result(
+    result = StudyResult(
         tables=[
             Table(
                 "table",

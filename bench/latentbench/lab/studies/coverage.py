@@ -13,8 +13,8 @@ from pydantic import Field
 
 from latentbench.kernel.config import Frozen, validate
 from latentbench.lab.studies.session import Session
-from latentbench.lab.studies.study_result import Result, Table
-from latentbench.lab.studies.study_spec import Level
+from latentbench.lab.studies.study_result import StudyResult, Table
+from latentbench.lab.studies.study_spec import FactorLevel
 from latentbench.suites.build.draw import Counts, count
 from latentbench.suites.build.sampling import tile
 from latentbench.views.figure import SERIES, panels, styled
@@ -30,7 +30,7 @@ NEEDED = (50, 100, 200)
 TARGET = 200
 
 
-class Options(Frozen):
+class CoverageOptions(Frozen):
     """Options of the kind `coverage`."""
 
     shares: list[float] = Field(default=[0.125, 0.25, 0.5, 1.0], min_length=1)
@@ -41,9 +41,9 @@ class Options(Frozen):
     """Corpus tokens of those passes."""
 
 
-def run(session: Session) -> Result:
+def run(session: Session) -> StudyResult:
     """Carry out a study of the kind `coverage`."""
-    options = validate(Options, session.study.options, f"options of study {session.name}")
+    options = validate(CoverageOptions, session.study.options, f"options of study {session.name}")
     rows: list[dict[str, Any]] = []
     base = session.recipe()
     store = session.store(base)
@@ -54,7 +54,7 @@ def run(session: Session) -> Result:
         change: dict[str, Any] = {"context": context}
         if options.context_tokens:
             change["corpus"] = {"max_tokens": options.context_tokens}
-        recipe = session.recipe(Level(label="-", change=change))
+        recipe = session.recipe(FactorLevel(label="-", change=change))
         other = session.store(recipe)
         rows += [row(other, coder, context, recipe.window, other.n_contexts) for coder in coders]
     note = (
@@ -62,7 +62,7 @@ def run(session: Session) -> Result:
         f"all latents with fewer than N activating windows of {base.window} tokens. `tokens for 95 percent`: text that would "
         f"give 95 % of the latents that fire at all {TARGET} windows, at their present rates."
     )
-    result = Result([Table("table", session.study.title, COLUMNS, rows, note)])
+    result = StudyResult([Table("table", session.study.title, COLUMNS, rows, note)])
     result.figures["figure"] = _figure(rows, coders, base.context)
     result.findings = findings(rows, coders, base.context)
     return result

@@ -21,7 +21,7 @@ from latentbench.views.figure import SERIES, legend_above, panels, points, style
 if TYPE_CHECKING:
     import pandas as pd
 
-    from latentbench.lab.studies.cells import Group
+    from latentbench.lab.studies.cells import CellGroup
     from latentbench.runs.record import Run
 
 COLUMNS = ("explainer", "scorer", "level", "decile", "n", "auroc", "auroc_low", "auroc_high")
@@ -50,7 +50,7 @@ def by_decile(judgements: pd.DataFrame) -> pd.DataFrame:
     return found.groupby(["latent", "decile"])["value"].mean().reset_index()
 
 
-def decile_table(session: Session, runs: Sequence[tuple[Group, list[Run]]]) -> tuple[Table, Any]:
+def decile_table(session: Session, runs: Sequence[tuple[CellGroup, list[Run]]]) -> tuple[Table, Any]:
     """The table and figure of a study by decile, real explanations only."""
     rows: list[dict[str, Any]] = []
     for group, done in runs:

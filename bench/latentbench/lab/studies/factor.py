@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentbench.lab.studies.cells import Group, gather
+from latentbench.lab.studies.cells import CellGroup, gather
 from latentbench.lab.studies.contrast import agrees, difference, trend
 from latentbench.lab.studies.deciles import decile_table
 from latentbench.lab.studies.findings import findings
 from latentbench.lab.studies.session import Session
-from latentbench.lab.studies.study_result import Result, Table
+from latentbench.lab.studies.study_result import StudyResult, Table
 from latentbench.stats.bootstrap import bootstrap_mean, holm
 from latentbench.views.figure import levels_figure
 
@@ -55,15 +55,15 @@ NOTE = (
 )
 
 
-def run(session: Session) -> Result:
+def run(session: Session) -> StudyResult:
     """Carry out a study of the kind `factor`."""
     return result_of(session, *gather(session))
 
 
-def result_of(session: Session, scores: pd.DataFrame, runs: Sequence[tuple[Group, list[Run]]]) -> Result:
+def result_of(session: Session, scores: pd.DataFrame, runs: Sequence[tuple[CellGroup, list[Run]]]) -> StudyResult:
     """Tables, figures and findings of a factor from its scores, as `latentbench.lab.studies.cells.gather` returns them."""
     rows = level_rows(session, scores)
-    result = Result()
+    result = StudyResult()
     result.tables.append(
         Table("table", session.study.title, MAIN, rows, NOTE.format(reference=session.reference), SHOWN)
     )
@@ -214,7 +214,7 @@ def values(scores: pd.DataFrame, explainer: str, scorer: str, level: str, real: 
     return part(scores, explainer, scorer, level, real).set_index("latent")["value"].astype(np.float64)
 
 
-def _figure(session: Session, rows: Sequence[Row], runs: Sequence[tuple[Group, list[Run]]]) -> Any:
+def _figure(session: Session, rows: Sequence[Row], runs: Sequence[tuple[CellGroup, list[Run]]]) -> Any:
     floors = {
         (label, metric.name): metric.floor
         for _, done in runs

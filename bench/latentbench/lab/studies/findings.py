@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from latentbench.lab.studies.contrast import ALPHA, Comparison, difference, supported
+from latentbench.lab.studies.contrast import ALPHA, LevelContrast, difference, supported
 from latentbench.lab.studies.session import Session
 from latentbench.views.number import estimate, interval, number, p_is, signed
 from latentbench.views.number import p as p_value
@@ -31,7 +31,7 @@ def findings(
 ) -> list[str]:
     """Sentences from the numbers: the study's claims, then whether a judge can carry any claim at all, then what differs."""
     study, seed = session.study, session.profile.seed
-    heard: dict[tuple[str, str], list[tuple[Comparison, str]]] = {}
+    heard: dict[tuple[str, str], list[tuple[LevelContrast, str]]] = {}
     for explainer, scorer in itertools.product(study.explainers, study.scorers):
         judges = dict.fromkeys(str(r["judge"]) for r in rows if (r["explainer"], r["scorer"]) == (explainer, scorer))
         if judges:
@@ -74,12 +74,12 @@ def findings(
     return said
 
 
-def carries(scores: pd.DataFrame, explainer: str, scorer: str, judge: str, seed: int) -> tuple[Comparison, str]:
+def carries(scores: pd.DataFrame, explainer: str, scorer: str, judge: str, seed: int) -> tuple[LevelContrast, str]:
     """Whether real explanations beat shuffled ones with this judge, over all levels, and the sentence that says so."""
     own = scores[(scores["explainer"] == explainer) & (scores["scorer"] == scorer) & (scores["judge"] == judge)]
     table = own.pivot_table(index=["level", "latent"], columns="real", values="value")
     if True not in table or False not in table:
-        empty = Comparison(math.nan, math.nan, math.nan, math.nan, 0, "paired")
+        empty = LevelContrast(math.nan, math.nan, math.nan, math.nan, 0, "paired")
         return (
             empty,
             f"{scorer} by {judge}, {explainer}: there is no control, so nobody can say whether the judge reads it.",

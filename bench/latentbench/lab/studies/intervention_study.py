@@ -16,10 +16,10 @@ from pydantic import Field, field_validator
 
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import SpecError
-from latentbench.lab.studies.contrast import ALPHA, Comparison, difference, supported
+from latentbench.lab.studies.contrast import ALPHA, LevelContrast, difference, supported
 from latentbench.lab.studies.session import CONTROL, Session
-from latentbench.lab.studies.study_result import Result, Table
-from latentbench.lab.studies.study_spec import Level, ScorerEntry
+from latentbench.lab.studies.study_result import StudyResult, Table
+from latentbench.lab.studies.study_spec import FactorLevel, ProfileScorer
 from latentbench.scorers.intervention import KLS
 from latentbench.stats.bootstrap import bootstrap_mean, holm
 from latentbench.stats.correlation import correlation
@@ -50,7 +50,7 @@ AGAINST = (
 SCATTER = (*("layer", "explainer", "kl", "kind", "n", "slope", "r", "r_low", "r_high", "p", "paper_r", "sign"),)
 
 
-class Place(Frozen):
+class LayerEntry(Frozen):
     """Coders of one layer."""
 
     layer: str
@@ -62,10 +62,10 @@ class Place(Frozen):
     """KL -> the paper's mean for SAE latents of the layer nearest in depth."""
 
 
-class Options(Frozen):
+class InterventionOptions(Frozen):
     """Options of the kind `intervention`."""
 
-    places: list[Place] = Field(min_length=1)
+    places: list[LayerEntry] = Field(min_length=1)
     kls: list[float] = Field(default=[1.0, 3.0], min_length=1)
     """Strengths, of those that the scorer has a metric for."""
     prompts: int = Field(default=5, ge=1)
@@ -86,9 +86,9 @@ class Options(Frozen):
         return kls
 
 
-def run(session: Session) -> Result:
+def run(session: Session) -> StudyResult:
     """Carry out a study of the kind `intervention`."""
-    options = validate(Options, session.study.options, f"options of study {session.name}")
+    options = validate(InterventionOptions, session.study.options, f"options of study {session.name}")
     rows: list[dict[str, Any]] = []
     against: list[dict[str, Any]] = []
     scatter: list[dict[str, Any]] = []
@@ -114,7 +114,7 @@ def run(session: Session) -> Result:
     note = (
         "Nats, mean over latents with 95 % interval; `shuffled`: the explanation of another latent of the same coder."
     )
-    result = Result(
+    result = StudyResult(
         tables=[
             Table("table", session.study.title, COLUMNS, rows, note),
             Table(
@@ -130,7 +130,7 @@ def run(session: Session) -> Result:
     return result
 
 
-def place_scores(session: Session, options: Options, place: Place) -> pd.DataFrame:
+def place_scores(session: Session, options: InterventionOptions, place: LayerEntry) -> pd.DataFrame:
     """Scores of a layer: columns latent, coder, explainer, quantity (`nats@kl:X` or the fuzzing scorer), value."""
     import pandas as pd
 
@@ -141,7 +141,7 @@ def place_scores(session: Session, options: Options, place: Place) -> pd.DataFra
     first, *rest = options.kls
     params = {"kl": first, "also": rest, "prompts": options.prompts}
     scorers = {
-        "intervention": ScorerEntry(use="intervention", params=params, judge=options.judge, metric="nats"),
+        "intervention": ProfileScorer(use="intervention", params=params, judge=options.judge, metric="nats"),
         options.fuzzing: profile.scorers[options.fuzzing],
     }
     parts = []
@@ -154,22 +154,22 @@ def place_scores(session: Session, options: Options, place: Place) -> pd.DataFra
     return pd.concat([p for p in parts if len(p)], ignore_index=True)
 
 
-def steered(session: Session, options: Options, place: Place, coders: list[str]) -> Suite:
+def steered(session: Session, options: InterventionOptions, place: LayerEntry, coders: list[str]) -> Suite:
     """The suite of a layer with its intervention table, which is built if there is none.
 
     Raises:
         SpecError: the table that is there is of other coders or strengths. A suite has one, so it is not built over.
     """
-    from latentbench.suites.steer.intervene import Settings, intervene
+    from latentbench.suites.steer.intervene import SteerSettings, intervene
 
-    suite = session.suite(Level(label=place.layer, suite=place.suite))
+    suite = session.suite(FactorLevel(label=place.layer, suite=place.suite))
     if suite.interventions is None:
-        settings = Settings(kls=tuple(options.kls), prompts=options.prompts, explain=0)
+        settings = SteerSettings(kls=tuple(options.kls), prompts=options.prompts, explain=0)
         number = session.latents * len(coders)
         session.console.print(f"steering along latents of {', '.join(coders)}", highlight=False)
         intervene(suite, settings, coders, number, options.split, say=lambda _: None)
         session.forget(suite)
-        suite = session.suite(Level(label=place.layer, suite=place.suite))
+        suite = session.suite(FactorLevel(label=place.layer, suite=place.suite))
     table = suite.interventions
     views = [v.id for v in suite.latents(options.split, coders)]
     held = {s.target for view in views if table for s in table.of(view) if s.mode == "add" and s.target is not None}
@@ -183,7 +183,7 @@ def steered(session: Session, options: Options, place: Place, coders: list[str])
 
 
 def coder_row(
-    cell: pd.DataFrame, place: Place, kind: str, coder: str, explainer: str, kl: float, seed: int
+    cell: pd.DataFrame, place: LayerEntry, kind: str, coder: str, explainer: str, kl: float, seed: int
 ) -> dict[str, Any]:
     """One coder, explainer and strength."""
     real, other = _values(cell, coder, explainer), _values(cell, coder, f"{CONTROL}{explainer}")
@@ -199,7 +199,7 @@ def coder_row(
     }  # fmt: skip
 
 
-def against_rows(cell: pd.DataFrame, place: Place, explainer: str, kl: float, seed: int) -> list[dict[str, Any]]:
+def against_rows(cell: pd.DataFrame, place: LayerEntry, explainer: str, kl: float, seed: int) -> list[dict[str, Any]]:
     """SAE latents minus random directions: of the score, and of real minus shuffled."""
     if place.random is None:
         return []
@@ -207,7 +207,7 @@ def against_rows(cell: pd.DataFrame, place: Place, explainer: str, kl: float, se
     gaps = {c: real[c] - _values(cell, c, f"{CONTROL}{explainer}") for c in real}
     rows = []
     for quantity, values in (("nats", real), ("real minus shuffled", gaps)):
-        c: Comparison = difference(values[place.sae], values[place.random], seed)
+        c: LevelContrast = difference(values[place.sae], values[place.random], seed)
         rows.append({
             "layer": place.layer, "explainer": explainer, "kl": kl, "quantity": quantity, "difference": c.estimate,
             "difference_low": c.low, "difference_high": c.high, "p": c.p, "n": c.n, "paper": "above",
@@ -219,7 +219,7 @@ def against_rows(cell: pd.DataFrame, place: Place, explainer: str, kl: float, se
 def scatter_row(
     cell: pd.DataFrame,
     fuzz: pd.DataFrame,
-    place: Place,
+    place: LayerEntry,
     kind: str,
     coder: str,
     explainer: str,
@@ -274,7 +274,7 @@ def findings(rows: list[dict[str, Any]], against: list[dict[str, Any]], scatter:
     return said
 
 
-def _coders(place: Place) -> list[tuple[str, str]]:
+def _coders(place: LayerEntry) -> list[tuple[str, str]]:
     return [("SAE", place.sae)] + ([("random", place.random)] if place.random else [])
 
 

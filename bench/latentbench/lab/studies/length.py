@@ -18,7 +18,7 @@ import numpy as np
 from latentbench.lab.studies import factor
 from latentbench.lab.studies.cells import gather
 from latentbench.lab.studies.session import Session
-from latentbench.lab.studies.study_result import Result, Table
+from latentbench.lab.studies.study_result import StudyResult, Table
 from latentbench.stats.bootstrap import bootstrap_mean, paired_difference
 from latentbench.stats.correlation import correlation
 from latentbench.views.figure import SERIES, legend_above, panels, styled
@@ -26,7 +26,7 @@ from latentbench.views.figure import SERIES, legend_above, panels, styled
 if TYPE_CHECKING:
     import pandas as pd
 
-    from latentbench.lab.studies.cells import Group
+    from latentbench.lab.studies.cells import CellGroup
     from latentbench.runs.record import Run
 
 LENGTHS = (
@@ -39,7 +39,7 @@ SLOPES = (
 )
 
 
-def run(session: Session) -> Result:
+def run(session: Session) -> StudyResult:
     """Carry out a study of the kind `length`."""
     scores, runs = gather(session)
     result = factor.result_of(session, scores, runs)
@@ -70,7 +70,7 @@ def run(session: Session) -> Result:
     return result
 
 
-def word_counts(runs: list[tuple[Group, list[Run]]]) -> pd.DataFrame:
+def word_counts(runs: list[tuple[CellGroup, list[Run]]]) -> pd.DataFrame:
     """Words of every explanation: columns level, explainer, latent, words; mean over repeats."""
     import pandas as pd
 

@@ -19,8 +19,8 @@ from pydantic import Field
 from latentbench.kernel.config import Frozen, validate
 from latentbench.lab.studies.contrast import ALPHA, two_samples
 from latentbench.lab.studies.session import Session
-from latentbench.lab.studies.study_result import Result, Table
-from latentbench.lab.studies.study_spec import ScorerEntry
+from latentbench.lab.studies.study_result import StudyResult, Table
+from latentbench.lab.studies.study_spec import ProfileScorer
 from latentbench.stats import alignment
 from latentbench.stats.bootstrap import bootstrap_mean, holm, paired_difference
 from latentbench.views.figure import heatmap, panels, styled
@@ -49,21 +49,21 @@ class Pair(Frozen):
     """`residual` and `mlp` name the adjacent layers whose overlap is compared."""
 
 
-class Options(Frozen):
+class OverlapOptions(Frozen):
     """Options of the kind `overlap`."""
 
     pairs: list[Pair] = Field(min_length=1)
     judge: str = "embed"
     """Judge of the profile that embeds explanations."""
-    carrier: ScorerEntry
+    carrier: ProfileScorer
     """A scorer that costs nothing; the run is made for its explanations."""
     draws: int = Field(default=3, ge=1)
     """Broken matchings per pair."""
 
 
-def run(session: Session) -> Result:
+def run(session: Session) -> StudyResult:
     """Carry out a study of the kind `overlap`."""
-    options = validate(Options, session.study.options, f"options of study {session.name}")
+    options = validate(OverlapOptions, session.study.options, f"options of study {session.name}")
     names = list(dict.fromkeys(c for pair in options.pairs for c in (pair.a, pair.b)))
     suite = session.suite()
     latents = {name: suite.latents("test", [name]) for name in names}
@@ -86,7 +86,7 @@ def run(session: Session) -> Result:
         "matching after the relation of the two coders was broken. `found`: share of latents of a whose partner is nearer than "
         "95 % of broken partners. `saved`: compute saved by one coder for the distinct latents of both, found / 2."
     )
-    result = Result(
+    result = StudyResult(
         tables=[
             Table("table", session.study.title, COLUMNS, rows, note),
             Table("claims", "The paper's claims", CLAIMS, claims, "Welch's test over latents of a."),
@@ -101,8 +101,8 @@ def run(session: Session) -> Result:
 def similarity(measure: str, features: Mapping[str, Any], a: str, b: str) -> alignment.Similarity:
     """The similarity of two coders under a measure."""
     if measure == "activation":
-        return alignment.Correlation(features[a], features[b])
-    return alignment.Cosine(features[a], features[b], centre=measure == "explanation")
+        return alignment.ActivationCorrelation(features[a], features[b])
+    return alignment.DirectionCosine(features[a], features[b], centre=measure == "explanation")
 
 
 def pair_row(
@@ -127,7 +127,9 @@ def pair_row(
     return row, per_row
 
 
-def claim_rows(options: Options, per_row: Mapping[tuple[str, str, str], NDArray[np.float64]]) -> list[dict[str, Any]]:
+def claim_rows(
+    options: OverlapOptions, per_row: Mapping[tuple[str, str, str], NDArray[np.float64]]
+) -> list[dict[str, Any]]:
     """Adjacent residual coders above adjacent MLP coders, by measure."""
     kinds = {pair.kind: (pair.a, pair.b) for pair in options.pairs if pair.kind in ("residual", "mlp")}
     rows = []
@@ -198,7 +200,7 @@ def _activations(session: Session, latents: Mapping[str, list[LatentView]]) -> d
 
 
 def _explanations(
-    session: Session, suite: Suite, options: Options, latents: Mapping[str, list[LatentView]]
+    session: Session, suite: Suite, options: OverlapOptions, latents: Mapping[str, list[LatentView]]
 ) -> dict[str, NDArray[np.float64]]:
     """coder -> embeddings of its latents' explanations; a latent without one has the zero vector."""
     from latentbench.judges.vectors import embedder

@@ -17,7 +17,7 @@ from pydantic import Field
 from latentbench.kernel.config import Frozen, validate
 from latentbench.lab.studies.contrast import ALPHA, difference
 from latentbench.lab.studies.session import CONTROL, Session
-from latentbench.lab.studies.study_result import Result, Table
+from latentbench.lab.studies.study_result import StudyResult, Table
 from latentbench.stats.bootstrap import bootstrap_mean
 from latentbench.stats.correlation import CorrelationMatrix, correlation_matrix
 from latentbench.views.figure import heatmap, panels, styled
@@ -35,19 +35,19 @@ READS = (
 )
 
 
-class Options(Frozen):
+class AgreementOptions(Frozen):
     """Options of the kind `agreement`."""
 
     paper: list[tuple[str, str, float]] = Field(default_factory=list)
     """(scorer, scorer, Spearman) of the paper."""
 
 
-def run(session: Session) -> Result:
+def run(session: Session) -> StudyResult:
     """Carry out a study of the kind `agreement`: one explainer, every scorer of the study, all its coders."""
     import pandas as pd
 
     study, profile = session.study, session.profile
-    options = validate(Options, study.options, f"options of study {session.name}")
+    options = validate(AgreementOptions, study.options, f"options of study {session.name}")
     explainer = study.explainers[0]
     scorers = {name: profile.scorers[name] for name in study.scorers}
     runs = session.run(
@@ -63,7 +63,7 @@ def run(session: Session) -> Result:
     reads = [_reads(session, scores, explainer, name) for name in scorers]
     rows = pair_rows(rank, linear, options)
     note = "`p_holm`: of no correlation, corrected for the pairs of the matrix. `paper`: its Spearman correlation."
-    result = Result(
+    result = StudyResult(
         tables=[
             Table("table", study.title, COLUMNS, rows, note),
             Table(
@@ -80,7 +80,7 @@ def run(session: Session) -> Result:
     return result
 
 
-def pair_rows(rank: CorrelationMatrix, linear: CorrelationMatrix, options: Options) -> list[dict[str, Any]]:
+def pair_rows(rank: CorrelationMatrix, linear: CorrelationMatrix, options: AgreementOptions) -> list[dict[str, Any]]:
     """One row per pair of scorers."""
     paper = {frozenset((a, b)): value for a, b, value in options.paper}
     rows = []

@@ -20,7 +20,14 @@ from latentbench.kernel.config import validate
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest
 from latentbench.lab.studies import study_suites as suites
-from latentbench.lab.studies.study_spec import ExplainerEntry, Level, Profile, ScorerEntry, StudySpec, SuiteEntry
+from latentbench.lab.studies.study_spec import (
+    FactorLevel,
+    Profile,
+    ProfileExplainer,
+    ProfileScorer,
+    ProfileSuite,
+    StudySpec,
+)
 from latentbench.models.source import cache_dir
 from latentbench.runs.explaining import RETRIED
 from latentbench.runs.record import Run, RunRecord, load_run, read_record
@@ -68,7 +75,7 @@ class Session:
         return self.study.latents.get(self.size, self.profile.latents)
 
     @property
-    def levels(self) -> list[Level]:
+    def levels(self) -> list[FactorLevel]:
         """Levels at this size.
 
         Raises:
@@ -85,16 +92,18 @@ class Session:
         """Label of the reference level."""
         return self.study.reference or self.levels[0].label
 
-    def entry(self, level: Level | None = None) -> SuiteEntry:
+    def entry(self, level: FactorLevel | None = None) -> ProfileSuite:
         """The profile's suite of a level."""
         return self.profile.suites[(level.suite if level else None) or self.study.suite]
 
-    def recipe(self, level: Level | None = None, indices: Mapping[str, Sequence[int]] | None = None) -> SuiteRecipe:
+    def recipe(
+        self, level: FactorLevel | None = None, indices: Mapping[str, Sequence[int]] | None = None
+    ) -> SuiteRecipe:
         """The recipe of a level's suite."""
-        level = level or Level(label="-")
+        level = level or FactorLevel(label="-")
         return suites.recipe_of(self.entry(level), level.change, self.work, level.keep, level.random_subject, indices)
 
-    def suite(self, level: Level | None = None, indices: Mapping[str, Sequence[int]] | None = None) -> Suite:
+    def suite(self, level: FactorLevel | None = None, indices: Mapping[str, Sequence[int]] | None = None) -> Suite:
         """The suite of a level, built if it must be."""
         entry = self.entry(level)
         plain = level is None or not (level.change or level.keep or level.random_subject)
@@ -128,8 +137,8 @@ class Session:
     def run(
         self,
         suite: Suite,
-        explainers: Mapping[str, ExplainerEntry],
-        scorers: Mapping[str, ScorerEntry],
+        explainers: Mapping[str, ProfileExplainer],
+        scorers: Mapping[str, ProfileScorer],
         coders: Sequence[str] | None = None,
         limit: int | None = None,
         split: str = "test",
@@ -145,7 +154,7 @@ class Session:
             control: whether explainers get their control.
         """
         chosen = list(coders) if coders is not None else suite.coders
-        by_limit: dict[int | None, dict[str, ScorerEntry]] = {}
+        by_limit: dict[int | None, dict[str, ProfileScorer]] = {}
         for label, scorer in scorers.items():
             own = [n for n in (limit, scorer.limit) if n is not None]
             by_limit.setdefault(min(own) if own else None, {})[label] = scorer
@@ -157,8 +166,8 @@ class Session:
     def _run(
         self,
         suite: Suite,
-        explainers: Mapping[str, ExplainerEntry],
-        scorers: Mapping[str, ScorerEntry],
+        explainers: Mapping[str, ProfileExplainer],
+        scorers: Mapping[str, ProfileScorer],
         coders: list[str],
         limit: int | None,
         split: str,
@@ -182,7 +191,7 @@ class Session:
         }
         return self.carried_out(validate(RunSpec, spec, f"study {self.name}"))
 
-    def _explainers(self, explainers: Mapping[str, ExplainerEntry], control: bool) -> list[dict[str, Any]]:
+    def _explainers(self, explainers: Mapping[str, ProfileExplainer], control: bool) -> list[dict[str, Any]]:
         from latentbench.explainers.load import load_explainer
 
         found: list[dict[str, Any]] = []

@@ -21,7 +21,7 @@ from typing import Any
 from latentbench.kernel.errors import CorruptTable, RunError
 from latentbench.kernel.files import write_json, write_text
 from latentbench.lab.studies.session import Session
-from latentbench.lab.studies.study_result import Result, Table, clean, to_csv, view
+from latentbench.lab.studies.study_result import StudyResult, Table, clean, to_csv, view
 from latentbench.leaderboards.run_page import REPORT
 from latentbench.runs.record import Run
 from latentbench.views.escape import Html, html
@@ -35,7 +35,9 @@ RECORD = "study.json"
 INDEX = "README.md"
 
 
-def write_study(folder: Path, session: Session, result: Result, key: str, date: str, seconds: float) -> dict[str, Any]:
+def write_study(
+    folder: Path, session: Session, result: StudyResult, key: str, date: str, seconds: float
+) -> dict[str, Any]:
     """Write everything but the index; `study.json` comes last. Returns its content."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in result.figures.items():

@@ -40,7 +40,7 @@ class Table:
 
 
 @dataclass
-class Result:
+class StudyResult:
     """What a study found.
 
     Attributes:

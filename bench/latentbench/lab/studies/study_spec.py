@@ -23,7 +23,7 @@ PROFILES = "profiles"
 STUDIES = "studies"
 
 
-class ExplainerEntry(Frozen):
+class ProfileExplainer(Frozen):
     """An explainer of a profile."""
 
     use: str
@@ -33,7 +33,7 @@ class ExplainerEntry(Frozen):
     """Name of the judge of the profile that writes the explanations."""
 
 
-class ScorerEntry(Frozen):
+class ProfileScorer(Frozen):
     """A scorer of a profile."""
 
     use: str
@@ -47,7 +47,7 @@ class ScorerEntry(Frozen):
     """Largest number of latents per coder, for a slow judge."""
 
 
-class SuiteEntry(Frozen):
+class ProfileSuite(Frozen):
     """A suite of a profile: a frozen one, or one built from its recipe with changes."""
 
     use: str
@@ -62,9 +62,9 @@ class Profile(Frozen):
     summary: str
     judges: dict[str, str]
     """Name -> judge reference."""
-    explainers: dict[str, ExplainerEntry]
-    scorers: dict[str, ScorerEntry]
-    suites: dict[str, SuiteEntry]
+    explainers: dict[str, ProfileExplainer]
+    scorers: dict[str, ProfileScorer]
+    suites: dict[str, ProfileSuite]
     latents: int = Field(ge=2)
     """Latents per coder, where a study does not say."""
     seed: int = 0
@@ -84,7 +84,7 @@ class Profile(Frozen):
         return self
 
 
-class Level(Frozen):
+class FactorLevel(Frozen):
     """One level of a factor: what differs from the study."""
 
     label: str = Field(pattern=r"^[^/]+$")
@@ -108,7 +108,7 @@ class Level(Frozen):
     """Scorer -> the paper's number."""
 
 
-class Paper(Frozen):
+class PaperPlace(Frozen):
     """Place in the paper where the compared numbers stand."""
 
     where: str
@@ -123,14 +123,14 @@ class StudySpec(Frozen):
     kind: Literal["factor", "agreement", "length", "intervention", "overlap", "cost", "coverage", "walkthrough"] = (
         "factor"
     )
-    paper: Paper
+    paper: PaperPlace
     suite: str = "main"
     coders: tuple[str, ...] | None = None
     explainers: tuple[str, ...] = ("main",)
     scorers: tuple[str, ...] = ()
     latents: dict[str, int] = Field(default_factory=dict)
     """Size -> latents per coder."""
-    levels: tuple[Level, ...] = ()
+    levels: tuple[FactorLevel, ...] = ()
     reference: str | None = None
     """Label of the level that the others are compared with; the first by default."""
     axis: str = ""

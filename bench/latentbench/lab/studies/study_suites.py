@@ -24,7 +24,7 @@ from latentbench.kernel.errors import DataError, SpecError
 from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest, file_sha256
 from latentbench.kernel.tasks import find
-from latentbench.lab.studies.study_spec import SuiteEntry
+from latentbench.lab.studies.study_spec import ProfileSuite
 from latentbench.subject.coders.coder_spec import coder_folder
 from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe, anchored_recipe, load_recipe
 from latentbench.suites.store import MANIFEST
@@ -48,7 +48,7 @@ def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
 
 
 def recipe_of(
-    entry: SuiteEntry,
+    entry: ProfileSuite,
     change: Mapping[str, Any],
     work: Path,
     keep: Mapping[str, str] | None = None,

@@ -16,7 +16,7 @@ from pydantic import Field
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import SpecError
 from latentbench.lab.studies.session import CONTROL, Session
-from latentbench.lab.studies.study_result import Result, Table
+from latentbench.lab.studies.study_result import StudyResult, Table
 from latentbench.suites.build.draw import count
 from latentbench.suites.build.sampling import tile
 from latentbench.suites.build.token_strings import TokenStrings
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from latentbench.suites.build.suite_recipe import SuiteRecipe
 
 
-class Options(Frozen):
+class WalkthroughOptions(Frozen):
     """Options of the kind `walkthrough`."""
 
     sentence: str
@@ -40,7 +40,7 @@ class Options(Frozen):
 
 
 @dataclass(frozen=True)
-class Active:
+class ActiveLatent:
     """A latent that fires in the sentence.
 
     Attributes:
@@ -62,12 +62,12 @@ class Active:
         return f"{self.coder}/{self.index}"
 
 
-def run(session: Session) -> Result:
+def run(session: Session) -> StudyResult:
     """Carry out a study of the kind `walkthrough`."""
     from latentbench.models.language_model import load
 
     study, profile = session.study, session.profile
-    options = validate(Options, study.options, f"options of study {session.name}")
+    options = validate(WalkthroughOptions, study.options, f"options of study {session.name}")
     recipe = session.recipe()
     loaded = load(recipe.subject.model, recipe.subject.dtype, "auto")
     tokens, found, passed_over = active_latents(session, recipe, loaded, options)
@@ -92,7 +92,7 @@ def run(session: Session) -> Result:
             row |= {scorer: values.get((main, a.id)), f"{scorer}_shuffled": values.get((f"{CONTROL}{main}", a.id))}
         rows.append(row)
     note = "`share of max`: activation over the latent's largest in the corpus. `shuffled`: score of another latent's text."
-    result = Result([Table("table", options.sentence, columns, rows, note)])
+    result = StudyResult([Table("table", options.sentence, columns, rows, note)])
     result.figures["figure"] = _figure(tokens, rows, found, options, study.scorers)
     result.findings = [
         f"{c}: "
@@ -108,8 +108,8 @@ def run(session: Session) -> Result:
 
 
 def active_latents(
-    session: Session, recipe: SuiteRecipe, loaded: Loaded, options: Options
-) -> tuple[list[str], list[Active], int]:
+    session: Session, recipe: SuiteRecipe, loaded: Loaded, options: WalkthroughOptions
+) -> tuple[list[str], list[ActiveLatent], int]:
     """Token strings of the sentence, the latents to show, and how many stronger ones the corpus has too few windows for.
 
     Latents are taken by their activation as a share of their maximum, so that always-strong ones do not fill every sentence.
@@ -127,7 +127,7 @@ def active_latents(
     tiles = tile(store.contexts, recipe.window)
     coders = [load_coder(e.coder, loaded, verify=False) for e in entries]
     fired = encode_contexts(loaded, coders, [ids])
-    found: list[Active] = []
+    found: list[ActiveLatent] = []
     passed_over = 0
     for entry, coder in zip(entries, coders, strict=True):
         table = store.coder(coder.name)
@@ -136,7 +136,7 @@ def active_latents(
         candidates = []
         for place, index, value in zip(here.rows.tolist(), here.latents.tolist(), here.values.tolist(), strict=True):
             top = float(np.asarray(store.latent(coder.name, index)[1]).max(initial=0.0))
-            candidates.append(Active(coder.name, index, place, value, value / top if top else float("inf")))
+            candidates.append(ActiveLatent(coder.name, index, place, value, value / top if top else float("inf")))
         candidates.sort(key=lambda a: (-a.share, a.index))
         needed = entry.min_windows or recipe.min_windows
         chosen, skipped = choose(
@@ -147,10 +147,10 @@ def active_latents(
     return list(TokenStrings(loaded.tokenizer).of([ids.tolist()])[0]), found, passed_over
 
 
-def choose(candidates: list[Active], enough: set[int], n: int) -> tuple[list[Active], int]:
+def choose(candidates: list[ActiveLatent], enough: set[int], n: int) -> tuple[list[ActiveLatent], int]:
     """The first n with enough windows, no latent twice, each on another token as far as that goes; and how many were skipped."""
-    chosen: list[Active] = []
-    spare: list[Active] = []
+    chosen: list[ActiveLatent] = []
+    spare: list[ActiveLatent] = []
     skipped: set[int] = set()
     for a in candidates:
         if len(chosen) == n:
@@ -174,7 +174,11 @@ def _scores(run: Any, session: Session) -> dict[str, dict[tuple[str, str], float
 
 
 def _figure(
-    tokens: list[str], rows: list[dict[str, Any]], found: list[Active], options: Options, scorers: tuple[str, ...]
+    tokens: list[str],
+    rows: list[dict[str, Any]],
+    found: list[ActiveLatent],
+    options: WalkthroughOptions,
+    scorers: tuple[str, ...],
 ) -> Any:
     import textwrap
 

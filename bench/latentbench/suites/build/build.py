@@ -31,11 +31,11 @@ from latentbench.subject.coders.coder_spec import load_coder
 from latentbench.subject.coders.sparse import SparseCoder
 from latentbench.suites.build.draw import chosen, count, draw
 from latentbench.suites.build.hard import embedded, with_hard
-from latentbench.suites.build.negatives import Embed, Firing, Pool, counted
+from latentbench.suites.build.negatives import Embed, EmbeddedWindows, Firing, counted
 from latentbench.suites.build.promoted import promoted
 from latentbench.suites.build.sampling import EXPLAIN, TEST, Tiles, sample, tile
 from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe, anchored_recipe, load_recipe
-from latentbench.suites.build.suite_tables import Part, latent_table, window_table
+from latentbench.suites.build.suite_tables import CoderPart, latent_table, window_table
 from latentbench.suites.build.token_strings import TokenStrings
 from latentbench.suites.store import Suite, load_suite, save_suite
 
@@ -157,8 +157,8 @@ def _coder_part(
     loaded: Loaded,
     coder: SparseCoder,
     entry: CoderEntry,
-    pool: Pool | None,
-) -> Part:
+    pool: EmbeddedWindows | None,
+) -> CoderPart:
     table = store.coder(coder.name)
     counts = count(table.indptr, table.position, table.value, tiles)
     min_windows = entry.min_windows or recipe.min_windows
@@ -183,11 +183,11 @@ def _coder_part(
     ]
     samples = with_hard(recipe, Firing(table.indptr, table.position, table.value, tiles), coder, drawn, samples, pool)
     directions = coder.direction(torch.from_numpy(drawn.index)).float().cpu()
-    return Part(coder, drawn, samples, directions, promoted(loaded, directions, recipe.promoted))
+    return CoderPart(coder, drawn, samples, directions, promoted(loaded, directions, recipe.promoted))
 
 
 def _manifest(
-    recipe: SuiteRecipe, loaded: Loaded, store: ActivationStore, tiles: Tiles, parts: Sequence[Part]
+    recipe: SuiteRecipe, loaded: Loaded, store: ActivationStore, tiles: Tiles, parts: Sequence[CoderPart]
 ) -> dict[str, Any]:
     counts = store.meta["counts"]
     return {
@@ -210,7 +210,7 @@ def _manifest(
     }
 
 
-def _coder_entry(recipe: SuiteRecipe, asked: int, part: Part) -> dict[str, Any]:
+def _coder_entry(recipe: SuiteRecipe, asked: int, part: CoderPart) -> dict[str, Any]:
     coder, plan = part.coder, recipe.plan
     wanted = {
         "explain": (plan.explain, EXPLAIN, True),

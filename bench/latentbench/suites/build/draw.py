@@ -63,7 +63,7 @@ def count(indptr: Ints, positions: NDArray[np.integer], values: NDArray[np.float
 
 
 @dataclass(frozen=True)
-class Drawn:
+class LatentDraw:
     """The drawn latents of one coder, by index.
 
     Attributes:
@@ -79,7 +79,7 @@ class Drawn:
     qualifying: int
 
 
-def draw(counts: Counts, n: int, min_windows: int, strata: int, tune_share: float, seed: int, coder: str) -> Drawn:
+def draw(counts: Counts, n: int, min_windows: int, strata: int, tune_share: float, seed: int, coder: str) -> LatentDraw:
     """Draw latents of one coder.
 
     Args:
@@ -104,10 +104,10 @@ def draw(counts: Counts, n: int, min_windows: int, strata: int, tune_share: floa
     steps = np.floor(np.arange(len(index) + 1) * tune_share + 1e-9)
     tune = np.diff(steps) > 0
     order = np.argsort(index)
-    return Drawn(index[order], stratum[order], tune[order], len(qualifying))
+    return LatentDraw(index[order], stratum[order], tune[order], len(qualifying))
 
 
-def chosen(counts: Counts, index: Sequence[int], min_windows: int, strata: int, tune_share: float) -> Drawn:
+def chosen(counts: Counts, index: Sequence[int], min_windows: int, strata: int, tune_share: float) -> LatentDraw:
     """The latents that a recipe names, as `draw` would return them; those that do not qualify are left out.
 
     For suites that must hold the same latents as another one (another corpus, another window length): a draw depends on the
@@ -129,4 +129,4 @@ def chosen(counts: Counts, index: Sequence[int], min_windows: int, strata: int, 
     stratum = np.repeat(np.arange(strata), [len(b) for b in bins])
     steps = np.floor(np.arange(len(by_rate) + 1) * tune_share + 1e-9)
     order = np.argsort(by_rate)
-    return Drawn(by_rate[order], stratum[order], (np.diff(steps) > 0)[order], len(kept))
+    return LatentDraw(by_rate[order], stratum[order], (np.diff(steps) > 0)[order], len(kept))

@@ -16,9 +16,18 @@ from latentbench.kernel.identity import seed_for
 from latentbench.kernel.kinds import DRAWN
 from latentbench.subject.activations.activation_store import ActivationStore
 from latentbench.subject.coders.sparse import SparseCoder
-from latentbench.suites.build.draw import Drawn
-from latentbench.suites.build.negatives import Embed, Firing, Floats, Pool, aligned, appended, cooccurring, explained
-from latentbench.suites.build.sampling import Ints, Sample, Tiles
+from latentbench.suites.build.draw import LatentDraw
+from latentbench.suites.build.negatives import (
+    Embed,
+    EmbeddedWindows,
+    Firing,
+    Floats,
+    aligned,
+    appended,
+    cooccurring,
+    explained,
+)
+from latentbench.suites.build.sampling import Ints, Tiles, WindowSample
 from latentbench.suites.build.suite_recipe import SuiteRecipe
 from latentbench.suites.build.token_strings import TokenStrings
 
@@ -27,10 +36,10 @@ def with_hard(
     recipe: SuiteRecipe,
     firing: Firing,
     coder: SparseCoder,
-    drawn: Drawn,
-    samples: Sequence[Sample],
-    pool: Pool | None,
-) -> list[Sample]:
+    drawn: LatentDraw,
+    samples: Sequence[WindowSample],
+    pool: EmbeddedWindows | None,
+) -> list[WindowSample]:
     """The samples of one coder with the hard negatives that the recipe asks for behind them.
 
     Args:
@@ -66,7 +75,7 @@ def with_hard(
 
 def embedded(
     recipe: SuiteRecipe, store: ActivationStore, tiles: Tiles, tokenizer: Any, embed: Embed | None
-) -> Pool | None:
+) -> EmbeddedWindows | None:
     """The embedded windows, if the recipe asks for `nearest`.
 
     Raises:
@@ -82,4 +91,4 @@ def embedded(
         ids = store.tokens[start[:, None] + np.arange(tiles.window)].tolist()
         return ["".join(tokens) for tokens in strings.of(ids)]
 
-    return Pool(tiles, text, embed, recipe.test.hard.pool, recipe.seed)
+    return EmbeddedWindows(tiles, text, embed, recipe.test.hard.pool, recipe.seed)

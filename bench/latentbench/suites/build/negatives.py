@@ -8,7 +8,7 @@ A random window is told from an activating one by its topic; these are not, so a
 never replace random windows: scores on them are reported apart, by kind.
 
 All kinds are drawn after, and apart from, the other windows of the latent, in the order above: no corpus position stands in two
-windows of a latent, and asking for them changes no other window. Kind i of `SILENT` has the code -1 - i in `Sample.decile`.
+windows of a latent, and asking for them changes no other window. Kind i of `SILENT` has the code -1 - i in `WindowSample.decile`.
 Co-occurrence is a product of sparse binary matrices over blocks of latents; a dense matrix of latents by windows would be
 larger than the corpus.
 """
@@ -24,7 +24,7 @@ from scipy.sparse import csr_matrix
 
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.kinds import SILENT
-from latentbench.suites.build.sampling import EXPLAIN, TEST, Halves, Ints, Sample, Tiles
+from latentbench.suites.build.sampling import EXPLAIN, TEST, Halves, Ints, Tiles, WindowSample
 
 BLOCK = 1 << 22
 """Activations, or numbers of a product, looked at together."""
@@ -143,7 +143,7 @@ class _Best:
         return [index.tolist() for index in self._index]
 
 
-class Pool:
+class EmbeddedWindows:
     """Windows of the corpus with their embeddings, shared by all latents.
 
     Args:
@@ -174,12 +174,12 @@ class Pool:
 
 
 def appended(
-    sample: Sample,
+    sample: WindowSample,
     active: Ints,
     tiles: Tiles,
     asked: Sequence[tuple[str, int, Ints]],
     seed: int,
-) -> Sample:
+) -> WindowSample:
     """A latent's windows with hard ones behind them, kind after kind, each kind by position.
 
     Fewer come back where there are fewer; nothing is repeated.
@@ -221,12 +221,12 @@ def appended(
     )
 
 
-def counted(sample: Sample, kind: str) -> int:
+def counted(sample: WindowSample, kind: str) -> int:
     """Windows of a hard kind."""
     return int((sample.decile == -1 - SILENT.index(kind)).sum())
 
 
-def explained(sample: Sample) -> Ints:
+def explained(sample: WindowSample) -> Ints:
     """Starts of the activating explain windows."""
     start: Ints = sample.start[(sample.role == EXPLAIN) & (sample.decile >= 0)]
     return start

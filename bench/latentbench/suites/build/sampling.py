@@ -75,7 +75,7 @@ def tile(offsets: NDArray[np.integer], window: int) -> Tiles:
 
 
 @dataclass(frozen=True)
-class Plan:
+class WindowPlan:
     """How many windows of each sort.
 
     Attributes:
@@ -102,7 +102,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Sample:
+class WindowSample:
     """The windows of one latent: explain windows strongest first and silent ones last, then test windows by position.
 
     Attributes:
@@ -137,10 +137,10 @@ def sample(
     positions: NDArray[np.integer],
     values: NDArray[np.floating],
     tiles: Tiles,
-    plan: Plan,
+    plan: WindowPlan,
     test_seed: int,
     explain_seed: int,
-) -> Sample:
+) -> WindowSample:
     """Draw the windows of one latent.
 
     Too few candidates are shared out in the proportion asked for; nothing is repeated or padded, so fewer windows come back.
@@ -178,7 +178,7 @@ def sample(
     decile = np.concatenate([_decile(explained, low), np.full(len(contrast), RANDOM), test_decile[by_position]])
     role = np.repeat(np.array([EXPLAIN, TEST], dtype=np.int8), [len(explained) + len(contrast), len(test_start)])
     edges = maxima[order[np.minimum(low, len(order) - 1)]] if len(order) else maxima
-    return Sample(
+    return WindowSample(
         start=start,
         role=role,
         decile=decile.astype(np.int8),
@@ -278,7 +278,7 @@ def _decile(rank: Ints, low: list[int]) -> Ints:
     return np.searchsorted(low, rank, side="right") - 1
 
 
-def _test_positives(low: list[int], plan: Plan, rng: np.random.Generator) -> Ints:
+def _test_positives(low: list[int], plan: WindowPlan, rng: np.random.Generator) -> Ints:
     """Ranks of the activating test windows."""
     n, asked = low[-1], plan.positives + plan.explain
     target = plan.positives if n >= asked else n * plan.positives // asked
@@ -291,7 +291,7 @@ def _test_positives(low: list[int], plan: Plan, rng: np.random.Generator) -> Int
     return np.concatenate(picks) if picks else np.zeros(0, dtype=np.int64)
 
 
-def _explain(low: list[int], free: Bools, plan: Plan, rng: np.random.Generator) -> Ints:
+def _explain(low: list[int], free: Bools, plan: WindowPlan, rng: np.random.Generator) -> Ints:
     """Ranks of the explain windows among the free ones."""
     ranks = np.flatnonzero(free)
     n = min(plan.explain, len(ranks))
@@ -309,7 +309,7 @@ def _explain(low: list[int], free: Bools, plan: Plan, rng: np.random.Generator) 
     return np.concatenate([top, *picks])
 
 
-def _silent(active: Ints, starts: Ints, tiles: Tiles, plan: Plan) -> Ints:
+def _silent(active: Ints, starts: Ints, tiles: Tiles, plan: WindowPlan) -> Ints:
     """Tiles on which the latent is silent. Those that a centred candidate reaches into are left out, whether it is chosen or not,
     so that the negatives too are the same for every way of choosing explain windows.
     """

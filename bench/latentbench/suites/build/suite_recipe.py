@@ -16,7 +16,7 @@ from latentbench.corpora.corpus_spec import CorpusSpec
 from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.models.language_model import DType
 from latentbench.subject.coders.coder_spec import CoderSpec
-from latentbench.suites.build.sampling import Plan, Strategy
+from latentbench.suites.build.sampling import Strategy, WindowPlan
 
 
 class SubjectEntry(Frozen):
@@ -135,9 +135,9 @@ class SuiteRecipe(Frozen):
         return self
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> WindowPlan:
         """The windows to draw for each latent."""
-        return Plan(
+        return WindowPlan(
             explain=self.explain.n,
             sampling=self.explain.sampling,
             per_decile=self.test.positives_per_decile,

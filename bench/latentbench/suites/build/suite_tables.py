@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from latentbench.kernel.kinds import SILENT
 from latentbench.kernel.tables import LATENTS, WINDOWS
 from latentbench.subject.coders.sparse import SparseCoder
-from latentbench.suites.build.draw import Drawn
+from latentbench.suites.build.draw import LatentDraw
 from latentbench.suites.build.promoted import Effects
-from latentbench.suites.build.sampling import EXPLAIN, TEST, Ints, Plan, Sample, Tiles
+from latentbench.suites.build.sampling import EXPLAIN, TEST, Ints, Tiles, WindowPlan, WindowSample
 from latentbench.suites.build.token_strings import TokenStrings
 
 GROUP = 4096
@@ -28,7 +28,7 @@ GROUP = 4096
 
 
 @dataclass(frozen=True)
-class Part:
+class CoderPart:
     """One coder's part of a suite.
 
     Attributes:
@@ -40,8 +40,8 @@ class Part:
     """
 
     coder: SparseCoder
-    drawn: Drawn
-    samples: Sequence[Sample]
+    drawn: LatentDraw
+    samples: Sequence[WindowSample]
     directions: torch.Tensor
     effects: Effects
 
@@ -50,7 +50,7 @@ class Part:
         return [f"{self.coder.name}/{i}" for i in self.drawn.index.tolist()]
 
 
-def latent_table(parts: Sequence[Part], plan: Plan, strings: TokenStrings) -> pa.Table:
+def latent_table(parts: Sequence[CoderPart], plan: WindowPlan, strings: TokenStrings) -> pa.Table:
     """One row per latent: coders in the order given, latents by index.
 
     Args:
@@ -89,7 +89,9 @@ def latent_table(parts: Sequence[Part], plan: Plan, strings: TokenStrings) -> pa
     return pa.table({f.name: pa.array(columns[f.name], f.type) for f in LATENTS}, schema=LATENTS)
 
 
-def window_table(parts: Sequence[Part], tokens: NDArray[np.int32], tiles: Tiles, strings: TokenStrings) -> pa.Table:
+def window_table(
+    parts: Sequence[CoderPart], tokens: NDArray[np.int32], tiles: Tiles, strings: TokenStrings
+) -> pa.Table:
     """One row per window, latent after latent: explain windows strongest first, then test windows by position.
 
     Args:

@@ -28,7 +28,7 @@ from latentbench.kernel.errors import DataError, SpecError
 from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.kinds import NEAR_MISS
 from latentbench.kernel.tables import LATENTS, WINDOWS, table_of
-from latentbench.suites.build.sampling import EXPLAIN, Plan, Sample, Tiles, sample, tile
+from latentbench.suites.build.sampling import EXPLAIN, Tiles, WindowPlan, WindowSample, sample, tile
 from latentbench.suites.planted.rules import Document, Mask, matches, tokenise
 from latentbench.suites.store import Suite, load_suite, save_suite
 
@@ -38,7 +38,7 @@ UNRELATED = 3
 CODER = "planted"
 
 
-class Described(Frozen):
+class RuleDescription(Frozen):
     """A rule and a text that describes it."""
 
     text: str
@@ -51,20 +51,20 @@ class PlantedLatent(Frozen):
     name: str
     family: str
     """Kind of concept; unrelated explanations come from other families."""
-    truth: Described
+    truth: RuleDescription
     paraphrase: str
     """The truth in other words."""
-    narrow: Described
-    broad: Described
-    wrong: Described
+    narrow: RuleDescription
+    broad: RuleDescription
+    wrong: RuleDescription
     """A neighbouring token: the one before or after, or the mark itself."""
-    sibling: Described
+    sibling: RuleDescription
     related: tuple[str, ...] = ()
     """Names of latents that fire on other tokens but cannot be shown without this one; they are not unrelated."""
 
-    def near(self, which: Near) -> Described:
+    def near(self, which: Near) -> RuleDescription:
         """A near miss by name."""
-        found: Described = getattr(self, which)
+        found: RuleDescription = getattr(self, which)
         return found
 
 
@@ -147,7 +147,7 @@ def build_planted(recipe_path: Path, out: Path | None = None) -> Suite:
     tokens = [t for d in documents for t in d.tokens]
     vocabulary = {t: i for i, t in enumerate(sorted(set(tokens)))}
     ids = np.array([vocabulary[t] for t in tokens], np.int32)
-    plan = Plan(recipe.explain, "quantile", recipe.positives_per_decile, recipe.negatives)
+    plan = WindowPlan(recipe.explain, "quantile", recipe.positives_per_decile, recipe.negatives)
 
     truths = {latent.name: _flat(latent.truth.rule, documents, rules) for latent in rules.latents}
     latents, windows = [], []
@@ -206,7 +206,7 @@ def _near_misses(
     rules: Rules,
     fires: Mask,
     tiles: Tiles,
-    drawn: Sample,
+    drawn: WindowSample,
     recipe: PlantedRecipe,
 ) -> NDArray[np.int64]:
     """Starts of silent tiles in which a near miss fires, none of them drawn already; ascending."""
@@ -246,7 +246,7 @@ def _unrelated(latent: PlantedLatent, rules: Rules, truths: Mapping[str, list[Ma
 
 
 def _latent_row(
-    latent: PlantedLatent, number: int, drawn: Sample, plan: Plan, unrelated: Sequence[str]
+    latent: PlantedLatent, number: int, drawn: WindowSample, plan: WindowPlan, unrelated: Sequence[str]
 ) -> dict[str, Any]:
     truth = {
         "family": latent.family,
@@ -282,7 +282,7 @@ def _latent_row(
 
 def _window_rows(
     name: str,
-    drawn: Sample,
+    drawn: WindowSample,
     hard: NDArray[np.int64],
     tiles: Tiles,
     tokens: Sequence[str],

@@ -31,8 +31,8 @@ from latentbench.subject.strength import STEPS, TOLERANCE, Strength, search
 from latentbench.suites.build.suite_recipe import SuiteRecipe, anchored_recipe, load_recipe
 from latentbench.suites.intervention_table import save_interventions
 from latentbench.suites.rerun import changed, cut_again
-from latentbench.suites.steer.steer import Group, Measured
-from latentbench.suites.steer.steer_prompts import Place, Prompt, prompts
+from latentbench.suites.steer.steer import SteerGroup, StrengthEffect
+from latentbench.suites.steer.steer_prompts import CorpusContext, SteerPrompt, prompts
 from latentbench.suites.store import Suite
 
 FORMAT = 1
@@ -41,7 +41,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Settings:
+class SteerSettings:
     """What decides a latent's rows, besides suite, subject and coder.
 
     Attributes:
@@ -85,7 +85,7 @@ class Settings:
 
 def intervene(
     suite: Suite,
-    settings: Settings,
+    settings: SteerSettings,
     coders: Sequence[str] | None = None,
     latents: int | None = None,
     split: str | None = "test",
@@ -163,11 +163,13 @@ def _check(suite: Suite, recipe: SuiteRecipe, loaded: Loaded, coders: dict[str, 
         raise DigestMismatch(f"{suite.id} cannot be steered: {'; '.join(differing)}.")
 
 
-def _places(suite: Suite, recipe: SuiteRecipe, loaded: Loaded, latents: Sequence[LatentView]) -> dict[int, Place]:
+def _places(
+    suite: Suite, recipe: SuiteRecipe, loaded: Loaded, latents: Sequence[LatentView]
+) -> dict[int, CorpusContext]:
     """The context of every activating window of the latents, by window id."""
     ids = np.array([w.id for v in latents for w in (*v.test, *v.explain) if w.active], dtype=np.int64)
     numbers = suite.window_table.column("context").to_numpy()[ids]
-    cuts = {c.number: Place(c.start, c.ids) for c in cut_again(recipe, loaded, np.unique(numbers))}
+    cuts = {c.number: CorpusContext(c.start, c.ids) for c in cut_again(recipe, loaded, np.unique(numbers))}
     return {int(i): cuts[int(n)] for i, n in zip(ids, numbers, strict=True)}
 
 
@@ -175,8 +177,8 @@ def _group(
     loaded: Loaded,
     coder: SparseCoder,
     latents: Sequence[LatentView],
-    places: dict[int, Place],
-    settings: Settings,
+    places: dict[int, CorpusContext],
+    settings: SteerSettings,
     say: Say,
 ) -> list[list[dict[str, Any]]]:
     """Rows of each latent; a latent without a scoring prompt has none."""
@@ -185,7 +187,7 @@ def _group(
     chosen = [(v, cut[v.id]) for v in latents if any(p.role == "test" for p in cut[v.id])]
     rows: dict[str, list[dict[str, Any]]] = {v.id: [] for v in latents}
     if chosen:
-        group = Group(loaded, coder, chosen)
+        group = SteerGroup(loaded, coder, chosen)
         noise = _noise(loaded, chosen, settings)
         nothing = [(i, 0.0) for i in range(len(chosen))]
         clean = group.texts(nothing, noise)
@@ -207,7 +209,7 @@ def _group(
     return [rows[v.id] for v in latents]
 
 
-def _noise(loaded: Loaded, chosen: Sequence[tuple[LatentView, list[Prompt]]], settings: Settings) -> Tensor:
+def _noise(loaded: Loaded, chosen: Sequence[tuple[LatentView, list[SteerPrompt]]], settings: SteerSettings) -> Tensor:
     """Draw noise for each scoring prompt of the group; its seed belongs to latent and window, so clean and steered share it."""
     seeds = [
         seed_for("steer-noise", settings.seed, v.id, p.window.id) for v, own in chosen for p in own if p.role == "test"
@@ -216,7 +218,7 @@ def _noise(loaded: Loaded, chosen: Sequence[tuple[LatentView, list[Prompt]]], se
     return gumbel(seeds, settings.new_tokens, vocabulary)
 
 
-def _strengths(group: Group, settings: Settings) -> list[list[Strength]]:
+def _strengths(group: SteerGroup, settings: SteerSettings) -> list[list[Strength]]:
     def evaluate(asked: Sequence[tuple[int, float]]) -> list[float]:
         return [float(np.mean(m.kl)) for m in group.measure(asked, "test")]
 
@@ -225,13 +227,13 @@ def _strengths(group: Group, settings: Settings) -> list[list[Strength]]:
 
 def _rows(
     loaded: Loaded,
-    group: Group,
+    group: SteerGroup,
     view: LatentView,
     place: int,
     mode: str,
     end: Strength | None,
-    test: Measured,
-    shown: Measured,
+    test: StrengthEffect,
+    shown: StrengthEffect,
     clean: list[list[int]],
     steered: list[list[int]],
 ) -> Iterator[dict[str, Any]]:
@@ -264,7 +266,7 @@ def _rows(
             }
 
 
-def _after(loaded: Loaded, prompt: Prompt, text: str, new: list[int]) -> str:
+def _after(loaded: Loaded, prompt: SteerPrompt, text: str, new: list[int]) -> str:
     """Text of the new tokens; decoded behind the prompt, so that a character split over both is not lost."""
     whole: str = loaded.tokenizer.decode([*prompt.ids, *new], skip_special_tokens=True)
     return whole[len(text) :] if whole.startswith(text) else loaded.tokenizer.decode(new, skip_special_tokens=True)

@@ -17,7 +17,7 @@ from latentbench.models.language_model import Loaded
 from latentbench.subject import interventions as iv
 from latentbench.subject.coders.sparse import SparseCoder
 from latentbench.subject.hooks import edit
-from latentbench.suites.steer.steer_prompts import Prompt
+from latentbench.suites.steer.steer_prompts import SteerPrompt
 
 ROWS = 128
 """Rows per forward pass."""
@@ -26,7 +26,7 @@ ROLES = ("test", "explain")
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class StrengthEffect:
     """One strength of one latent, per prompt.
 
     Attributes:
@@ -39,7 +39,7 @@ class Measured:
     suppressed: list[list[int]]
 
 
-class Group:
+class SteerGroup:
     """Latents of one coder with their prompts, computed clean.
 
     Args:
@@ -53,7 +53,9 @@ class Group:
         scales: per latent, norm of the clean activation over that of the direction (median over scoring prompts).
     """
 
-    def __init__(self, loaded: Loaded, coder: SparseCoder, chosen: Sequence[tuple[LatentView, list[Prompt]]]) -> None:
+    def __init__(
+        self, loaded: Loaded, coder: SparseCoder, chosen: Sequence[tuple[LatentView, list[SteerPrompt]]]
+    ) -> None:
         self.loaded, self.coder = loaded, coder
         # Scoring prompts come first, so that noise, which only they need, can be indexed by prompt.
         self.prompts = [p for role in ROLES for _, own in chosen for p in own if p.role == role]
@@ -84,7 +86,7 @@ class Group:
             return iv.Ablation(self.coder, self.index[latent.cpu()].to(self.loaded.device))
         return iv.Addition(iv.writes_at(self.coder), self.directions[latent], delta)
 
-    def measure(self, asked: Sequence[tuple[int, float | None]], role: str, top: int = 0) -> list[Measured]:
+    def measure(self, asked: Sequence[tuple[int, float | None]], role: str, top: int = 0) -> list[StrengthEffect]:
         """KL of each prompt, and the `top` tokens by change of probability, for (latent, delta) pairs; None ablates.
 
         Pairs of one call either all have a delta or none has.
@@ -101,7 +103,7 @@ class Group:
                 moved = found.exp() - clean.exp()
                 ups += moved.topk(top).indices.tolist()
                 downs += (-moved).topk(top).indices.tolist()
-        out = [Measured([], [], []) for _ in asked]
+        out = [StrengthEffect([], [], []) for _ in asked]
         for n, (a, _) in enumerate(rows):
             out[a].kl.append(kls[n])
             if top:

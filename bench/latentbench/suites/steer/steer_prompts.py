@@ -25,7 +25,7 @@ QUINTILES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class SteerPrompt:
     """One prompt.
 
     Attributes:
@@ -46,14 +46,14 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CorpusContext:
     """A context of the corpus: position of its first token, and its token ids."""
 
     start: int
     ids: Tokens
 
 
-def cut(window: Window, place: Place, length: int, bos: int | None) -> Prompt | None:
+def cut(window: Window, place: CorpusContext, length: int, bos: int | None) -> SteerPrompt | None:
     """The prompt that ends at the window's first activating token; None if nothing stands before that token.
 
     Args:
@@ -75,7 +75,7 @@ def cut(window: Window, place: Place, length: int, bos: int | None) -> Prompt | 
     ids = tuple(place.ids[start:end].tolist())
     if bos is not None:
         ids = (bos, *ids)
-    return Prompt(window, ids, place.start + start, place.start + end) if len(ids) > 1 else None
+    return SteerPrompt(window, ids, place.start + start, place.start + end) if len(ids) > 1 else None
 
 
 def drawn(windows: Sequence[Window], n: int, seed: int) -> list[Window]:
@@ -95,13 +95,13 @@ def drawn(windows: Sequence[Window], n: int, seed: int) -> list[Window]:
 
 def prompts(
     latent: LatentView,
-    places: Mapping[int, Place],
+    places: Mapping[int, CorpusContext],
     n_test: int,
     n_explain: int,
     length: int,
     bos: int | None,
     seed: int,
-) -> list[Prompt]:
+) -> list[SteerPrompt]:
     """Scoring prompts, then explainer prompts that share no text with them.
 
     Args:
