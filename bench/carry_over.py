@@ -5,7 +5,8 @@
 CHECKOUT is a git checkout of the code that made the files, and both sides say what the same spec means: the old code gives each
 scorer and explainer the key that stands in the file, today's code the key that it gets. Making the files again would be simpler,
 and would publish new measurements under old dates. A file whose keys no checkout gives was made by yet another version; it is
-refused and stays as it is. What has today's keys already is left alone, so the script may run twice.
+refused and stays as it is. What has today's keys already is left alone, so the script may run twice. A baseline of an earlier
+layout also gets the layout of today.
 
 FILE is a gate's baseline or a leaderboard's result file; without one, all that this repository has committed. The record of
 a study (`docs/studies/*/study.json`) keeps the keys that its runs had: it does not hold their specs, and nothing compares them.
@@ -20,14 +21,17 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from latentbench.analysis.gate.baseline import read_baseline, write_baseline
+from latentbench.analysis.gate.baseline import Baseline, read_baseline, write_baseline
 from latentbench.explainers.load import load_explainer
 from latentbench.kernel.config import validate
 from latentbench.kernel.errors import BenchError, DataError
+from latentbench.kernel.forms import YesNo
+from latentbench.kernel.identity import digest
+from latentbench.kernel.trial import Seen, Trial
 from latentbench.leaderboards.results import RESULTS, read_file, render, write_file
 from latentbench.leaderboards.row import Named
 from latentbench.runs.plan import explainer_keys
@@ -110,6 +114,9 @@ def carry(path: Path, checkouts: Sequence[Path]) -> bool:
 
 def carry_baseline(path: Path, checkouts: Sequence[Path]) -> bool:
     """Rewrite the keys of a gate's baseline; False if they are those of today."""
+    if second_layout(path):
+        carry_baseline(path, checkouts)
+        return True
     baseline = read_baseline(path)
     held = [("explainers", s.explainer) for s in baseline.scores] + [("scorers", s.scorer) for s in baseline.scores]
     spec = validate(RunSpec, baseline.spec, f"{path}, spec")
@@ -124,6 +131,41 @@ def carry_baseline(path: Path, checkouts: Sequence[Path]) -> bool:
         return False
     write_baseline(baseline.model_copy(update={"scores": scores}), path)
     return True
+
+
+def second_layout(path: Path) -> bool:
+    """Rewrite a baseline of the first layout, whose probes held questions without a form; False for another one.
+
+    Raises:
+        Refused: a number was edited.
+    """
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if data.get("layout") != 1:
+        return False
+    frozen = data.pop("digest", None)
+    if digest(data) != frozen:
+        raise Refused(f"its content hashes to {digest(data)}, not to {frozen}")
+    for probe in data["probes"]:
+        if "question" in probe["request"]:
+            question = probe["request"].pop("question")
+            probe["request"]["trial"] = question and asdict(trial_of(question))
+    write_baseline(validate(Baseline, data | {"layout": 2}, str(path)), path)
+    return True
+
+
+def trial_of(question: Mapping[str, Any]) -> Trial:
+    """The trial of a yes/no question in a baseline of the first layout.
+
+    Raises:
+        Refused: a question of another scorer: what form it has cannot be told from its answers.
+    """
+    if question["task"] not in ("detection", "fuzzing"):
+        raise Refused(f"its layout is old and asks questions of {question['task']}; freeze it again from a run")
+    no, yes = question["answers"]
+    seen = tuple(Seen(w["tokens"], w["ids"], w["marks"]) for w in question["windows"])
+    return Trial(
+        "", question["task"], YesNo(no, yes), question["explanation"], seen, question["truth"], question["actual"]
+    )
 
 
 def carry_results(path: Path, checkouts: Sequence[Path]) -> bool:

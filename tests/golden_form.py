@@ -16,6 +16,7 @@ import numpy as np
 from latentbench.explainers.explainer import Explainer, Explanation
 from latentbench.judges.judge import Judge
 from latentbench.judges.reference import load_judge
+from latentbench.kernel.forms import YesNo
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import (
     Activate,
@@ -26,13 +27,12 @@ from latentbench.kernel.requests import (
     Embed,
     Message,
     Outcome,
-    Question,
     Reply,
     Request,
-    Shown,
     Simulate,
 )
-from latentbench.scorers.scorer import Judgement, Metric, Scorer, Trial
+from latentbench.kernel.trial import Seen, Trial
+from latentbench.scorers.scorer import Judgement, Metric, Scorer
 
 from tests.builders.golden_file import Json
 
@@ -92,8 +92,8 @@ def request_form(request: Request) -> dict[str, Json]:
         case Embed():
             return present(kind=kind, text=request.text, query=request.query)
         case Simulate():
-            windows = ["|".join(w.tokens) for w in request.question.windows]
-            return present(kind=kind, explanation=request.question.explanation, windows=windows)
+            windows = ["|".join(w.tokens) for w in request.trial.windows]
+            return present(kind=kind, explanation=request.trial.explanation, windows=windows)
         case Activate():
             return present(kind=kind, text=request.text, latent=request.latent.id)
 
@@ -193,7 +193,7 @@ def sample_request(kind: str) -> Request:
 
 def simulate_request(explanation: str, windows: Sequence[tuple[str, ...]]) -> Request:
     """A request for probabilities per token."""
-    return Simulate(Question("detection", explanation, tuple(Shown(w) for w in windows)))
+    return Simulate(Trial("0", "detection", YesNo(), explanation, tuple(Seen(w) for w in windows)))
 
 
 # --- scorers
@@ -201,12 +201,12 @@ def simulate_request(explanation: str, windows: Sequence[tuple[str, ...]]) -> Re
 
 def judgement_form(j: Judgement) -> dict[str, Json]:
     """One judgement; `item` is the window in the suite, and none where something else is judged."""
-    return {"item": None if j.window < 0 else j.window, "kind": j.kind, "truth": j.label} | present(
+    return {"item": j.item, "kind": j.kind, "truth": j.truth} | present(
         outcome=None if j.outcome is Outcome.OK else j.outcome.value,
-        score=j.probability,
-        answer=j.prediction,
-        token_scores=j.predicted,
-        token_truth=j.actual,
+        score=j.score,
+        answer=j.answer,
+        token_scores=j.token_scores,
+        token_truth=j.token_truth,
         error=j.error,
     )
 
@@ -218,7 +218,7 @@ def declared(scorer: Scorer) -> list[Json]:
         low, high = scorer.range(m.name)
         return [m.name, number(m.floor), "up" if m.higher_is_better else "down", number(low), number(high)]
 
-    return [row(m) for m in scorer.metric_table]
+    return [row(m) for m in scorer.metric_table()]
 
 
 def wanted(scorer: Scorer) -> list[Json]:
@@ -250,13 +250,13 @@ class Questions:
             for own, put in zip(replies, requests, strict=True):
                 own += [next(new) for _ in put]
             pairs = zip(self.trials, replies, requests, strict=True)
-            requests = [self.scorer.more(t, self.can, own) if put else [] for t, own, put in pairs]
+            requests = [self.scorer.follow_up(t, self.can, own) if put else [] for t, own, put in pairs]
             number_of += 1
         return replies, later
 
     def judged(self, replies: Sequence[Sequence[Reply]]) -> list[list[Judgement]]:
         """Judgements by question."""
-        return [self.scorer.read(t, own) for t, own in zip(self.trials, replies, strict=True)]
+        return [self.scorer.parse(t, own) for t, own in zip(self.trials, replies, strict=True)]
 
     def metrics(self, judgements: Sequence[Sequence[Judgement]]) -> dict[str, Json]:
         """The latent's metrics."""
@@ -291,5 +291,5 @@ def explained(
     while requests:
         asked += [request_form(r) for r in requests]
         replies += answer(requests)
-        requests = explainer.more(latent, replies, seed)
-    return asked, explanation_form(explainer.read(latent, replies, seed, others))
+        requests = explainer.follow_up(latent, replies, seed)
+    return asked, explanation_form(explainer.parse(latent, replies, seed, others))

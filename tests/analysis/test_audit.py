@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 def windows(positives: int = 4, negatives: int = 8) -> list[Judgement]:
     """A perfect judge's answers."""
     return [
-        Judgement(str(i), i, "quantile:3" if y else "random", y, Outcome.OK, 0.98 if y else 0.02, y)
+        Judgement(str(i), "", i, "quantile:3" if y else "random", y, Outcome.OK, 0.98 if y else 0.02, y)
         for i, y in enumerate([1] * positives + [0] * negatives)
     ]
 
@@ -30,7 +30,16 @@ def tokens() -> list[Judgement]:
     """Two firing windows and two silent ones, four tokens each, predicted exactly."""
     rows = [(0.0, 4.0, 0.0, 8.0), (2.0, 0.0, 6.0, 0.0), (0.0,) * 4, (0.0,) * 4]
     return [
-        Judgement(str(i), i, "quantile:3" if max(r) else "random", int(max(r) > 0), Outcome.OK, predicted=r, actual=r)
+        Judgement(
+            str(i),
+            "",
+            i,
+            "quantile:3" if max(r) else "random",
+            int(max(r) > 0),
+            Outcome.OK,
+            token_scores=r,
+            token_truth=r,
+        )
         for i, r in enumerate(rows)
     ]
 
@@ -38,9 +47,9 @@ def tokens() -> list[Judgement]:
 def test_halved_labels_by_hand():
     """4 positives of 12 become 2: the judge has 2 true and 2 false alarms, 8 right silences."""
     changed = halved(windows(), random.Random(0))
-    assert [j.prediction for j in changed] == [j.prediction for j in windows()]
-    assert [j.probability for j in changed] == [j.probability for j in windows()]
-    assert sum(j.label for j in changed) == 2
+    assert [j.answer for j in changed] == [j.answer for j in windows()]
+    assert [j.score for j in changed] == [j.score for j in windows()]
+    assert sum(j.truth for j in changed) == 2
     found = load_scorer("detection").metrics(changed)
     assert found["accuracy"] == pytest.approx(10 / 12)
     assert found["balanced_accuracy"] == pytest.approx((1 + 8 / 10) / 2)
@@ -54,8 +63,8 @@ def test_halved_labels_by_hand():
 def test_doubled_labels_by_hand():
     """4 positives of 12 become 8: the judge finds 4 of them, and 4 of its silences are right."""
     changed = doubled(windows(), random.Random(0))
-    assert sum(j.label for j in changed) == 8
-    assert all(j.label for j in changed[:4])
+    assert sum(j.truth for j in changed) == 8
+    assert all(j.truth for j in changed[:4])
     found = load_scorer("detection").metrics(changed)
     assert found["accuracy"] == pytest.approx(8 / 12)
     assert found["balanced_accuracy"] == pytest.approx((4 / 8 + 1) / 2)
@@ -68,16 +77,16 @@ def test_doubled_labels_by_hand():
 
 def test_doubling_adds_no_more_labels_than_there_are_silent_windows():
     changed = doubled(windows(4, 3), random.Random(0))
-    assert [j.label for j in changed] == [1] * 7
+    assert [j.truth for j in changed] == [1] * 7
 
 
 def test_dilution_reaches_the_prevalence_and_keeps_every_positive():
     found = diluted(windows(), 0.01)
-    assert (sum(j.label for j in found), len(found)) == (4, 400)
-    assert {j.window for j in found} == set(range(12))
+    assert (sum(j.truth for j in found), len(found)) == (4, 400)
+    assert {j.item for j in found} == set(range(12))
     assert diluted(windows(), 0.9) == windows()
     by_token = diluted(tokens(), 0.01)
-    actual = [a for j in by_token for a in j.actual]
+    actual = [a for j in by_token for a in j.token_truth]
     assert sum(a > 0 for a in actual) == 4
     assert len(actual) == 400
 
@@ -87,16 +96,16 @@ def test_token_labels_change_under_fixed_predictions():
     scorer = load_scorer("simulation")
     assert scorer.metrics(tokens())["pearson"] == pytest.approx(1)
     for changed, firing in ((half, 2), (double, 8)):
-        assert [j.predicted for j in changed] == [j.predicted for j in tokens()]
-        actual = [a for j in changed for a in j.actual]
+        assert [j.token_scores for j in changed] == [j.token_scores for j in tokens()]
+        actual = [a for j in changed for a in j.token_truth]
         assert sum(a > 0 for a in actual) == firing
         assert set(actual) <= {0.0, 2.0, 4.0, 6.0, 8.0}
-        r = scipy.stats.pearsonr(actual, [p for j in changed for p in j.predicted]).statistic
+        r = scipy.stats.pearsonr(actual, [p for j in changed for p in j.token_scores]).statistic
         assert scorer.metrics(changed)["pearson"] == pytest.approx(r)
         assert r < 0.9
     # True labels stay where labels are added.
-    kept = [a for j in tokens() for a in j.actual]
-    assert all(b == a for a, b in zip(kept, (a for j in double for a in j.actual), strict=True) if a)
+    kept = [a for j in tokens() for a in j.token_truth]
+    assert all(b == a for a, b in zip(kept, (a for j in double for a in j.token_truth), strict=True) if a)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +145,7 @@ def test_answers_are_right_in_every_field_and_near_misses_stay_out(suite):
     scorer = load_scorer({"use": "detection", "params": {"negative_kinds": ["random", "near-miss"]}})
     found = answers(scorer, latent, load_judge("mock:oracle"))
     assert {j.kind.partition(":")[0] for j in found} == {"quantile", "random"}
-    assert all((j.prediction, j.probability) == (j.label, 0.98 if j.label else 0.02) for j in found)
+    assert all((j.answer, j.score) == (j.truth, 0.98 if j.truth else 0.02) for j in found)
 
 
 def test_a_metric_falls_only_if_it_gets_worse_both_times():

@@ -18,7 +18,8 @@ from latentbench.analysis.gate.decide import Verdict
 from latentbench.analysis.gate.gate_report import GateReport
 from latentbench.judges.mock import mock_judge as mock
 from latentbench.kernel.latent import LatentView, Window
-from latentbench.kernel.requests import Choice, Question
+from latentbench.kernel.requests import Choice
+from latentbench.kernel.trial import Trial
 from latentbench.prompts import selection
 from latentbench.scorers import binary_task, fuzzing
 from latentbench.scorers.binary_task import BinaryTask
@@ -78,8 +79,8 @@ def test_label_order_reversed(baseline: Path, tmp_path: Path, monkeypatch: pytes
 
     def reversed_labels(self: BinaryTask, latent: LatentView, explanation: str, seed: int) -> list[Any]:
         trials = right(self, latent, explanation, seed)
-        flat = [y for trial in trials for y in trial.labels][::-1]
-        sizes = np.cumsum([0, *(len(t.labels) for t in trials)])
+        flat = [y for trial in trials for y in trial.truth][::-1]
+        sizes = np.cumsum([0, *(len(t.truth) for t in trials)])
         return [replace(t, labels=tuple(flat[a:b])) for t, a, b in zip(trials, sizes[:-1], sizes[1:], strict=True)]
 
     monkeypatch.setattr(BinaryTask, "trials", reversed_labels)
@@ -105,13 +106,13 @@ def test_the_two_answers_of_a_prompt_swapped(baseline: Path, tmp_path: Path) -> 
 
 
 def test_five_windows_scored_as_four(baseline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = BinaryTask.read
+    right = BinaryTask.parse
 
     def four(self: BinaryTask, trial: Any, replies: Any) -> Any:
         found = right(self, trial, replies)
         return found[:4] if len(found) == 5 else found
 
-    monkeypatch.setattr(BinaryTask, "read", four)
+    monkeypatch.setattr(BinaryTask, "parse", four)
     report = gated(tmp_path, baseline)
     assert report.exit_code() == 1
     assert failures(report, "invariant") == ["windows list/oracle"]
@@ -135,11 +136,11 @@ def test_a_judge_at_temperature_one(baseline: Path, tmp_path: Path, monkeypatch:
         def __init__(self, variant: Any) -> None:
             self.variant = variant
 
-        def windows(self, question: Question) -> tuple[float, ...]:
-            return tuple(float(rng.random() < p) for p in self.variant.windows(question))
+        def windows(self, trial: Trial) -> tuple[float, ...]:
+            return tuple(float(rng.random() < p) for p in self.variant.windows(trial))
 
     monkeypatch.setattr(mock, "choice_logprobs", drawn)
-    monkeypatch.setattr(mock, "written", lambda variant, question: write(Sampled(variant), question))
+    monkeypatch.setattr(mock, "written", lambda variant, trial: write(Sampled(variant), trial))
     report = gated(tmp_path, baseline)
     assert report.exit_code() == 1
     assert "judge lexical" in failures(report, "invariant")

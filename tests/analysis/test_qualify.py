@@ -30,9 +30,9 @@ PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "judges"
 
 
 def table(rows: list[tuple[object, ...]]) -> pd.DataFrame:
-    """Judgements: asked, explainer, latent, trial, window, kind, label, probability, prediction."""
-    names = ["asked", "explainer", "latent", "trial", "window", "kind", "label", "probability", "prediction"]
-    return measure.scored(pd.DataFrame(rows, columns=names).assign(outcome="ok", predicted=None))
+    """Judgements: asked, explainer, latent, trial, item, kind, truth, score, answer."""
+    names = ["asked", "explainer", "latent", "trial", "item", "kind", "truth", "score", "answer"]
+    return measure.scored(pd.DataFrame(rows, columns=names).assign(outcome="ok", token_scores=None))
 
 
 # --- the measures, by hand
@@ -148,7 +148,7 @@ def test_retest_pairs_the_same_window_of_the_same_question():
 def test_retest_leaves_out_texts_without_a_window_and_windows_without_a_score():
     def asked(n, scores):
         windows = [(n, "truth", "a", str(i), i, "random", 0, p, int(p > 0.5)) for i, p in enumerate(scores)]
-        own = [(n, "truth", "a", f"written/{i}", -1, "written", 1, 0.3 + i / 10, 0) for i in range(2)]
+        own = [(n, "truth", "a", f"written/{i}", None, "written", 1, 0.3 + i / 10, 0) for i in range(2)]
         return windows, [*own, (n, "truth", "a", "3", 3, "random", 0, None, None)]
 
     (first, one), (again, other) = asked(0, (0.1, 0.4, 0.9)), asked(1, (0.2, 0.6, 0.8))

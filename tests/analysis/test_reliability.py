@@ -242,13 +242,11 @@ def test_two_scorers_have_components_that_add_up(carried_out):
     # These judges answer a window in the same way wherever it stands.
     assert np.allclose([c.estimate for c in llm.components.components if ORDER in c.effect], 0)
     windows = {
-        order: pd.read_parquet(
-            folder / "out" / f"r-e0-d0-o{order}" / "judgements.parquet", columns=["window", "scorer"]
-        )
+        order: pd.read_parquet(folder / "out" / f"r-e0-d0-o{order}" / "judgements.parquet", columns=["item", "scorer"])
         for order in (0, 1)
     }
     for scorer in ("detection", "embedding"):
-        first, second = (w.loc[w.scorer == scorer, "window"].tolist() for w in windows.values())
+        first, second = (w.loc[w.scorer == scorer, "item"].tolist() for w in windows.values())
         assert sorted(first) == sorted(second)
         assert first != second
 

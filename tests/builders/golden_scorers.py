@@ -273,6 +273,6 @@ def odd(questions: form.Questions, asked: Sequence[Sequence[Mapping[str, Json]]]
         request = known[place] if place < len(known) else {"kind": "activate"}
         for said in odd_replies(questions.scorer.name, request):
             replies = [*usual[number][:place], form.reply_of(said), *usual[number][place + 1 :]]
-            read = questions.scorer.read(questions.trials[number], replies)
+            read = questions.scorer.parse(questions.trials[number], replies)
             out.append({"reply": said, "at": place, "read": [form.judgement_form(j) for j in read]})
     return out

@@ -150,7 +150,7 @@ def _cell(
         right = rng.random(grid.windows) < grid.explainers[explainer]
         failed = (rng.random(grid.windows) < grid.fail) | (number in grid.dead)
         label = np.arange(grid.windows) % 2
-        prediction = np.where(right, label, 1 - label)
+        answer = np.where(right, label, 1 - label)
         where = {
             "cell": cell,
             "latent": latent,
@@ -164,14 +164,15 @@ def _cell(
             | {
                 "explanation": text_digest(_text(explainer, latent)),
                 "trial": f"{latent}:{w}",
-                "window": w,
+                "part": "",
+                "item": w,
                 "kind": "quantile:5" if label[w] else "random",
-                "label": int(label[w]),
+                "truth": int(label[w]),
                 "outcome": "api" if failed[w] else "ok",
-                "probability": None if failed[w] else float(prediction[w]),
-                "prediction": None if failed[w] else int(prediction[w]),
-                "predicted": None,
-                "actual": None,
+                "score": None if failed[w] else float(answer[w]),
+                "answer": None if failed[w] else int(answer[w]),
+                "token_scores": None,
+                "token_truth": None,
                 "error": "mock failure" if failed[w] else None,
                 "tokens_in": 100,
                 "tokens_out": 2,

@@ -24,7 +24,7 @@ from tests.builders.toy_latents import latent, window
 def explain(
     explainer: Explainer, view: LatentView, replies: Any = (), others: Any = None, seed: int = 0
 ) -> Explanation:
-    return explainer.read(view, replies, seed, others or {})
+    return explainer.parse(view, replies, seed, others or {})
 
 
 def llm(preset: str | None = None, **params: Any) -> LlmExplainer:

@@ -30,7 +30,7 @@ QUIET = Console(quiet=True)
 
 
 def explain(explainer: Explainer, view: LatentView, replies: Any = (), others: Any = None) -> Explanation:
-    return explainer.read(view, replies, 0, others or {})
+    return explainer.parse(view, replies, 0, others or {})
 
 
 # --- vocab
@@ -238,8 +238,8 @@ def test_candidates_are_compared_on_explain_windows_only() -> None:
     view = latent(explain=20)
     explainer = best(k=3, n_examples=12, n_choose=10)
     replies = written("One.", "Two.", "One.")
-    asked = explainer.more(view, replies, 7)
-    assert asked == explainer.more(replace(view, test=()), replies, 7)
+    asked = explainer.follow_up(view, replies, 7)
+    assert asked == explainer.follow_up(replace(view, test=()), replies, 7)
     texts = [r.text for r in asked if isinstance(r, Continuation)]
     assert len(asked) == len(texts) == 3 * 10  # the generic text and two distinct candidates
     explained = {w.text for w in view.explain}
@@ -248,7 +248,7 @@ def test_candidates_are_compared_on_explain_windows_only() -> None:
     hidden = [w.text for w in view.explain if f"{w.tokens[0].strip()}" not in shown]
     assert len(hidden) == 8
     assert set(hidden) < set(texts[:10])
-    assert explainer.more(view, [*replies, *[Reply(loglik=0.0)] * 30], 7) == []
+    assert explainer.follow_up(view, [*replies, *[Reply(loglik=0.0)] * 30], 7) == []
 
 
 def test_the_best_candidate_is_taken_and_all_are_noted() -> None:
@@ -273,7 +273,7 @@ def test_failures_of_either_round() -> None:
     view, explainer = latent(), best(k=2, n_choose=1)
     failed = explain(explainer, view, [Reply(Outcome.TIMEOUT, error="late"), Reply(text="")])
     assert (failed.text, failed.outcome) == (None, Outcome.TIMEOUT)
-    assert explainer.more(view, [Reply(Outcome.TIMEOUT), Reply(text="")], 0) == []
+    assert explainer.follow_up(view, [Reply(Outcome.TIMEOUT), Reply(text="")], 0) == []
     single = explain(explainer, view, [Reply(text="One."), Reply(Outcome.API, error="x")])
     assert (single.text, single.outcome) == ("One.", Outcome.OK)
     half = [*written("One.", "Two."), Reply(loglik=-1.0), Reply(Outcome.API, error="503"), Reply(loglik=-1.0)]
@@ -294,10 +294,10 @@ class Rounds(Explainer):
     def requests(self, view: LatentView, seed: int) -> list[Any]:
         return [] if view.id.endswith("/0") else [view.id]
 
-    def more(self, view: LatentView, replies: Any, seed: int) -> list[Any]:
+    def follow_up(self, view: LatentView, replies: Any, seed: int) -> list[Any]:
         return [f"{replies[-1].text}+"] if len(replies) < int(view.id[-1]) else []
 
-    def read(self, view: LatentView, replies: Any, seed: int, others: Any) -> Explanation:
+    def parse(self, view: LatentView, replies: Any, seed: int, others: Any) -> Explanation:
         return Explanation(view.id, "|".join(r.text for r in replies))
 
 

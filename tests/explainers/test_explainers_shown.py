@@ -60,7 +60,7 @@ def test_the_tokens_explainer_reads_only_the_chosen_part() -> None:
 
     def text(**params: Any) -> str:
         explainer = load_explainer({"use": "tokens", "params": params})
-        return str(explainer.read(latent, [], 0, {}).text)
+        return str(explainer.parse(latent, [], 0, {}).text)
 
     assert text() == text(n_examples=len(latent.explain), sampling="top", window=32)
     first = latent.explain[0]

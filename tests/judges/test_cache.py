@@ -16,6 +16,7 @@ import pytest
 from latentbench.judges.cache.cached_judge import CachedJudge, ReplyCache
 from latentbench.judges.judge import BaseJudge
 from latentbench.kernel.errors import DataError
+from latentbench.kernel.forms import YesNo
 from latentbench.kernel.requests import (
     Capability,
     Chat,
@@ -25,13 +26,12 @@ from latentbench.kernel.requests import (
     JudgeIdentity,
     Message,
     Outcome,
-    Question,
     Reply,
-    Shown,
     Simulate,
     Usage,
     request_key,
 )
+from latentbench.kernel.trial import Seen, Trial
 
 IDENTITY = JudgeIdentity("transformers", "m", "abc", "bfloat16", (("wording", "w1"),))
 
@@ -85,11 +85,11 @@ async def test_a_second_run_asks_nothing_and_gets_the_same(cache):
 
 
 def test_a_simulators_key_holds_what_it_reads_and_nothing_else():
-    window = Shown((" a", " river"), (3, 4), (False, True))
-    fuzzing = Question("fuzzing", "rivers", (window,), ("No", "Yes"), (1,), ((0.0, 2.0),))
-    detection = Question("detection", "rivers", (replace(window, marks=None),), ("0", "1"))
+    window = Seen((" a", " river"), (3, 4), (False, True))
+    fuzzing = Trial("0", "fuzzing", YesNo(), "rivers", (window,), (1,), ((0.0, 2.0),))
+    detection = Trial("1", "detection", YesNo("0", "1"), "rivers", (replace(window, marks=None),))
 
-    def key(q: Question, reads_truth: bool = False) -> str:
+    def key(q: Trial, reads_truth: bool = False) -> str:
         return request_key(IDENTITY, Simulate(q), reads_truth)
 
     assert key(fuzzing) == key(detection)
@@ -245,14 +245,14 @@ def test_a_miss_names_the_field_that_differs(cache):
 
 
 def test_the_question_behind_a_text_is_part_of_a_call_only_for_judges_that_read_it(cache):
-    question = Question("t", "z", (Shown(("a",)),), truth=(1,))
+    question = Trial("0", "t", YesNo("0", "1"), "z", (Seen(("a",)),), truth=(1,))
     other = replace(question, truth=(0,))
-    request = Choice((Message("user", "q"),), ("0", "1"), question=question)
+    request = Choice((Message("user", "q"),), ("0", "1"), trial=question)
     cache.put(IDENTITY, False, [(request_key(IDENTITY, request, False), request, Reply(logprobs=((0.0, 0.0),)))])
-    assert "no miss" in cache.explain_miss(IDENTITY, replace(request, question=other))
+    assert "no miss" in cache.explain_miss(IDENTITY, replace(request, trial=other))
     mock = replace(IDENTITY, provider="mock")
     cache.put(mock, True, [(request_key(mock, request, True), request, Reply(logprobs=((0.0, 0.0),)))])
-    assert "question differs" in cache.explain_miss(mock, replace(request, question=other), True)
+    assert "question differs" in cache.explain_miss(mock, replace(request, trial=other), True)
     assert "no stored call" in cache.explain_miss(IDENTITY, Simulate(question))
 
 

@@ -16,30 +16,21 @@ from latentbench.analysis.gate.gate_formats import tag_run, tags
 from latentbench.analysis.gate.gate_report import GateReport, GateSettings
 from latentbench.analysis.gate.verdicts import compare
 from latentbench.judges.reference import load_judge
-from latentbench.kernel.requests import (
-    Chat,
-    Choice,
-    Continuation,
-    Embed,
-    Message,
-    Outcome,
-    Question,
-    Reply,
-    Shown,
-    Simulate,
-)
+from latentbench.kernel.forms import YesNo
+from latentbench.kernel.requests import Chat, Choice, Continuation, Embed, Message, Outcome, Reply, Simulate
+from latentbench.kernel.trial import Seen, Trial
 from latentbench.runs.record import Run, load_run
 from scipy import stats
 
 from tests.builders.gate_runs import carry_out, gated
 from tests.builders.run_builder import Grid, build_run
 
-WINDOW = Shown((" a", " river"), (1, 2))
-QUESTION = Question("detection", "rivers", (WINDOW,), ("No", "Yes"), (1,), ((0.0, 1.0),))
+WINDOW = Seen((" a", " river"), (1, 2))
+QUESTION = Trial("0", "detection", YesNo(), "rivers", (WINDOW,), (1,), ((0.0, 1.0),))
 REQUESTS = [
-    Chat((Message("user", "Is it?"),), question=QUESTION),
-    Choice((Message("user", "Is it?"),), ("No", "Yes"), question=QUESTION),
-    Continuation("rivers: ", "a river", question=QUESTION),
+    Chat((Message("user", "Is it?"),), trial=QUESTION),
+    Choice((Message("user", "Is it?"),), ("No", "Yes"), trial=QUESTION),
+    Continuation("rivers: ", "a river", trial=QUESTION),
     Embed("a river", query=True),
     Simulate(QUESTION),
 ]

@@ -13,6 +13,7 @@ from latentbench.judges.mock.lexical import token_words, vector
 from latentbench.judges.mock.mock_judge import MockJudge, MockParams
 from latentbench.judges.reference import load_judge, split_reference
 from latentbench.kernel.errors import SpecError, UnknownName
+from latentbench.kernel.forms import AnyOf, Levels, Which, YesNo
 from latentbench.kernel.requests import (
     Capability,
     Chat,
@@ -21,25 +22,24 @@ from latentbench.kernel.requests import (
     Embed,
     Message,
     Outcome,
-    Question,
-    Shown,
     Simulate,
     request_key,
 )
+from latentbench.kernel.trial import Seen, Trial
 
-RIVER = Shown(("The", " river", " rises", " in", " the", " moun", "tains", "."))
-OVEN = Shown(("Pre", "heat", " the", " oven", " to", " 200", " degrees"))
+RIVER = Seen(("The", " river", " rises", " in", " the", " moun", "tains", "."))
+OVEN = Seen(("Pre", "heat", " the", " oven", " to", " 200", " degrees"))
 
 
 def question(
     n: int, windows=(RIVER, OVEN, RIVER, OVEN, OVEN), truth=(1, 0, 1, 0, 0), z="rivers and mountains"
-) -> Question:
-    return Question("detection", f"{z} #{n}", tuple(windows), ("0", "1"), tuple(truth))
+) -> Trial:
+    return Trial(str(n), "detection", YesNo("0", "1"), f"{z} #{n}", tuple(windows), tuple(truth))
 
 
 def chat(n: int, **kwargs) -> Chat:
     q = question(n, **kwargs)
-    return Chat((Message("user", f"{q.explanation}\n" + "\n".join(w.text for w in q.windows)),), question=q)
+    return Chat((Message("user", f"{q.explanation}\n" + "\n".join(w.text for w in q.windows)),), trial=q)
 
 
 async def test_label_answers_the_truth_as_a_list():
@@ -77,7 +77,7 @@ async def test_choice_probabilities_are_normalised_and_agree_with_the_list_answe
     judge = MockJudge("label", MockParams(error=0.2))
     for n in range(30):
         q = question(n)
-        reply = (await judge.answer([Choice((), ("0", "1"), slots=("",) * 5, question=q)]))[0]
+        reply = (await judge.answer([Choice((), ("0", "1"), slots=("",) * 5, trial=q)]))[0]
         listed = ast.literal_eval((await judge.answer([chat(n)]))[0].text)
         for (no, yes), said in zip(reply.logprobs, listed, strict=True):
             assert math.isclose(math.exp(no) + math.exp(yes), 1)
@@ -85,10 +85,11 @@ async def test_choice_probabilities_are_normalised_and_agree_with_the_list_answe
 
 
 async def test_levels_are_read_per_token_from_the_activations():
-    q = replace(question(0, windows=(RIVER,), truth=(1,)), actual=((0.0, 4.0, 2.0, 0, 0, 0, 0, 0),))
     answers = tuple(str(v) for v in range(11))
+    asked = question(0, windows=(RIVER,), truth=(1,))
+    q = replace(asked, form=Levels(answers, "token"), token_truth=((0.0, 4.0, 2.0, 0, 0, 0, 0, 0),))
     slots = tuple(RIVER.tokens)
-    reply = (await MockJudge("label").answer([Choice((), answers, slots=slots, question=q)]))[0]
+    reply = (await MockJudge("label").answer([Choice((), answers, slots=slots, trial=q)]))[0]
     expected = [sum(v * math.exp(p) for v, p in enumerate(slot)) for slot in reply.logprobs]
     assert np.argmax(expected) == 1
     assert abs(expected[2] - 5) < 0.2
@@ -97,26 +98,27 @@ async def test_levels_are_read_per_token_from_the_activations():
 
 
 async def test_intruder_is_found_by_the_one_odd_window():
-    q = replace(question(0), truth=(0, 0, 0, 1, 0), answers=("1", "2", "3", "4", "5"))
-    reply = (await MockJudge("label").answer([Choice((), q.answers, question=q)]))[0]
+    q = replace(question(0), form=Which(5), truth=(4,))
+    reply = (await MockJudge("label").answer([Choice((), ("1", "2", "3", "4", "5"), trial=q)]))[0]
     assert int(np.argmax(reply.logprobs[0])) == 3
 
 
 async def test_written_answers_follow_what_may_be_answered():
     judge = MockJudge("label")
-    numbers = ("1", "2", "3", "4", "5")
     levels = tuple(str(v) for v in range(11))
     actual = ((0.0, 4.0, 2.0, 0, 0, 0, 0, 0),)
 
     async def said(**changes):
         q = replace(question(0), **changes)
-        return (await judge.answer([Chat((), question=q)]))[0].text
+        return (await judge.answer([Chat((), trial=q)]))[0].text
 
-    assert await said(truth=(0, 0, 0, 1, 0), answers=numbers) == "4"
-    assert await said(answers=("none", *numbers)) == "1, 3"
-    assert await said(truth=(0,) * 5, answers=("none", *numbers)) == "none"
-    assert await said(answers=("No", "Yes")) == "[1, 0, 1, 0, 0]"
-    listed = ast.literal_eval(await said(windows=(RIVER,), truth=(1,), actual=actual, answers=levels))
+    assert await said(form=Which(5), truth=(4,)) == "4"
+    assert await said(form=AnyOf("none")) == "1, 3"
+    assert await said(truth=(0,) * 5, form=AnyOf("none")) == "none"
+    assert await said(form=YesNo("No", "Yes")) == "[1, 0, 1, 0, 0]"
+    listed = ast.literal_eval(
+        await said(windows=(RIVER,), truth=(1,), token_truth=actual, form=Levels(levels, "token"))
+    )
     assert listed[:3] == [0.05, 9.95, 5.0]
     assert len(listed) == 8
 

@@ -18,7 +18,8 @@ from latentbench.judges.price import cost
 from latentbench.judges.reference import load_judge
 from latentbench.judges.subject_judge import SubjectJudge
 from latentbench.kernel.errors import BenchError, DigestMismatch, SpecError, UnknownName
-from latentbench.kernel.requests import Activate, Capability, Embed, LatentRef, Outcome
+from latentbench.kernel.latent import LatentRef
+from latentbench.kernel.requests import Activate, Capability, Embed, Outcome
 from latentbench.runs.run import start
 from latentbench.subject.hooks import capture
 from latentbench.suites.build.build import build_suite
@@ -221,7 +222,7 @@ def test_a_run_measures_the_subject_without_any_special_path(folder: Path, tmp_p
     texts = judged[judged.kind.isin(["written", "neutral"])]
     assert len(texts) == 2 * 5 * 6
     assert (texts.outcome == "ok").all()
-    assert texts.actual.map(max).max() > 0
+    assert texts.token_truth.map(max).max() > 0
     scores = pq.read_table(run / "scores.parquet").to_pandas()
     found = scores[(scores.metric == "clarity_signed") & (scores.explainer == "tokens")]
     assert len(found) == 5

@@ -13,7 +13,9 @@ from latentbench.explainers.planted_truth import EVERY, text_of
 from latentbench.judges.mock.oracle import normalised
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.errors import SpecError
-from latentbench.kernel.requests import Chat, Choice, Continuation, Embed, Message, Outcome, Question, Shown, Simulate
+from latentbench.kernel.forms import YesNo
+from latentbench.kernel.requests import Chat, Choice, Continuation, Embed, Message, Outcome, Simulate
+from latentbench.kernel.trial import Seen, Trial
 from latentbench.scorers.load import load_scorer
 from latentbench.suites.planted.rules import fragment, matches, tokenise
 from latentbench.suites.store import load_suite
@@ -35,8 +37,8 @@ def planted():  # type: ignore[no-untyped-def]
     return load_suite("planted-1").latents()
 
 
-def question(explanation: str, *windows: Shown, answers: tuple[str, ...] = ("No", "Yes")) -> Question:
-    return Question("detection", explanation, windows, answers)
+def question(explanation: str, *windows: Seen) -> Trial:
+    return Trial("0", "detection", YesNo(), explanation, windows)
 
 
 def one(judge, request):  # type: ignore[no-untyped-def]
@@ -44,17 +46,17 @@ def one(judge, request):  # type: ignore[no-untyped-def]
 
 
 def test_every_request_type_follows_the_rule(judge):
-    q = question(WEEKDAYS, Shown(ON), Shown(OFF))
+    q = question(WEEKDAYS, Seen(ON), Seen(OFF))
     reply = one(judge, Simulate(q))
     assert reply.tokens == ((0.02, 0.98, 0.02, 0.02), (0.02,) * 4)
     assert reply.windows == (0.98, 0.02)
-    assert one(judge, Chat((Message("user", "?"),), question=q)).text == "[1, 0]"
-    single = question(WEEKDAYS, Shown(ON))
-    no, yes = one(judge, Choice((Message("user", "?"),), ("No", "Yes"), question=single)).logprobs[0]
+    assert one(judge, Chat((Message("user", "?"),), trial=q)).text == "[1, 0]"
+    single = question(WEEKDAYS, Seen(ON))
+    no, yes = one(judge, Choice((Message("user", "?"),), ("No", "Yes"), trial=single)).logprobs[0]
     assert math.exp(yes) == pytest.approx(0.98)
     assert math.exp(no) == pytest.approx(0.02)
-    told = [one(judge, Continuation(f"About: {WEEKDAYS}", "".join(w), question(WEEKDAYS, Shown(w)))) for w in (ON, OFF)]
-    generic = [one(judge, Continuation("About: text.", "".join(w), question(WEEKDAYS, Shown(w)))) for w in (ON, OFF)]
+    told = [one(judge, Continuation(f"About: {WEEKDAYS}", "".join(w), question(WEEKDAYS, Seen(w)))) for w in (ON, OFF)]
+    generic = [one(judge, Continuation("About: text.", "".join(w), question(WEEKDAYS, Seen(w)))) for w in (ON, OFF)]
     assert [a.loglik - b.loglik for a, b in zip(told, generic, strict=True)] == [4.0, 0.0]
     z, on, off = (one(judge, Embed(t, query=t == WEEKDAYS)).vector for t in (WEEKDAYS, "".join(ON), "".join(OFF)))
     assert z @ on > 0 == z @ off
@@ -62,9 +64,9 @@ def test_every_request_type_follows_the_rule(judge):
 
 
 def test_marks_ask_for_the_marked_tokens_only(judge):
-    right = Shown(ON, (), (False, True, False, False))
-    wrong = Shown(ON, (), (True, False, False, False))
-    half = Shown(ON, (), (True, True, False, False))
+    right = Seen(ON, (), (False, True, False, False))
+    wrong = Seen(ON, (), (True, False, False, False))
+    half = Seen(ON, (), (True, True, False, False))
     asked = question(WEEKDAYS, right, wrong, half)
     assert judge.variant.windows(asked) == pytest.approx((0.98, 0.02, 0.5))
     # A simulator is not shown marks: its scorer reads the marked tokens out of the reply.
@@ -73,9 +75,9 @@ def test_marks_ask_for_the_marked_tokens_only(judge):
 
 @pytest.mark.parametrize("text", ["", "Names of days.", "names of days of the week."])
 def test_a_text_without_a_rule_gets_one_answer_to_everything(judge, text):
-    reply = one(judge, Simulate(question(text, Shown(ON), Shown(OFF, (), (True,) * 4))))
+    reply = one(judge, Simulate(question(text, Seen(ON), Seen(OFF, (), (True,) * 4))))
     assert set(reply.windows) | {p for row in reply.tokens for p in row} == {0.5}
-    values = [one(judge, Continuation(f"{text} x", "".join(w), question(text, Shown(w)))).loglik for w in (ON, OFF)]
+    values = [one(judge, Continuation(f"{text} x", "".join(w), question(text, Seen(w)))).loglik for w in (ON, OFF)]
     assert values == [-8.0, -8.0]
     z = one(judge, Embed(text, query=True)).vector
     assert [float(z @ one(judge, Embed("".join(w))).vector) for w in (ON, OFF)] == [0, 0]
@@ -118,7 +120,7 @@ def test_on_whole_windows_the_oracle_is_nearly_always_right(judge, planted):
     mistaken = {}
     for latent in planted:
         truth = json.loads(latent.row["truth"])["truth"]
-        reply = judge.variant.windows(question(truth, *(Shown(w.tokens) for w in latent.test)))
+        reply = judge.variant.windows(question(truth, *(Seen(w.tokens) for w in latent.test)))
         wrong = sum((p > 0.5) != w.active for p, w in zip(reply, latent.test, strict=True))
         if wrong:
             mistaken[latent.index] = wrong
@@ -129,11 +131,11 @@ def test_on_whole_windows_the_oracle_is_nearly_always_right(judge, planted):
 def test_planted_explanations_are_those_of_the_suite_and_others_are_skipped(planted):
     truth = json.loads(planted[0].row["truth"])
     for which in EVERY:
-        found = load_explainer({"use": "planted", "params": {"which": which}}).read(planted[0], [], 0, {})
+        found = load_explainer({"use": "planted", "params": {"which": which}}).parse(planted[0], [], 0, {})
         assert found.text == text_of(truth, which)
     assert text_of(truth, "broad") == truth["near"]["broad"]
     assert text_of(truth, "unrelated:2") == truth["unrelated"][2]
-    skipped = load_explainer("planted").read(toy(), [], 0, {})
+    skipped = load_explainer("planted").parse(toy(), [], 0, {})
     assert (skipped.text, skipped.outcome) == (None, Outcome.SKIPPED)
     with pytest.raises(SpecError, match="which"):
         load_explainer({"use": "planted", "params": {"which": "unrelated:3"}})
@@ -168,6 +170,6 @@ def test_the_truth_outranks_every_unrelated_explanation_on_every_planted_latent(
         replies = iter(asyncio.run(own.answer(requests)))
         scores = []
         for ts in trials:
-            judged = [j for t in ts for j in scorer.read(t, [next(replies) for _ in scorer.requests(t, own.can)])]
+            judged = [j for t in ts for j in scorer.parse(t, [next(replies) for _ in scorer.requests(t, own.can)])]
             scores.append(scorer.metrics(judged)[scorer.headline])
         assert scores[0] > max(scores[1:]), (latent.id, scores)

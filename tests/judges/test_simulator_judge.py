@@ -19,7 +19,9 @@ from latentbench.judges.simulator.artifact import Calibration, Scaling
 from latentbench.judges.simulator.heads import Heads
 from latentbench.judges.simulator.simulator_judge import SimulatorJudge, SimulatorParams
 from latentbench.kernel.errors import DigestMismatch, ModelError, SpecError, UnknownName
-from latentbench.kernel.requests import Capability, Outcome, Question, Shown, Simulate
+from latentbench.kernel.forms import Levels, YesNo
+from latentbench.kernel.requests import Capability, Outcome, Simulate
+from latentbench.kernel.trial import Seen, Trial
 from latentbench.lab.simulator.batch import collate, encode
 from latentbench.lab.simulator.lessons import Example, TextWindow
 from latentbench.lab.simulator.trainee import Trainee
@@ -44,12 +46,12 @@ WINDOWS = (
 )
 
 
-def shown(tokens: tuple[str, ...]) -> Shown:
-    return Shown(tokens)
+def shown(tokens: tuple[str, ...]) -> Seen:
+    return Seen(tokens)
 
 
 def question(z: str, *windows: tuple[str, ...]) -> Simulate:
-    return Simulate(Question("detection", z, tuple(map(shown, windows)), ("No", "Yes"), (1,) * len(windows)))
+    return Simulate(Trial("0", "detection", YesNo(), z, tuple(map(shown, windows)), (1,) * len(windows)))
 
 
 def random_adapter(model, generator) -> dict[str, torch.Tensor]:  # type: ignore[no-untyped-def]
@@ -128,8 +130,8 @@ async def test_shared_and_batched_is_what_each_window_alone_gives(judge, tiny, f
     seen = set()
     for request, reply in zip(requests, replies, strict=True):
         assert reply.ok
-        for w, tokens, window in zip(request.question.windows, reply.tokens, reply.windows, strict=True):
-            expected, whole = naive(tiny, folder, request.question.explanation, w.tokens)
+        for w, tokens, window in zip(request.trial.windows, reply.tokens, reply.windows, strict=True):
+            expected, whole = naive(tiny, folder, request.trial.explanation, w.tokens)
             assert tokens == pytest.approx(expected, abs=1e-4)
             assert window == pytest.approx(whole, abs=1e-4)
             seen.add(round(whole, 3))
@@ -171,8 +173,8 @@ async def test_what_is_asked_twice_is_computed_once(judge, monkeypatch):
         return forward(pieces, keep)
 
     monkeypatch.setattr(judge.reader.engine, "forward", counted)
-    marked = Shown(WINDOWS[0], (), (True, *(False,) * 6))
-    fuzzing = Simulate(Question("fuzzing", LONG, (marked,), ("No", "Yes"), (0,)))
+    marked = Seen(WINDOWS[0], (), (True, *(False,) * 6))
+    fuzzing = Simulate(Trial("0", "fuzzing", YesNo(), LONG, (marked,), (0,)))
     a, b, c = await judge.answer([question(LONG, WINDOWS[0]), fuzzing, question(LONG, WINDOWS[0], WINDOWS[1])])
     assert len(rows) == 2
     assert a.tokens == b.tokens == c.tokens[:1]
@@ -202,7 +204,11 @@ async def test_an_explanation_that_does_not_fit_is_skipped_with_its_counts(judge
 
 async def test_a_window_without_text_is_one_clear_outcome(judge):
     empty, none, fine = await judge.answer(
-        [question("river", WINDOWS[0], ("", "")), Simulate(Question("t", "river", ())), question("river", WINDOWS[0])]
+        [
+            question("river", WINDOWS[0], ("", "")),
+            Simulate(Trial("0", "t", YesNo(), "river")),
+            question("river", WINDOWS[0]),
+        ]
     )
     assert (empty.outcome, none.outcome) == (Outcome.SKIPPED, Outcome.SKIPPED)
     assert empty.error == "window 2 of 2 has no text: nothing can be simulated"
@@ -235,9 +241,9 @@ async def test_detection_fuzzing_and_simulation_of_a_window_are_one_paid_call(ju
     cache = ReplyCache(tmp_path / "replies.sqlite")
     cached = CachedJudge(judge, cache)
     w, marks = WINDOWS[0], (True, False, True, False, False, False, False)
-    detection = Question("detection", LONG, (Shown(w),), ("No", "Yes"), (1,))
-    fuzzing = Question("fuzzing", LONG, (Shown(w, (), marks),), ("No", "Yes"), (0,))
-    simulation = Question("simulation", LONG, (Shown(w),), tuple("0123"), (1,), ((0.0,) * 7,))
+    detection = Trial("0", "detection", YesNo(), LONG, (Seen(w),), (1,))
+    fuzzing = Trial("0", "fuzzing", YesNo(), LONG, (Seen(w, (), marks),), (0,))
+    simulation = Trial("0", "simulation", Levels(tuple("0123"), "token"), LONG, (Seen(w),), (1,), ((0.0,) * 7,))
     replies = [(await cached.answer([Simulate(q)]))[0] for q in (detection, fuzzing, simulation)]
     assert [r.cached for r in replies] == [False, True, True]
     assert replies[0].tokens == replies[1].tokens == replies[2].tokens
@@ -367,13 +373,13 @@ def test_detection_fuzzing_and_simulation_run_end_to_end(folder, tmp_path):
     assert set(judged.outcome) == {"ok"}
     for scorer, part in judged.groupby("scorer"):
         if scorer.startswith("simulation"):
-            assert all(len(p) == len(a) for p, a in zip(part.predicted, part.actual, strict=True))
+            assert all(len(p) == len(a) for p, a in zip(part.token_scores, part.token_truth, strict=True))
         else:
-            assert part.probability.between(0, 1).all()
-            assert part.probability.nunique() > 20
+            assert part.score.between(0, 1).all()
+            assert part.score.nunique() > 20
     scores = pq.read_table(run / "scores.parquet").to_pandas()
     assert set(scores.metric) >= {"ap_normalised", "pearson"}
     # Three scorers ask about the same windows, and under the empty explanation latents share some: each is paid once.
     tokens = {w.id: w.tokens for latent in load_suite("planted-1").latents() for w in latent.test}
-    distinct = {(row.explanation, tokens[row.window]) for row in judged.itertuples()}
+    distinct = {(row.explanation, tokens[row.item]) for row in judged.itertuples()}
     assert record.totals.paid.calls == len(distinct) < 720 / 3

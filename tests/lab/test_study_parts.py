@@ -92,7 +92,7 @@ def test_recipes_are_merged_and_another_kind_replaces():
 
 def test_deciles_rank_each_decile_against_the_silent_windows():
     rows = [("a", 0, "quantile:0", 0.4), ("a", 0, "quantile:9", 0.9), ("a", 0, "random", 0.5), ("a", 0, "random", 0.1)]
-    table = pd.DataFrame(rows, columns=["latent", "repeat", "kind", "probability"]).assign(outcome="ok", prediction=1)
+    table = pd.DataFrame(rows, columns=["latent", "repeat", "kind", "score"]).assign(outcome="ok", answer=1)
     found = by_decile(table).set_index("decile").value
     assert (found[0], found[9]) == (0.5, 1.0)
 

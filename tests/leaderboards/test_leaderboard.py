@@ -73,7 +73,7 @@ def test_coverage_counts_failed_judgements_and_bounds_hold_the_score(run: Path) 
     assert row.worst is not None
     assert row.worst < row.score.estimate < row.best  # type: ignore[operator]
     # Accuracy is a mean over judgements, so the bounds are those of filling in every failure with wrong or right.
-    right = ((mine.prediction == mine.label) & (mine.outcome == "ok")).mean()
+    right = ((mine.answer == mine.truth) & (mine.outcome == "ok")).mean()
     assert row.worst == pytest.approx(right)
     assert row.best == pytest.approx(right + (mine.outcome != "ok").mean())
 

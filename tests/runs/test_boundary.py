@@ -56,13 +56,13 @@ class OddScorer(Detection):
         self.fail("requests", trial)
         return super().requests(trial, can)
 
-    def more(self, trial, can, replies):
-        self.fail("more", trial)
+    def follow_up(self, trial, can, replies):
+        self.fail("follow_up", trial)
         return []
 
-    def read(self, trial, replies):
-        self.fail("read", trial)
-        found = super().read(trial, replies)
+    def parse(self, trial, replies):
+        self.fail("parse", trial)
+        found = super().parse(trial, replies)
         if any(t is trial for t in self.seen):
             self.judged.extend(found)
         return found
@@ -74,10 +74,10 @@ class OddScorer(Detection):
 
 
 class OddExplainer(TokensExplainer):
-    def read(self, latent, replies, seed, others):
+    def parse(self, latent, replies, seed, others):
         if latent.id == "ODD":
-            raise KeyError("odd: read")
-        return super().read(latent, replies, seed, others)
+            raise KeyError("odd: parse")
+        return super().parse(latent, replies, seed, others)
 
 
 class OddJudge(MockJudge):
@@ -145,7 +145,7 @@ def odd_scorer(where: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("where", "outcome"), [("read", Outcome.PARSE), ("more", Outcome.PARSE), ("requests", Outcome.SKIPPED)]
+    ("where", "outcome"), [("parse", Outcome.PARSE), ("follow_up", Outcome.PARSE), ("requests", Outcome.SKIPPED)]
 )
 def test_a_scorer_that_raises_fails_the_windows_of_its_latent(package: Path, where: str, outcome: Outcome) -> None:
     run = carry_out(package, scorers=[odd_scorer(where)])
@@ -166,7 +166,7 @@ def test_a_scorer_that_raises_fails_the_windows_of_its_latent(package: Path, whe
     assert len(kept)
     assert kept.value.tolist() == pytest.approx(kept.value_odd.tolist(), nan_ok=True)
     # A failed reading is not owed again, and the run is not broken by it.
-    assert resume(run, package / "c.sqlite", QUIET)["status"] == "complete"
+    assert resume(run, package / "c.sqlite", QUIET).status == "complete"
     assert table(run, "judgements").equals(judged)
 
 
@@ -224,7 +224,7 @@ def test_an_explainer_that_raises_loses_one_explanation(package: Path) -> None:
     found = table(run, "explanations").set_index(["explainer", "latent"])
     lost = found.loc[("odd", ODD)]
     assert lost.outcome == "parse"
-    assert lost.error == f"KeyError in oddities/things.py:{line_of('KeyError')}: 'odd: read'"
+    assert lost.error == f"KeyError in oddities/things.py:{line_of('KeyError')}: 'odd: parse'"
     assert (found.outcome == "ok").sum() == 2 * LATENTS - 1
     judged = table(run, "judgements")
     missing = judged[(judged.latent == ODD) & (judged.explainer == "odd")]

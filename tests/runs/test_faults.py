@@ -152,7 +152,7 @@ def test_short_last_batch_lost_on_the_way() -> None:
     for positives, size in [(1, 5), (4, 5), (5, 5), (7, 3), (13, 4)]:
         view = latent(positives=positives, negatives=positives)
         scorer = load_scorer({"use": "detection", "params": {"windows_per_prompt": size}})
-        asked = sorted(w.id for t in scorer.trials(view, "z", 0) for w in t.windows)
+        asked = sorted(w.item for t in scorer.trials(view, "z", 0) for w in t.windows)
         assert asked == sorted(w.id for w in view.test)
 
 
@@ -166,7 +166,9 @@ def test_negatives_sampled_with_replacement() -> None:
         starts = drawn.start[(drawn.role == TEST) & (drawn.decile < 0)].tolist()
         assert len(starts) == len(set(starts)) < 100
         scorer = load_scorer({"use": "detection", "params": {"negatives": 15}})
-        asked = [w.id for t in scorer.trials(latent(negatives=20), "z", seed) for w in t.windows if w.kind == "random"]
+        asked = [
+            w.item for t in scorer.trials(latent(negatives=20), "z", seed) for w in t.windows if w.kind == "random"
+        ]
         assert len(asked) == len(set(asked)) == 15
 
 
@@ -182,10 +184,8 @@ def test_one_seed_for_all_latents() -> None:
     orders, marks = set(), set()
     for i in range(20):
         trials = fuzzing.trials(latent(), "z", seed_for("judge", 0, 0, "fuzzing", f"sae/{i}"))
-        orders.add(tuple(w.id for t in trials for w in t.windows))
-        negatives = [
-            (w.id, s.marks) for t in trials for w, s in zip(t.windows, t.question.windows, strict=True) if not w.active
-        ]
+        orders.add(tuple(w.item for t in trials for w in t.windows))
+        negatives = [(w.item, w.marks) for t in trials for w, y in zip(t.windows, t.truth, strict=True) if not y]
         marks.add(tuple(sorted(negatives)))
     assert len(orders) == len(marks) == 20
 
@@ -199,7 +199,7 @@ def test_windows_that_fire_forced_to_inactive() -> None:
             assert not np.isin(np.arange(start, start + 10), where).any()
     for name in ("detection", "fuzzing", "surprisal", "embedding", "saebench"):
         for trial in load_scorer(name).trials(latent(), "z", 0):
-            assert list(trial.labels) == [int(w.active) for w in trial.windows]
+            assert list(trial.truth) == [int(max(a) > 0) for a in trial.token_truth]
 
 
 def test_pooled_micro_averages(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_process_wide_seed_reset() -> None:
     for name in ("llm", "best-of-k", "tokens"):
         load_explainer(name).requests(latent(), 0)
     shuffled = {"tokens": {f"sae/{i}": Explanation(f"sae/{i}", "z") for i in (7, 8)}}
-    load_explainer("shuffled").read(latent(), [], 0, shuffled)
+    load_explainer("shuffled").parse(latent(), [], 0, shuffled)
     bootstrap_mean(np.arange(9.0), seed=0)
     assert state() == before
 
@@ -254,5 +254,5 @@ def test_a_failed_judgement_has_no_number() -> None:
     ]
     for outcome in Outcome:
         if outcome is not Outcome.OK:
-            bad = [replace(j, outcome=outcome, probability=None, prediction=None) for j in ok[:4]]
+            bad = [replace(j, outcome=outcome, score=None, answer=None) for j in ok[:4]]
             assert scorer.metrics([*ok[4:], *bad]) == scorer.metrics(ok[4:])

@@ -77,7 +77,7 @@ def test_the_same_spec_gives_the_same_tables(finished, tmp_path):
 
 def test_windows_are_the_same_for_every_explainer(finished):
     judgements = table(finished, "judgements")
-    shown = judgements.groupby(["scorer", "latent", "explainer"]).window.apply(tuple).unstack("explainer")
+    shown = judgements.groupby(["scorer", "latent", "explainer"]).item.apply(tuple).unstack("explainer")
     assert (shown["tokens"] == shown["empty"]).all()
     assert (shown["tokens"] == shown["shuffled"]).all()
 
@@ -131,7 +131,7 @@ def test_failed_calls_lower_coverage_and_not_the_score(finished, tmp_path):
     judged = judgements[judgements.scorer == "detection"]
     coverage = (judged.outcome == "ok").mean()
     assert 0.75 < coverage < 0.85
-    assert judged[judged.outcome != "ok"].probability.isna().all()
+    assert judged[judged.outcome != "ok"].score.isna().all()
     assert record.failure_rate > 0.1
 
     def means(run):  # type: ignore[no-untyped-def]

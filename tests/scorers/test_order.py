@@ -20,11 +20,7 @@ def latent():
 def _shown(trials):
     """What is shown with what is true of it, however it is dealt to prompts."""
     return Counter(
-        (w.id, y, shown.ids, shown.marks, truth, actual)
-        for t in trials
-        for w, y, shown, truth, actual in zip(
-            t.windows, t.labels, t.question.windows, t.question.truth, t.question.actual, strict=True
-        )
+        (w, truth, actual) for t in trials for w, truth, actual in zip(t.windows, t.truth, t.token_truth, strict=True)
     )
 
 
@@ -37,8 +33,8 @@ def test_lists_show_the_same_windows_with_their_truth_in_another_order(scorer, l
     assert _shown(again) == _shown(trials)
     assert [t.id for t in again] == [t.id for t in trials]
     assert [len(t.windows) for t in again] == [len(t.windows) for t in trials]
-    order = [w.id for t in trials for w in t.windows]
-    orders = {n: [w.id for t in reordered(trials, n) for w in t.windows] for n in range(4)}
+    order = [w.item for t in trials for w in t.windows]
+    orders = {n: [w.item for t in reordered(trials, n) for w in t.windows] for n in range(4)}
     assert orders[0] == order
     assert len({tuple(o) for o in orders.values()}) == 4
     assert reordered(trials, 1) == again
@@ -51,7 +47,7 @@ def test_every_latent_has_an_order_of_its_own():
     def moved(latent, explanation="z"):
         specs = (RunSpec.model_validate({"name": "t", "suite": "planted-1", "order": n, **entries}) for n in (0, 1))
         before, after = (
-            [w.id for t in trials_of(spec, 0, scorer, latent, explanation) for w in t.windows] for spec in specs
+            [w.item for t in trials_of(spec, 0, scorer, latent, explanation) for w in t.windows] for spec in specs
         )
         return [before.index(w) for w in after]
 

@@ -25,15 +25,15 @@ def detection(preset: str = "paper", **params: Any) -> Scorer:
 
 
 def answer_all(scorer: Scorer, text_of: Any, **shape: int) -> list[Judgement]:
-    return [j for t in scorer.trials(latent(**shape), "z", 0) for j in scorer.read(t, [text_of(t)])]
+    return [j for t in scorer.trials(latent(**shape), "z", 0) for j in scorer.parse(t, [text_of(t)])]
 
 
 def test_a_right_judge_scores_one_and_a_constant_one_is_at_the_floor() -> None:
     scorer = detection()
-    right = scorer.metrics(answer_all(scorer, lambda t: Reply(text=str(list(t.labels)))))
+    right = scorer.metrics(answer_all(scorer, lambda t: Reply(text=str(list(t.truth)))))
     assert right["ap_normalised"] == right["balanced_accuracy"] == right["auroc"] == 1
     assert right["n"] == 40
-    constant = scorer.metrics(answer_all(scorer, lambda t: Reply(text=str([1] * len(t.labels)))))
+    constant = scorer.metrics(answer_all(scorer, lambda t: Reply(text=str([1] * len(t.truth)))))
     assert constant["balanced_accuracy"] == constant["auroc"] == 0.5
     assert constant["ap_normalised"] == pytest.approx(0)
 
@@ -41,14 +41,14 @@ def test_a_right_judge_scores_one_and_a_constant_one_is_at_the_floor() -> None:
 def test_short_last_batch_lost() -> None:
     trials = detection(windows_per_prompt=7).trials(latent(), "z", 0)
     assert [len(t.windows) for t in trials] == [7] * 5 + [5]
-    assert len({w.id for t in trials for w in t.windows}) == 40
+    assert len({w.item for t in trials for w in t.windows}) == 40
 
 
 def test_parse_failure_scored() -> None:
     scorer = detection()
     judged = answer_all(scorer, lambda t: Reply(text="[1, 0]"))
     assert {j.outcome for j in judged} == {Outcome.PARSE}
-    assert all(j.prediction is None and j.probability is None and j.error for j in judged)
+    assert all(j.answer is None and j.score is None and j.error for j in judged)
     assert len(judged) == 40
     assert scorer.metrics(judged) == {}
 
@@ -78,7 +78,7 @@ def test_failed_latents_dropped() -> None:
     scorer = detection()
     judged = answer_all(
         scorer,
-        lambda t: Reply(Outcome.TIMEOUT, error="60 s") if t.id in ("0", "1") else Reply(text=str(list(t.labels))),
+        lambda t: Reply(Outcome.TIMEOUT, error="60 s") if t.id in ("0", "1") else Reply(text=str(list(t.truth))),
     )
     assert len(judged) == 40
     assert sum(j.outcome is Outcome.TIMEOUT and j.error == "60 s" for j in judged) == 10
@@ -93,13 +93,13 @@ def test_single_reads_the_probability_of_yes() -> None:
     (request,) = scorer.requests(trials[0], CHOICE)
     assert isinstance(request, Choice)
     assert request.answers == ("No", "Yes")
-    (judged,) = scorer.read(trials[0], [Reply(logprobs=((math.log(0.1), math.log(0.3)),))])
-    assert judged.probability == pytest.approx(0.75)
-    assert judged.prediction == 1
+    (judged,) = scorer.parse(trials[0], [Reply(logprobs=((math.log(0.1), math.log(0.3)),))])
+    assert judged.score == pytest.approx(0.75)
+    assert judged.answer == 1
     (request,) = scorer.requests(trials[0], CHAT)
     assert isinstance(request, Chat)
-    assert [scorer.read(trials[0], [Reply(text=t)])[0].prediction for t in ("Yes.", " no", "[1]")] == [1, 0, 1]
-    assert scorer.read(trials[0], [Reply(text="Yes and no")])[0].outcome is Outcome.PARSE
+    assert [scorer.parse(trials[0], [Reply(text=t)])[0].answer for t in ("Yes.", " no", "[1]")] == [1, 0, 1]
+    assert scorer.parse(trials[0], [Reply(text="Yes and no")])[0].outcome is Outcome.PARSE
 
 
 def test_answers_without_mass_have_no_reading() -> None:
@@ -108,14 +108,14 @@ def test_answers_without_mass_have_no_reading() -> None:
     assert yes(-1e6, -1e6) == 0.5
     scorer = detection("single", positives=1, negatives=1)
     trial = scorer.trials(latent(), "z", 0)[0]
-    (judged,) = scorer.read(trial, [Reply(logprobs=((-math.inf, -math.inf),))])
+    (judged,) = scorer.parse(trial, [Reply(logprobs=((-math.inf, -math.inf),))])
     assert judged.outcome is Outcome.PARSE
 
 
 def test_simulators_answer_the_question_itself() -> None:
     trial = detection("single").trials(latent(), "z", 0)[0]
     reply = Reply(windows=(0.8,), tokens=((0.1, 0.5),))
-    read = {r: detection("single", reduction=r).read(trial, [reply])[0].probability for r in ("window", "max", "mean")}
+    read = {r: detection("single", reduction=r).parse(trial, [reply])[0].score for r in ("window", "max", "mean")}
     assert read == {"window": 0.8, "max": 0.5, "mean": pytest.approx(0.3)}
     assert pooled([0.1, 0.5], "noisy_or") == pytest.approx(0.55)
     (request,) = detection("single").requests(trial, CHOICE | SIMULATE)
@@ -134,13 +134,14 @@ def test_a_judge_of_another_kind_does_not_fit() -> None:
 def test_positives_are_even_over_deciles_and_drawn_without_replacement() -> None:
     trials = detection("single", positives=10, negatives=7).trials(latent(), "z", 3)
     windows = [t.windows[0] for t in trials]
-    assert sorted(w.decile for w in windows if w.decile is not None) == list(range(10))
-    assert len({w.id for w in windows}) == 17
+    kinds = [w.kind for w in windows if w.kind != "random"]
+    assert sorted(kinds) == [f"quantile:{d}" for d in range(10)]
+    assert len({w.item for w in windows}) == 17
 
 
 def test_other_latents_get_other_orders_and_the_explanation_changes_none() -> None:
     def ids(z: str, seed: int) -> list[int]:
-        return [w.id for t in detection().trials(latent(), z, seed) for w in t.windows]
+        return [w.item for t in detection().trials(latent(), z, seed) for w in t.windows]
 
     assert ids("a", 1) == ids("b", 1)
     assert ids("a", 1) != ids("a", 2)
@@ -151,8 +152,8 @@ def test_permuting_windows_changes_no_prompt() -> None:
     rows = list(whole.test)
     random.Random(0).shuffle(rows)
     scorer = detection(positives=12, negatives=9)
-    one = [t.question for t in scorer.trials(whole, "z", 5)]
-    two = [t.question for t in scorer.trials(replace(whole, test=tuple(rows)), "z", 5)]
+    one = list(scorer.trials(whole, "z", 5))
+    two = list(scorer.trials(replace(whole, test=tuple(rows)), "z", 5))
     assert one == two
 
 
@@ -180,7 +181,7 @@ def test_the_truth_is_in_no_prompt() -> None:
     """Two latents with the same texts and opposite labels are asked the same."""
     scorer = detection("single")
     trial = scorer.trials(latent(), "z", 0)[0]
-    other = replace(trial, question=replace(trial.question, truth=(1 - trial.labels[0],), actual=((9.0,) * 8,)))
+    other = replace(trial, truth=(1 - trial.truth[0],), token_truth=((9.0,) * 8,))
     (a,), (b,) = scorer.requests(trial, CHOICE), scorer.requests(other, CHOICE)
     assert a.messages == b.messages  # type: ignore[union-attr]
 
@@ -191,10 +192,10 @@ def test_hard_negatives_are_scored_apart() -> None:
     assert sum(len(t.windows) for t in trials) == 60
 
     def reply(trial: Any) -> Reply:
-        fooled = trial.labels[0] or trial.windows[0].kind == "similar"
+        fooled = trial.truth[0] or trial.judged[0].kind == "similar"
         return Reply(logprobs=((math.log(0.2), math.log(0.8)) if fooled else (math.log(0.8), math.log(0.2)),))
 
-    judged = [j for t in trials for j in scorer.read(t, [reply(t)])]
+    judged = [j for t in trials for j in scorer.parse(t, [reply(t)])]
     found = scorer.metrics(judged)
     assert found["auroc"] == 1
     assert found["n"] == 40
@@ -205,6 +206,6 @@ def test_hard_negatives_are_scored_apart() -> None:
 def test_every_metric_is_declared() -> None:
     scorer = detection("single", negative_kinds=("random", "similar"))
     judged = [
-        j for t in scorer.trials(latent(hard=5), "z", 0) for j in scorer.read(t, [Reply(logprobs=((-1.0, -2.0),))])
+        j for t in scorer.trials(latent(hard=5), "z", 0) for j in scorer.parse(t, [Reply(logprobs=((-1.0, -2.0),))])
     ]
-    assert set(scorer.metrics(judged)) <= {m.name for m in scorer.metric_table}
+    assert set(scorer.metrics(judged)) <= {m.name for m in scorer.metric_table()}

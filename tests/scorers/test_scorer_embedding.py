@@ -22,12 +22,12 @@ def test_scores_equal_an_independent_computation() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(41, 5)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    judged = scorer.read(trial, [Reply(vector=v) for v in vectors])
+    judged = scorer.parse(trial, [Reply(vector=v) for v in vectors])
     expected = vectors[1:].astype(np.float64) @ vectors[0].astype(np.float64)
-    assert [j.probability for j in judged] == pytest.approx(expected, abs=1e-6)
+    assert [j.score for j in judged] == pytest.approx(expected, abs=1e-6)
     found = scorer.metrics(judged)
-    assert found["auroc"] == pytest.approx(roc_auc_score(trial.labels, expected))
-    assert found["ap"] == pytest.approx(average_precision_score(trial.labels, expected))
+    assert found["auroc"] == pytest.approx(roc_auc_score(trial.truth, expected))
+    assert found["ap"] == pytest.approx(average_precision_score(trial.truth, expected))
 
 
 def test_windows_are_the_same_requests_for_every_explanation() -> None:
@@ -42,10 +42,10 @@ def test_a_failed_window_is_missing_alone_and_a_failed_query_takes_all() -> None
     scorer = load_scorer({"use": "embedding", "params": {"positives": 3, "negatives": 3}})
     (trial,) = scorer.trials(latent(), "z", 0)
     v = Reply(vector=np.ones(2, np.float32))
-    judged = scorer.read(trial, [v, Reply(Outcome.API, error="503"), v, v, v, v, v])
+    judged = scorer.parse(trial, [v, Reply(Outcome.API, error="503"), v, v, v, v, v])
     assert [j.outcome for j in judged] == [Outcome.API] + [Outcome.OK] * 5
     assert scorer.metrics(judged)["n"] == 5
-    judged = scorer.read(trial, [Reply(Outcome.TIMEOUT), v, v, v, v, v, v])
+    judged = scorer.parse(trial, [Reply(Outcome.TIMEOUT), v, v, v, v, v, v])
     assert {j.outcome for j in judged} == {Outcome.TIMEOUT}
     assert scorer.metrics(judged) == {}
 

@@ -6,7 +6,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from latentbench.kernel.requests import Capability, Chat, Reply, Shown
+from latentbench.kernel.requests import Capability, Chat, Reply
+from latentbench.kernel.trial import Seen
 from latentbench.prompts.marks import active_marks
 from latentbench.scorers.load import load_scorer
 from latentbench.scorers.scorer import Scorer
@@ -18,17 +19,17 @@ def fuzzing(preset: str = "single", **params: Any) -> Scorer:
     return load_scorer({"use": "fuzzing", "preset": preset, "params": params})
 
 
-def shown(scorer: Scorer, label: int, seed: int = 0, **shape: int) -> list[Shown]:
+def shown(scorer: Scorer, label: int, seed: int = 0, **shape: int) -> list[Seen]:
     trials = scorer.trials(latent(**shape), "z", seed)
-    return [s for t in trials for s, y in zip(t.question.windows, t.labels, strict=True) if y == label]
+    return [s for t in trials for s, y in zip(t.windows, t.truth, strict=True) if y == label]
 
 
 def test_positives_mark_tokens_from_the_threshold_up() -> None:
     assert active_marks([0.0, 1.0, 3.0, 10.0], 0.3) == (False, False, True, True)
     assert active_marks([0.0, 0.0], 0.3) == (False, False)
-    trial = next(t for t in fuzzing().trials(latent(), "z", 0) if t.labels == (1,))
-    marks = trial.question.windows[0].marks
-    assert marks == tuple(a >= 0.3 * 4 for a in trial.windows[0].activations)
+    trial = next(t for t in fuzzing().trials(latent(), "z", 0) if t.truth == (1,))
+    marks = trial.windows[0].marks
+    assert marks == tuple(a >= 0.3 * 4 for a in trial.token_truth[0])
 
 
 def test_fuzz_negatives_marked_at_same_positions() -> None:
@@ -69,7 +70,7 @@ def test_marks_reach_the_prompt() -> None:
     last = request.messages[-1].content
     lines = [line for line in last.splitlines() if line[:1].isdigit()]
     assert len(lines) == 5
-    for line, window in zip(lines, trial.question.windows, strict=True):
+    for line, window in zip(lines, trial.windows, strict=True):
         runs = sum(bool(m) and (t == 0 or not window.marks[t - 1]) for t, m in enumerate(window.marks))  # type: ignore[index,arg-type]
         assert line.count("<<") == line.count(">>") == runs > 0
 
@@ -77,15 +78,13 @@ def test_marks_reach_the_prompt() -> None:
 def test_wrong_marks_are_silent_tokens_of_activating_windows() -> None:
     scorer = fuzzing(negative_kinds=("random", "wrong_marks"), negatives=10)
     trials = scorer.trials(latent(), "z", 0)
-    wrong = [t for t in trials if t.windows[0].kind == "wrong_marks"]
+    wrong = [t for t in trials if t.judged[0].kind == "wrong_marks"]
     assert len(wrong) == 10
     for t in wrong:
-        assert t.labels == (0,)
-        assert t.windows[0].active
-        assert not any(
-            a > 0 and m for a, m in zip(t.windows[0].activations, t.question.windows[0].marks or (), strict=True)
-        )
-    judged = [j for t in trials for j in scorer.read(t, [Reply(logprobs=((-2.0, -1.0 if t.labels[0] else -3.0),))])]
+        assert t.truth == (0,)
+        assert max(t.token_truth[0]) > 0
+        assert not any(a > 0 and m for a, m in zip(t.token_truth[0], t.windows[0].marks or (), strict=True))
+    judged = [j for t in trials for j in scorer.parse(t, [Reply(logprobs=((-2.0, -1.0 if t.truth[0] else -3.0),))])]
     found = scorer.metrics(judged)
     assert found["auroc"] == found["auroc@wrong_marks"] == 1
     assert found["n"] == 30
@@ -93,7 +92,7 @@ def test_wrong_marks_are_silent_tokens_of_activating_windows() -> None:
 
 def test_a_simulator_is_read_on_the_marked_tokens() -> None:
     scorer = fuzzing()
-    trial = next(t for t in scorer.trials(latent(), "z", 0) if sum(t.question.windows[0].marks or ()) == 2)
-    tokens = tuple(0.9 if m else 0.1 for m in trial.question.windows[0].marks or ())
-    (judged,) = scorer.read(trial, [Reply(windows=(0.0,), tokens=(tokens,))])
-    assert judged.probability == pytest.approx(0.9)
+    trial = next(t for t in scorer.trials(latent(), "z", 0) if sum(t.windows[0].marks or ()) == 2)
+    tokens = tuple(0.9 if m else 0.1 for m in trial.windows[0].marks or ())
+    (judged,) = scorer.parse(trial, [Reply(windows=(0.0,), tokens=(tokens,))])
+    assert judged.score == pytest.approx(0.9)

@@ -41,7 +41,7 @@ FULL = view(
 def test_the_judge_is_asked_for_the_explanation_behind_both_passages() -> None:
     scorer = load_scorer("intervention")
     trials = scorer.trials(FULL, "Names of\ncolours.", 0)
-    assert [t.windows[0].id for t in trials] == [0, 1, 2]
+    assert [t.judged[0].item for t in trials] == [0, 1, 2]
     assert len({t.id for t in trials}) == 3
     told, plain = scorer.requests(trials[1], TEXT)
     assert isinstance(told, Continuation)
@@ -58,48 +58,48 @@ def test_scores_worked_by_hand() -> None:
     trials = scorer.trials(FULL, "z", 0)
     judged = []
     for t in trials:
-        pair = [Reply(loglik=-10.0 - t.windows[0].id, n_tokens=4), Reply(loglik=-12.0, n_tokens=4)]
-        if t.windows[0].kind == "kl:0.1":
+        pair = [Reply(loglik=-10.0 - t.judged[0].item, n_tokens=4), Reply(loglik=-12.0, n_tokens=4)]
+        if t.judged[0].kind == "kl:0.1":
             pair.reverse()
-        judged += scorer.read(t, pair if scorer.requests(t, TEXT) else [])
+        judged += scorer.parse(t, pair if scorer.requests(t, TEXT) else [])
     found = scorer.metrics([j for j in judged if j.outcome is Outcome.OK])
     # Differences 2, 1, 0 at KL 1, and their opposites at KL 0.1; nothing was reached at KL 3.
     assert found == {"nats": 1.0, "nats@kl:1": 1.0, "nats@kl:0.1": -1.0, "n": 3.0}
     assert [(j.kind, j.outcome.value) for j in judged[-1:]] == [("kl:3", "skipped")]
     assert "not reached" in (judged[-1].error or "")
-    assert set(found) <= {m.name for m in scorer.metric_table}
+    assert set(found) <= {m.name for m in scorer.metric_table()}
     assert scorer.floor("nats") == 0
 
 
 def test_a_strength_beside_the_usual_ones_has_a_metric_of_its_own() -> None:
     scorer = load_scorer({"use": "intervention", "params": {"also": [0.5]}})
-    names = [m.name for m in scorer.metric_table]
+    names = [m.name for m in scorer.metric_table()]
     assert names.count("nats@kl:0.5") == 1
     assert len(names) == len(set(names))
     assert scorer.floor("nats@kl:0.5") == 0
     judged = []
     for t in scorer.trials(view(*(steered(w, kl) for kl in (0.5, 1.0) for w in range(3))), "z", 0):
-        told = -9.0 if t.windows[0].kind == "kl:0.5" else -10.0
-        judged += scorer.read(t, [Reply(loglik=told, n_tokens=4), Reply(loglik=-12.0, n_tokens=4)])
+        told = -9.0 if t.judged[0].kind == "kl:0.5" else -10.0
+        judged += scorer.parse(t, [Reply(loglik=told, n_tokens=4), Reply(loglik=-12.0, n_tokens=4)])
     assert scorer.metrics(judged) == {"nats": 2.0, "nats@kl:1": 2.0, "nats@kl:0.5": 3.0, "n": 3.0}
     main = load_scorer({"use": "intervention", "params": {"kl": 0.5}})
     assert main.metrics([j for j in judged if j.kind == "kl:0.5"]) == {"nats": 3.0, "nats@kl:0.5": 3.0, "n": 3.0}
-    assert "nats@kl:0.5" not in [m.name for m in load_scorer("intervention").metric_table]
+    assert "nats@kl:0.5" not in [m.name for m in load_scorer("intervention").metric_table()]
 
 
 def test_a_strength_that_was_not_reached_lowers_coverage_and_not_the_score() -> None:
     scorer = load_scorer({"use": "intervention", "params": {"kl": 3.0}})
     (trial,) = scorer.trials(FULL, "z", 0)
     assert scorer.requests(trial, TEXT) == []
-    (judged,) = scorer.read(trial, [])
-    assert (judged.outcome, judged.probability) == (Outcome.SKIPPED, None)
+    (judged,) = scorer.parse(trial, [])
+    assert (judged.outcome, judged.score) == (Outcome.SKIPPED, None)
     assert scorer.metrics([]) == {}
 
 
 def test_a_latent_without_interventions_is_skipped_and_says_so() -> None:
     scorer = load_scorer("intervention")
     (trial,) = scorer.trials(latent(), "z", 0)
-    (judged,) = scorer.read(trial, [])
+    (judged,) = scorer.parse(trial, [])
     assert judged.outcome is Outcome.SKIPPED
     assert "intervention table" in (judged.error or "")
 
@@ -109,7 +109,7 @@ def test_the_empty_explanation_is_exactly_the_floor() -> None:
     judged = []
     for t in scorer.trials(FULL, "", 0):
         assert scorer.requests(t, TEXT) == []
-        judged += scorer.read(t, [])
+        judged += scorer.parse(t, [])
     assert scorer.metrics(judged)["nats"] == 0.0
     assert all(j.outcome is Outcome.OK for j in judged)
 
@@ -117,9 +117,9 @@ def test_the_empty_explanation_is_exactly_the_floor() -> None:
 def test_ablation_is_a_mode_of_its_own() -> None:
     scorer = load_scorer({"use": "intervention", "preset": "ablate"})
     trials = scorer.trials(FULL, "z", 0)
-    assert {t.windows[0].kind for t in trials} == {"ablate"}
+    assert {t.judged[0].kind for t in trials} == {"ablate"}
     judged = [
-        j for t in trials for j in scorer.read(t, [Reply(loglik=-1.0, n_tokens=2), Reply(loglik=-2.0, n_tokens=2)])
+        j for t in trials for j in scorer.parse(t, [Reply(loglik=-1.0, n_tokens=2), Reply(loglik=-2.0, n_tokens=2)])
     ]
     assert scorer.metrics(judged) == {"nats": 1.0, "nats@ablate": 1.0, "n": 3.0}
 
@@ -135,9 +135,9 @@ def test_ablation_is_a_mode_of_its_own() -> None:
 )
 def test_half_a_pair_is_no_score(told: Reply, plain: Reply, outcome: Outcome) -> None:
     scorer = load_scorer("intervention")
-    (judged,) = scorer.read(scorer.trials(FULL, "z", 0)[0], [told, plain])
+    (judged,) = scorer.parse(scorer.trials(FULL, "z", 0)[0], [told, plain])
     assert judged.outcome is outcome
-    assert judged.probability is None
+    assert judged.score is None
 
 
 def test_fewer_prompts_on_demand_and_wrong_parameters_are_refused() -> None:
@@ -145,7 +145,7 @@ def test_fewer_prompts_on_demand_and_wrong_parameters_are_refused() -> None:
     assert len(scorer.trials(FULL, "z", 0)) == 2
     many = view(*(steered(w, 1.0) for w in range(10)))
     spread = load_scorer({"use": "intervention", "params": {"prompts": 3}}).trials(many, "z", 0)
-    assert [t.windows[0].id for t in spread] == [1, 5, 8]
+    assert [t.judged[0].item for t in spread] == [1, 5, 8]
     with pytest.raises(SpecError, match="kl"):
         load_scorer({"use": "intervention", "params": {"kl": 0}})
 
@@ -159,22 +159,22 @@ def test_the_output_explainer_sees_explain_prompts_of_its_strength_only() -> Non
     assert 'Text 1: ...The⏎field 7\nMore likely: "red", "⏎", "blue"\nLess likely: "the", "a", ""' in asked
     assert "calm" not in asked
     assert "field 0" not in asked
-    found = explainer.read(FULL, [Reply(text="[EXPLANATION]: Colours.\n\nText 3: more")], 0, {})
+    found = explainer.parse(FULL, [Reply(text="[EXPLANATION]: Colours.\n\nText 3: more")], 0, {})
     assert (found.text, found.outcome) == ("Colours.", Outcome.OK)
 
 
 @pytest.mark.parametrize("before", ["", "Sure.\n\n"])
 def test_the_output_explainer_takes_the_first_answer(before: str) -> None:
     reply = Reply(text=f"{before}[EXPLANATION]: Colours.\n\nText 3: ...more\n[EXPLANATION]: Other.")
-    assert load_explainer("output").read(FULL, [reply], 0, {}).text == "Colours."
-    assert load_explainer("output").read(FULL, [Reply(text=" Colours. ")], 0, {}).text == "Colours."
+    assert load_explainer("output").parse(FULL, [reply], 0, {}).text == "Colours."
+    assert load_explainer("output").parse(FULL, [Reply(text=" Colours. ")], 0, {}).text == "Colours."
 
 
 def test_the_output_explainer_fails_loudly() -> None:
     explainer = load_explainer({"use": "output", "params": {"kl": 0.33}})
     assert explainer.requests(FULL, 0) == []
-    skipped = explainer.read(FULL, [], 0, {})
+    skipped = explainer.parse(FULL, [], 0, {})
     assert skipped.outcome is Outcome.SKIPPED
     assert "0.33" in (skipped.error or "")
-    assert explainer.read(FULL, [Reply(text="[EXPLANATION]: ")], 0, {}).outcome is Outcome.PARSE
-    assert explainer.read(FULL, [Reply(Outcome.API, error="x")], 0, {}).outcome is Outcome.API
+    assert explainer.parse(FULL, [Reply(text="[EXPLANATION]: ")], 0, {}).outcome is Outcome.PARSE
+    assert explainer.parse(FULL, [Reply(Outcome.API, error="x")], 0, {}).outcome is Outcome.API

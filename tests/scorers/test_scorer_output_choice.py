@@ -15,9 +15,10 @@ import yaml
 from latentbench.kernel.errors import CapabilityError, SpecError
 from latentbench.kernel.latent import LatentView, Steered
 from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply, Simulate
+from latentbench.kernel.trial import Trial
 from latentbench.runs.run import start
 from latentbench.scorers.load import load_scorer
-from latentbench.scorers.scorer import Judgement, Scorer, Trial
+from latentbench.scorers.scorer import Judgement, Scorer
 from latentbench.suites.store import load_suite, save_suite
 from rich.console import Console
 
@@ -50,7 +51,7 @@ def view(others: int = 4, n: int = 15, **kwargs: Any) -> LatentView:
 
 
 def groups(trial: Trial) -> list[list[str]]:
-    texts = [w.text.strip() for w in trial.question.windows]
+    texts = [w.text.strip() for w in trial.windows]
     size = len(texts) // 3
     return [texts[i : i + size] for i in range(0, len(texts), size)]
 
@@ -68,21 +69,21 @@ def test_one_group_is_the_latent_s_and_the_others_are_of_two_other_latents_at_th
             owners = [{text.split()[0] for text in group} for group in groups(t)]
             assert all(len(o) == 1 for o in owners)
             assert len(set.union(*owners)) == 3
-            assert [i + 1 for i, o in enumerate(owners) if o == {"sae/7"}] == list(t.labels)
+            assert [i + 1 for i, o in enumerate(owners) if o == {"sae/7"}] == list(t.truth)
             assert all(text.endswith("at 1.0") for group in groups(t) for text in group)
             assert [len(set(g)) for g in groups(t)] == [5, 5, 5]
-            assert t.question.truth == tuple(int(i // 5 + 1 == t.labels[0]) for i in range(15))
-            shown += groups(t)[t.labels[0] - 1]
+            assert t.window_truth == tuple(int(i // 5 + 1 == t.truth[0]) for i in range(15))
+            shown += groups(t)[t.truth[0] - 1]
         assert len(set(shown)) == 15
 
 
 def test_places_are_balanced_and_drawn_by_seed() -> None:
-    places = [[t.labels[0] for t in choice(control=False).trials(view(), "z", s)] for s in range(40)]
+    places = [[t.truth[0] for t in choice(control=False).trials(view(), "z", s)] for s in range(40)]
     assert all(sorted(p) == [1, 2, 3] for p in places)
     assert {tuple(p) for p in places} == {(a, b, 6 - a - b) for a in (1, 2, 3) for b in (1, 2, 3) if a != b}
     # A judge that always names one place is right in a third of every latent's questions.
     scorer = choice()
-    judged = [j for t in scorer.trials(view(), "z", 0) for j in scorer.read(t, [says(1)])]
+    judged = [j for t in scorer.trials(view(), "z", 0) for j in scorer.parse(t, [says(1)])]
     found = scorer.metrics(judged)
     assert found["accuracy"] == found["accuracy@clean"] == pytest.approx(1 / 3)
     assert found["accuracy_normalised"] == pytest.approx(0)
@@ -94,9 +95,9 @@ def test_places_are_balanced_and_drawn_by_seed() -> None:
 def test_the_control_has_the_clean_texts_of_the_same_prompts_in_the_same_places() -> None:
     trials = choice().trials(view(), "z", 3)
     steered, clean = trials[:3], trials[3:]
-    assert [t.windows[0].kind for t in trials] == ["kl:1"] * 3 + ["clean"] * 3
+    assert [t.judged[0].kind for t in trials] == ["kl:1"] * 3 + ["clean"] * 3
     for a, b in zip(steered, clean, strict=True):
-        assert a.labels == b.labels
+        assert a.truth == b.truth
         said = [[text.replace("red", "calm").removesuffix(" at 1.0") for text in g] for g in groups(a)]
         assert said == groups(b)
 
@@ -106,13 +107,13 @@ def test_the_order_of_rows_and_the_other_strengths_change_no_question() -> None:
     moved = view()
     peers = {k: tuple(random.Random(1).sample(v, len(v))) for k, v in reversed(moved.peers.items())}
     moved = replace(moved, peers=peers, interventions=tuple(peers["sae/7"]))
-    assert [t.question for t in choice(also=[0.1]).trials(moved, "z", 4)] == [t.question for t in plain]
-    assert [t.question for t in choice().trials(view(), "z", 4)] == [t.question for t in plain[:6]]
-    weak = {t.id: t for t in plain if t.windows[0].kind == "kl:0.1"}
+    assert list(choice(also=[0.1]).trials(moved, "z", 4)) == list(plain)
+    assert list(choice().trials(view(), "z", 4)) == list(plain[:6])
+    weak = {t.id: t for t in plain if t.judged[0].kind == "kl:0.1"}
     assert len(weak) == 3
     for t in plain[:3]:
         other = weak[t.id.replace("kl:1", "kl:0.1")]
-        assert other.labels == t.labels
+        assert other.truth == t.truth
         assert [[x.replace("at 0.1", "at 1.0") for x in g] for g in groups(other)] == groups(t)
 
 
@@ -146,8 +147,8 @@ def test_what_cannot_be_asked_is_skipped(view: LatentView, params: dict[str, Any
     scorer = choice(**params)
     (trial,) = scorer.trials(view, "z", 0)
     assert scorer.requests(trial, ALL) == []
-    (judged,) = scorer.read(trial, [])
-    assert (judged.outcome, judged.prediction) == (Outcome.SKIPPED, None)
+    (judged,) = scorer.parse(trial, [])
+    assert (judged.outcome, judged.answer) == (Outcome.SKIPPED, None)
     assert scorer.metrics([judged]) == {}
 
 
@@ -156,24 +157,24 @@ def test_other_latents_whose_strength_was_not_reached_are_no_distractors() -> No
     peers = {**found.peers, "sae/8": rows("sae/8", reached=False)}
     for seed in range(10):
         for t in choice().trials(replace(found, peers=peers), "z", seed):
-            assert not any("sae/8" in w.text for w in t.question.windows)
+            assert not any("sae/8" in w.text for w in t.windows)
 
 
 def test_every_kind_of_answer_is_read() -> None:
     scorer = choice(texts=1)
-    trial = next(t for t in scorer.trials(view(), "z", 0) if t.labels == (2,))
+    trial = next(t for t in scorer.trials(view(), "z", 0) if t.truth == (2,))
 
     def read(reply: Reply) -> Judgement:
-        (judged,) = scorer.read(trial, [reply])
+        (judged,) = scorer.parse(trial, [reply])
         return judged
 
     sure = read(says(1))
-    assert (sure.label, sure.prediction) == (2, 2)
-    assert sure.probability == pytest.approx(0.6)
-    assert read(says(0)).prediction == 1
+    assert (sure.truth, sure.answer) == (2, 2)
+    assert sure.score == pytest.approx(0.6)
+    assert read(says(0)).answer == 1
     tie = read(Reply(logprobs=((-1.0, -1.0, -1.0),)))
-    assert (tie.prediction, tie.probability) == (1, pytest.approx(1 / 3))
-    assert [read(Reply(text=t)).prediction for t in ("2", "Group 3.", "**1**")] == [2, 3, 1]
+    assert (tie.answer, tie.score) == (1, pytest.approx(1 / 3))
+    assert [read(Reply(text=t)).answer for t in ("2", "Group 3.", "**1**")] == [2, 3, 1]
     assert [read(Reply(text=t)).outcome.value for t in ("4", "1 or 2", "", "I can't help with that")] == [
         *("parse", "parse", "parse", "refusal")
     ]
@@ -183,15 +184,15 @@ def test_every_kind_of_answer_is_read() -> None:
 
 def test_a_simulator_names_the_group_that_the_explanation_lights_up_most() -> None:
     scorer = choice(texts=2)
-    trial = next(t for t in scorer.trials(view(), "z", 0) if t.labels == (3,))
+    trial = next(t for t in scorer.trials(view(), "z", 0) if t.truth == (3,))
     (asked,) = scorer.requests(trial, SIMULATE)
     assert isinstance(asked, Simulate)
-    assert len(asked.question.windows) == 6
+    assert len(asked.trial.windows) == 6
     # Means 0.5, 0.2 and 0.6, although the brightest text is in the first group.
     p = (0.9, 0.1, 0.2, 0.2, 0.6, 0.6)
-    (judged,) = scorer.read(trial, [Reply(tokens=tuple((x,) for x in p), windows=p)])
-    assert judged.prediction == 3
-    assert judged.probability == pytest.approx(0.6 / 1.3)
+    (judged,) = scorer.parse(trial, [Reply(tokens=tuple((x,) for x in p), windows=p)])
+    assert judged.answer == 3
+    assert judged.score == pytest.approx(0.6 / 1.3)
     with pytest.raises(CapabilityError, match="output_choice"):
         scorer.requests(trial, frozenset({Capability.EMBED}))
 
@@ -199,7 +200,7 @@ def test_a_simulator_names_the_group_that_the_explanation_lights_up_most() -> No
 def test_metrics_by_hand() -> None:
     said = {"kl:1": [(1, 1), (2, 2), (3, 1)], "clean": [(1, 1), (2, 3), (3, 1)], "kl:0.1": [(1, 2), (2, 2)]}
     judged = [
-        Judgement(f"{kind}/{i}", -1, kind, label, Outcome.OK, 0.5, answer)
+        Judgement(f"{kind}/{i}", "", None, kind, label, Outcome.OK, 0.5, answer)
         for kind, pairs in said.items()
         for i, (label, answer) in enumerate(pairs)
     ]
@@ -222,7 +223,7 @@ def test_metrics_by_hand() -> None:
             "n": 3,
         }
     )
-    assert set(found) <= {m.name for m in scorer.metric_table}
+    assert set(found) <= {m.name for m in scorer.metric_table()}
     assert scorer.floor("accuracy") == pytest.approx(1 / 3)
     with pytest.raises(SpecError, match="kl"):
         choice(kl=0)
@@ -230,19 +231,19 @@ def test_metrics_by_hand() -> None:
 
 def test_a_strength_beside_the_usual_ones_has_a_metric_of_its_own() -> None:
     scorer = choice(also=[0.5])
-    names = [m.name for m in scorer.metric_table]
+    names = [m.name for m in scorer.metric_table()]
     assert names.count("accuracy@kl:0.5") == 1
     assert len(names) == len(set(names))
     assert scorer.floor("accuracy@kl:0.5") == pytest.approx(1 / 3)
     judged = []
     for t in scorer.trials(view(kls=(0.5, 1.0)), "z", 0):
-        judged += scorer.read(t, [says(t.labels[0] - 1 if t.windows[0].kind == "kl:0.5" else 0)])
+        judged += scorer.parse(t, [says(t.truth[0] - 1 if t.judged[0].kind == "kl:0.5" else 0)])
     found = scorer.metrics(judged)
     assert found["accuracy@kl:0.5"] == 1
     assert found["accuracy"] == found["accuracy@kl:1"] == pytest.approx(1 / 3)
     assert set(found) <= set(names)
     assert choice(kl=0.5).metrics([j for j in judged if j.kind == "kl:0.5"])["accuracy@kl:0.5"] == 1
-    assert "accuracy@kl:0.5" not in [m.name for m in choice().metric_table]
+    assert "accuracy@kl:0.5" not in [m.name for m in choice().metric_table()]
 
 
 @pytest.fixture(scope="module")
@@ -294,8 +295,8 @@ def test_a_distractor_is_never_the_latent_itself(run: Path) -> None:
         assert found.peers[found.id] == found.interventions
         own = {s.steered for s in found.interventions}
         for t in scorer.trials(found, "z", 1):
-            if t.windows[0].kind == "kl:1":
-                texts = [w.text for w in t.question.windows]
-                mine = slice(2 * (t.labels[0] - 1), 2 * t.labels[0])
+            if t.judged[0].kind == "kl:1":
+                texts = [w.text for w in t.windows]
+                mine = slice(2 * (t.truth[0] - 1), 2 * t.truth[0])
                 assert set(texts[mine]) <= own
                 assert not own & {x for i, x in enumerate(texts) if not mine.start <= i < mine.stop}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from latentbench.kernel.forms import words
 from latentbench.kernel.requests import Capability, Chat, Outcome, Reply
 from latentbench.prompts.selection import weighted
 from latentbench.scorers.load import load_scorer
@@ -28,24 +29,24 @@ def test_fourteen_windows_in_one_prompt() -> None:
     view = latent(positives=30, negatives=30)
     (trial,) = scorer.trials(view, "z", 0)
     assert len(trial.windows) == 14
-    assert sum(trial.labels) == 4
-    assert len({w.id for w in trial.windows}) == 14
+    assert sum(trial.truth) == 4
+    assert len({w.item for w in trial.windows}) == 14
 
 
 def test_a_judge_that_always_says_no_is_at_the_floor() -> None:
     scorer = load_scorer("saebench")
     (trial,) = scorer.trials(latent(), "z", 0)
-    found = scorer.metrics(scorer.read(trial, [Reply(text="none")]))
+    found = scorer.metrics(scorer.parse(trial, [Reply(text="none")]))
     assert found["accuracy"] == pytest.approx(10 / 14)
     assert found["accuracy_normalised"] == pytest.approx(0)
-    found = scorer.metrics(scorer.read(trial, [Reply(text=listing(trial.labels))]))
+    found = scorer.metrics(scorer.parse(trial, [Reply(text=listing(trial.truth))]))
     assert found["accuracy_normalised"] == 1
     # One of four positives missed: (13/14 - 10/14) / (4/14) = 3/4.
-    first = trial.labels.index(1)
-    said = [0 if i == first else y for i, y in enumerate(trial.labels)]
-    found = scorer.metrics(scorer.read(trial, [Reply(text=listing(said))]))
+    first = trial.truth.index(1)
+    said = [0 if i == first else y for i, y in enumerate(trial.truth)]
+    found = scorer.metrics(scorer.parse(trial, [Reply(text=listing(said))]))
     assert found["accuracy_normalised"] == pytest.approx(0.75)
-    assert set(found) <= {m.name for m in scorer.metric_table}
+    assert set(found) <= {m.name for m in scorer.metric_table()}
 
 
 def test_strong_windows_are_drawn_more_often() -> None:
@@ -74,7 +75,7 @@ def test_the_prompt_does_not_leak_how_many_windows_are_active() -> None:
     def prompt(top: int, weighted: int, negatives: int) -> list[str]:
         scorer = saebench(top=top, weighted=weighted, negatives=negatives)
         (trial,) = scorer.trials(latent(positives=30, negatives=30), "z", 0)
-        assert sum(trial.labels) == top + weighted
+        assert sum(trial.truth) == top + weighted
         (request,) = scorer.requests(trial, frozenset({Capability.CHAT}))
         assert isinstance(request, Chat)
         assert request.max_tokens >= 4 * 14
@@ -116,19 +117,19 @@ def test_numbers_are_read(text: str, found: set[int]) -> None:
 def test_an_answer_without_a_reading_is_no_answer_for_all_windows(text: str) -> None:
     scorer = saebench()
     (trial,) = scorer.trials(latent(), "z", 0)
-    judged = scorer.read(trial, [Reply(text=text)])
+    judged = scorer.parse(trial, [Reply(text=text)])
     assert len(judged) == 14
     assert {j.outcome for j in judged} == {Outcome.PARSE}
-    assert {j.prediction for j in judged} == {None}
+    assert {j.answer for j in judged} == {None}
     assert scorer.metrics(judged) == {}
 
 
 def test_a_failed_call_is_not_an_empty_list() -> None:
     scorer = saebench()
     (trial,) = scorer.trials(latent(), "z", 0)
-    judged = scorer.read(trial, [Reply(Outcome.TIMEOUT, error="late")])
+    judged = scorer.parse(trial, [Reply(Outcome.TIMEOUT, error="late")])
     assert {j.outcome for j in judged} == {Outcome.TIMEOUT}
-    refused = scorer.read(trial, [Reply(text="I'm sorry, I cannot help with that.")])
+    refused = scorer.parse(trial, [Reply(text="I'm sorry, I cannot help with that.")])
     assert {j.outcome for j in refused} == {Outcome.REFUSAL}
 
 
@@ -137,8 +138,8 @@ def test_a_latent_with_fewer_windows_has_its_own_floor() -> None:
     assert scorer.floor("accuracy") == pytest.approx(10 / 14)
     assert load_scorer({"use": "saebench", "params": {"negatives": None}}).floor("accuracy") is None
     (trial,) = scorer.trials(latent(positives=3, negatives=5), "z", 0)
-    assert (len(trial.windows), sum(trial.labels)) == (8, 3)
-    found = scorer.metrics(scorer.read(trial, [Reply(text="none")]))
+    assert (len(trial.windows), sum(trial.truth)) == (8, 3)
+    found = scorer.metrics(scorer.parse(trial, [Reply(text="none")]))
     assert found["accuracy"] == 5 / 8
     assert found["accuracy_normalised"] == pytest.approx(0)
 
@@ -147,11 +148,11 @@ def test_windows_that_do_not_fill_a_prompt_are_asked_in_a_shorter_one() -> None:
     scorer = saebench(windows_per_prompt=6)
     trials = scorer.trials(latent(positives=30, negatives=30), "z", 0)
     assert [len(t.windows) for t in trials] == [6, 6, 2]
-    judged = [j for t in trials for j in scorer.read(t, [Reply(text=listing(t.labels))])]
+    judged = [j for t in trials for j in scorer.parse(t, [Reply(text=listing(t.truth))])]
     found = scorer.metrics(judged)
     assert found["n"] == 14
     assert found["accuracy_normalised"] == 1
-    assert {t.question.answers for t in trials} == {
+    assert {words(t.form, len(t.windows)) for t in trials} == {
         ("none", "1", "2", "3", "4", "5", "6"),
         ("none", "1", "2"),
     }

@@ -18,16 +18,18 @@ from latentbench.judges.judge import BaseJudge
 from latentbench.judges.mock.mock_judge import MockJudge
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.errors import CapabilityError, SpecError
-from latentbench.kernel.latent import LatentView, Steered
-from latentbench.kernel.requests import Activate, Capability, Chat, Choice, LatentRef, Outcome, Reply, Simulate
+from latentbench.kernel.latent import LatentRef, LatentView, Steered
+from latentbench.kernel.requests import Activate, Capability, Chat, Choice, Outcome, Reply, Simulate, request_key
 from latentbench.kernel.tasks import tasks_dirs
+from latentbench.kernel.trial import Trial
+from latentbench.prompts.selection import natural
 from latentbench.runs.judging import trial_exchange
 from latentbench.runs.record import read_record
 from latentbench.runs.rounds import converse
 from latentbench.runs.run import resume, start
 from latentbench.scorers.load import load_scorer
-from latentbench.scorers.scorer import Judgement, Scorer, Trial
-from latentbench.scorers.sensitivity import natural
+from latentbench.scorers.scorer import Judgement, Scorer
+from latentbench.scorers.sensitivity import STEERED
 from latentbench.suites.store import load_suite, save_suite
 from rich.console import Console
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -65,7 +67,7 @@ def answered(
     trials = scorer.trials(view, text, seed)
     exchanges = [trial_exchange(scorer, t, judge.can) for t in trials]
     asyncio.run(converse(exchanges, judge.answer))
-    return [j for t, own in zip(trials, exchanges, strict=True) for j in scorer.read(t, own.replies)]
+    return [j for t, own in zip(trials, exchanges, strict=True) for j in scorer.parse(t, own.replies)]
 
 
 # --- texts
@@ -91,12 +93,17 @@ def test_a_text_is_asked_for_then_run_and_both_replies_are_read() -> None:
     assert [c.seed for c in chats[:3]] == [c.seed for c in chats[3:]]
     assert all(c.temperature > 0 for c in chats)
     wrote = Reply(text='"A red door."\n')
-    assert scorer.more(trials[0], ALL, [wrote]) == [Activate("A red door.", LatentRef("sae/7", "here"))]
+    assert scorer.follow_up(trials[0], ALL, [wrote]) == [Activate("A red door.", LatentRef("sae/7", "here"))]
     measured = Reply(tokens=((0.0, 2.5, 0.0),), windows=(2.5,))
-    assert scorer.more(trials[0], ALL, [wrote, measured]) == []
-    (judged,) = scorer.read(trials[0], [wrote, measured])
-    assert (judged.kind, judged.label, judged.outcome, judged.actual) == ("written", 1, Outcome.OK, (0.0, 2.5, 0.0))
-    (known,) = scorer.read(trials[-1], [])
+    assert scorer.follow_up(trials[0], ALL, [wrote, measured]) == []
+    (judged,) = scorer.parse(trials[0], [wrote, measured])
+    assert (judged.kind, judged.truth, judged.outcome, judged.token_truth) == (
+        "written",
+        1,
+        Outcome.OK,
+        (0.0, 2.5, 0.0),
+    )
+    (known,) = scorer.parse(trials[-1], [])
     assert (known.kind, known.outcome) == ("natural", Outcome.OK)
 
 
@@ -114,16 +121,19 @@ def test_a_text_that_failed_is_no_silent_text(replies: Sequence[Reply], outcome:
     scorer = part("write", texts=1)
     trial = scorer.trials(latent(), "Colours.", 0)[0]
     if len(replies) == 1:
-        assert scorer.more(trial, ALL, replies) == []
-    (judged,) = scorer.read(trial, replies)
-    assert (judged.outcome, judged.actual) == (outcome, None)
+        assert scorer.follow_up(trial, ALL, replies) == []
+    (judged,) = scorer.parse(trial, replies)
+    assert (judged.outcome, judged.token_truth) == (outcome, None)
     assert scorer.metrics([judged]) == {"n": 0.0}
 
 
 def test_an_empty_explanation_has_the_neutral_texts() -> None:
     scorer = part("write", texts=4)
     trials = scorer.trials(latent(), " ", 3)
-    assert [scorer.requests(t, ALL) for t in trials[:4]] == [scorer.requests(t, ALL) for t in trials[4:8]]
+    for reads_truth in (False, True):
+        judge = load_judge("mock:label").identity
+        calls = [[request_key(judge, r, reads_truth) for r in scorer.requests(t, ALL)] for t in trials[:8]]
+        assert calls[:4] == calls[4:]
 
 
 def test_texts_differ_between_latents_and_not_between_explanations() -> None:
@@ -155,10 +165,10 @@ def test_clarity_and_input_success_against_scikit_learn() -> None:
     texts = {n: [tuple(rng.integers(0, 4, 5).astype(float)) for _ in range(6)] for n in ("written", "neutral")}
     known = tuple(rng.integers(0, 3, 20).astype(float))
     judged = [
-        Judgement(f"{n}/{i}", -1, n, int(n == "written"), Outcome.OK, actual=a)
+        Judgement(f"{n}/{i}", n, None, n, int(n == "written"), Outcome.OK, token_truth=a)
         for n, rows in texts.items()
         for i, a in enumerate(rows)
-    ] + [Judgement("natural", -1, "natural", 0, Outcome.OK, actual=known)]
+    ] + [Judgement("natural", "natural", None, "natural", 0, Outcome.OK, token_truth=known)]
     found = scorer.metrics(judged)
     high = [max(a) for a in texts["written"]]
     expected = 2 * roc_auc_score([1] * 6 + [0] * 20, [*high, *known]) - 1
@@ -174,16 +184,16 @@ def test_clarity_and_input_success_against_scikit_learn() -> None:
 def test_windows_are_rated_one_by_one_and_doubtful_ones_are_left_out() -> None:
     scorer = part("rate", positives=2, negatives=2)
     trials = scorer.trials(latent(), "Colours.", 0)
-    assert [t.labels for t in trials] == [(1,), (1,), (0,), (0,)]
+    assert [t.truth for t in trials] == [(1,), (1,), (0,), (0,)]
     (asked,) = scorer.requests(trials[0], ALL)
     assert isinstance(asked, Choice)
     assert asked.answers == ("No", "Partly", "Yes")
     assert asked.messages[-1].content.startswith("Description: Colours.\nText: ")
     levels = [says(2), says(1), says(0), says(2)]
-    judged = [j for t, r in zip(trials, levels, strict=True) for j in scorer.read(t, [r])]
-    assert [j.prediction for j in judged] == [1, None, 0, 1]
-    assert [j.probability for j in judged] == pytest.approx([0.85, 0.5, 0.15, 0.85])
-    assert [j.actual for j in judged] == [(t.windows[0].max,) for t in trials]
+    judged = [j for t, r in zip(trials, levels, strict=True) for j in scorer.parse(t, [r])]
+    assert [j.answer for j in judged] == [1, None, 0, 1]
+    assert [j.score for j in judged] == pytest.approx([0.85, 0.5, 0.15, 0.85])
+    assert [j.token_truth for j in judged] == [(max(t.token_truth[0]),) for t in trials]
     # Rated 2: activations 4 and 0; rated 0: 0. Of two pairs one is won and one tied.
     found = scorer.metrics(judged)
     assert found["responsiveness"] == pytest.approx(0.5)
@@ -197,7 +207,7 @@ def test_responsiveness_and_purity_against_scikit_learn() -> None:
     rated, values = rng.integers(0, 3, 60), rng.integers(0, 6, 60).astype(float)
     said = {0: 0, 1: None, 2: 1}
     judged = [
-        Judgement(f"rate/{i}", i, "random", 0, Outcome.OK, r / 2, said[int(r)], actual=(float(a),))
+        Judgement(f"rate/{i}", "rate", i, "random", 0, Outcome.OK, r / 2, said[int(r)], token_truth=(float(a),))
         for i, (r, a) in enumerate(zip(rated, values, strict=True))
     ]
     found = part("rate").metrics(judged)
@@ -212,18 +222,18 @@ def test_every_kind_of_judge_rates() -> None:
     trial = scorer.trials(latent(), "Colours.", 0)[0]
     (written,) = scorer.requests(trial, frozenset({Capability.CHAT}))
     assert isinstance(written, Chat)
-    assert [scorer.read(trial, [Reply(text=t)])[0].prediction for t in ("Yes.", "partly", "NO")] == [1, None, 0]
-    assert scorer.read(trial, [Reply(text="Yes and no")])[0].outcome is Outcome.PARSE
-    assert scorer.read(trial, [Reply(text="Sorry, no")])[0].outcome is Outcome.REFUSAL
+    assert [scorer.parse(trial, [Reply(text=t)])[0].answer for t in ("Yes.", "partly", "NO")] == [1, None, 0]
+    assert scorer.parse(trial, [Reply(text="Yes and no")])[0].outcome is Outcome.PARSE
+    assert scorer.parse(trial, [Reply(text="Sorry, no")])[0].outcome is Outcome.REFUSAL
     (simulated,) = scorer.requests(trial, frozenset({Capability.SIMULATE}))
     assert isinstance(simulated, Simulate)
     for p, said in ((0.9, 1), (0.5, None), (0.1, 0), (1.0, 1)):
-        (judged,) = scorer.read(trial, [Reply(tokens=((p,),), windows=(p,))])
-        assert (judged.prediction, judged.probability) == (said, p)
+        (judged,) = scorer.parse(trial, [Reply(tokens=((p,),), windows=(p,))])
+        assert (judged.answer, judged.score) == (said, p)
     for bad in (Reply(logprobs=((-math.inf,) * 3,)), Reply(Outcome.API, error="x")):
-        (judged,) = scorer.read(trial, [bad])
+        (judged,) = scorer.parse(trial, [bad])
         assert judged.outcome is not Outcome.OK
-        assert judged.prediction is None
+        assert judged.answer is None
     with pytest.raises(CapabilityError, match="sensitivity"):
         scorer.requests(trial, frozenset({Capability.EMBED}))
 
@@ -237,12 +247,12 @@ def test_completions_are_rated_without_their_prompts_and_clean_ones_once() -> No
     trials = scorer.trials(replace(latent(), interventions=(*rows, steered(0, None))), "Colours.", 0)
     assert len(trials) == 12
     assert len({t.id for t in trials}) == 12
-    kinds = [t.windows[0].kind for t in trials]
+    kinds = [t.judged[0].kind for t in trials]
     assert {k: kinds.count(k) for k in kinds} == {"clean": 4, "kl:0.1": 4, "kl:1": 4}
-    halves = {w: {t.id.split("/")[1] for t in trials if t.windows[0].id == w} for w in range(4)}
+    halves = {w: {t.id.split("/")[1] for t in trials if t.judged[0].item == w} for w in range(4)}
     assert all(len(h) == 1 for h in halves.values())
     assert sorted("".join(h) for h in halves.values()) == ["a", "a", "b", "b"]
-    texts = {t.id: t.question.windows[0].text for t in trials}
+    texts = {t.id: t.windows[0].text for t in trials}
     assert set(texts.values()) == {f"calm {w}" for w in range(4)} | {
         f"red {w} at {k}" for w in range(4) for k in (0.1, 1.0)
     }
@@ -250,7 +260,7 @@ def test_completions_are_rated_without_their_prompts_and_clean_ones_once() -> No
         (asked,) = scorer.requests(t, ALL)
         assert isinstance(asked, Choice)
         assert "prompt" not in asked.messages[-1].content
-    judged = [j for t in trials for j in scorer.read(t, [says(2 if t.windows[0].kind == "kl:1" else 1)])]
+    judged = [j for t in trials for j in scorer.parse(t, [says(2 if t.judged[0].kind == "kl:1" else 1)])]
     # In part is not contained, and it counts in the share.
     assert scorer.metrics(judged) == {"faithfulness": 1.0, "n": 12.0}
 
@@ -265,12 +275,12 @@ def test_faithfulness_by_hand_through_judgements() -> None:
         ("b", "kl:1"): [1, 0],
     }
     judged = [
-        Judgement(f"steer/{half}/{k}/{i}", i, k, int(k != "clean"), Outcome.OK, 0.5, y)
+        Judgement(f"steer/{half}/{k}/{i}", STEERED[half], i, k, int(k != "clean"), Outcome.OK, 0.5, y)
         for (half, k), row in said.items()
         for i, y in enumerate(row)
     ]
     assert part("steer").metrics(judged)["faithfulness"] == pytest.approx(1 / 4)
-    lost = [replace(j, outcome=Outcome.API, prediction=None) if j.kind == "kl:1" else j for j in judged]
+    lost = [replace(j, outcome=Outcome.API, answer=None) if j.kind == "kl:1" else j for j in judged]
     # Weak alone: a chosen, (1/2 - 1/2) / (1/2) on b; b chosen, (1/2 - 0) / 1 on a.
     assert part("steer").metrics(lost)["faithfulness"] == pytest.approx(1 / 4)
 
@@ -279,18 +289,18 @@ def test_missing_strengths_are_skipped_and_an_empty_completion_contains_nothing(
     scorer = part("steer", kls=[0.1, 1.0, 3.0])
     rows = (*(steered(w, 0.1, text=" ") for w in range(2)), *(steered(w, 1.0, reached=False) for w in range(2)))
     trials = scorer.trials(replace(latent(), interventions=rows), "Colours.", 0)
-    skipped = [t for t in trials if not t.question.windows]
-    assert [t.windows[0].kind for t in skipped] == ["kl:1", "kl:3"]
+    skipped = [t for t in trials if not t.windows]
+    assert [t.judged[0].kind for t in skipped] == ["kl:1", "kl:3"]
     for t in skipped:
         assert scorer.requests(t, ALL) == []
-        assert scorer.read(t, [])[0].outcome is Outcome.SKIPPED
-    empty = [t for t in trials if t.windows[0].kind == "kl:0.1"]
+        assert scorer.parse(t, [])[0].outcome is Outcome.SKIPPED
+    empty = [t for t in trials if t.judged[0].kind == "kl:0.1"]
     assert len(empty) == 2
     for t in empty:
         assert scorer.requests(t, ALL) == []
-        assert (scorer.read(t, [])[0].outcome, scorer.read(t, [])[0].prediction) == (Outcome.OK, 0)
+        assert (scorer.parse(t, [])[0].outcome, scorer.parse(t, [])[0].answer) == (Outcome.OK, 0)
     (none,) = part("steer").trials(latent(), "Colours.", 0)
-    assert part("steer").read(none, [])[0].outcome is Outcome.SKIPPED
+    assert part("steer").parse(none, [])[0].outcome is Outcome.SKIPPED
 
 
 def test_prompts_are_drawn_by_content() -> None:
@@ -298,14 +308,11 @@ def test_prompts_are_drawn_by_content() -> None:
     moved = tuple(replace(s, window=s.window + 100) for s in rows[::-1])
     scorer = part("steer", prompts=4)
     texts = [
-        [(t.id, t.question.windows) for t in scorer.trials(replace(latent(), interventions=r), "z", 2)]
-        for r in (rows, moved)
+        [(t.id, t.windows) for t in scorer.trials(replace(latent(), interventions=r), "z", 2)] for r in (rows, moved)
     ]
     assert texts[0] == texts[1]
     assert len(texts[0]) == 8
-    assert texts[0] != [
-        (t.id, t.question.windows) for t in scorer.trials(replace(latent(), interventions=rows), "z", 3)
-    ]
+    assert texts[0] != [(t.id, t.windows) for t in scorer.trials(replace(latent(), interventions=rows), "z", 3)]
 
 
 # --- whole
@@ -414,7 +421,9 @@ def test_all_numbers_come_out_of_a_run_and_the_floors_of_an_empty_explanation(su
     assert mean["empty", "input_success"] == 0
     judged = pq.read_table(run / "judgements.parquet").to_pandas()
     texts = judged[(judged.explainer == "empty") & judged.kind.isin(["written", "neutral"])]
-    by_kind = texts.sort_values("trial").groupby(["kind", "latent"]).actual.apply(lambda rows: [list(r) for r in rows])
+    by_kind = (
+        texts.sort_values("trial").groupby(["kind", "latent"]).token_truth.apply(lambda rows: [list(r) for r in rows])
+    )
     assert by_kind["written"].tolist() == by_kind["neutral"].tolist()
 
 
@@ -454,7 +463,7 @@ def test_failures_in_either_round_lower_coverage(suite: Path, tmp_path: Path) ->
     judged = pq.read_table(run / "judgements.parquet").to_pandas()
     texts = judged[judged.kind == "written"]
     assert set(texts.outcome) == {"ok", "api"}
-    assert texts[texts.outcome == "api"].actual.isna().all()
+    assert texts[texts.outcome == "api"].token_truth.isna().all()
     scores = pq.read_table(run / "scores.parquet").to_pandas()
     assert (scores.n_judged < scores.n_attempted).any()
 
@@ -466,8 +475,8 @@ def test_qualification_ranks_what_was_rated_and_not_what_was_written() -> None:
     rows = [("written", 1, None), ("quantile:1", 1, 0.8), ("random", 0, 0.3), ("random", 0, 0.9)]
     table = pd.DataFrame(
         [
-            {"asked": 0, "explainer": "truth", "latent": "a", "kind": kind, "label": label, "outcome": "ok"}
-            | {"probability": p, "prediction": None, "predicted": None}
+            {"asked": 0, "explainer": "truth", "latent": "a", "kind": kind, "truth": label, "outcome": "ok"}
+            | {"score": p, "answer": None, "token_scores": None}
             for kind, label, p in rows
         ]
     )
@@ -495,6 +504,5 @@ def test_a_mock_measures_planted_latents_of_its_own_rules_only() -> None:
     assert [r.outcome for r in (foreign, unknown, empty)] == [Outcome.SKIPPED] * 3
 
 
-def scored_question(text: str) -> Any:
-    trial: Trial = part("write").trials(latent(), text, 0)[0]
-    return trial.question
+def scored_question(text: str) -> Trial:
+    return part("write").trials(latent(), text, 0)[0]

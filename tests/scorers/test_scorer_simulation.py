@@ -98,14 +98,14 @@ def test_scores_equal_a_direct_computation() -> None:
     judged, actual, predicted, by_decile = [], [], [], {}
     for t in trials:
         values = rng.uniform(0, 10, 8).tolist()
-        judged += scorer.read(t, [levels(values)])
+        judged += scorer.parse(t, [levels(values)])
         weights = [[math.exp(-((v - x) ** 2)) for v in range(11)] for x in values]
         means = [sum(v * w for v, w in enumerate(ws)) / sum(ws) for ws in weights]
-        actual += [a * 10 / 10.0 for a in t.windows[0].activations]  # the latent's maximum is 10
+        actual += t.token_truth[0]  # the latent's maximum is 10, so that is the activation
         predicted += means
-        if t.labels[0]:
-            own = by_decile.setdefault(t.windows[0].kind, ([], []))
-            own[0].extend(t.windows[0].activations)
+        if t.truth[0]:
+            own = by_decile.setdefault(t.judged[0].kind, ([], []))
+            own[0].extend(t.token_truth[0])
             own[1].extend(means)
     found = scorer.metrics(judged)
     assert found["n"] == 40
@@ -114,14 +114,14 @@ def test_scores_equal_a_direct_computation() -> None:
     assert len(by_decile) == 10
     for kind, (a, p) in by_decile.items():
         assert found[f"pearson@{kind}"] == pytest.approx(stats.pearsonr(a, p).statistic)
-    assert set(found) <= {m.name for m in scorer.metric_table}
+    assert set(found) <= {m.name for m in scorer.metric_table()}
 
 
 def test_a_simulator_that_knows_scores_one() -> None:
     scorer = simulation("json")
     judged = []
     for t in scorer.trials(latent(), "z", 0):
-        judged += scorer.read(t, [Reply(tokens=(tuple(a / 10 for a in t.question.actual[0]),), windows=(1.0,))])
+        judged += scorer.parse(t, [Reply(tokens=(tuple(a / 10 for a in t.token_truth[0]),), windows=(1.0,))])
     found = scorer.metrics(judged)
     assert [found[k] for k in ("pearson", "r2", "absolute_deviation_explained")] == pytest.approx([1, 1, 1])
 
@@ -133,10 +133,10 @@ def test_a_written_list_is_read_strictly() -> None:
     assert isinstance(request, Chat)
     tokens = trial.windows[0].tokens
     good = [[t, i % 11] for i, t in enumerate(tokens)]
-    (judged,) = scorer.read(trial, [Reply(text=json.dumps(good))])
-    assert judged.predicted == tuple(float(i % 11) for i in range(8))
-    (judged,) = scorer.read(trial, [Reply(text=json.dumps([v for _, v in good]))])
-    assert judged.predicted == tuple(float(i % 11) for i in range(8))
+    (judged,) = scorer.parse(trial, [Reply(text=json.dumps(good))])
+    assert judged.token_scores == tuple(float(i % 11) for i in range(8))
+    (judged,) = scorer.parse(trial, [Reply(text=json.dumps([v for _, v in good]))])
+    assert judged.token_scores == tuple(float(i % 11) for i in range(8))
     bad = [
         "",
         "[" * 5000,
@@ -156,32 +156,32 @@ def test_a_written_list_is_read_strictly() -> None:
         json.dumps([[t, float("nan")] for t in tokens]),
     ]
     for text in bad:
-        (judged,) = scorer.read(trial, [Reply(text=text)])
+        (judged,) = scorer.parse(trial, [Reply(text=text)])
         assert judged.outcome is Outcome.PARSE, text
-        assert judged.predicted is None
+        assert judged.token_scores is None
     assert read_json('```json\n[[" a", 1], ["⏎", 2.5]]\n```', [" a", "⏎"]) == (1.0, 2.5)
 
 
 def test_a_failed_answer_is_not_scored_as_zeros() -> None:
     scorer = simulation()
     trials = scorer.trials(latent(), "z", 0)
-    (judged,) = scorer.read(trials[0], [Reply(logprobs=((-math.inf,) * 11,) * 8)])
+    (judged,) = scorer.parse(trials[0], [Reply(logprobs=((-math.inf,) * 11,) * 8)])
     assert judged.outcome is Outcome.PARSE
-    (judged,) = scorer.read(trials[0], [levels([1.0] * 7)])
+    (judged,) = scorer.parse(trials[0], [levels([1.0] * 7)])
     assert judged.outcome is Outcome.PARSE
     assert scorer.metrics([judged]) == {}
     # The score is that of the windows that were answered, not one with zeros for the others.
     scorer = simulation("json")
     trials = scorer.trials(latent(), "z", 0)
-    known = [json.dumps([min(a, 10) for a in t.question.actual[0]]) for t in trials]
-    answered = [j for t, text in zip(trials, known, strict=True) for j in scorer.read(t, [Reply(text=text)])]
+    known = [json.dumps([min(a, 10) for a in t.token_truth[0]]) for t in trials]
+    answered = [j for t, text in zip(trials, known, strict=True) for j in scorer.parse(t, [Reply(text=text)])]
     mixed = [
         j
         for i, (t, text) in enumerate(zip(trials, known, strict=True))
-        for j in scorer.read(t, [Reply(text=text if i % 2 else text[:-1])])
+        for j in scorer.parse(t, [Reply(text=text if i % 2 else text[:-1])])
     ]
     assert sum(j.outcome is Outcome.PARSE for j in mixed) == 20
-    assert all(j.predicted is None and j.actual is None for j in mixed if j.outcome is Outcome.PARSE)
+    assert all(j.token_scores is None and j.token_truth is None for j in mixed if j.outcome is Outcome.PARSE)
     assert scorer.metrics(answered)["pearson"] == pytest.approx(1)
     found = scorer.metrics(mixed)
     assert (found["n"], found["pearson"], found["r2"]) == (20, pytest.approx(1), pytest.approx(1))

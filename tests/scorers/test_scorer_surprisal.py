@@ -22,15 +22,15 @@ def test_scores_equal_an_independent_computation() -> None:
     judged, v, y = [], [], []
     for t in scorer.trials(latent(), "z", 0):
         a, b = rng.normal(-90, 5, 2)
-        judged += scorer.read(t, [Reply(loglik=a, n_tokens=8), Reply(loglik=b, n_tokens=8)])
+        judged += scorer.parse(t, [Reply(loglik=a, n_tokens=8), Reply(loglik=b, n_tokens=8)])
         v.append(a - b)
-        y.append(t.labels[0])
+        y.append(t.truth[0])
     found = scorer.metrics(judged)
     assert len(v) == 40
     assert found["auroc"] == pytest.approx(roc_auc_score(y, v))
     v1, v0 = (np.mean([x for x, label in zip(v, y, strict=True) if label == k]) for k in (1, 0))
     assert found["mean_gap"] == pytest.approx(v1 - v0)
-    assert set(found) <= {m.name for m in scorer.metric_table}
+    assert set(found) <= {m.name for m in scorer.metric_table()}
 
 
 def test_both_texts_are_the_whole_window_after_contexts_that_end_alike() -> None:
@@ -53,7 +53,7 @@ def test_the_generic_explanation_itself_is_at_the_floor() -> None:
     scorer = load_scorer("surprisal")
     judged = []
     for i, t in enumerate(scorer.trials(latent(), "z", 0)):
-        judged += scorer.read(t, [Reply(loglik=-float(i), n_tokens=8)] * 2)
+        judged += scorer.parse(t, [Reply(loglik=-float(i), n_tokens=8)] * 2)
     found = scorer.metrics(judged)
     assert found["auroc"] == 0.5
     assert found["mean_gap"] == found["ap_normalised"] == 0
@@ -70,9 +70,9 @@ def test_the_generic_explanation_itself_is_at_the_floor() -> None:
 )
 def test_half_a_pair_is_no_score(told: Reply, generic: Reply, outcome: Outcome) -> None:
     scorer = load_scorer("surprisal")
-    (judged,) = scorer.read(scorer.trials(latent(), "z", 0)[0], [told, generic])
+    (judged,) = scorer.parse(scorer.trials(latent(), "z", 0)[0], [told, generic])
     assert judged.outcome is outcome
-    assert judged.probability is None
+    assert judged.score is None
 
 
 async def test_a_kv_cache_mutated_across_batches_would_show(tiny) -> None:  # type: ignore[no-untyped-def]
@@ -104,7 +104,7 @@ async def test_a_kv_cache_mutated_across_batches_would_show(tiny) -> None:  # ty
     np.testing.assert_allclose([r.loglik for r in together], expected, atol=1e-4)
     np.testing.assert_allclose([r.loglik for r in again], expected, atol=1e-4)
     assert sum(r.usage.tokens_cached for r in together) > 0.5 * sum(r.usage.tokens_in for r in together)
-    judged = [j for i, t in enumerate(trials) for j in scorer.read(t, together[2 * i : 2 * i + 2])]
+    judged = [j for i, t in enumerate(trials) for j in scorer.parse(t, together[2 * i : 2 * i + 2])]
     assert [j.outcome for j in judged] == [Outcome.OK] * 22
     v = [a - b for a, b in zip(expected[::2], expected[1::2], strict=True)]
-    np.testing.assert_allclose([j.probability for j in judged], v, atol=2e-4)
+    np.testing.assert_allclose([j.score for j in judged], v, atol=2e-4)

@@ -60,7 +60,7 @@ class BestOfKExplainer(LlmExplainer):
             replace(chat, seed=seed_for(seed, "candidate", i) % 2**31) for i in range(self.params.k) for chat in chats
         ]
 
-    def more(self, latent: LatentView, replies: Sequence[Reply], seed: int) -> list[Request]:
+    def follow_up(self, latent: LatentView, replies: Sequence[Reply], seed: int) -> list[Request]:
         """After the first round every window after the generic text, then after each distinct candidate."""
         if len(replies) != self.params.k:
             return []
@@ -80,7 +80,7 @@ class BestOfKExplainer(LlmExplainer):
         ordered = sorted(latent.explain, key=lambda w: w.id in shown)
         return ordered[: self.params.n_choose]
 
-    def read(
+    def parse(
         self,
         latent: LatentView,
         replies: Sequence[Reply],
@@ -95,7 +95,7 @@ class BestOfKExplainer(LlmExplainer):
         usage = total_usage(replies)
         written, compared = replies[: self.params.k], replies[self.params.k :]
         if not written:
-            return super().read(latent, (), seed, others)
+            return super().parse(latent, (), seed, others)
         candidates = [self._candidate(latent, reply, seed) for reply in written]
         texts = self._distinct(latent, written, seed)
         if not texts:
@@ -125,7 +125,7 @@ class BestOfKExplainer(LlmExplainer):
         return Explanation(latent.id, texts[int(means.argmax())], Outcome.OK, usage, note=note)
 
     def _candidate(self, latent: LatentView, reply: Reply, seed: int) -> Explanation:
-        return super().read(latent, [reply], seed, {})
+        return super().parse(latent, [reply], seed, {})
 
     def _distinct(self, latent: LatentView, replies: Sequence[Reply], seed: int) -> list[str]:
         found = [self._candidate(latent, reply, seed).text for reply in replies]

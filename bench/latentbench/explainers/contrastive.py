@@ -60,7 +60,7 @@ class ContrastiveExplainer(LlmExplainer):
         own_seed = seed % 2**31 if self.params.temperature > 0 else 0
         return [Chat(messages, self.params.max_tokens, self.params.temperature, own_seed)]
 
-    def read(
+    def parse(
         self,
         latent: LatentView,
         replies: Sequence[Reply],
@@ -71,4 +71,4 @@ class ContrastiveExplainer(LlmExplainer):
         if not latent.contrast:
             error = "the suite has no silent explain windows; build one with the recipe key explain: {negatives: 10}"
             return Explanation(latent.id, None, Outcome.SKIPPED, error=error)
-        return super().read(latent, replies, seed, others)
+        return super().parse(latent, replies, seed, others)

@@ -34,7 +34,7 @@ class EnsembleExplainer(Explainer):
         super().__init__(name, version, params, prompts)
         self._joined = Prompts(prompts, ("joined",), f"explainer {name!r}").text("joined", ("input", "output"))
 
-    def read(
+    def parse(
         self,
         latent: LatentView,
         replies: Sequence[Reply],

@@ -1,8 +1,8 @@
-"""What an explainer is: what to ask, and how to read it.
+"""What an explainer is: what to ask, and how to read the replies.
 
-Like a scorer it never calls a model: `requests` says what to generate and `read` turns the replies into a text, so explaining
+Like a scorer it never calls a model: `requests` says what to generate and `parse` turns the replies into a text, so explaining
 is batched over latents, cached and resumed by the same code as judging. An explainer that must see replies before it knows what
-to ask next (write candidates, then compare them) asks in rounds, through `more`; letting it call the model itself would be
+to ask next (write candidates, then compare them) asks in rounds, through `follow_up`; letting it call the model itself would be
 shorter and would take the batches away.
 """
 
@@ -83,7 +83,7 @@ class Explainer(ABC):
 
     @property
     def after(self) -> tuple[str, ...]:
-        """Labels of explainers whose explanations `read` needs: what the parameters that are labels say, each once."""
+        """Labels of explainers whose explanations `parse` needs: what the parameters that are labels say, each once."""
         held = self.params.model_dump(include=set(self.params.labels))
         named = (label for name in self.params.labels for label in _labels(held[name]))
         return tuple(dict.fromkeys(named))
@@ -102,16 +102,16 @@ class Explainer(ABC):
         """What to ask the generating model about one latent; `seed` is already specific to the latent and repeat."""
         return []
 
-    def more(self, latent: LatentView, replies: Sequence[Reply], seed: int) -> list[Request]:
+    def follow_up(self, latent: LatentView, replies: Sequence[Reply], seed: int) -> list[Request]:
         """What to ask next, given the replies to everything asked so far, in order; nothing ends the asking.
 
         It must be a function of its arguments alone: a resumed run asks again from the start and finds its replies in the
-        cache. `read` gets the replies of all rounds.
+        cache. `parse` gets the replies of all rounds.
         """
         return []
 
     @abstractmethod
-    def read(
+    def parse(
         self,
         latent: LatentView,
         replies: Sequence[Reply],

@@ -80,7 +80,7 @@ class FileExplainer(Explainer):
                 "them, or set params: {extra: true} to leave them out."
             )
 
-    def read(
+    def parse(
         self,
         latent: LatentView,
         replies: Sequence[Reply],

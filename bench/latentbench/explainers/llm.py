@@ -103,7 +103,7 @@ class LlmExplainer(Explainer):
         ]
         return f"{line}\nActivations: {', '.join(pairs)}"
 
-    def read(
+    def parse(
         self,
         latent: LatentView,
         replies: Sequence[Reply],

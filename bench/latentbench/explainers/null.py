@@ -13,7 +13,7 @@ import numpy as np
 
 from latentbench.explainers.explainer import Explainer, Explanation, Params
 from latentbench.kernel.identity import seed_for
-from latentbench.kernel.latent import LatentView
+from latentbench.kernel.latent import LatentView, coder_of
 from latentbench.kernel.requests import Outcome, Reply
 
 
@@ -22,7 +22,7 @@ class EmptyExplainer(Explainer):
 
     is_floor = True
 
-    def read(
+    def parse(
         self,
         latent: LatentView,
         replies: Sequence[Reply],
@@ -46,7 +46,7 @@ class ConstantExplainer(Explainer):
     params_model = ConstantParams
     is_floor = True
 
-    def read(
+    def parse(
         self,
         latent: LatentView,
         replies: Sequence[Reply],
@@ -72,7 +72,7 @@ class ShuffledExplainer(Explainer):
     params_model = ShuffledParams
     is_floor = True
 
-    def read(
+    def parse(
         self,
         latent: LatentView,
         replies: Sequence[Reply],
@@ -82,7 +82,7 @@ class ShuffledExplainer(Explainer):
         """The other latent's text, or its outcome if it has none."""
         pool = others[self.params.of]
         ids = sorted(pool)
-        mine = [i for i in ids if i.rpartition("/")[0] == latent.coder]
+        mine = [i for i in ids if coder_of(i) == latent.coder]
         partner = derangement(mine if len(mine) > 1 else ids, self.name).get(latent.id)
         if partner is None:
             return Explanation(latent.id, None, Outcome.SKIPPED, error="there is no other latent to take from")

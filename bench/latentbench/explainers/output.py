@@ -71,7 +71,7 @@ class OutputExplainer(Explainer):
         up, down = (", ".join(f'"{_quoted(t)}"' for t in tokens[:n]) for tokens in (s.promoted, s.suppressed))
         return f"Text {number}: ...{end}\nMore likely: {up}\nLess likely: {down}"
 
-    def read(
+    def parse(
         self,
         latent: LatentView,
         replies: Sequence[Reply],

@@ -32,7 +32,7 @@ class PlantedExplainer(Explainer):
 
     params_model = PlantedParams
 
-    def read(
+    def parse(
         self,
         latent: LatentView,
         replies: Sequence[Reply],

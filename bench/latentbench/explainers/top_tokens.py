@@ -48,7 +48,7 @@ class TokensExplainer(Explainer):
         self._sentence = section.text("sentence", ("tokens",))
         self._contexts = section.text("contexts", ("contexts",))
 
-    def read(
+    def parse(
         self,
         latent: LatentView,
         replies: Sequence[Reply],

@@ -37,7 +37,7 @@ class VocabExplainer(Explainer):
         self._promoted = section.text("promoted", ("tokens",))
         self._suppressed = section.text("suppressed", ("tokens",))
 
-    def read(
+    def parse(
         self,
         latent: LatentView,
         replies: Sequence[Reply],

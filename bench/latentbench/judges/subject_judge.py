@@ -122,8 +122,8 @@ class SubjectJudge(BaseJudge):
 
     def _activate(self, requests: Sequence[Activate]) -> list[Reply]:
         replies: list[Reply] = [Reply(Outcome.SKIPPED)] * len(requests)
-        for name in dict.fromkeys(r.latent.id.rpartition("/")[0] for r in requests):
-            places = [i for i, r in enumerate(requests) if r.latent.id.rpartition("/")[0] == name]
+        for name in dict.fromkeys(r.latent.coder for r in requests):
+            places = [i for i, r in enumerate(requests) if r.latent.coder == name]
             own = [requests[i] for i in places]
             found = self._of_coder(name, own) if name in self._coders else [self._foreign(r) for r in own]
             for i, reply in zip(places, found, strict=True):
@@ -156,7 +156,7 @@ class SubjectJudge(BaseJudge):
                 # Rows are sorted, so the text's are a slice.
                 part = slice(*np.searchsorted(rows, [first[r.text], first[r.text] + len(ids[r.text])]))
                 dense = np.zeros(len(ids[r.text]), np.float32)
-                mine = latents[part] == int(r.latent.id.rpartition("/")[2])
+                mine = latents[part] == r.latent.index
                 dense[rows[part][mine] - first[r.text]] = np.maximum(values[part][mine], 0)
                 found = tuple(dense.tolist())
                 replies.append(Reply(tokens=(found,), windows=(max(found),), usage=Usage(seconds=spent)))

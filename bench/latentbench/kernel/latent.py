@@ -22,6 +22,34 @@ def origin(subject: str, coder: str) -> str:
     return digest([subject, coder])
 
 
+def coder_of(latent: str) -> str:
+    """Name of the coder in a latent's id, which is `coder/index`; here and nowhere else is an id taken apart."""
+    return latent.rpartition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class LatentRef:
+    """A latent as a request names it.
+
+    Attributes:
+        id: `coder/index`.
+        origin: digest of what computes its activations (see `origin`); "" where the suite does not say.
+    """
+
+    id: str
+    origin: str = ""
+
+    @property
+    def coder(self) -> str:
+        """Name of the coder."""
+        return coder_of(self.id)
+
+    @property
+    def index(self) -> int:
+        """Coordinate in the coder."""
+        return int(self.id.removeprefix(f"{self.coder}/"))
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A short run of tokens with the latent's true activation on every token.

@@ -1,6 +1,6 @@
 """What can be asked of a judge, and what comes back: the one currency between scorers, explainers, cache and backends.
 
-A request carries both the rendered text (for judges that read text) and the structured `Question` behind it (for judges that
+A request carries both the rendered text (for judges that read text) and the structured `Trial` behind it (for judges that
 answer the question itself: a mock, an oracle, an embedding model, a simulator). So one scorer runs on all of them and no judge
 parses a prompt. A reply always comes back, one per request, in order: a failed call is a reply whose outcome says so, never
 an exception and never an answer.
@@ -8,13 +8,15 @@ an exception and never an answer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
 from latentbench.kernel.identity import digest
+from latentbench.kernel.latent import LatentRef
+from latentbench.kernel.trial import Trial, bare, content
 
 
 class Outcome(StrEnum):
@@ -70,48 +72,6 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """One window as a question shows it.
-
-    Attributes:
-        tokens: token strings; joined they are the text.
-        ids: the subject's token ids.
-        marks: which tokens are highlighted, or None where the task highlights none.
-    """
-
-    tokens: tuple[str, ...]
-    ids: tuple[int, ...] = ()
-    marks: tuple[bool, ...] | None = None
-
-    @property
-    def text(self) -> str:
-        """The window's text."""
-        return "".join(self.tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A trial's content, before any wording.
-
-    Attributes:
-        task: the scorer's name.
-        explanation: z.
-        windows: what is judged, in the order shown.
-        answers: allowed answers, if the task has any.
-        truth: the right answer per window. Read by mock judges only: it is never rendered, and it is outside the cache
-            key of every judge that does not read it.
-        actual: true activation per token and window; the same restriction.
-    """
-
-    task: str
-    explanation: str
-    windows: tuple[Shown, ...]
-    answers: tuple[str, ...] = ()
-    truth: tuple[int, ...] = ()
-    actual: tuple[tuple[float, ...], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Chat:
     """Generate an assistant message."""
 
@@ -119,7 +79,7 @@ class Chat:
     max_tokens: int = 256
     temperature: float = 0.0
     seed: int = 0
-    question: Question | None = None
+    trial: Trial | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +98,7 @@ class Choice:
     answers: tuple[str, ...]
     slots: tuple[str, ...] = ("",)
     end: str = ""
-    question: Question | None = None
+    trial: Trial | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +108,7 @@ class Continuation:
 
     context: str
     text: str
-    question: Question | None = None
+    trial: Trial | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,24 +123,11 @@ class Embed:
 class Simulate:
     """Probability of being active per token and per window, given the question's explanation.
 
-    Marks, answers and the task's name are not read (but by mocks that know the truth): they are the scorer's, which reads the
-    marked tokens out of the reply. See `bare`.
+    Marks, form and the task's name are not read (but by mocks that know the truth): they are the scorer's, which reads the
+    marked tokens out of the reply. See `latentbench.kernel.trial.bare`.
     """
 
-    question: Question
-
-
-@dataclass(frozen=True, slots=True)
-class LatentRef:
-    """A latent as a request names it.
-
-    Attributes:
-        id: `coder/index`.
-        origin: digest of what computes its activations (`latentbench.kernel.latent.origin`); "" where the suite does not say.
-    """
-
-    id: str
-    origin: str = ""
+    trial: Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,24 +214,42 @@ class JudgeIdentity:
         return f"{self.provider}:{self.model}"
 
 
-def bare(question: Question) -> Question:
-    """What a simulator reads of a question: the explanation and the windows without marks."""
-    return Question("", question.explanation, tuple(replace(w, marks=None) for w in question.windows))
-
-
-def seen(request: Request, reads_truth: bool) -> Request:
-    """The request without what the judge does not read.
+def stored(request: Request, reads_truth: bool) -> dict[str, Any]:
+    """The request as far as the judge reads it, in the form that its stored reply is addressed by.
 
     The structured question is read only by mocks that know the truth and in a `Simulate`, and there only as far as `bare`:
-    detection, fuzzing and simulation of the same window are then the same call, paid once.
+    detection, fuzzing and simulation of the same window are then the same call, paid once. The names of the fields are those of
+    replies that users have paid for; see `latentbench.kernel.trial.content`.
     """
-    if reads_truth:
-        return request
-    if isinstance(request, Simulate):
-        return Simulate(bare(request.question))
-    if isinstance(request, Chat | Choice | Continuation):
-        return replace(request, question=None)
-    return request
+    match request:
+        case Chat():
+            fields: dict[str, Any] = {
+                "messages": request.messages,
+                "max_tokens": request.max_tokens,
+                "temperature": request.temperature,
+                "seed": request.seed,
+            }
+        case Choice():
+            fields = {
+                "messages": request.messages,
+                "answers": request.answers,
+                "slots": request.slots,
+                "end": request.end,
+            }
+        case Continuation():
+            fields = {"context": request.context, "text": request.text}
+        case Embed():
+            return {"text": request.text, "query": request.query}
+        case Activate():
+            return {"text": request.text, "latent": request.latent}
+        case Simulate():
+            return {"question": _told(request.trial) if reads_truth else content(bare(request.trial))}
+    return fields | {"question": _told(request.trial) if reads_truth and request.trial is not None else None}
+
+
+def _told(trial: Trial) -> dict[str, Any]:
+    """What a judge that knows the truth reads of a trial."""
+    return content(trial) | {"form": trial.form}
 
 
 def request_key(identity: JudgeIdentity, request: Request, reads_truth: bool) -> str:
@@ -292,4 +257,4 @@ def request_key(identity: JudgeIdentity, request: Request, reads_truth: bool) ->
 
     Two explanations that render to the same text are the same call for a judge that reads text.
     """
-    return digest([identity.key, type(request).__name__, seen(request, reads_truth)])
+    return digest([identity.key, type(request).__name__, stored(request, reads_truth)])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from latentbench.kernel.errors import CorruptTable
@@ -108,15 +109,17 @@ JUDGEMENTS = pa.schema(
         ("scorer", _STR),  # label in the run spec
         ("judge", _STR),  # label
         ("repeat", pa.int32()),
+        # What these hold is said once, in `latentbench.scorers.scorer.Judgement`.
         ("trial", _STR),
-        ("window", pa.int64()),
+        ("part", _STR),
+        ("item", pa.int64()),
         ("kind", _STR),
-        ("label", pa.int32()),
+        ("truth", pa.int32()),
         ("outcome", _STR),
-        ("probability", pa.float64()),
-        ("prediction", pa.int32()),
-        ("predicted", pa.list_(_F32)),
-        ("actual", pa.list_(_F32)),
+        ("score", pa.float64()),
+        ("answer", pa.int32()),
+        ("token_scores", pa.list_(_F32)),
+        ("token_truth", pa.list_(_F32)),
         ("error", _STR),
         # Usage is of the whole call and stands on the first judgement of its trial, so sums are right.
         ("tokens_in", pa.int64()),
@@ -126,6 +129,16 @@ JUDGEMENTS = pa.schema(
         ("seconds", pa.float64()),
     ]
 )
+
+RENAMED = {
+    "window": "item",
+    "label": "truth",
+    "probability": "score",
+    "prediction": "answer",
+    "predicted": "token_scores",
+    "actual": "token_truth",
+}
+"""Columns of the judgements in the first layout of that table -> those of today, the second."""
 
 SCORES = pa.schema(
     [
@@ -156,7 +169,7 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read a table and check it against its declared schema.
+    """Read a table and check it against its declared schema. Judgements in their first layout come in that of today.
 
     Raises:
         CorruptTable: missing, unreadable, or without a declared column of the declared type.
@@ -167,6 +180,8 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         raise CorruptTable(f"{path} is missing. Rebuild or restore it.") from e
     except (pa.ArrowException, OSError) as e:
         raise CorruptTable(f"{path} is not a readable Parquet file: {e}. Rebuild or restore it.") from e
+    if schema is JUDGEMENTS and not set(RENAMED) - set(table.schema.names):
+        table = _second_layout(table)
     missing = [f.name for f in schema if f.name not in table.schema.names]
     if missing:
         raise CorruptTable(f"{path} has no column {', '.join(missing)}; it was written by another version or program.")
@@ -174,3 +189,12 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         return table.select(schema.names).cast(schema)
     except (pa.ArrowException, ValueError) as e:
         raise CorruptTable(f"{path} has columns of another type than declared: {e}") from e
+
+
+def _second_layout(table: pa.Table) -> pa.Table:
+    """Judgements of the first layout, which had -1 where no window was judged and no parts."""
+    table = table.rename_columns([RENAMED.get(name, name) for name in table.schema.names])
+    item = table.column("item")
+    none = pc.if_else(pc.less(item, 0), pa.scalar(None, item.type), item)
+    table = table.set_column(table.schema.get_field_index("item"), "item", none)
+    return table.append_column("part", pa.array([""] * table.num_rows, _STR))

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from latentbench.kernel.identity import seed_for
+from latentbench.kernel.kinds import RANDOM
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.stats.quota import spread
 
@@ -77,3 +78,22 @@ def shuffled(items: Sequence[T], seed: int) -> list[T]:
 def batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
     """Consecutive groups; the last may be shorter and is kept."""
     return [items[i : i + size] for i in range(0, len(items), size)]
+
+
+def natural(latent: LatentView, seed: int) -> list[Window]:
+    """Test windows in natural shares: as many as there are so that a share r of them activates.
+
+    r = rate * tokens / m for a latent that fires on a share `rate` of all tokens and on m tokens of an activating window on
+    average: activating windows are drawn evenly over their deciles, so m is that of the corpus. By hand: a rate of 1 %, windows
+    of 32 tokens, m = 2: r = 0.16, so 50 silent windows come with 50 * 0.16 / 0.84 = 9.5, rounded 10, of the activating ones.
+    """
+    silent = negatives(latent, RANDOM, None, seed)
+    active = positives(latent, None, seed)
+    rate = latent.row.get("rate_token") or 0.0
+    firing = sum(a > 0 for w in active for a in w.activations)
+    share = min(1.0, rate * sum(len(w.activations) for w in active) / firing) if firing else 0.0
+    limits = [len(silent) / (1 - share) if share < 1 else float("inf"), len(active) / share if share else float("inf")]
+    total = min(limits)
+    count = min(len(active), round(total * share)) if share else 0
+    drawn = random.Random(seed)
+    return drawn.sample(active, count) + drawn.sample(silent, min(len(silent), round(total * (1 - share))))

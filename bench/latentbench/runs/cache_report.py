@@ -96,7 +96,7 @@ def _explaining(plan: Plan, label: str, done: Explanations, cache: ReplyCache) -
         mine[latent.id] = explanation_of(explainer, latent, exchange, seed, sources)
     if judge is None:
         return []
-    again = _behind(exchanges, type(explainer).more is not Explainer.more, "latents")
+    again = _behind(exchanges, type(explainer).follow_up is not Explainer.follow_up, "latents")
     return [_line(f"explain {label}", judge, exchanges, cache, again)]
 
 
@@ -116,6 +116,6 @@ def _judging(plan: Plan, scorer_label: str, judge_label: str, done: Explanations
                     asked = [] if isinstance(trials, Fault) else trials
                     exchanges += [trial_exchange(scorer, trial, judge.can) for trial in asked]
     _look_up(cache, judge, exchanges)
-    again = _behind(exchanges, type(scorer).more is not Scorer.more, "questions")
+    again = _behind(exchanges, type(scorer).follow_up is not Scorer.follow_up, "questions")
     owed = f"{unknown} explanations are not known yet, and the calls about them not counted." if unknown else ""
     return _line(f"judge {scorer_label} · {judge_label}", judge, exchanges, cache, again, owed)

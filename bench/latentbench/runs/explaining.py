@@ -94,7 +94,7 @@ def explainer_exchange(explainer: Explainer, latent: LatentView, seed: int) -> E
     return Exchange.begin(
         explainer,
         lambda: explainer.requests(latent, seed),
-        lambda replies: explainer.more(latent, replies, seed),
+        lambda replies: explainer.follow_up(latent, replies, seed),
     )
 
 
@@ -109,7 +109,7 @@ def explanation_of(
     if exchange.fault is not None:
         outcome, usage = exchange.fault_outcome, total_usage(exchange.replies)
         return Explanation(latent.id, None, outcome, usage, exchange.fault.line)
-    found = attempt(explainer, lambda: explainer.read(latent, exchange.replies, seed, others))
+    found = attempt(explainer, lambda: explainer.parse(latent, exchange.replies, seed, others))
     if isinstance(found, Fault):
         return Explanation(latent.id, None, Outcome.PARSE, total_usage(exchange.replies), found.line)
     return found

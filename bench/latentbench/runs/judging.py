@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,12 +22,13 @@ from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.errors import RunError
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Capability, Outcome, Reply
+from latentbench.kernel.trial import Trial
 from latentbench.runs.explaining import RETRIED, Explanations, paid
 from latentbench.runs.journal import Journal, finite
 from latentbench.runs.plan import Cell, Plan, trials_of
 from latentbench.runs.progress import Stage
 from latentbench.runs.rounds import Exchange, converse
-from latentbench.scorers.scorer import Judgement, Scorer, Trial, failed
+from latentbench.scorers.scorer import Judgement, Scorer, failed
 
 BATCH = 512
 """Requests of the first round per batch: a few seconds of an in-process judge, and what a kill can lose."""
@@ -52,6 +53,9 @@ def stored(plan: Plan, explanations: Explanations, journal: Journal) -> set[Key]
 
     The second matters where the call that should have explained failed: the windows were skipped then, and the explanation
     has come since.
+
+    Raises:
+        RunError: the journal holds judgements in the form of an earlier version.
     """
     texts = {
         (cell.id, latent): explanation.hash
@@ -60,6 +64,8 @@ def stored(plan: Plan, explanations: Explanations, journal: Journal) -> set[Key]
     }
     found: set[Key] = set()
     for unit in journal.units():
+        if any("score" not in row for row in unit["rows"]):
+            raise RunError(f"{journal.path} was begun by an earlier version of this package; start the run anew.")
         key = (unit["cell"], unit["latent"])
         failed = any(Outcome(row["outcome"]) in RETRIED for row in unit["rows"])
         if failed or any(row["explanation"] != texts.get(key) for row in unit["rows"]):
@@ -155,7 +161,7 @@ def trial_exchange(scorer: Scorer, trial: Trial, can: frozenset[Capability]) -> 
     return Exchange.begin(
         scorer,
         lambda: scorer.requests(trial, can),
-        lambda replies: scorer.more(trial, can, replies),
+        lambda replies: scorer.follow_up(trial, can, replies),
     )
 
 
@@ -163,7 +169,7 @@ def judgements_of(scorer: Scorer, trial: Trial, exchange: Exchange) -> list[Judg
     """What a scorer reads from the replies about a trial; its windows are recorded as failed where its code fails."""
     if exchange.fault is not None:
         return failed(trial, Reply(exchange.fault_outcome, error=exchange.fault.line))
-    found = attempt(scorer, lambda: list(scorer.read(trial, exchange.replies)))
+    found = attempt(scorer, lambda: list(scorer.parse(trial, exchange.replies)))
     return failed(trial, Reply(Outcome.PARSE, error=found.line)) if isinstance(found, Fault) else found
 
 
@@ -178,24 +184,24 @@ def without_trials(scorer: Scorer, latent: LatentView, fault: Fault) -> list[Jud
     """
     if not latent.test:
         raise RunError(f"scorer {scorer.name!r} cannot make trials of {latent.id}: {fault.line}")
-    return [Judgement("", w.id, w.kind, int(w.active), Outcome.SKIPPED, error=fault.line) for w in latent.test]
+    return [Judgement("", "", w.id, w.kind, int(w.active), Outcome.SKIPPED, error=fault.line) for w in latent.test]
 
 
 def _row(unit: _Unit, judgement: Judgement, judge: Judge, replies: Sequence[Reply]) -> dict[str, Any]:
     usages = [r.usage for r in replies]
     costs = [cost(u, judge.identity) for u in usages]
-    clean = replace(judgement, probability=finite(judgement.probability))
     return {
-        "trial": clean.trial,
-        "window": clean.window,
-        "kind": clean.kind,
-        "label": clean.label,
-        "outcome": clean.outcome.value,
-        "probability": clean.probability,
-        "prediction": clean.prediction,
-        "predicted": clean.predicted,
-        "actual": clean.actual,
-        "error": clean.error,
+        "trial": judgement.trial,
+        "part": judgement.part,
+        "item": judgement.item,
+        "kind": judgement.kind,
+        "truth": judgement.truth,
+        "outcome": judgement.outcome.value,
+        "score": finite(judgement.score),
+        "answer": judgement.answer,
+        "token_scores": judgement.token_scores,
+        "token_truth": judgement.token_truth,
+        "error": judgement.error,
         "explanation": unit.explanation.hash,
         "tokens_in": sum(u.tokens_in for u in usages),
         "tokens_out": sum(u.tokens_out for u in usages),

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from latentbench.kernel.identity import seed_for
+from latentbench.kernel.trial import Trial
 from latentbench.prompts.selection import shuffled
-from latentbench.scorers.scorer import Trial
 
 
 def reordered(trials: Sequence[Trial], order: int, seed: int = 0) -> list[Trial]:
@@ -27,20 +27,19 @@ def reordered(trials: Sequence[Trial], order: int, seed: int = 0) -> list[Trial]
         As many trials, with the ids they had. Trials that show one window each, or whose windows are not judged one by one
         (an intruder among others), have no such order and come back unchanged.
     """
-    lists = all(len(t.windows) == len(t.question.windows) == len(t.question.truth) for t in trials)
-    if order == 0 or not lists or all(len(t.windows) < 2 for t in trials):
+    if order == 0 or any(t.kind for t in trials) or all(len(t.windows) < 2 for t in trials):
         return list(trials)
     places = [(t, i) for t in trials for i in range(len(t.windows))]
-    dealt = iter(shuffled(places, seed_for("order", order, seed, trials[0].question.task)))
+    dealt = iter(shuffled(places, seed_for("order", order, seed, trials[0].task)))
     found = []
     for trial in trials:
         own = [next(dealt) for _ in trial.windows]
-        question = replace(
-            trial.question,
-            windows=tuple(t.question.windows[i] for t, i in own),
-            truth=tuple(t.question.truth[i] for t, i in own),
-            actual=tuple(t.question.actual[i] for t, i in own) if trial.question.actual else (),
+        found.append(
+            replace(
+                trial,
+                windows=tuple(t.windows[i] for t, i in own),
+                truth=tuple(t.truth[i] for t, i in own),
+                token_truth=tuple(t.token_truth[i] for t, i in own) if trial.token_truth else (),
+            )
         )
-        windows, labels = tuple(t.windows[i] for t, i in own), tuple(t.labels[i] for t, i in own)
-        found.append(replace(trial, question=question, windows=windows, labels=labels))
     return found

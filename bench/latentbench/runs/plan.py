@@ -16,10 +16,11 @@ from latentbench.kernel.errors import CapabilityError, SpecError, UnknownName
 from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.kinds import require_kinds
 from latentbench.kernel.latent import LatentView
+from latentbench.kernel.trial import Trial
 from latentbench.runs.order import reordered
 from latentbench.runs.record import Identities, SuiteRecord
 from latentbench.runs.run_spec import RunSpec
-from latentbench.scorers.scorer import Scorer, Trial
+from latentbench.scorers.scorer import Scorer
 from latentbench.suites.store import Suite
 
 

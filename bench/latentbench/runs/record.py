@@ -367,7 +367,7 @@ def load_run(folder: Path, *, per_token: bool = False) -> Run:
         raise RunError(f"{folder} has not ended (status {record.status!r}). Finish it first: bench resume {folder}")
     judgements = read_table(folder / "judgements.parquet", JUDGEMENTS)
     if not per_token:
-        judgements = judgements.drop_columns(["predicted", "actual"])
+        judgements = judgements.drop_columns(["token_scores", "token_truth"])
     return Run(
         folder,
         record,

@@ -74,8 +74,9 @@ def _measured(scorer: Scorer, rows: Sequence[dict[str, Any]]) -> tuple[list[dict
 def _unreadable(row: dict[str, Any], fault: Fault) -> dict[str, Any]:
     if row["outcome"] != Outcome.OK.value:
         return row
-    found = Judgement(row["trial"], row["window"], row["kind"], row["label"], Outcome.PARSE, error=fault.line)
-    return row | asdict(found) | {"outcome": Outcome.PARSE.value}
+    found = judgement(row)
+    bare = Judgement(found.trial, found.part, found.item, found.kind, found.truth, Outcome.PARSE, error=fault.line)
+    return row | asdict(bare) | {"outcome": Outcome.PARSE.value}
 
 
 def _identified(row: dict[str, Any], cell: Cell, latent: str) -> dict[str, Any]:
@@ -117,14 +118,15 @@ def judgement(row: Mapping[str, Any]) -> Judgement:
     """A judgement from its row."""
     return Judgement(
         trial=row["trial"],
-        window=row["window"],
+        part=row["part"],
+        item=row["item"],
         kind=row["kind"],
-        label=row["label"],
+        truth=row["truth"],
         outcome=Outcome(row["outcome"]),
-        probability=row["probability"],
-        prediction=row["prediction"],
-        predicted=None if row["predicted"] is None else tuple(row["predicted"]),
-        actual=None if row["actual"] is None else tuple(row["actual"]),
+        score=row["score"],
+        answer=row["answer"],
+        token_scores=None if row["token_scores"] is None else tuple(row["token_scores"]),
+        token_truth=None if row["token_truth"] is None else tuple(row["token_truth"]),
         error=row["error"],
     )
 
@@ -171,7 +173,7 @@ def describe(plan: Plan) -> tuple[CellRecord, ...]:
             id=scorer.id,
             key=scorer.key,
             headline=scorer.headline,
-            metrics=tuple(_metric(scorer, m) for m in scorer.metric_table),
+            metrics=tuple(_metric(scorer, m) for m in scorer.metric_table()),
             prompts=dict(scorer.prompts),
             # The table of steered texts is no part of a suite's digest, and such a scorer's windows are its rows.
             steered=steered.digest if scorer.uses_interventions and steered else None,

@@ -18,15 +18,17 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from latentbench.kernel.errors import CapabilityError
+from latentbench.kernel.forms import Form, YesNo
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.kinds import HARD_KINDS, RANDOM, known_kinds
 from latentbench.kernel.latent import LatentView, Window
-from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Question, Reply, Request, Shown, Simulate
+from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply, Request, Simulate
+from latentbench.kernel.trial import Seen, Trial, seen
 from latentbench.prompts import selection
 from latentbench.prompts.answers import read_list, read_word, unread
 from latentbench.prompts.template import Prompts, one_line
 from latentbench.scorers.metrics.yes_no import binary_metrics
-from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, Trial, failed
+from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged
 
 _RANKED = (
     # The worst ranking has 1 - (1 + r) log(1 + 1/r) with r silent windows to one activating: above -1 from r = 0.27 on.
@@ -64,10 +66,6 @@ class BinaryTask(Scorer):
     """Base of scorers that ask yes or no about windows. See the module docstring."""
 
     params_model: ClassVar[type[Params]] = BinaryParams
-    metric_table: ClassVar[tuple[Metric, ...]] = (
-        *_METRICS,
-        *(Metric(f"{m.name}@{kind}", m.floor) for kind in HARD_KINDS for m in _RANKED),
-    )
 
     def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
         super().__init__(name, version, headline, params, prompts)
@@ -87,19 +85,28 @@ class BinaryTask(Scorer):
         p = self.params
         return [(w, 0) for kind in p.negative_kinds for w in selection.negatives(latent, kind, p.negatives, seed)]
 
-    def shown(self, latent: LatentView, chosen: Sequence[tuple[Window, int]], seed: int) -> list[Shown]:
+    def shown(self, latent: LatentView, chosen: Sequence[tuple[Window, int]], seed: int) -> list[Seen]:
         """How each window is shown."""
-        return [Shown(w.tokens, w.ids) for w, _ in chosen]
+        return [seen(w) for w, _ in chosen]
 
-    def text(self, window: Shown) -> str:
+    def form(self) -> Form:
+        """What is answered about the windows of a prompt."""
+        no, yes = self._answers
+        return YesNo(no, yes)
+
+    def text(self, window: Seen) -> str:
         """A window as a prompt writes it."""
         return one_line(window.text)
 
-    def reduce(self, window: Shown, whole: float, tokens: Sequence[float]) -> float:
+    def reduce(self, window: Seen, whole: float, tokens: Sequence[float]) -> float:
         """A simulator's answer as one probability."""
         return whole if self.params.reduction == "window" else pooled(tokens, self.params.reduction)
 
     # --- Scorer
+
+    def metric_table(self) -> tuple[Metric, ...]:
+        """What is ranked against random windows, and against each harder kind."""
+        return (*_METRICS, *(Metric(f"{m.name}@{kind}", m.floor) for kind in HARD_KINDS for m in _RANKED))
 
     @property
     def negative_kinds(self) -> tuple[str, ...]:
@@ -123,19 +130,19 @@ class BinaryTask(Scorer):
         chosen = self.positives_of(latent, seed) + self.negatives_of(latent, seed)
         pairs = list(zip(chosen, self.shown(latent, chosen, seed), strict=True))
         size = self.params.windows_per_prompt if self.params.answer == "list" else 1
-        trials = []
-        for number, group in enumerate(selection.batches(selection.shuffled(pairs, seed_for(seed, "order")), size)):
-            windows, labels = tuple(w for (w, _), _ in group), tuple(y for (_, y), _ in group)
-            question = Question(
+        groups = selection.batches(selection.shuffled(pairs, seed_for(seed, "order")), size)
+        return [
+            Trial(
+                str(number),
                 self.name,
+                self.form(),
                 explanation,
                 tuple(shown for _, shown in group),
-                self._answers,
-                labels,
-                tuple(w.activations for w in windows),
+                tuple(y for (_, y), _ in group),
+                tuple(w.activations for (w, _), _ in group),
             )
-            trials.append(Trial(str(number), question, windows, labels))
-        return trials
+            for number, group in enumerate(groups)
+        ]
 
     def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
         """One request per trial.
@@ -143,50 +150,46 @@ class BinaryTask(Scorer):
         Raises:
             CapabilityError: the judge fits none of `needs`.
         """
-        q = trial.question
         for need in self.needs:
             if not need <= can:
                 continue
             if Capability.SIMULATE in need:
-                return [Simulate(q)]
-            texts = [self.text(w) for w in q.windows]
+                return [Simulate(trial)]
+            texts = [self.text(w) for w in trial.windows]
             if self.params.answer == "list":
                 lines = "\n".join(f"{i}. {text}" for i, text in enumerate(texts, 1))
-                messages = self._list.render(explanation=q.explanation, windows=lines, n=str(len(texts)))
-                return [Chat(messages, max_tokens=16 + 4 * len(texts), question=q)]
-            messages = self._single.render(explanation=q.explanation, window=texts[0])
+                messages = self._list.render(explanation=trial.explanation, windows=lines, n=str(len(texts)))
+                return [Chat(messages, max_tokens=16 + 4 * len(texts), trial=trial)]
+            messages = self._single.render(explanation=trial.explanation, window=texts[0])
             if Capability.CHOICE in need:
-                return [Choice(messages, self._answers, question=q)]
-            return [Chat(messages, max_tokens=8, question=q)]
+                return [Choice(messages, self._answers, trial=trial)]
+            return [Chat(messages, max_tokens=8, trial=trial)]
         raise CapabilityError(f"scorer {self.name!r} cannot use a judge that can only {sorted(can)}.")
 
-    def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+    def parse(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         """One judgement per window; an answer without a legal reading is outcome `parse` for the whole prompt.
 
-        A prediction is 1 where the probability is above 1/2.
+        An answer is 1 where the probability is above 1/2.
         """
         reply = replies[0]
         if not reply.ok:
             return failed(trial, reply)
         if reply.windows is not None and reply.tokens is not None:
-            shown = trial.question.windows
-            return _judged(trial, [self.reduce(*x) for x in zip(shown, reply.windows, reply.tokens, strict=True)])
+            answers = zip(trial.windows, reply.windows, reply.tokens, strict=True)
+            return _judged(trial, [self.reduce(*x) for x in answers])
         if reply.logprobs is not None:
             p = yes(*reply.logprobs[0])
             return (
                 failed(trial, Reply(Outcome.PARSE, error="no mass on any answer")) if p is None else _judged(trial, [p])
             )
         text = reply.text or ""
-        answers = read_list(text, len(trial.windows))
-        if answers is None and self.params.answer == "single":
+        listed = read_list(text, len(trial.windows))
+        if listed is None and self.params.answer == "single":
             word = read_word(text, self._answers)
-            answers = None if word is None else (word,)
-        if answers is None:
+            listed = None if word is None else (word,)
+        if listed is None:
             return failed(trial, unread(text))
-        return [
-            Judgement(trial.id, w.id, w.kind, y, Outcome.OK, prediction=a)
-            for w, y, a in zip(trial.windows, trial.labels, answers, strict=True)
-        ]
+        return [judged(trial, i, answer=a) for i, a in enumerate(listed)]
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """`quantile:*` against `random`; each harder kind, against the same positives, under `metric@kind`.
@@ -195,7 +198,7 @@ class BinaryTask(Scorer):
         """
         found = _binary(judgements, RANDOM)
         for kind in HARD_KINDS:
-            if any(j.kind == kind and not j.label for j in judgements):
+            if any(j.kind == kind and not j.truth for j in judgements):
                 own = _binary(judgements, kind)
                 found |= {f"{m.name}@{kind}": own[m.name] for m in _RANKED if m.name in own}
         return found
@@ -223,21 +226,18 @@ def pooled(values: Sequence[float], how: str) -> float:
 
 
 def _judged(trial: Trial, probabilities: Sequence[float]) -> list[Judgement]:
-    return [
-        Judgement(trial.id, w.id, w.kind, y, Outcome.OK, probability=p, prediction=int(p > 0.5))
-        for w, y, p in zip(trial.windows, trial.labels, probabilities, strict=True)
-    ]
+    return [judged(trial, i, score=p, answer=int(p > 0.5)) for i, p in enumerate(probabilities)]
 
 
 def _binary(judgements: Sequence[Judgement], kind: str) -> dict[str, float]:
-    """Metrics of positives against the negatives of one kind. Ranks by probability only if every judgement has one."""
-    used = [j for j in judgements if j.outcome is Outcome.OK and (j.label == 1 or j.kind == kind)]
+    """Metrics of positives against the negatives of one kind. Ranks by score only if every judgement has one."""
+    used = [j for j in judgements if j.outcome is Outcome.OK and (j.truth == 1 or j.kind == kind)]
     if not used:
         return {}
-    ranked = [j.probability for j in used if j.probability is not None]
-    hard = [j.prediction for j in used if j.prediction is not None]
+    ranked = [j.score for j in used if j.score is not None]
+    hard = [j.answer for j in used if j.answer is not None]
     return binary_metrics(
-        [j.label for j in used],
+        [j.truth for j in used],
         hard if len(hard) == len(used) else None,
         ranked if len(ranked) == len(used) else None,
     )

@@ -12,13 +12,15 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import AfterValidator, Field
 
+from latentbench.kernel.forms import Ordering
 from latentbench.kernel.kinds import HARD_KINDS, RANDOM, known_kinds
 from latentbench.kernel.latent import LatentView
-from latentbench.kernel.requests import Capability, Embed, Outcome, Question, Reply, Request, Shown
+from latentbench.kernel.requests import Capability, Embed, Reply, Request
+from latentbench.kernel.trial import Trial, seen
 from latentbench.prompts import selection
 from latentbench.prompts.template import Prompts, fill
 from latentbench.scorers.metrics.yes_no import binary_metrics
-from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, Trial, failed
+from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged
 
 _RANKED = (Metric("auroc", 0.5, low=0.0, high=1.0), Metric("ap_normalised", 0.0, low=-1.0, high=1.0))
 
@@ -35,21 +37,20 @@ class EmbeddingParams(Params):
 
 
 class Embedding(Scorer):
-    """Ranks windows by cosine with the explanation. One trial per latent; `probability` of a judgement is the cosine."""
+    """Ranks windows by cosine with the explanation. One trial per latent; `score` of a judgement is the cosine."""
 
     params_model: ClassVar[type[Params]] = EmbeddingParams
-    metric_table: ClassVar[tuple[Metric, ...]] = (
-        *_RANKED,
-        Metric("ap", None),
-        Metric("n", None),
-        *(Metric(f"{m.name}@{kind}", m.floor) for kind in HARD_KINDS for m in _RANKED),
-    )
 
     def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
         super().__init__(name, version, headline, params, prompts)
         section = Prompts(prompts, ("query", "document"), f"scorer {name!r}")
         self._query = section.text("query", ("explanation",))
         self._document = section.text("document", ("window",))
+
+    def metric_table(self) -> tuple[Metric, ...]:
+        """What is ranked against random windows, and against each harder kind."""
+        hard = (Metric(f"{m.name}@{kind}", m.floor) for kind in HARD_KINDS for m in _RANKED)
+        return (*_RANKED, Metric("ap", None), Metric("n", None), *hard)
 
     @property
     def negative_kinds(self) -> tuple[str, ...]:
@@ -69,36 +70,33 @@ class Embedding(Scorer):
         chosen += [(w, 0) for kind in p.negative_kinds for w in selection.negatives(latent, kind, p.negatives, seed)]
         if not chosen:
             return []
-        windows, labels = tuple(w for w, _ in chosen), tuple(y for _, y in chosen)
-        shown = tuple(Shown(w.tokens, w.ids) for w in windows)
-        question = Question(self.name, explanation, shown, (), labels, tuple(w.activations for w in windows))
-        return [Trial("0", question, windows, labels)]
+        windows = tuple(seen(w) for w, _ in chosen)
+        activations = tuple(w.activations for w, _ in chosen)
+        return [Trial("0", self.name, Ordering(), explanation, windows, tuple(y for _, y in chosen), activations)]
 
     def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
         """The explanation, then the windows in their order."""
-        q = trial.question
-        documents = [Embed(fill(self._document, {"window": w.text})) for w in q.windows]
-        return [Embed(fill(self._query, {"explanation": q.explanation}), query=True), *documents]
+        documents = [Embed(fill(self._document, {"window": w.text})) for w in trial.windows]
+        return [Embed(fill(self._query, {"explanation": trial.explanation}), query=True), *documents]
 
-    def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+    def parse(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         """Cosines. A window whose vector failed is missing alone; without the query all are."""
         query, *documents = replies
         if not query.ok or query.vector is None:
             return failed(trial, query)
         found = []
-        for w, y, reply in zip(trial.windows, trial.labels, documents, strict=True):
+        for i, reply in enumerate(documents):
             if not reply.ok or reply.vector is None:
-                found.append(Judgement(trial.id, w.id, w.kind, y, reply.outcome, error=reply.error))
+                found.append(failed(trial, reply)[i])
             else:
-                value = cosine(query.vector, reply.vector)
-                found.append(Judgement(trial.id, w.id, w.kind, y, Outcome.OK, probability=value))
+                found.append(judged(trial, i, score=cosine(query.vector, reply.vector)))
         return found
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """AUROC and AP of the cosine: `quantile:*` against `random`, harder kinds under `metric@kind`."""
         found = _ranked(judgements, RANDOM)
         for kind in HARD_KINDS:
-            if any(j.kind == kind and not j.label for j in judgements):
+            if any(j.kind == kind and not j.truth for j in judgements):
                 own = _ranked(judgements, kind)
                 found |= {f"{m.name}@{kind}": own[m.name] for m in _RANKED if m.name in own}
         return found
@@ -112,7 +110,7 @@ def cosine(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
 
 
 def _ranked(judgements: Sequence[Judgement], kind: str) -> dict[str, float]:
-    used = [j for j in judgements if j.probability is not None and (j.label == 1 or j.kind == kind)]
+    used = [j for j in judgements if j.score is not None and (j.truth == 1 or j.kind == kind)]
     if not used:
         return {}
-    return binary_metrics([j.label for j in used], None, [float(j.probability or 0.0) for j in used])
+    return binary_metrics([j.truth for j in used], None, [float(j.score or 0.0) for j in used])

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.kinds import IN_SUITES, RANDOM, WRONG_MARKS, known_kinds
 from latentbench.kernel.latent import LatentView, Window
-from latentbench.kernel.requests import Shown
+from latentbench.kernel.trial import Seen, seen
 from latentbench.prompts import selection
 from latentbench.prompts.marks import active_marks, random_marks
 from latentbench.prompts.template import marked, one_line
@@ -61,7 +61,7 @@ class Fuzzing(BinaryTask):
                 found += [(w, 0) for w in selection.negatives(latent, kind, p.negatives, seed)]
         return found
 
-    def shown(self, latent: LatentView, chosen: Sequence[tuple[Window, int]], seed: int) -> list[Shown]:
+    def shown(self, latent: LatentView, chosen: Sequence[tuple[Window, int]], seed: int) -> list[Seen]:
         """Windows with marks: true ones for positives, random ones for negatives."""
         true = {id(w): active_marks(w.activations, self.params.threshold) for w, y in chosen if y}
         # Without positives nothing can be scored; one mark keeps the windows well-formed.
@@ -70,14 +70,14 @@ class Fuzzing(BinaryTask):
         for w, y in chosen:
             own = seed_for(seed, "marks", w.kind, w.position, *w.ids)
             marks = true[id(w)] if y else random_marks(w, counts, own)
-            found.append(Shown(w.tokens, w.ids, marks))
+            found.append(seen(w, marks))
         return found
 
-    def text(self, window: Shown) -> str:
+    def text(self, window: Seen) -> str:
         """The window with `<<marks>>`."""
         return one_line(marked(window.tokens, window.marks or ()))
 
-    def reduce(self, window: Shown, whole: float, tokens: Sequence[float]) -> float:
+    def reduce(self, window: Seen, whole: float, tokens: Sequence[float]) -> float:
         """A simulator's p(active) over the marked tokens."""
         own = [p for p, m in zip(tokens, window.marks or (), strict=True) if m]
         return pooled(own, self.params.reduction)

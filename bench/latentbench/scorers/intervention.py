@@ -19,10 +19,12 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from latentbench.kernel.latent import LatentView, Steered, Window
-from latentbench.kernel.requests import Capability, Continuation, Outcome, Question, Reply, Request, Shown
+from latentbench.kernel.forms import Ordering
+from latentbench.kernel.latent import LatentView, Steered
+from latentbench.kernel.requests import Capability, Continuation, Outcome, Reply, Request
+from latentbench.kernel.trial import Seen, Trial
 from latentbench.prompts.template import Prompts, fill, one_line
-from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, Trial, failed, with_own
+from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged, with_own
 
 KLS = (0.1, 0.33, 1.0, 3.0)
 ABLATE = "ablate"
@@ -47,22 +49,24 @@ class InterventionParams(Params):
 
 
 class Intervention(Scorer):
-    """One trial per prompt and strength, two continuations each. `probability` of a judgement is the difference in nats."""
+    """One trial per prompt and strength, two continuations each. `score` of a judgement is the difference in nats."""
 
     params_model: ClassVar[type[Params]] = InterventionParams
-    metric_table: ClassVar[tuple[Metric, ...]] = (
-        Metric("nats", 0.0),
-        *(Metric(f"nats@{kind(x)}", 0.0) for x in (*KLS, None)),
-        Metric("n", None),
-    )
-    uses_interventions: ClassVar[bool] = True
 
     def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
         super().__init__(name, version, headline, params, prompts)
         self._context = Prompts(prompts, ("context",), f"scorer {name!r}").text("context", ("passage",))
         self._main = kind(None if self.params.mode == "ablate" else self.params.kl)
-        others = [Metric(f"nats@{kind(x)}", 0.0) for x in (self.params.kl, *self.params.also)]
-        self.metric_table = with_own(self.metric_table, others)  # type: ignore[misc]
+
+    def metric_table(self) -> tuple[Metric, ...]:
+        """The headline's strength and each usual one, and further ones that are asked for."""
+        usual = (Metric("nats", 0.0), *(Metric(f"nats@{kind(x)}", 0.0) for x in (*KLS, None)), Metric("n", None))
+        return with_own(usual, [Metric(f"nats@{kind(x)}", 0.0) for x in (self.params.kl, *self.params.also)])
+
+    @property
+    def uses_interventions(self) -> bool:
+        """It scores steered texts."""
+        return True
 
     @property
     def needs(self) -> tuple[frozenset[Capability], ...]:
@@ -77,36 +81,33 @@ class Intervention(Scorer):
         for name in wanted:
             rows = _even([s for s in latent.interventions if s.role == "test" and kind(s.target) == name], p.prompts)
             if not rows:
-                found.append(self._trial(name, explanation, -1, ()))
+                found.append(self._trial(name, explanation, None, ()))
             found += [self._trial(name, explanation, s.window, self._shown(s) if s.reached else ()) for s in rows]
         return found
 
     @staticmethod
-    def _shown(s: Steered) -> tuple[Shown, ...]:
-        return Shown((s.prompt, s.steered)), Shown((s.prompt, s.clean))
+    def _shown(s: Steered) -> tuple[Seen, ...]:
+        return Seen((s.prompt, s.steered)), Seen((s.prompt, s.clean))
 
-    def _trial(self, name: str, explanation: str, window: int, shown: tuple[Shown, ...]) -> Trial:
-        place = Window(window, "test", name, (), (), (), -1)
-        return Trial(f"{name}/{window}", Question(self.name, explanation, shown), (place,), (1,))
+    def _trial(self, name: str, explanation: str, window: int | None, passages: tuple[Seen, ...]) -> Trial:
+        number = -1 if window is None else window
+        return Trial(f"{name}/{number}", self.name, Ordering(), explanation, passages, (1,), kind=name, item=window)
 
     def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
         """The explanation after the steered and after the clean passage; nothing where there is nothing to ask."""
-        q = trial.question
-        if not q.windows or not q.explanation.strip():
+        if not trial.windows or not trial.explanation.strip():
             return []
-        text = " " + one_line(q.explanation)
-        return [Continuation(fill(self._context, {"passage": one_line(w.text)}), text, q) for w in q.windows]
+        text = " " + one_line(trial.explanation)
+        return [Continuation(fill(self._context, {"passage": one_line(w.text)}), text, trial) for w in trial.windows]
 
-    def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+    def parse(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         """The difference; both calls must have succeeded."""
-        w = trial.windows[0]
-        if not trial.question.windows:
-            missing = (
-                "no such strength in the suite's intervention table" if w.id < 0 else "the strength was not reached"
-            )
+        if not trial.windows:
+            absent = trial.item is None
+            missing = "no such strength in the suite's intervention table" if absent else "the strength was not reached"
             return failed(trial, Reply(Outcome.SKIPPED, error=missing))
         if not replies:
-            return [Judgement(trial.id, w.id, w.kind, 1, Outcome.OK, probability=0.0)]
+            return [judged(trial, score=0.0)]
         for reply in replies:
             if not reply.ok:
                 return failed(trial, reply)
@@ -117,16 +118,16 @@ class Intervention(Scorer):
         nats = steered.loglik - clean.loglik
         if not math.isfinite(nats):
             return failed(trial, Reply(Outcome.PARSE, error=f"log-likelihoods {steered.loglik} and {clean.loglik}"))
-        return [Judgement(trial.id, w.id, w.kind, 1, Outcome.OK, probability=nats)]
+        return [judged(trial, score=nats)]
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """Mean over prompts: `nats` at the headline's strength, `nats@KIND` at each."""
         by_kind: dict[str, list[float]] = {}
         for j in judgements:
-            if j.probability is not None:
-                by_kind.setdefault(j.kind, []).append(j.probability)
+            if j.score is not None:
+                by_kind.setdefault(j.kind, []).append(j.score)
         means = {name: math.fsum(values) / len(values) for name, values in by_kind.items()}
-        known = {m.name for m in self.metric_table}
+        known = {m.name for m in self.metric_table()}
         found = {f"nats@{name}": mean for name, mean in means.items() if f"nats@{name}" in known}
         if self._main in means:
             found |= {"nats": means[self._main], "n": float(len(by_kind[self._main]))}

@@ -14,21 +14,22 @@ import math
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from latentbench.kernel.errors import CapabilityError
+from latentbench.kernel.forms import Which, words
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView, Window
-from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Question, Reply, Request, Shown
+from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply, Request
+from latentbench.kernel.trial import Seen, Trial, seen
 from latentbench.prompts import selection
 from latentbench.prompts.answers import unread
 from latentbench.prompts.marks import active_marks, random_marks
 from latentbench.prompts.template import Prompts, marked, one_line
 from latentbench.scorers.metrics.yes_no import normalised
-from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, Trial, failed
+from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged
 
 NUMBER = re.compile(r"\D*(\d+)\D*")
 
@@ -50,26 +51,25 @@ class IntruderParams(Params):
 
 
 class Intruder(Scorer):
-    """One judgement per prompt, on the intruder's window: `label` is its place and `prediction` the place named, both from 1;
-    `probability` is the right place's share of the mass on all places."""
+    """One judgement per prompt, on the intruder's window: `truth` is its place and `answer` the place named, both from 1;
+    `score` is the right place's share of the mass on all places."""
 
     params_model: ClassVar[type[Params]] = IntruderParams
-    metric_table: ClassVar[tuple[Metric, ...]] = (
-        Metric("accuracy", None, low=0.0, high=1.0),
-        Metric("accuracy_normalised", 0.0, high=1.0),
-        *(Metric(f"accuracy@quantile:{d}", None) for d in range(10)),
-        Metric("n", None),
-    )
 
     def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
         super().__init__(name, version, headline, params, prompts)
         self._template = Prompts(prompts, ("ask",), f"scorer {name!r}").messages("ask", ("windows",))
-        self._answers = tuple(str(i + 1) for i in range(self.params.k))
-        # The floor of a share depends on k, so it belongs to the instance.
+        self._form = Which(self.params.k)
+        self._answers = words(self._form, self.params.k)
+
+    def metric_table(self) -> tuple[Metric, ...]:
+        """Shares, whose floor depends on k."""
         share = 1 / self.params.k
-        own = {"accuracy": {"floor": share}, "accuracy_normalised": {"low": normalised(0.0, share)}}
-        self.metric_table = tuple(  # type: ignore[misc]
-            replace(m, **own.get(m.name.partition("@")[0], {})) for m in self.metric_table
+        return (
+            Metric("accuracy", share, low=0.0, high=1.0),
+            Metric("accuracy_normalised", 0.0, low=normalised(0.0, share), high=1.0),
+            *(Metric(f"accuracy@quantile:{d}", share) for d in range(10)),
+            Metric("n", None),
         )
 
     @property
@@ -98,26 +98,29 @@ class Intruder(Scorer):
                 place = places.pop()
                 # `sample` has put the others in random order.
                 order = [*same[:place], intruder, *same[place:]]
-                # The kind names the strength that was recognised, not the intruder.
-                labelled = replace(intruder, kind=f"quantile:{lowest}")
-                question = Question(
-                    self.name,
-                    "",
-                    tuple(self._shown(w, same, own) for w in order),
-                    self._answers,
-                    tuple(int(w is intruder) for w in order),
-                    tuple(w.activations for w in order),
+                found.append(
+                    Trial(
+                        f"{lowest}.{number}",
+                        self.name,
+                        self._form,
+                        "",
+                        tuple(self._shown(w, same, own) for w in order),
+                        (place + 1,),
+                        tuple(w.activations for w in order),
+                        # The strength that was recognised, not the intruder's kind.
+                        kind=f"quantile:{lowest}",
+                        item=intruder.id,
+                    )
                 )
-                found.append(Trial(f"{lowest}.{number}", question, (labelled,), (place + 1,)))
         return found
 
-    def _shown(self, window: Window, same: Sequence[Window], seed: int) -> Shown:
+    def _shown(self, window: Window, same: Sequence[Window], seed: int) -> Seen:
         if not self.params.marks:
-            return Shown(window.tokens, window.ids)
+            return seen(window)
         if window.active:
-            return Shown(window.tokens, window.ids, active_marks(window.activations, self.params.threshold))
+            return seen(window, active_marks(window.activations, self.params.threshold))
         counts = [sum(active_marks(w.activations, self.params.threshold)) for w in same]
-        return Shown(window.tokens, window.ids, random_marks(window, counts, seed_for(seed, "marks")))
+        return seen(window, random_marks(window, counts, seed_for(seed, "marks")))
 
     def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
         """One request.
@@ -125,16 +128,15 @@ class Intruder(Scorer):
         Raises:
             CapabilityError: a judge that reads no text.
         """
-        q = trial.question
-        texts = [one_line(marked(w.tokens, w.marks) if w.marks else w.text) for w in q.windows]
+        texts = [one_line(marked(w.tokens, w.marks) if w.marks else w.text) for w in trial.windows]
         messages = self._template.render(windows="\n".join(f"{i}. {t}" for i, t in enumerate(texts, 1)))
         if Capability.CHOICE in can:
-            return [Choice(messages, self._answers, question=q)]
+            return [Choice(messages, self._answers, trial=trial)]
         if Capability.CHAT in can:
-            return [Chat(messages, max_tokens=8, question=q)]
+            return [Chat(messages, max_tokens=8, trial=trial)]
         raise CapabilityError(f"scorer {self.name!r} needs a judge that reads text; this one can only {sorted(can)}.")
 
-    def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+    def parse(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         """The largest log-probability, or the one number of a written answer.
 
         Of equal log-probabilities, which low-precision judges give often, the first counts: places are balanced, so a judge
@@ -143,27 +145,26 @@ class Intruder(Scorer):
         (reply,) = replies
         if not reply.ok:
             return failed(trial, reply)
-        (place,) = trial.labels
-        probability: float | None = None
+        (place,) = trial.truth
+        share: float | None = None
         if reply.logprobs is not None:
             logp = reply.logprobs[0]
             top = max(logp)
             if not math.isfinite(top) or any(math.isnan(x) for x in logp):
                 return failed(trial, Reply(Outcome.PARSE, error="no mass on any answer"))
             mass = [math.exp(x - top) for x in logp]
-            probability = mass[place - 1] / math.fsum(mass)
+            share = mass[place - 1] / math.fsum(mass)
             said = logp.index(top) + 1
         else:
             match = NUMBER.fullmatch((reply.text or "").strip())
             if match is None or match[1] not in self._answers:
                 return failed(trial, unread(reply.text or ""))
             said = int(match[1])
-        w = trial.windows[0]
-        return [Judgement(trial.id, w.id, w.kind, place, Outcome.OK, probability, said)]
+        return [judged(trial, score=share, answer=said)]
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """Share found, also per group of deciles (named by its lowest); `accuracy_normalised` = (s - 1/k) / (1 - 1/k)."""
-        used = [j for j in judgements if j.prediction is not None]
+        used = [j for j in judgements if j.answer is not None]
         if not used:
             return {}
         share = _found(used)
@@ -184,4 +185,4 @@ def grouped(windows: Sequence[Window], groups: int) -> dict[int, list[Window]]:
 
 
 def _found(judgements: Sequence[Judgement]) -> float:
-    return sum(j.prediction == j.label for j in judgements) / len(judgements)
+    return sum(j.answer == j.truth for j in judgements) / len(judgements)

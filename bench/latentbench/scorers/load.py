@@ -34,9 +34,8 @@ def load_scorer(spec: str | Mapping[str, Any]) -> Scorer:
     name, path, task, params = read_task("scorers", spec)
     implementation = lookup("scorer", task.implementation)
     checked = validate(implementation.params_model, params, f"{path}, params")
-    headline = task.headline or implementation.metric_table[0].name
     try:
-        scorer: Scorer = implementation(name, task.version, headline, checked, task.prompts)
+        scorer: Scorer = implementation(name, task.version, task.headline or "", checked, task.prompts)
     except SpecError as e:
         raise SpecError(f"{path}: {e}") from e
     return scorer

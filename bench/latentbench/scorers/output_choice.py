@@ -20,20 +20,23 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from latentbench.kernel.errors import CapabilityError
+from latentbench.kernel.forms import Which, words
 from latentbench.kernel.identity import seed_for
-from latentbench.kernel.latent import LatentView, Steered, Window
-from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Question, Reply, Request, Shown, Simulate
+from latentbench.kernel.latent import LatentView, Steered
+from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply, Request, Simulate
+from latentbench.kernel.trial import Seen, Trial
 from latentbench.prompts import selection
 from latentbench.prompts.answers import unread
 from latentbench.prompts.template import Prompts, one_line
 from latentbench.scorers.intervention import KLS, kind
 from latentbench.scorers.metrics.fade import CLEAN
 from latentbench.scorers.metrics.yes_no import normalised
-from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, Trial, failed, with_own
+from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged, with_own
 from latentbench.suites.planted.rules import TOKEN
 
 GROUPS = 3
-ANSWERS = tuple(str(i + 1) for i in range(GROUPS))
+FORM = Which(GROUPS)
+ANSWERS = words(FORM, GROUPS)
 NUMBER = re.compile(r"\D*(\d+)\D*")
 
 
@@ -55,29 +58,36 @@ class OutputChoiceParams(Params):
 class OutputChoice(Scorer):
     """The windows of a question are the completions, group by group.
 
-    One judgement per question: `label` is the place of the latent's own group and `prediction` the place named, both from 1;
-    `probability` is the right place's share of the mass on all three. `kind` is the strength, or `clean`.
+    One judgement per question: `truth` is the place of the latent's own group and `answer` the place named, both from 1; `score`
+    is the right place's share of the mass on all three. `kind` is the strength, or `clean`.
     """
 
     params_model: ClassVar[type[Params]] = OutputChoiceParams
-    metric_table: ClassVar[tuple[Metric, ...]] = (
-        Metric("accuracy", 1 / GROUPS, low=0.0, high=1.0),
-        Metric("accuracy_normalised", 0.0, low=-1 / (GROUPS - 1), high=1.0),
-        Metric("gain", 0.0, low=-1.0, high=1.0),
-        Metric(f"accuracy@{CLEAN}", 1 / GROUPS),
-        *(Metric(f"accuracy@{kind(x)}", 1 / GROUPS) for x in KLS),
-        *(Metric(f"named@{a}", None) for a in ANSWERS),
-        *(Metric(f"accuracy@place:{a}", 1 / GROUPS) for a in ANSWERS),
-        Metric("n", None),
-    )
-    uses_interventions: ClassVar[bool] = True
 
     def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
         super().__init__(name, version, headline, params, prompts)
         self._template = Prompts(prompts, ("ask",), f"scorer {name!r}").messages("ask", ("explanation", "windows"))
         self._main = kind(self.params.kl)
+
+    def metric_table(self) -> tuple[Metric, ...]:
+        """Shares at the headline's strength, at each usual one and at further ones that are asked for."""
+        usual = (
+            Metric("accuracy", 1 / GROUPS, low=0.0, high=1.0),
+            Metric("accuracy_normalised", 0.0, low=-1 / (GROUPS - 1), high=1.0),
+            Metric("gain", 0.0, low=-1.0, high=1.0),
+            Metric(f"accuracy@{CLEAN}", 1 / GROUPS),
+            *(Metric(f"accuracy@{kind(x)}", 1 / GROUPS) for x in KLS),
+            *(Metric(f"named@{a}", None) for a in ANSWERS),
+            *(Metric(f"accuracy@place:{a}", 1 / GROUPS) for a in ANSWERS),
+            Metric("n", None),
+        )
         others = [Metric(f"accuracy@{kind(x)}", 1 / GROUPS) for x in (self.params.kl, *self.params.also)]
-        self.metric_table = with_own(self.metric_table, others)  # type: ignore[misc]
+        return with_own(usual, others)
+
+    @property
+    def uses_interventions(self) -> bool:
+        """It shows steered texts."""
+        return True
 
     @property
     def needs(self) -> tuple[frozenset[Capability], ...]:
@@ -91,8 +101,7 @@ class OutputChoice(Scorer):
         for name in dict.fromkeys([self._main, *(kind(x) for x in p.also)]):
             questions = self._questions(latent, name, seed)
             if not questions:
-                place = Window(-1, "test", name, (), (), (), -1)
-                found.append(Trial(f"{name}/-", Question(self.name, explanation, ()), (place,), (1,)))
+                found.append(Trial(f"{name}/-", self.name, FORM, explanation, (), (1,), kind=name))
             found += [self._trial(f"{name}/{i}", name, explanation, *q) for i, q in enumerate(questions)]
             if p.control and name == self._main:
                 found += [self._trial(f"{CLEAN}/{i}", CLEAN, explanation, *q) for i, q in enumerate(questions)]
@@ -125,10 +134,8 @@ class OutputChoice(Scorer):
         self, trial: str, name: str, explanation: str, groups: Sequence[tuple[Steered, ...]], place: int
     ) -> Trial:
         texts = [s.clean if name == CLEAN else s.steered for group in groups for s in group]
-        truth = tuple(int(i == place) for i, group in enumerate(groups) for _ in group)
-        shown = tuple(Shown(tuple(TOKEN.findall(text))) for text in texts)
-        question = Question(self.name, explanation, shown, ANSWERS, truth)
-        return Trial(trial, question, (Window(-1, "test", name, (), (), (), -1),), (place + 1,))
+        windows = tuple(Seen(tuple(TOKEN.findall(text))) for text in texts)
+        return Trial(trial, self.name, FORM, explanation, windows, (place + 1,), kind=name)
 
     def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
         """One request, or none where there is no question.
@@ -136,28 +143,27 @@ class OutputChoice(Scorer):
         Raises:
             CapabilityError: the judge fits none of `needs`.
         """
-        q = trial.question
-        if not q.windows:
+        if not trial.windows:
             return []
         if Capability.CHOICE in can or Capability.CHAT in can:
-            texts = [f"- {one_line(w.text)}" for w in q.windows]
+            texts = [f"- {one_line(w.text)}" for w in trial.windows]
             groups = [
                 "\n".join([f"{i}.", *own]) for i, own in enumerate(selection.batches(texts, self.params.texts), 1)
             ]
-            messages = self._template.render(explanation=q.explanation, windows="\n".join(groups))
+            messages = self._template.render(explanation=trial.explanation, windows="\n".join(groups))
             if Capability.CHOICE in can:
-                return [Choice(messages, ANSWERS, question=q)]
-            return [Chat(messages, max_tokens=8, question=q)]
+                return [Choice(messages, ANSWERS, trial=trial)]
+            return [Chat(messages, max_tokens=8, trial=trial)]
         if Capability.SIMULATE in can:
-            return [Simulate(q)]
+            return [Simulate(trial)]
         raise CapabilityError(f"scorer {self.name!r} cannot use a judge that can only {sorted(can)}.")
 
-    def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+    def parse(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         """The likeliest number, the one number of a written answer, or the group with the largest mean probability.
 
         Of equal ones the first counts: places are balanced, so a judge without an opinion is right once in three.
         """
-        w, place = trial.windows[0], trial.labels[0]
+        (place,) = trial.truth
         if not replies:
             error = f"fewer than {self.params.texts} completions at this strength, of it or of two other latents"
             return failed(trial, Reply(Outcome.SKIPPED, error=error))
@@ -175,11 +181,11 @@ class OutputChoice(Scorer):
         if mass is not None:
             total = math.fsum(mass)
             share = mass[place - 1] / total if total else 1 / GROUPS
-            return [Judgement(trial.id, w.id, w.kind, place, Outcome.OK, share, mass.index(max(mass)) + 1)]
+            return [judged(trial, score=share, answer=mass.index(max(mass)) + 1)]
         match = NUMBER.fullmatch((reply.text or "").strip())
         if match is None or match[1] not in ANSWERS:
             return failed(trial, unread(reply.text or ""))
-        return [Judgement(trial.id, w.id, w.kind, place, Outcome.OK, prediction=int(match[1]))]
+        return [judged(trial, answer=int(match[1]))]
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """Shares found at the headline's strength, at each strength and without steering; `gain` is the first minus the last.
@@ -188,8 +194,8 @@ class OutputChoice(Scorer):
         strength. By hand: right in 2 of 3, and in 1 of 3 of the controls: accuracy 2/3, normalised (2/3 - 1/3) / (2/3) = 1/2,
         gain 1/3.
         """
-        used = [j for j in judgements if j.outcome is Outcome.OK and j.prediction is not None]
-        known = {m.name for m in self.metric_table}
+        used = [j for j in judgements if j.outcome is Outcome.OK and j.answer is not None]
+        known = {m.name for m in self.metric_table()}
         by_kind = {k: _found([j for j in used if j.kind == k]) for k in sorted({j.kind for j in used})}
         found = {f"accuracy@{k}": share for k, share in by_kind.items() if f"accuracy@{k}" in known}
         main = [j for j in used if j.kind == self._main]
@@ -200,8 +206,8 @@ class OutputChoice(Scorer):
         if CLEAN in by_kind:
             found["gain"] = share - by_kind[CLEAN]
         for answer in ANSWERS:
-            found[f"named@{answer}"] = sum(j.prediction == int(answer) for j in main) / len(main)
-            there = [j for j in main if j.label == int(answer)]
+            found[f"named@{answer}"] = sum(j.answer == int(answer) for j in main) / len(main)
+            there = [j for j in main if j.truth == int(answer)]
             if there:
                 found[f"accuracy@place:{answer}"] = _found(there)
         return found
@@ -214,4 +220,4 @@ def _completions(rows: Sequence[Steered], name: str) -> list[Steered]:
 
 
 def _found(judgements: Sequence[Judgement]) -> float:
-    return sum(j.prediction == j.label for j in judgements) / len(judgements)
+    return sum(j.answer == j.truth for j in judgements) / len(judgements)

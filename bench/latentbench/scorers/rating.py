@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 
 from latentbench.kernel.errors import CapabilityError
-from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Question, Reply, Request, Simulate
+from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply, Request, Simulate
+from latentbench.kernel.trial import Trial
 from latentbench.prompts.answers import read_word, unread
 from latentbench.prompts.template import Template, one_line
 
@@ -29,25 +30,25 @@ class Rating:
     share: float
 
 
-def rating_request(question: Question, template: Template, can: frozenset[Capability]) -> Request:
-    """The question about its one window.
+def rating_request(trial: Trial, answers: tuple[str, ...], template: Template, can: frozenset[Capability]) -> Request:
+    """The question about the trial's one window.
 
     Args:
-        question: its answers are the words for the levels.
+        answers: words for the levels.
         template: with the fields `explanation` and `window`.
 
     Raises:
         CapabilityError: a judge that can do none of `NEEDS`.
     """
-    (window,) = question.windows
-    messages = template.render(explanation=question.explanation, window=one_line(window.text))
+    (window,) = trial.windows
+    messages = template.render(explanation=trial.explanation, window=one_line(window.text))
     if Capability.CHOICE in can:
-        return Choice(messages, question.answers, question=question)
+        return Choice(messages, answers, trial=trial)
     if Capability.CHAT in can:
-        return Chat(messages, max_tokens=8, question=question)
+        return Chat(messages, max_tokens=8, trial=trial)
     if Capability.SIMULATE in can:
-        return Simulate(question)
-    raise CapabilityError(f"scorer {question.task!r} cannot have texts rated by a judge that can only {sorted(can)}.")
+        return Simulate(trial)
+    raise CapabilityError(f"scorer {trial.task!r} cannot have texts rated by a judge that can only {sorted(can)}.")
 
 
 def read_rating(reply: Reply, answers: tuple[str, ...]) -> Rating | Reply:

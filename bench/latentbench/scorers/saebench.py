@@ -13,20 +13,22 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
+from latentbench.kernel.forms import AnyOf, Form
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView, Window
-from latentbench.kernel.requests import Outcome, Reply
+from latentbench.kernel.requests import Reply
+from latentbench.kernel.trial import Trial
 from latentbench.prompts import selection
 from latentbench.prompts.answers import unread
 from latentbench.scorers.binary_task import BinaryParams, BinaryTask
 from latentbench.scorers.metrics.yes_no import normalised
-from latentbench.scorers.scorer import Judgement, Metric, Params, Trial, failed
+from latentbench.scorers.scorer import Judgement, Metric, Params, failed, judged
 
 NONE = "none"
 NUMBERS = re.compile(r"\d{1,4}(\s*,\s*\d{1,4})*")
@@ -49,43 +51,31 @@ class SaeBench(BinaryTask):
     """See the module docstring. `answer: single` asks about each window alone, as detection does."""
 
     params_model: ClassVar[type[Params]] = SaeBenchParams
-    metric_table: ClassVar[tuple[Metric, ...]] = (
-        Metric("accuracy_normalised", 0.0, high=1.0),
-        *BinaryTask.metric_table,
-    )
 
-    def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
-        super().__init__(name, version, headline, params, prompts)
+    def metric_table(self) -> tuple[Metric, ...]:
+        """As every yes/no task, and the accuracy against its floor: that of "never" in the share of silent windows asked for."""
         p = self.params
-        if p.negatives is not None:
-            # Of "never", for a latent that has all windows asked for; `accuracy_normalised` knows how many it had.
-            share = p.negatives / (p.top + p.weighted + p.negatives)
-            own = {
-                "accuracy": {"floor": share},
-                "accuracy_normalised": {"low": normalised(0.0, share) if share < 1 else None},
-            }
-            self.metric_table = tuple(replace(m, **own.get(m.name, {})) for m in self.metric_table)  # type: ignore[misc]
+        if p.negatives is None:
+            return (Metric("accuracy_normalised", 0.0, high=1.0), *super().metric_table())
+        # For a latent that has all windows asked for; `accuracy_normalised` knows how many it had.
+        share = p.negatives / (p.top + p.weighted + p.negatives)
+        rest = (replace(m, floor=share) if m.name == "accuracy" else m for m in super().metric_table())
+        low = normalised(0.0, share) if share < 1 else None
+        return (Metric("accuracy_normalised", 0.0, low=low, high=1.0), *rest)
 
-    def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
-        """As for every yes/no task; the answers to a list are the numbers of its windows and a word for none."""
-        found = super().trials(latent, explanation, seed)
-        if self.params.answer == "single":
-            return found
-        numbers = [(NONE, *(str(i + 1) for i in range(len(t.windows)))) for t in found]
-        return [replace(t, question=replace(t.question, answers=own)) for t, own in zip(found, numbers, strict=True)]
+    def form(self) -> Form:
+        """The answer to a list is the numbers of its windows, or a word for none."""
+        return super().form() if self.params.answer == "single" else AnyOf(NONE)
 
-    def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+    def parse(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         """A window that is not listed is answered with no; a reply that is no list of different numbers has no reading."""
         text = replies[0].text if replies[0].ok else None
         if text is None or self.params.answer == "single":
-            return super().read(trial, replies)
+            return super().parse(trial, replies)
         listed = read_numbers(text, len(trial.windows))
         if listed is None:
             return failed(trial, unread(text))
-        return [
-            Judgement(trial.id, w.id, w.kind, y, Outcome.OK, prediction=int(i in listed))
-            for i, (w, y) in enumerate(zip(trial.windows, trial.labels, strict=True), 1)
-        ]
+        return [judged(trial, i, answer=int(i + 1 in listed)) for i in range(len(trial.windows))]
 
     def positives_of(self, latent: LatentView, seed: int) -> list[tuple[Window, int]]:
         """`top` strongest and `weighted` others, cut around their peaks."""
@@ -105,9 +95,9 @@ class SaeBench(BinaryTask):
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """As detection, and the normalised accuracy; its floor is the share of silent windows among the judged ones."""
         found = super().metrics(judgements)
-        used = [j for j in judgements if j.prediction is not None and (j.label or j.kind == "random")]
+        used = [j for j in judgements if j.answer is not None and (j.truth or j.kind == "random")]
         if "accuracy" in found and used:
-            floor = sum(not j.label for j in used) / len(used)
+            floor = sum(not j.truth for j in used) / len(used)
             if 0 < floor < 1:
                 found["accuracy_normalised"] = normalised(found["accuracy"], floor)
         return found

@@ -2,8 +2,8 @@
 
     trials(latent, explanation, seed)  what to ask
     requests(trial, can)               how to put it to a judge with these capabilities
-    more(trial, can, replies)          what to ask next, for the few methods that must see replies first
-    read(trial, replies)               what was answered, one judgement per judged window
+    follow_up(trial, can, replies)     what to ask next, for the few methods that must see replies first
+    parse(trial, replies)              what was answered, one judgement per judged window
     metrics(judgements)                per-latent numbers
 
 A scorer never calls a judge. Because it only says *what* to ask, the harness can batch across latents, cache, resume and
@@ -21,57 +21,45 @@ from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest
 from latentbench.kernel.implementation import implementation
-from latentbench.kernel.latent import LatentView, Window
-from latentbench.kernel.requests import Capability, LatentRef, Outcome, Question, Reply, Request
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One structured question of a latent.
-
-    Attributes:
-        id: unique within latent and scorer, stable under reordering of latents.
-        question: what is asked.
-        windows: the judged windows, in the question's order.
-        labels: the right answer for each.
-        latent: whose activations are measured on texts that a judge writes, where the method does that.
-        seed: of requests that sample.
-    """
-
-    id: str
-    question: Question
-    windows: tuple[Window, ...]
-    labels: tuple[int, ...]
-    latent: LatentRef | None = None
-    seed: int = 0
+from latentbench.kernel.latent import LatentView
+from latentbench.kernel.requests import Capability, Outcome, Reply, Request
+from latentbench.kernel.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What one judge said of one window.
+    """What one judge said of one window, or of a trial as a whole.
 
     Attributes:
         trial: id of the trial.
-        window: id of the window in the suite, or -1 where a trial judges something else.
-        kind: of the window; scores are reported per kind, never mixed silently.
-        label: the right answer.
-        outcome: only `ok` rows have a probability or prediction.
-        probability: of the positive answer, or any score that ranks windows (cosine, log-likelihood difference).
-        prediction: hard answer, where the method has one: 0/1, or the number of a choice as in `label`.
-        predicted: per-token prediction, for methods that have one.
-        actual: the truth beside `predicted`.
+        part: of the scorer's work, as in the trial; "" for scorers that do one thing.
+        item: window of the suite, by its row; None where a trial judges something else.
+        kind: scores are reported per kind, never mixed silently: that of the window, or what the trial says.
+        truth: the right answer: 1 for a window that activates, 0 for another; the number of the right group in intruder and
+            output choice; 1 for texts written from the explanation and steered ones in sensitivity, 0 for neutral and clean.
+        outcome: only `ok` rows hold an answer.
+        score: what ranks windows. Detection, fuzzing and saebench: p(active), where the judge gives one. Embedding: a cosine.
+            Surprisal and intervention: a difference in nats. Intruder and output choice: the right group's share of the mass.
+            Sensitivity: the expected level over 2. None in simulation.
+        answer: what was answered, in the terms of `truth`: 0 or 1, or the number of a group. In sensitivity 1 clearly, 0 not at
+            all, None in part. None for methods that only rank.
+        token_scores: simulation: the activation simulated for every token, in 0..10.
+        token_truth: what the judge's work is compared with. Simulation: the true activation of every token, in the unit of
+            `token_scores`. Sensitivity: the activation on every token of a written text, the largest activation of a rated
+            window, or that of every natural window.
         error: one line for failed outcomes.
     """
 
     trial: str
-    window: int
+    part: str
+    item: int | None
     kind: str
-    label: int
+    truth: int
     outcome: Outcome
-    probability: float | None = None
-    prediction: int | None = None
-    predicted: tuple[float, ...] | None = None
-    actual: tuple[float, ...] | None = None
+    score: float | None = None
+    answer: int | None = None
+    token_scores: tuple[float, ...] | None = None
+    token_truth: tuple[float, ...] | None = None
     error: str | None = None
 
 
@@ -103,21 +91,27 @@ class Scorer(ABC):
 
     Class attributes:
         params_model: pydantic model of the parameters.
-        metric_table: every metric that `metrics` may return.
-        uses_interventions: True for scorers that read `LatentView.interventions`; the table is then part of a run's identity.
     """
 
     params_model: ClassVar[type[Params]] = Params
-    metric_table: ClassVar[tuple[Metric, ...]] = ()
-    uses_interventions: ClassVar[bool] = False
 
     def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
-        self.name, self.version, self.headline = name, version, headline
+        self.name, self.version = name, version
         self.params: Any = params
         self.prompts = prompts
-        known = [m.name for m in self.metric_table]
-        if headline not in known:
+        known = [m.name for m in self.metric_table()]
+        self.headline = headline or known[0]
+        if self.headline not in known:
             raise SpecError(f"scorer {name!r}: headline {headline!r} is not one of its metrics {known}.")
+
+    @abstractmethod
+    def metric_table(self) -> tuple[Metric, ...]:
+        """Every metric that `metrics` may return, with these parameters; the first ranks where nothing else is said."""
+
+    @property
+    def uses_interventions(self) -> bool:
+        """Whether it reads `LatentView.interventions`; the table is then part of a run's identity."""
+        return False
 
     @property
     @abstractmethod
@@ -137,16 +131,16 @@ class Scorer(ABC):
     def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
         """The trial put to a judge that has the capabilities `can`."""
 
-    def more(self, trial: Trial, can: frozenset[Capability], replies: Sequence[Reply]) -> list[Request]:
+    def follow_up(self, trial: Trial, can: frozenset[Capability], replies: Sequence[Reply]) -> list[Request]:
         """What to ask next about a trial, given the replies to everything asked so far, in order; nothing ends the asking.
 
         It must be a function of its arguments alone: a resumed run asks again from the start and finds its replies in the
-        cache. `read` gets the replies of all rounds.
+        cache. `parse` gets the replies of all rounds.
         """
         return []
 
     @abstractmethod
-    def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+    def parse(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         """One judgement per judged window, whatever the outcome."""
 
     @abstractmethod
@@ -159,12 +153,12 @@ class Scorer(ABC):
 
     def floor(self, metric: str) -> float | None:
         """Floor of a metric by name."""
-        return next(m.floor for m in self.metric_table if m.name == metric)
+        return next(m.floor for m in self.metric_table() if m.name == metric)
 
     def range(self, metric: str) -> tuple[float | None, float | None]:
         """Least and greatest value of a metric by name; one of a kind (`auroc@neighbour`) has the range of what stands before
         the `@`, unless it declares its own."""
-        declared = {m.name: (m.low, m.high) for m in self.metric_table}
+        declared = {m.name: (m.low, m.high) for m in self.metric_table()}
         own = declared.get(metric, (None, None))
         return declared.get(metric.partition("@")[0], own) if own == (None, None) else own
 
@@ -185,9 +179,24 @@ def with_own(table: Sequence[Metric], own: Sequence[Metric]) -> tuple[Metric, ..
     return (*table, *(m for m in {m.name: m for m in own}.values() if m.name not in known))
 
 
+def judged(
+    trial: Trial,
+    place: int = 0,
+    *,
+    score: float | None = None,
+    answer: int | None = None,
+    token_scores: tuple[float, ...] | None = None,
+    token_truth: tuple[float, ...] | None = None,
+) -> Judgement:
+    """The judgement of what stands at a place of `Trial.judged`, answered."""
+    j = trial.judged_at(place)
+    return Judgement(
+        trial.id, trial.part, j.item, j.kind, j.truth, Outcome.OK, score, answer, token_scores, token_truth
+    )
+
+
 def failed(trial: Trial, reply: Reply) -> list[Judgement]:
-    """One judgement per window of a trial whose call did not succeed."""
+    """One judgement for everything that is judged by a trial whose call did not succeed."""
     return [
-        Judgement(trial.id, w.id, w.kind, label, reply.outcome, error=reply.error)
-        for w, label in zip(trial.windows, trial.labels, strict=True)
+        Judgement(trial.id, trial.part, j.item, j.kind, j.truth, reply.outcome, error=reply.error) for j in trial.judged
     ]

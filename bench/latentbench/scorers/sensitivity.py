@@ -17,16 +17,17 @@ The judge must write *and* run the subject: `subject:SUITE?writer=JUDGE`, see `l
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from latentbench.kernel.forms import Levels, Ordering, Write
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.kinds import RANDOM
-from latentbench.kernel.latent import LatentView, Steered, Window
-from latentbench.kernel.requests import Activate, Capability, Chat, LatentRef, Outcome, Question, Reply, Request, Shown
+from latentbench.kernel.latent import LatentRef, LatentView, Steered
+from latentbench.kernel.requests import Activate, Capability, Chat, Outcome, Reply, Request
+from latentbench.kernel.trial import Seen, Trial, seen
 from latentbench.prompts import selection
 from latentbench.prompts.answers import refused, unread
 from latentbench.prompts.template import Prompts
@@ -34,10 +35,12 @@ from latentbench.scorers.intervention import kind
 from latentbench.scorers.metrics.fade import CLEAN, HALVES, faithfulness, gini, input_success, purity
 from latentbench.scorers.metrics.yes_no import normalised
 from latentbench.scorers.rating import CLEARLY, LEVELS, NEEDS, PARTLY, Rating, rating_request, read_rating
-from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, Trial, failed
+from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged
 from latentbench.suites.planted.rules import TOKEN
 
 WRITTEN, NEUTRAL, NATURAL, RATE, STEER = "written", "neutral", "natural", "rate", "steer"
+STEERED = {half: f"{STEER}-{half}" for half in HALVES}
+"""Half of the prompts -> part of the trials that are about its completions."""
 Part = Literal["write", "rate", "steer"]
 
 
@@ -67,22 +70,13 @@ class SensitivityParams(Params):
 class Sensitivity(Scorer):
     """See the module docstring.
 
-    Judgements: `written` and `neutral` texts (`actual`: activation per token of the text), one `natural` row (`actual`: largest
-    activation per natural window), rated windows (`probability`: expected level over 2; `prediction`: 1 clearly, 0 not, none
-    for in part; `actual`: the window's largest activation), and rated completions (`clean`, `kl:X`; `prediction`: 1 clearly).
+    Judgements by part: `written` and `neutral` texts (`token_truth`: activation per token of the text), one `natural` row
+    (`token_truth`: largest activation per natural window), rated windows (`rate`; `score`: expected level over 2; `answer`: 1
+    clearly, 0 not, none for in part; `token_truth`: the window's largest activation), and rated completions (a part for each half
+    of the prompts; kind `clean` or `kl:X`; `answer`: 1 clearly).
     """
 
     params_model: ClassVar[type[Params]] = SensitivityParams
-    metric_table: ClassVar[tuple[Metric, ...]] = (
-        Metric("clarity_signed", 0.0, low=-1.0, high=1.0),
-        Metric("clarity", 0.0, low=0.0, high=1.0),
-        Metric("responsiveness", 0.0, low=0.0, high=1.0),
-        Metric("purity", None, low=0.0, high=1.0),
-        Metric("purity_normalised", 0.0, low=-1.0, high=1.0),
-        Metric("faithfulness", 0.0, low=0.0, high=1.0),
-        Metric("input_success", None, low=0.0, high=1.0),
-        Metric("n", None),
-    )
 
     def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
         super().__init__(name, version, headline, params, prompts)
@@ -91,7 +85,25 @@ class Sensitivity(Scorer):
         self._neutral = section.messages("neutral", ("register",))
         self._rate = section.messages("rate", ("explanation", "window"))
         self._answers = section.named("answers", LEVELS)
-        self.uses_interventions = "steer" in self.params.parts  # type: ignore[misc]
+        self._levels = Levels(self._answers)
+
+    def metric_table(self) -> tuple[Metric, ...]:
+        """The numbers of `latentbench.scorers.metrics.fade`."""
+        return (
+            Metric("clarity_signed", 0.0, low=-1.0, high=1.0),
+            Metric("clarity", 0.0, low=0.0, high=1.0),
+            Metric("responsiveness", 0.0, low=0.0, high=1.0),
+            Metric("purity", None, low=0.0, high=1.0),
+            Metric("purity_normalised", 0.0, low=-1.0, high=1.0),
+            Metric("faithfulness", 0.0, low=0.0, high=1.0),
+            Metric("input_success", None, low=0.0, high=1.0),
+            Metric("n", None),
+        )
+
+    @property
+    def uses_interventions(self) -> bool:
+        """Where it rates steered texts."""
+        return "steer" in self.params.parts
 
     @property
     def needs(self) -> tuple[frozenset[Capability], ...]:
@@ -113,24 +125,30 @@ class Sensitivity(Scorer):
         return found
 
     def _texts(self, latent: LatentView, explanation: str, seed: int) -> Iterator[Trial]:
-        ref = LatentRef(latent.id, latent.origin)
-        for name, told, label in ((WRITTEN, explanation.strip(), 1), (NEUTRAL, "", 0)):
+        ref, registers = LatentRef(latent.id, latent.origin), self.params.registers
+        for part, told, label in ((WRITTEN, explanation.strip(), 1), (NEUTRAL, "", 0)):
             for number in range(self.params.texts):
-                own = seed_for(seed, "write", number) % 2**31
-                # Without its label: an empty explanation asks exactly what the neutral one asks.
-                question = Question(self.name, told, ())
-                yield Trial(f"{name}/{number}", question, (_place(name),), (label,), ref, own)
-        maxima = tuple(w.max for w in natural(latent, seed_for(seed, NATURAL)))
-        yield Trial(NATURAL, Question(self.name, "", (), (), (), (maxima,)), (_place(NATURAL),), (0,))
+                yield Trial(
+                    f"{part}/{number}",
+                    self.name,
+                    Write(registers[number % len(registers)]),
+                    told,
+                    truth=(label,),
+                    part=part,
+                    kind=part,
+                    latent=ref,
+                    seed=seed_for(seed, "write", number) % 2**31,
+                )
+        maxima = tuple(w.max for w in selection.natural(latent, seed_for(seed, NATURAL)))
+        yield Trial(NATURAL, self.name, Ordering(), "", (), (0,), (maxima,), part=NATURAL, kind=NATURAL)
 
     def _windows(self, latent: LatentView, explanation: str, seed: int) -> Iterator[Trial]:
         p = self.params
         chosen = [(w, 1) for w in selection.positives(latent, p.positives, seed)]
         chosen += [(w, 0) for w in selection.negatives(latent, RANDOM, p.negatives, seed)]
         for number, (w, label) in enumerate(chosen):
-            shown = (Shown(w.tokens, w.ids),)
-            question = Question(self.name, explanation, shown, self._answers, (label,), (w.activations,))
-            yield Trial(f"{RATE}/{number}", question, (w,), (label,))
+            name = f"{RATE}/{number}"
+            yield Trial(name, self.name, self._levels, explanation, (seen(w),), (label,), (w.activations,), RATE)
 
     def _completions(self, latent: LatentView, explanation: str, seed: int) -> Iterator[Trial]:
         rows = [s for s in latent.interventions if s.role == "test" and s.mode == "add"]
@@ -138,7 +156,7 @@ class Sensitivity(Scorer):
         wanted = known if self.params.kls is None else [kind(t) for t in self.params.kls]
         reached = {kind(s.target) for s in rows if s.reached}
         for name in [k for k in wanted if k not in reached] or ([] if wanted else [STEER]):
-            yield self._completion(f"{STEER}/-/{name}", explanation, None, name)
+            yield self._completion(f"{STEER}/-/{name}", explanation, None, name, STEER)
         halves = _halves(rows, self.params.prompts, seed)
         asked: set[int] = set()
         for s in sorted(rows, key=lambda s: (s.target or 0.0, s.prompt, s.clean)):
@@ -148,60 +166,64 @@ class Sensitivity(Scorer):
             half, number = halves[s.window]
             if s.window not in asked:
                 asked.add(s.window)
-                yield self._completion(f"{STEER}/{half}/{CLEAN}/{number}", explanation, s, CLEAN)
-            yield self._completion(f"{STEER}/{half}/{name}/{number}", explanation, s, name)
+                yield self._completion(f"{STEER}/{half}/{CLEAN}/{number}", explanation, s, CLEAN, STEERED[half])
+            yield self._completion(f"{STEER}/{half}/{name}/{number}", explanation, s, name, STEERED[half])
 
-    def _completion(self, name: str, explanation: str, s: Steered | None, which: str) -> Trial:
+    def _completion(self, name: str, explanation: str, s: Steered | None, which: str, part: str) -> Trial:
         text = "" if s is None else s.clean if which == CLEAN else s.steered
-        label = int(which != CLEAN)
-        windows = () if s is None else (Shown(tuple(TOKEN.findall(text))),)
-        question = Question(self.name, explanation, windows, self._answers, (label,))
-        return Trial(name, question, (_place(which, -1 if s is None else s.window),), (label,))
+        return Trial(
+            name,
+            self.name,
+            self._levels,
+            explanation,
+            () if s is None else (Seen(tuple(TOKEN.findall(text))),),
+            (int(which != CLEAN),),
+            part=part,
+            kind=which,
+            item=None if s is None else s.window,
+        )
 
     def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
         """A text to write, or a text to rate; nothing for what is known without asking: an empty text contains nothing."""
-        p, q = self.params, trial.question
-        if trial.latent is not None:
-            register = p.registers[int(trial.id.rpartition("/")[2]) % len(p.registers)]
+        if isinstance(trial.form, Write):
+            told, register = trial.explanation, trial.form.register
             messages = (
-                self._write.render(explanation=q.explanation, register=register)
-                if q.explanation
+                self._write.render(explanation=told, register=register)
+                if told
                 else self._neutral.render(register=register)
             )
-            return [Chat(messages, p.max_tokens, p.temperature, trial.seed, q)]
-        if not q.windows or not q.windows[0].text.strip():
+            return [Chat(messages, self.params.max_tokens, self.params.temperature, trial.seed, trial)]
+        if not trial.windows or not trial.windows[0].text.strip():
             return []
-        return [rating_request(q, self._rate, can)]
+        return [rating_request(trial, self._answers, self._rate, can)]
 
-    def more(self, trial: Trial, can: frozenset[Capability], replies: Sequence[Reply]) -> list[Request]:
+    def follow_up(self, trial: Trial, can: frozenset[Capability], replies: Sequence[Reply]) -> list[Request]:
         """What the latent does on a text that was written."""
         if trial.latent is None or len(replies) > 1 or _text(replies[0]) is None:
             return []
         return [Activate(_text(replies[0]) or "", trial.latent)]
 
-    def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+    def parse(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         """One judgement; see the class."""
-        part, (w,), (label,) = trial.id.partition("/")[0], trial.windows, trial.labels
-        if part == NATURAL:
-            (maxima,) = trial.question.actual
+        if trial.part == NATURAL:
+            (maxima,) = trial.token_truth
             if not maxima:
                 return failed(trial, Reply(Outcome.SKIPPED, error="the suite has no natural windows of this latent"))
-            return [Judgement(trial.id, w.id, w.kind, label, Outcome.OK, actual=maxima)]
-        if trial.latent is not None:
-            return self._read_text(trial, replies)
-        if not trial.question.windows:
+            return [judged(trial, token_truth=maxima)]
+        if isinstance(trial.form, Write):
+            return self._parse_text(trial, replies)
+        if not trial.windows:
             error = "no such strength in the suite's intervention table, or it was not reached"
             return failed(trial, Reply(Outcome.SKIPPED, error=error))
         found = read_rating(replies[0], self._answers) if replies else Rating(0, 0.0)
         if isinstance(found, Reply):
             return failed(trial, found)
-        doubtful = part == RATE and found.level == PARTLY
+        doubtful = trial.part == RATE and found.level == PARTLY
         said = None if doubtful else int(found.level == CLEARLY)
-        actual = (w.max,) if part == RATE else None
-        return [Judgement(trial.id, w.id, w.kind, label, Outcome.OK, found.share, said, actual=actual)]
+        largest = (max(trial.token_truth[0], default=0.0),) if trial.part == RATE else None
+        return [judged(trial, score=found.share, answer=said, token_truth=largest)]
 
-    def _read_text(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
-        (w,), (label,) = trial.windows, trial.labels
+    def _parse_text(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         bad = next((r for r in replies if not r.ok), None)
         if bad is not None:
             return failed(trial, bad)
@@ -210,18 +232,18 @@ class Sensitivity(Scorer):
         measured = replies[1].tokens
         if measured is None:
             return failed(trial, Reply(Outcome.PARSE, error="no activations came back"))
-        return [Judgement(trial.id, w.id, w.kind, label, Outcome.OK, actual=measured[0])]
+        return [judged(trial, token_truth=measured[0])]
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """The numbers of `latentbench.scorers.metrics.fade`, as far as they are defined; `n` is the number of judgements."""
         parts: dict[str, list[Judgement]] = {}
         for j in judgements:
             if j.outcome is Outcome.OK:
-                parts.setdefault(j.trial.partition("/")[0], []).append(j)
-        written, neutral = ([max(j.actual or (0.0,)) for j in parts.get(name, [])] for name in (WRITTEN, NEUTRAL))
-        known = [a for j in parts.get(NATURAL, []) for a in j.actual or ()]
+                parts.setdefault(j.part, []).append(j)
+        written, neutral = ([max(j.token_truth or (0.0,)) for j in parts.get(name, [])] for name in (WRITTEN, NEUTRAL))
+        known = [a for j in parts.get(NATURAL, []) for a in j.token_truth or ()]
         clear, none = (
-            [max(j.actual or (0.0,)) for j in parts.get(RATE, []) if j.prediction == said] for said in (1, 0)
+            [max(j.token_truth or (0.0,)) for j in parts.get(RATE, []) if j.answer == said] for said in (1, 0)
         )
         signed, answer = gini(written, known), gini(clear, none)
         pure = purity(clear, none) if clear and none else float("nan")
@@ -232,29 +254,10 @@ class Sensitivity(Scorer):
             "responsiveness": abs(answer),
             "purity": pure,
             "purity_normalised": normalised(pure, len(clear) / (len(clear) + len(none))) if none else float("nan"),
-            "faithfulness": _faithfulness(parts.get(STEER, [])),
+            "faithfulness": _faithfulness({half: parts.get(part, []) for half, part in STEERED.items()}),
             "n": float(sum(map(len, parts.values()))),
         }
         return {name: value for name, value in found.items() if value == value}
-
-
-def natural(latent: LatentView, seed: int) -> list[Window]:
-    """Test windows in natural shares: as many as there are so that a share r of them activates.
-
-    r = rate * tokens / m for a latent that fires on a share `rate` of all tokens and on m tokens of an activating window on
-    average: activating windows are drawn evenly over their deciles, so m is that of the corpus. By hand: a rate of 1 %, windows
-    of 32 tokens, m = 2: r = 0.16, so 50 silent windows come with 50 * 0.16 / 0.84 = 9.5, rounded 10, of the activating ones.
-    """
-    silent = selection.negatives(latent, RANDOM, None, seed)
-    active = selection.positives(latent, None, seed)
-    rate = latent.row.get("rate_token") or 0.0
-    firing = sum(a > 0 for w in active for a in w.activations)
-    share = min(1.0, rate * sum(len(w.activations) for w in active) / firing) if firing else 0.0
-    limits = [len(silent) / (1 - share) if share < 1 else float("inf"), len(active) / share if share else float("inf")]
-    total = min(limits)
-    count = min(len(active), round(total * share)) if share else 0
-    drawn = random.Random(seed)
-    return drawn.sample(active, count) + drawn.sample(silent, min(len(silent), round(total * (1 - share))))
 
 
 def _halves(rows: Sequence[Steered], n: int | None, seed: int) -> dict[int, tuple[str, int]]:
@@ -268,18 +271,14 @@ def _halves(rows: Sequence[Steered], n: int | None, seed: int) -> dict[int, tupl
     return {window: (HALVES[place >= cut], place) for place, window in enumerate(chosen)}
 
 
-def _faithfulness(judgements: Sequence[Judgement]) -> float:
+def _faithfulness(halves: Mapping[str, Sequence[Judgement]]) -> float:
     contained: dict[str, dict[str, list[int]]] = {}
-    for j in judgements:
-        if j.prediction is not None:
-            half = j.trial.split("/")[1]
-            contained.setdefault(half, {}).setdefault(j.kind, []).append(j.prediction)
-    kinds = {j.kind for j in judgements} - {CLEAN}
+    for half, judgements in halves.items():
+        for j in judgements:
+            if j.answer is not None:
+                contained.setdefault(half, {}).setdefault(j.kind, []).append(j.answer)
+    kinds = {j.kind for judgements in halves.values() for j in judgements} - {CLEAN}
     return faithfulness(contained, sorted(kinds, key=lambda k: float(k.partition(":")[2])))
-
-
-def _place(name: str, window: int = -1) -> Window:
-    return Window(window, "test", name, (), (), (), -1)
 
 
 def _text(reply: Reply) -> str | None:

@@ -20,14 +20,16 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from latentbench.kernel.errors import CapabilityError
+from latentbench.kernel.forms import Levels
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView
-from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Question, Reply, Request, Shown, Simulate
+from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply, Request, Simulate
+from latentbench.kernel.trial import Trial, seen
 from latentbench.prompts import selection
 from latentbench.prompts.answers import unread
 from latentbench.prompts.template import Prompts, one_line
 from latentbench.scorers.metrics.token_metrics import activation_metrics
-from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, Trial, failed
+from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged
 
 LEVELS = tuple(str(v) for v in range(11))
 UNKNOWN = "unknown"
@@ -56,11 +58,6 @@ class Simulation(Scorer):
     """One trial and one judgement per window, with a prediction for every token."""
 
     params_model: ClassVar[type[Params]] = SimulationParams
-    metric_table: ClassVar[tuple[Metric, ...]] = (
-        *_MAIN,
-        *(Metric(f"pearson@quantile:{d}", 0.0) for d in range(10)),
-        Metric("n", None),
-    )
 
     def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
         super().__init__(name, version, headline, params, prompts)
@@ -69,6 +66,10 @@ class Simulation(Scorer):
             "logprob": section.messages("logprob", ("explanation", "window")),
             "json": section.messages("json", ("explanation", "window", "tokens")),
         }
+
+    def metric_table(self) -> tuple[Metric, ...]:
+        """Agreement over all tokens, and within each decile."""
+        return (*_MAIN, *(Metric(f"pearson@quantile:{d}", 0.0) for d in range(10)), Metric("n", None))
 
     @property
     def needs(self) -> tuple[frozenset[Capability], ...]:
@@ -86,8 +87,8 @@ class Simulation(Scorer):
         trials = []
         for number, (w, label) in enumerate(selection.shuffled(chosen, seed_for(seed, "order"))):
             actual = tuple(10 * a / scale for a in w.activations)
-            question = Question(self.name, explanation, (Shown(w.tokens, w.ids),), LEVELS, (label,), (actual,))
-            trials.append(Trial(str(number), question, (w,), (label,)))
+            form = Levels(LEVELS, "token")
+            trials.append(Trial(str(number), self.name, form, explanation, (seen(w),), (label,), (actual,)))
         return trials
 
     def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
@@ -96,26 +97,26 @@ class Simulation(Scorer):
         Raises:
             CapabilityError: the judge fits none of `needs`.
         """
-        q = trial.question
-        tokens = [cell(t) for t in q.windows[0].tokens]
+        (window,) = trial.windows
+        tokens = [cell(t) for t in window.tokens]
         for need in self.needs:
             if not need <= can:
                 continue
             if Capability.SIMULATE in need:
-                return [Simulate(q)]
+                return [Simulate(trial)]
             template = self._templates[self.params.mode]
-            values = {"explanation": q.explanation, "window": one_line(q.windows[0].text)}
+            values = {"explanation": trial.explanation, "window": one_line(window.text)}
             if self.params.mode == "logprob":
                 slots = tuple(("\n" if i == 0 else f"{UNKNOWN}\n") + f"{t}\t" for i, t in enumerate(tokens))
-                return [Choice(template.render(**values), LEVELS, slots, "\n", q)]
+                return [Choice(template.render(**values), LEVELS, slots, "\n", trial)]
             listed = json.dumps(tokens, ensure_ascii=False)
             messages = template.render(**values, tokens=listed)
-            return [Chat(messages, max_tokens=64 + len(listed.encode()) + 8 * len(tokens), question=q)]
+            return [Chat(messages, max_tokens=64 + len(listed.encode()) + 8 * len(tokens), trial=trial)]
         raise CapabilityError(f"scorer {self.name!r} cannot use a judge that can only {sorted(can)}.")
 
-    def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+    def parse(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         """Predictions in 0..10 beside the truth in the same unit."""
-        reply, shown = replies[0], trial.question.windows[0]
+        reply, window = replies[0], trial.windows[0]
         if not reply.ok:
             return failed(trial, reply)
         if reply.tokens is not None:
@@ -126,24 +127,22 @@ class Simulation(Scorer):
             if len(read) < len(values):
                 return failed(trial, Reply(Outcome.PARSE, error="a token has no mass on any level"))
         else:
-            written = read_json(reply.text or "", [cell(t) for t in shown.tokens])
+            written = read_json(reply.text or "", [cell(t) for t in window.tokens])
             if written is None:
                 return failed(trial, unread(reply.text or ""))
             read = list(written)
-        if len(read) != len(shown.tokens):
-            error = f"{len(read)} predictions for {len(shown.tokens)} tokens"
+        if len(read) != len(window.tokens):
+            error = f"{len(read)} predictions for {len(window.tokens)} tokens"
             return failed(trial, Reply(Outcome.PARSE, error=error))
-        w = trial.windows[0]
-        actual = trial.question.actual[0]
-        return [Judgement(trial.id, w.id, w.kind, trial.labels[0], Outcome.OK, predicted=tuple(read), actual=actual)]
+        return [judged(trial, token_scores=tuple(read), token_truth=trial.token_truth[0])]
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """Over all tokens of all windows concatenated; Pearson also within each decile. `n` counts windows."""
-        used = [j for j in judgements if j.predicted is not None and j.actual is not None]
+        used = [j for j in judgements if j.token_scores is not None and j.token_truth is not None]
         if not used:
             return {}
         found = {"n": float(len(used))} | _over(used)
-        for kind in sorted({j.kind for j in used if j.label == 1}):
+        for kind in sorted({j.kind for j in used if j.truth == 1}):
             own = _over([j for j in used if j.kind == kind])
             if "pearson" in own:
                 found[f"pearson@{kind}"] = own["pearson"]
@@ -195,5 +194,5 @@ def read_json(text: str, tokens: Sequence[str]) -> tuple[float, ...] | None:
 
 
 def _over(judgements: Sequence[Judgement]) -> dict[str, float]:
-    actual = [a for j in judgements for a in j.actual or ()]
-    return activation_metrics(actual, [p for j in judgements for p in j.predicted or ()])
+    actual = [a for j in judgements for a in j.token_truth or ()]
+    return activation_metrics(actual, [p for j in judgements for p in j.token_scores or ()])

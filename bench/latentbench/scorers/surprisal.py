@@ -13,13 +13,15 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
+from latentbench.kernel.forms import Ordering
 from latentbench.kernel.kinds import HARD_KINDS, RANDOM, known_kinds
 from latentbench.kernel.latent import LatentView
-from latentbench.kernel.requests import Capability, Continuation, Outcome, Question, Reply, Request, Shown
+from latentbench.kernel.requests import Capability, Continuation, Outcome, Reply, Request
+from latentbench.kernel.trial import Trial, seen
 from latentbench.prompts import selection
 from latentbench.prompts.template import Prompts, fill
 from latentbench.scorers.metrics.yes_no import binary_metrics
-from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, Trial, failed
+from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged
 
 _RANKED = (
     Metric("ap_normalised", 0.0, low=-1.0, high=1.0),
@@ -40,21 +42,20 @@ class SurprisalParams(Params):
 
 
 class Surprisal(Scorer):
-    """One trial per window, two continuations each. `probability` of a judgement is v in nats."""
+    """One trial per window, two continuations each. `score` of a judgement is v in nats."""
 
     params_model: ClassVar[type[Params]] = SurprisalParams
-    metric_table: ClassVar[tuple[Metric, ...]] = (
-        *_RANKED,
-        Metric("ap", None),
-        Metric("n", None),
-        *(Metric(f"{m.name}@{kind}", m.floor) for kind in HARD_KINDS for m in _RANKED),
-    )
 
     def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
         super().__init__(name, version, headline, params, prompts)
         section = Prompts(prompts, ("context", "generic"), f"scorer {name!r}")
         self._context = section.text("context", ("explanation",))
         self._generic = section.text("generic")
+
+    def metric_table(self) -> tuple[Metric, ...]:
+        """What is ranked against random windows, and against each harder kind."""
+        hard = (Metric(f"{m.name}@{kind}", m.floor) for kind in HARD_KINDS for m in _RANKED)
+        return (*_RANKED, Metric("ap", None), Metric("n", None), *hard)
 
     @property
     def negative_kinds(self) -> tuple[str, ...]:
@@ -73,25 +74,19 @@ class Surprisal(Scorer):
         chosen = [(w, 1) for w in selection.positives(latent, p.positives, seed)]
         chosen += [(w, 0) for kind in p.negative_kinds for w in selection.negatives(latent, kind, p.negatives, seed)]
         return [
-            Trial(
-                str(number),
-                Question(self.name, explanation, (Shown(w.tokens, w.ids),), (), (label,), (w.activations,)),
-                (w,),
-                (label,),
-            )
+            Trial(str(number), self.name, Ordering(), explanation, (seen(w),), (label,), (w.activations,))
             for number, (w, label) in enumerate(chosen)
         ]
 
     def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
         """The window after the explanation, then after the generic one (the same call for all explainers)."""
-        q = trial.question
-        text = q.windows[0].text
+        text = trial.windows[0].text
         return [
-            Continuation(fill(self._context, {"explanation": q.explanation}), text, q),
-            Continuation(fill(self._context, {"explanation": self._generic}), text, q),
+            Continuation(fill(self._context, {"explanation": told}), text, trial)
+            for told in (trial.explanation, self._generic)
         ]
 
-    def read(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+    def parse(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         """v of the window; both calls must have succeeded."""
         told, generic = replies
         for reply in replies:
@@ -104,21 +99,20 @@ class Surprisal(Scorer):
         v = told.loglik - generic.loglik
         if not math.isfinite(v):
             return failed(trial, Reply(Outcome.PARSE, error=f"log-likelihoods {told.loglik} and {generic.loglik}"))
-        w = trial.windows[0]
-        return [Judgement(trial.id, w.id, w.kind, trial.labels[0], Outcome.OK, probability=v)]
+        return [judged(trial, score=v)]
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """AP and AUROC of v, and `mean_gap` = mean v of the positives - mean v of the negatives, in nats."""
         found = _gap(judgements, RANDOM)
         for kind in HARD_KINDS:
-            if any(j.kind == kind and not j.label for j in judgements):
+            if any(j.kind == kind and not j.truth for j in judgements):
                 own = _gap(judgements, kind)
                 found |= {f"{m.name}@{kind}": own[m.name] for m in _RANKED if m.name in own}
         return found
 
 
 def _gap(judgements: Sequence[Judgement], kind: str) -> dict[str, float]:
-    pairs = [(j.label, j.probability) for j in judgements if j.probability is not None and (j.label or j.kind == kind)]
+    pairs = [(j.truth, j.score) for j in judgements if j.score is not None and (j.truth or j.kind == kind)]
     if not pairs:
         return {}
     found = binary_metrics([y for y, _ in pairs], None, [v for _, v in pairs])

@@ -25,7 +25,7 @@ from latentbench.leaderboards.rows import rows as leaderboard_rows
 from latentbench.runs.record import CellRecord, JudgeRecord, Run, SuiteRecord
 from latentbench.views.number import rounded
 
-LAYOUT = 1
+LAYOUT = 2
 PLANTED = "planted"
 """Coder of latents whose truth is known."""
 
@@ -103,7 +103,7 @@ class Probe(Frozen):
 class Baseline(Frozen):
     """A frozen run."""
 
-    layout: Literal[1]
+    layout: Literal[2]
     run: str
     command: str
     date: str

@@ -25,6 +25,7 @@ from latentbench.analysis.gate.baseline import Probe
 from latentbench.judges.judge import Judge
 from latentbench.kernel.identity import canonical, digest
 from latentbench.kernel.requests import Chat, Choice, Continuation, Embed, Reply, Request, Simulate
+from latentbench.kernel.trial import untold
 from latentbench.runs.plan import Plan, trials_of
 from latentbench.runs.record import Run
 from latentbench.views.number import rounded
@@ -165,7 +166,7 @@ def _bare(request: Request, judge: Judge) -> Request:
     if judge.reads_truth or isinstance(request, Embed):
         return request
     if isinstance(request, Simulate):
-        return Simulate(replace(request.question, truth=(), actual=()))
-    if isinstance(request, Chat | Choice | Continuation) and request.question is not None:
-        return replace(request, question=replace(request.question, truth=(), actual=()))
+        return Simulate(untold(request.trial))
+    if isinstance(request, Chat | Choice | Continuation) and request.trial is not None:
+        return replace(request, trial=untold(request.trial))
     return request

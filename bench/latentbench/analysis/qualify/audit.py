@@ -6,7 +6,7 @@ The answers are a perfect judge's and stay fixed; the labels are changed under t
     doubled   as many false labels are added: n drawn silent windows (tokens) become activating
 
 A metric is admissible if its mean over latents falls by at least 0.001 in both. Window level (detection, fuzzing, embedding,
-surprisal): the label of a judgement is changed, its probability and prediction are not. Token level (simulation): the true
+surprisal): the truth of a judgement is changed, its score and answer are not. Token level (simulation): the true
 activation of a token is set to 0, or to that of a drawn firing token; the predictions are not changed.
 
 A latent is rare, a test set is half positives. Where half of the windows activate every metric falls, so a test there proves
@@ -93,7 +93,7 @@ def audit(scorer: Scorer, suite: Suite, limit: int | None = None, prevalence: fl
             own = judged if share is None else diluted(judged, share)
             rng = random.Random(seed_for("audit", latent))
             tables.append(tuple(scorer.metrics(js) for js in (own, halved(own, rng), doubled(own, rng))))
-        for metric in scorer.metric_table:
+        for metric in scorer.metric_table():
             if "@" in metric.name or metric.name == "n":
                 continue
             defined = [three for three in tables if metric.name in three[0]]
@@ -117,20 +117,20 @@ def answers(scorer: Scorer, latent: LatentView, judge: Judge) -> list[Judgement]
     failed = [j for j in read if j.outcome is not Outcome.OK]
     if failed:
         raise DataError(f"scorer {scorer.name!r} cannot read the oracle on {latent.id}: {failed[0].error}")
-    return [_right(j) for j in read if j.label == 1 or j.kind == RANDOM]
+    return [_right(j) for j in read if j.truth == 1 or j.kind == RANDOM]
 
 
 def diluted(judgements: Sequence[Judgement], prevalence: float) -> list[Judgement]:
     """The judgements with silent ones repeated until positives (tokens, where there are predictions for tokens) have at most
     the share `prevalence`; never fewer silent ones than there are."""
     positives = _positives(judgements)
-    silent = [j for j in judgements if j.label == 0]
+    silent = [j for j in judgements if j.truth == 0]
     if not positives or not silent:
         return list(judgements)
-    if positives[0].actual is not None:
-        firing = sum(a > 0 for j in positives for a in j.actual or ())
-        still = firing / prevalence - sum(len(j.actual or ()) for j in positives)
-        wanted = still / fmean(len(j.actual or ()) for j in silent)
+    if positives[0].token_truth is not None:
+        firing = sum(a > 0 for j in positives for a in j.token_truth or ())
+        still = firing / prevalence - sum(len(j.token_truth or ()) for j in positives)
+        wanted = still / fmean(len(j.token_truth or ()) for j in silent)
     else:
         wanted = len(positives) * (1 - prevalence) / prevalence
     n = max(len(silent), round(wanted))
@@ -143,11 +143,11 @@ def halved(judgements: Sequence[Judgement], rng: random.Random) -> list[Judgemen
     if _by_token(out):
         firing = _tokens(out, True)
         for i, t in rng.sample(firing, len(firing) // 2):
-            out[i] = _with_actual(out[i], t, 0.0)
+            out[i] = _with_truth(out[i], t, 0.0)
         return out
-    on = [i for i, j in enumerate(out) if j.label == 1]
+    on = [i for i, j in enumerate(out) if j.truth == 1]
     for i in rng.sample(on, len(on) // 2):
-        out[i] = replace(out[i], label=0, kind=RANDOM)
+        out[i] = replace(out[i], truth=0, kind=RANDOM)
     return out
 
 
@@ -156,40 +156,40 @@ def doubled(judgements: Sequence[Judgement], rng: random.Random) -> list[Judgeme
     out = list(judgements)
     if _by_token(out):
         firing = _tokens(out, True)
-        values = [(out[i].actual or ())[t] for i, t in firing]
+        values = [(out[i].token_truth or ())[t] for i, t in firing]
         silent = _tokens(out, False)
         for i, t in rng.sample(silent, min(len(firing), len(silent))):
-            out[i] = _with_actual(out[i], t, rng.choice(values))
+            out[i] = _with_truth(out[i], t, rng.choice(values))
         return out
-    off = [i for i, j in enumerate(out) if j.label == 0]
+    off = [i for i, j in enumerate(out) if j.truth == 0]
     for i in rng.sample(off, min(len(_positives(out)), len(off))):
-        out[i] = replace(out[i], label=1)
+        out[i] = replace(out[i], truth=1)
     return out
 
 
 def _right(judgement: Judgement) -> Judgement:
     """The judgement with the right answer in every field that it has."""
-    value = YES if judgement.label else NO
+    value = YES if judgement.truth else NO
     return replace(
         judgement,
-        probability=None if judgement.probability is None else value,
-        prediction=None if judgement.prediction is None else judgement.label,
-        predicted=judgement.actual,
+        score=None if judgement.score is None else value,
+        answer=None if judgement.answer is None else judgement.truth,
+        token_scores=judgement.token_truth,
     )
 
 
 def _positives(judgements: Sequence[Judgement]) -> list[Judgement]:
-    return [j for j in judgements if j.label == 1]
+    return [j for j in judgements if j.truth == 1]
 
 
 def _by_token(judgements: Sequence[Judgement]) -> bool:
-    return any(j.actual is not None for j in judgements)
+    return any(j.token_truth is not None for j in judgements)
 
 
 def _tokens(judgements: Sequence[Judgement], firing: bool) -> list[tuple[int, int]]:
-    return [(i, t) for i, j in enumerate(judgements) for t, a in enumerate(j.actual or ()) if (a > 0) == firing]
+    return [(i, t) for i, j in enumerate(judgements) for t, a in enumerate(j.token_truth or ()) if (a > 0) == firing]
 
 
-def _with_actual(judgement: Judgement, token: int, value: float) -> Judgement:
-    actual = judgement.actual or ()
-    return replace(judgement, actual=(*actual[:token], value, *actual[token + 1 :]))
+def _with_truth(judgement: Judgement, token: int, value: float) -> Judgement:
+    truth = judgement.token_truth or ()
+    return replace(judgement, token_truth=(*truth[:token], value, *truth[token + 1 :]))

@@ -201,7 +201,7 @@ def _reads_explanation(scorer: Scorer, suite: Suite) -> None:
             f"along a planted rule, so no explanation can outrank another. {known}"
         )
     told = "Names of days of the week."
-    asked = [trial.question.explanation for trial in scorer.trials(suite.latents(limit=1)[0], told, 0)]
+    asked = [trial.explanation for trial in scorer.trials(suite.latents(limit=1)[0], told, 0)]
     if told not in asked:
         raise SpecError(
             f"scorer {scorer.name!r} asks about no explanation, so no explanation can outrank another. {known}"

@@ -51,18 +51,18 @@ def outranks(headline: pd.DataFrame, over: Iterable[str]) -> pd.Series[float]:
 def aurocs(judgements: pd.DataFrame) -> pd.DataFrame:
     """AUROC of the scores of judged windows; columns explainer, latent, kind (of the negative windows), value.
 
-    Repeats are averaged. A window's score is the probability, else the answer, else the largest predicted activation; what has
-    none of these (a text that the judge wrote) is not ranked.
+    Repeats are averaged. A window is ranked by its score, else the answer, else the largest of its tokens' scores; what has none
+    of these (a text that the judge wrote) is not ranked.
     """
-    judgements = judgements[judgements["score"].notna()]
+    judgements = judgements[judgements["rank"].notna()]
     rows = []
     for (_, explainer, latent), part in judgements.groupby(["asked", "explainer", "latent"], sort=False):
-        on = part[part["label"] == 1]
+        on = part[part["truth"] == 1]
         if on.empty:
             continue
-        for kind, off in part[part["label"] == 0].groupby("kind", sort=False):
+        for kind, off in part[part["truth"] == 0].groupby("kind", sort=False):
             labels = [1] * len(on) + [0] * len(off)
-            rows.append((explainer, latent, kind, auroc(labels, [*on["score"], *off["score"]])))
+            rows.append((explainer, latent, kind, auroc(labels, [*on["rank"], *off["rank"]])))
     found = pd.DataFrame(rows, columns=["explainer", "latent", "kind", "value"])
     repeats = found.groupby(["explainer", "latent", "kind"], sort=False)["value"].mean()
     return repeats.reset_index()
@@ -85,10 +85,10 @@ def by_family(values: pd.Series[float], family: Mapping[str, str]) -> dict[str, 
 
 def yes_bias(judgements: pd.DataFrame) -> Mean | None:
     """Share answered yes minus share of activating windows, given the truth; None for a method without answers."""
-    used = judgements[(judgements["explainer"] == "truth") & judgements["prediction"].notna()]
+    used = judgements[(judgements["explainer"] == "truth") & judgements["answer"].notna()]
     if used.empty:
         return None
-    return mean((used["prediction"] - used["label"]).groupby(used["latent"]).mean())
+    return mean((used["answer"] - used["truth"]).groupby(used["latent"]).mean())
 
 
 def position(judgements: pd.DataFrame, seed: int) -> Position | None:
@@ -98,15 +98,15 @@ def position(judgements: pd.DataFrame, seed: int) -> Position | None:
     a prompt that is hard as a whole says nothing about places. Other explanations are asked about the same windows in the same
     order: counting them as further prompts would make chance look certain.
     """
-    used = judgements[(judgements["explainer"] == "truth") & judgements["prediction"].notna()]
-    sizes = used.groupby(TRIAL, sort=False)["label"].transform("size")
+    used = judgements[(judgements["explainer"] == "truth") & judgements["answer"].notna()]
+    sizes = used.groupby(TRIAL, sort=False)["truth"].transform("size")
     used = used[sizes > 1]
     if used.empty:
         return None
     prompt = used.groupby(TRIAL, sort=False).ngroup().to_numpy()
     order = np.argsort(prompt, kind="stable")
     place = used.groupby(TRIAL, sort=False).cumcount().to_numpy()[order]
-    right = np.asarray(used["prediction"] == used["label"], np.float64)[order]
+    right = np.asarray(used["answer"] == used["truth"], np.float64)[order]
     prompt = prompt[order]
     counts = np.bincount(place)
 
@@ -129,9 +129,9 @@ def position(judgements: pd.DataFrame, seed: int) -> Position | None:
 
 def retest(judgements: pd.DataFrame) -> Retest | None:
     """Agreement of the first asking with each later one on the windows that both judged; None where none was judged twice."""
-    key = ["explainer", "latent", "window", "kind"]
+    key = ["explainer", "latent", "item", "kind"]
     # A text that the judge wrote itself has no window, and nothing says which text of another asking it belongs to.
-    judgements = judgements[(judgements["window"] >= 0) & judgements["score"].notna()]
+    judgements = judgements[judgements["item"].notna() & judgements["rank"].notna()]
     first = judgements[judgements["asked"] == 0]
     both = pd.concat(
         [
@@ -143,10 +143,10 @@ def retest(judgements: pd.DataFrame) -> Retest | None:
     )
     if both.empty:
         return None
-    a, b = both["score"].to_numpy(np.float64), both["score_again"].to_numpy(np.float64)
-    answered = both["prediction"].notna() & both["prediction_again"].notna()
-    same = (both["prediction"] == both["prediction_again"])[answered]
-    graded = both["probability"].notna().all() and np.ptp(a) > 0 and np.ptp(b) > 0
+    a, b = both["rank"].to_numpy(np.float64), both["rank_again"].to_numpy(np.float64)
+    answered = both["answer"].notna() & both["answer_again"].notna()
+    same = (both["answer"] == both["answer_again"])[answered]
+    graded = both["score"].notna().all() and np.ptp(a) > 0 and np.ptp(b) > 0
     return Retest(
         n=len(both),
         r=float(np.corrcoef(a, b)[0, 1]) if graded else None,
@@ -155,12 +155,12 @@ def retest(judgements: pd.DataFrame) -> Retest | None:
 
 
 def scored(judgements: pd.DataFrame) -> pd.DataFrame:
-    """The `ok` judgements with a column `score`; see `aurocs`."""
+    """The `ok` judgements with a column `rank`; see `aurocs`."""
     ok = judgements[judgements["outcome"] == "ok"].copy()
-    ok["probability"] = ok["probability"].astype(float)
-    ok["prediction"] = ok["prediction"].astype(float)
-    largest = ok["predicted"].map(lambda p: float(np.max(p)) if p is not None and len(p) else np.nan)
-    ok["score"] = ok["probability"].fillna(ok["prediction"]).fillna(largest.astype(float))
+    ok["score"] = ok["score"].astype(float)
+    ok["answer"] = ok["answer"].astype(float)
+    largest = ok["token_scores"].map(lambda p: float(np.max(p)) if p is not None and len(p) else np.nan)
+    ok["rank"] = ok["score"].fillna(ok["answer"]).fillna(largest.astype(float))
     return ok
 
 

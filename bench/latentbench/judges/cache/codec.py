@@ -23,6 +23,7 @@ from latentbench.kernel.requests import (
     Request,
     Simulate,
     Usage,
+    stored,
 )
 
 
@@ -63,9 +64,13 @@ def decode(outcome: str, value: str, vector: bytes | None) -> Reply:
     )
 
 
-def describe(request: Request) -> tuple[str, str, str]:
-    """Digest of the whole request, digest of its text, and JSON of its settings: what `explain_miss` compares."""
-    kind = type(request).__name__
+def describe(request: Request, reads_truth: bool) -> tuple[str, str, str]:
+    """Digest of the whole request, digest of its text, and JSON of its settings: what `explain_miss` compares.
+
+    Args:
+        reads_truth: of the judge, whose calls differ in what it reads.
+    """
+    kind, asked = type(request).__name__, stored(request, reads_truth)
     settings: dict[str, Any]
     match request:
         case Chat():
@@ -79,9 +84,9 @@ def describe(request: Request) -> tuple[str, str, str]:
         case Embed():
             text, settings = request.text, {"query": request.query}
         case Simulate():
-            text, settings = request.question, {}
+            text, settings = asked["question"], {}
         case Activate():
             text, settings = request.text, {"latent": request.latent.id, "origin": request.latent.origin}
-    if isinstance(request, Chat | Choice | Continuation) and request.question is not None:
-        settings["question"] = digest(request.question)
-    return digest([kind, request]), digest(text), canonical({"kind": kind, **settings})
+    if not isinstance(request, Simulate) and asked.get("question") is not None:
+        settings["question"] = digest(asked["question"])
+    return digest([kind, asked]), digest(text), canonical({"kind": kind, **settings})

@@ -21,7 +21,7 @@ from typing import Any
 from latentbench.judges.cache.codec import decode, describe, encode
 from latentbench.kernel.errors import DataError
 from latentbench.kernel.identity import canonical
-from latentbench.kernel.requests import JudgeIdentity, Outcome, Reply, Request, request_key, seen
+from latentbench.kernel.requests import JudgeIdentity, Outcome, Reply, Request, request_key
 
 SCHEMA = 1
 STORED = frozenset({Outcome.OK, Outcome.REFUSAL, Outcome.PARSE})
@@ -129,7 +129,7 @@ class ReplyCache:
             if reply.outcome in STORED:
                 value, vector = encode(reply)
                 rows.append(
-                    (key, identity.key, *describe(seen(request, reads_truth)), now, str(reply.outcome), value, vector)
+                    (key, identity.key, *describe(request, reads_truth), now, str(reply.outcome), value, vector)
                 )
         if rows:
             with self._lock, self._errors(), self._transaction():
@@ -153,7 +153,7 @@ class ReplyCache:
         key = request_key(identity, request, reads_truth)
         if self.get([key]):
             return "no miss: this call is stored."
-        whole, prompt, settings = describe(seen(request, reads_truth))
+        whole, prompt, settings = describe(request, reads_truth)
         with self._lock, self._errors():
             query = "SELECT DISTINCT identity FROM replies JOIN judges ON judges.key = judge WHERE request = ?"
             others = [json.loads(row[0]) for row in self._db.execute(query, (whole,))]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from latentbench.kernel.requests import Shown
+from latentbench.kernel.trial import Seen
 
 WORD = re.compile(r"[^\W_]+")
 
@@ -42,7 +42,7 @@ def content(text: str) -> frozenset[str]:
     return frozenset(stem(w) for w in WORD.findall(text) if w.lower() not in STOP)
 
 
-def token_words(window: Shown) -> list[frozenset[str]]:
+def token_words(window: Seen) -> list[frozenset[str]]:
     """Per token the stems of the words of the window's text that the token is part of."""
     found: list[set[str]] = [set() for _ in window.tokens]
     ends = np.cumsum([len(t) for t in window.tokens])
@@ -56,13 +56,13 @@ def token_words(window: Shown) -> list[frozenset[str]]:
     return [frozenset(f) for f in found]
 
 
-def token_probabilities(explanation: str, window: Shown) -> tuple[float, ...]:
+def token_probabilities(explanation: str, window: Seen) -> tuple[float, ...]:
     """0.9 for tokens of a word that the explanation names, 0.05 for the others."""
     named = content(explanation)
     return tuple(0.9 if words & named else 0.05 for words in token_words(window))
 
 
-def window_probability(explanation: str, window: Shown) -> float:
+def window_probability(explanation: str, window: Seen) -> float:
     """In (0, 1), rising with the words that the explanation names: among the marked tokens where there are marks (their
     share), in the whole window otherwise (their number)."""
     hits = [p > 0.5 for p in token_probabilities(explanation, window)]

@@ -4,9 +4,9 @@ Every decision - whether to fail, to talk nonsense, to flip a label - is a hash 
 counter or a generator, so replies do not depend on order, batch size or on what was cached. A random generator would make each
 resume a different experiment.
 
-A variant says how likely windows and tokens are active and how it writes; this class turns that into every kind of reply. A
-new variant is a class in `judges.mock.variants` (texts are read by word overlap unless it says otherwise) and a line in its
-`VARIANTS`.
+A variant says how likely windows and tokens are active and how it writes; this class turns that into every kind of reply, in
+the form that the trial says. A new variant is a class in `judges.mock.variants` (texts are read by word overlap unless it says
+otherwise) and a line in its `VARIANTS`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pydantic
 
 from latentbench.judges.dispatch import DispatchJudge
 from latentbench.judges.mock.variants import VARIANTS, MockParams, Variant, share
-from latentbench.kernel.errors import UnknownName
+from latentbench.kernel.errors import SpecError, UnknownName
+from latentbench.kernel.forms import AnyOf, Levels, Which, Write, YesNo, words
 from latentbench.kernel.identity import canonical
 from latentbench.kernel.requests import (
     Activate,
@@ -37,14 +38,13 @@ from latentbench.kernel.requests import (
     Embed,
     JudgeIdentity,
     Outcome,
-    Question,
     Reply,
     Request,
     Simulate,
     Usage,
-    bare,
 )
 from latentbench.kernel.tasks import find
+from latentbench.kernel.trial import Trial, bare, content
 
 if TYPE_CHECKING:
     from latentbench.judges.mock.planted_subject import PlantedSubject
@@ -95,8 +95,8 @@ class MockJudge(DispatchJudge):
         self._free_at = 0.0
 
     async def _texts(self, requests: Sequence[Chat]) -> list[Reply]:
-        """See `written` for a question with windows and the variant's own text for one without any; without a question, a
-        sentence about the `<<marked>>` tokens of the prompt."""
+        """The variant's own text where one is to be written, else see `written`; without a trial, a sentence about the
+        `<<marked>>` tokens of the prompt."""
         return await self._all(requests, self._chat)
 
     async def _choices(self, requests: Sequence[Choice]) -> list[Reply]:
@@ -115,8 +115,8 @@ class MockJudge(DispatchJudge):
         """The variant's probabilities, from what a simulator reads unless it knows the truth."""
 
         def answer(request: Simulate) -> Reply:
-            question = request.question if self.reads_truth else bare(request.question)
-            return Reply(tokens=self.variant.tokens(question), windows=self.variant.windows(question))
+            trial = request.trial if self.reads_truth else bare(request.trial)
+            return Reply(tokens=self.variant.tokens(trial), windows=self.variant.windows(trial))
 
         return await self._all(requests, answer)
 
@@ -139,8 +139,7 @@ class MockJudge(DispatchJudge):
             await asyncio.sleep(self._free_at - now)
         replies = []
         for request in requests:
-            asked = canonical([type(request).__name__, request])
-            if share(self.params.seed, "fail", asked) < self.params.fail:
+            if share(self.params.seed, "fail", canonical([type(request).__name__, asked(request)])) < self.params.fail:
                 replies.append(Reply(Outcome.API, error="mock failure"))
                 continue
             reply = answer(request)
@@ -149,67 +148,83 @@ class MockJudge(DispatchJudge):
         return replies
 
     def _chat(self, request: Chat) -> Reply:
-        if share(self.params.seed, "nonsense", canonical(request)) < self.params.nonsense:
+        if share(self.params.seed, "nonsense", canonical(asked(request))) < self.params.nonsense:
             return Reply(text=NONSENSE)
-        question = request.question
-        if question is None:
+        trial = request.trial
+        if trial is None:
             return Reply(text=_explanation(request))
-        if not question.windows:
-            return Reply(text=self.variant.write(question, request.seed))
-        return Reply(text=written(self.variant, question))
+        if isinstance(trial.form, Write):
+            return Reply(text=self.variant.write(trial, request.seed))
+        return Reply(text=written(self.variant, trial))
 
     def _continuation(self, request: Continuation) -> Reply:
         total, words = self.variant.loglik(request)
         return Reply(loglik=total, n_tokens=words)
 
 
+def asked(request: Request) -> dict[str, Any]:
+    """What a request asks, truth included: failures and nonsense are drawn by it, so its fields stay as they are."""
+    if isinstance(request, Simulate):
+        return {"question": content(request.trial)}
+    if isinstance(request, Embed | Activate):
+        return asdict(request)
+    fields = asdict(replace(request, trial=None))
+    del fields["trial"]
+    return fields | {"question": None if request.trial is None else content(request.trial)}
+
+
 def choice_logprobs(variant: Variant, choice: Choice) -> tuple[tuple[float, ...], ...]:
-    """[slot][answer] of a question, in one of four readings.
+    """[slot][answer] in the form of the trial; equal masses where there is no trial, or as many places as it has no answers.
 
-    One slot per window and two answers: (no, yes), or (yes, no) where they say so. One slot per token: answers are levels from 0
-    to the last, the likely ones around p(active). One slot for one window: the same levels, of the window. One slot for several
-    windows: which of as many groups of them as there are answers, by mean p(active).
+    Raises:
+        SpecError: the allowed answers are not those of the form.
     """
-    question = choice.question
-    n = len(choice.answers)
-    if question is None or not question.windows:
-        return ((-math.log(n),) * n,) * len(choice.slots)
-    tokens = [p for row in variant.tokens(question) for p in row]
-    windows = variant.windows(question)
-    if n == 2 and len(choice.slots) == len(windows):
-        # By its words, as a judge that reads them: by place alone, a prompt with its answers exchanged would go unnoticed.
-        turned = tuple(a.strip().lower() for a in choice.answers) == ("yes", "no")
-        return tuple((math.log(p), math.log1p(-p)) if turned else (math.log1p(-p), math.log(p)) for p in windows)
-    if len(choice.slots) == len(tokens):
-        return tuple(_levels(p, n) for p in tokens)
-    if n > 2 and len(windows) == len(choice.slots) == 1:
-        return (_levels(windows[0], n),)
-    if len(windows) % n == 0:
-        return (_normal([math.log(p) for p in _means(windows, n)]),) * len(choice.slots)
-    return ((-math.log(n),) * n,) * len(choice.slots)
+    trial, n = choice.trial, len(choice.answers)
+    even = ((-math.log(n),) * n,) * len(choice.slots)
+    if trial is None or not trial.windows:
+        return even
+    form = trial.form
+    said = words(form, len(trial.windows))
+    if sorted(said) != sorted(choice.answers):
+        raise SpecError(f"{trial.task}: a choice of {choice.answers} does not answer {form}, whose words are {said}.")
+    rows: list[tuple[float, ...]] = []
+    match form:
+        case YesNo():
+            said = _understood(form)
+            rows = [(math.log1p(-p), math.log(p)) for p in variant.windows(trial)]
+        case Levels(per="window"):
+            rows = [_levels(p, n) for p in variant.windows(trial)]
+        case Levels():
+            rows = [_levels(p, n) for row in variant.tokens(trial) for p in row]
+        case Which():
+            rows = [_normal([math.log(p) for p in _means(variant.windows(trial), n)])] * len(choice.slots)
+    if len(rows) != len(choice.slots):
+        return even
+    order = [said.index(answer) for answer in choice.answers]
+    return tuple(tuple(row[i] for i in order) for row in rows)
 
 
-def written(variant: Variant, question: Question) -> str:
-    """The written answer to a question about windows, in one of five readings of its `answers`.
-
-    The numbers of the windows, or of groups of as many windows: the likeliest one's. A word for none and the windows' numbers:
-    those of all active windows. Levels 0..n of one window: a list with one for every token. Three or more words and one window:
-    the word at the level of p(active). Anything else: a list of 0 and 1.
-    """
-    windows = variant.windows(question)
-    numbers = tuple(str(i + 1) for i in range(len(windows)))
-    groups = numbers[: len(question.answers)]
-    if question.answers == groups and groups and len(windows) % len(groups) == 0:
-        means = _means(windows, len(groups))
-        return groups[means.index(max(means))]
-    if question.answers[1:] == numbers and not question.answers[0].isdigit():
-        return ", ".join(n for n, p in zip(numbers, windows, strict=True) if p > 0.5) or question.answers[0]
-    top = len(question.answers) - 1
-    if len(windows) == 1 and top > 1 and question.answers == tuple(map(str, range(top + 1))):
-        return str([round(top * p, 2) for p in variant.tokens(question)[0]])
-    if len(windows) == 1 and top > 1 and not any(a.isdigit() for a in question.answers):
-        return question.answers[round(top * windows[0])]
+def written(variant: Variant, trial: Trial) -> str:
+    """The written answer to a trial about windows, as its form says."""
+    windows = variant.windows(trial)
+    match trial.form:
+        case Which() as form:
+            means = _means(windows, form.n)
+            return str(means.index(max(means)) + 1)
+        case AnyOf() as form:
+            return ", ".join(str(i) for i, p in enumerate(windows, 1) if p > 0.5) or form.none
+        case Levels() as form:
+            top = len(form.answers) - 1
+            if form.per == "token":
+                return str([round(top * p, 2) for row in variant.tokens(trial) for p in row])
+            return ", ".join(form.answers[round(top * p)] for p in windows)
     return str([int(p > 0.5) for p in windows])
+
+
+def _understood(form: YesNo) -> tuple[str, str]:
+    """The words for no and yes, as a judge that reads them understands them: a prompt that has them exchanged is noticed."""
+    exchanged = (form.no.strip().lower(), form.yes.strip().lower()) == ("yes", "no")
+    return (form.yes, form.no) if exchanged else (form.no, form.yes)
 
 
 def _means(windows: Sequence[float], n: int) -> list[float]:
@@ -245,4 +260,4 @@ def _read(request: Request) -> str:
         case Embed() | Activate():
             return request.text
         case Simulate():
-            return request.question.explanation + "".join(w.text for w in request.question.windows)
+            return request.trial.explanation + "".join(w.text for w in request.trial.windows)

@@ -24,8 +24,9 @@ import numpy as np
 from latentbench.judges.mock import lexical
 from latentbench.judges.mock.planted_subject import Quotes
 from latentbench.kernel.identity import canonical, digest
-from latentbench.kernel.requests import Continuation, Embed, Question, Shown
+from latentbench.kernel.requests import Continuation, Embed
 from latentbench.kernel.tasks import find
+from latentbench.kernel.trial import Seen, Trial
 from latentbench.suites.planted.planted_suite import NEAR, Rules, load_rules
 from latentbench.suites.planted.rules import TOKEN, Mask, fragment, matches
 
@@ -84,24 +85,24 @@ class Oracle:
         """The rule of an explanation, or None if no text of the file is this one."""
         return self._table.get(normalised(explanation))
 
-    def windows(self, question: Question) -> tuple[float, ...]:
+    def windows(self, trial: Trial) -> tuple[float, ...]:
         """p(active) per window."""
-        return tuple(_window(w, p) if p else NO for w, p in zip(question.windows, self.tokens(question), strict=True))
+        return tuple(_window(w, p) if p else NO for w, p in zip(trial.windows, self.tokens(trial), strict=True))
 
-    def tokens(self, question: Question) -> tuple[tuple[float, ...], ...]:
+    def tokens(self, trial: Trial) -> tuple[tuple[float, ...], ...]:
         """p(active) per window and token: 0.98 where the rule fires, 0.02 where not."""
-        rule = self.rule(question.explanation)
+        rule = self.rule(trial.explanation)
         if rule is None:
-            return tuple((UNKNOWN,) * len(w.tokens) for w in question.windows)
+            return tuple((UNKNOWN,) * len(w.tokens) for w in trial.windows)
         number = self._number[canonical(rule)]
-        return tuple(tuple(YES if f else NO for f in self._fires(number, w.tokens)) for w in question.windows)
+        return tuple(tuple(YES if f else NO for f in self._fires(number, w.tokens)) for w in trial.windows)
 
     def loglik(self, request: Continuation) -> tuple[float, int]:
         """-2 nats a token, -1 if the context holds the question's explanation and its rule fires in the window."""
-        q = request.question
-        n = len(q.windows[0].tokens) if q and q.windows else len(TOKEN.findall(request.text))
-        told = q is not None and q.explanation.strip() != "" and q.explanation in request.context
-        fires = told and q is not None and any(p == YES for row in self.tokens(q)[:1] for p in row)
+        t = request.trial
+        n = len(t.windows[0].tokens) if t and t.windows else len(TOKEN.findall(request.text))
+        told = t is not None and t.explanation.strip() != "" and t.explanation in request.context
+        fires = told and t is not None and any(p == YES for row in self.tokens(t)[:1] for p in row)
         return -NATS * n * (0.5 if fires else 1), max(1, n)
 
     def vector(self, request: Embed) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -113,9 +114,9 @@ class Oracle:
         found[-1 if rule is None else self._number[canonical(rule)]] = 1
         return found
 
-    def write(self, question: Question, seed: int) -> str:
+    def write(self, trial: Trial, seed: int) -> str:
         """A quotation, see `judges.mock.planted_subject.Quotes`; the explanation's words where no suite lies beside the rules."""
-        return self._quotes.text(self.rule(question.explanation), seed) or lexical.sentence(question.explanation, seed)
+        return self._quotes.text(self.rule(trial.explanation), seed) or lexical.sentence(trial.explanation, seed)
 
     def _evaluate(self, number: int, tokens: tuple[str, ...]) -> tuple[bool, ...]:
         mask: Mask = matches(self._distinct[number], fragment(tokens), self._rules.lists)
@@ -132,7 +133,7 @@ class Oracle:
         return unit
 
 
-def _window(window: Shown, tokens: tuple[float, ...]) -> float:
+def _window(window: Seen, tokens: tuple[float, ...]) -> float:
     marks = window.marks
     if marks is None or not any(marks):
         return max(tokens)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from latentbench.kernel.identity import canonical, digest, seed_for
-from latentbench.kernel.latent import origin
-from latentbench.kernel.requests import LatentRef, Outcome, Reply
+from latentbench.kernel.latent import LatentRef, origin
+from latentbench.kernel.requests import Outcome, Reply
 from latentbench.kernel.tables import WINDOWS, read_table
 from latentbench.suites.planted.planted_suite import CODER, Rules, activation
 from latentbench.suites.planted.rules import TOKEN, Mask, fragment, matches

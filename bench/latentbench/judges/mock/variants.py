@@ -1,6 +1,6 @@
 """What the mock judges know: how likely windows and tokens are active, and how texts are read.
 
-Each is a pure function of the question. Nothing here depends on time, order or a generator; see `judges.mock.mock_judge`.
+Each is a pure function of the trial. Nothing here depends on time, order or a generator; see `judges.mock.mock_judge`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import pydantic
 from latentbench.judges.mock import lexical
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.identity import canonical, digest
-from latentbench.kernel.requests import Continuation, Embed, Question
+from latentbench.kernel.requests import Continuation, Embed
+from latentbench.kernel.trial import Seen, Trial, look
 
 VERSION = "1"
 
@@ -45,8 +46,13 @@ def share(*parts: object) -> float:
     return int(digest(parts), 16) / 16**16
 
 
+def asked(trial: Trial, window: Seen) -> str:
+    """What is asked about one window, as the text that a mock's errors are drawn by; it does not depend on its neighbours."""
+    return canonical([trial.task, trial.explanation, look(window)])
+
+
 class Variant(Protocol):
-    """How likely the windows and tokens of a question are active, each in (0, 1)."""
+    """How likely the windows and tokens of a trial are active, each in (0, 1)."""
 
     reads_truth: bool
 
@@ -54,10 +60,10 @@ class Variant(Protocol):
     def revision(self) -> str:
         """What its answers depend on beside the parameters."""
 
-    def windows(self, question: Question) -> tuple[float, ...]:
+    def windows(self, trial: Trial) -> tuple[float, ...]:
         """p(active) per window."""
 
-    def tokens(self, question: Question) -> tuple[tuple[float, ...], ...]:
+    def tokens(self, trial: Trial) -> tuple[tuple[float, ...], ...]:
         """p(active) per window and token."""
 
     def loglik(self, request: Continuation) -> tuple[float, int]:
@@ -66,8 +72,8 @@ class Variant(Protocol):
     def vector(self, request: Embed) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Unit vector of a text."""
 
-    def write(self, question: Question, seed: int) -> str:
-        """A text that shows what the question's explanation describes."""
+    def write(self, trial: Trial, seed: int) -> str:
+        """A text that shows what the trial's explanation describes."""
 
 
 class Worded:
@@ -83,9 +89,9 @@ class Worded:
         """See `lexical.vector`."""
         return lexical.vector(request.text)
 
-    def write(self, question: Question, seed: int) -> str:
+    def write(self, trial: Trial, seed: int) -> str:
         """See `lexical.sentence`."""
-        return lexical.sentence(question.explanation, seed)
+        return lexical.sentence(trial.explanation, seed)
 
 
 class Label(Worded):
@@ -96,26 +102,26 @@ class Label(Worded):
     def __init__(self, params: MockParams) -> None:
         self.params = params
 
-    def windows(self, question: Question) -> tuple[float, ...]:
+    def windows(self, trial: Trial) -> tuple[float, ...]:
         """About 0.95 or 0.05; the hash of the window decides the flip, so shuffled windows keep theirs."""
-        truth = question.truth or tuple(int(max(a, default=0.0) > 0) for a in question.actual)
+        truth = trial.window_truth or tuple(int(max(a, default=0.0) > 0) for a in trial.token_truth)
         found = []
-        for window, label in zip(question.windows, truth, strict=False):
-            content = canonical([question.task, question.explanation, window])
+        for window, label in zip(trial.windows, truth, strict=False):
+            content = asked(trial, window)
             flip = share(self.params.seed, "flip", content) < self.params.error
             near = 0.1 * share(self.params.seed, "near", content)
             found.append(0.995 - near if bool(label) != flip else 0.005 + near)
         return tuple(found)
 
-    def tokens(self, question: Question) -> tuple[tuple[float, ...], ...]:
-        """The true activation over the largest one of the question; window probabilities where there is none."""
-        if not question.actual:
-            per_window = self.windows(question)
-            return tuple((p,) * len(w.tokens) for p, w in zip(per_window, question.windows, strict=False))
-        top = max((a for row in question.actual for a in row), default=0.0) or 1.0
+    def tokens(self, trial: Trial) -> tuple[tuple[float, ...], ...]:
+        """The true activation over the largest one of the trial; window probabilities where there is none."""
+        if not trial.token_truth:
+            per_window = self.windows(trial)
+            return tuple((p,) * len(w.tokens) for p, w in zip(per_window, trial.windows, strict=False))
+        top = max((a for row in trial.token_truth for a in row), default=0.0) or 1.0
         found = []
-        for window, row in zip(question.windows, question.actual, strict=True):
-            content = canonical([question.task, question.explanation, window])
+        for window, row in zip(trial.windows, trial.token_truth, strict=True):
+            content = asked(trial, window)
             flips = [share(self.params.seed, "flip", content, t) < self.params.error for t in range(len(row))]
             level = [0.005 + 0.99 * a / top for a in row]
             found.append(tuple(1 - p if f else p for p, f in zip(level, flips, strict=True)))
@@ -124,9 +130,9 @@ class Label(Worded):
     def loglik(self, request: Continuation) -> tuple[float, int]:
         """One nat a word more where it says "active" and the context holds the explanation."""
         total, words = super().loglik(request)
-        question = request.question
-        if question and question.explanation and question.explanation in request.context:
-            total += words * sum(p > 0.5 for p in self.windows(question)[:1])
+        trial = request.trial
+        if trial and trial.explanation and trial.explanation in request.context:
+            total += words * sum(p > 0.5 for p in self.windows(trial)[:1])
         return total, words
 
 
@@ -138,13 +144,13 @@ class Lexical(Worded):
     def __init__(self, params: MockParams) -> None:
         self.params = params
 
-    def windows(self, question: Question) -> tuple[float, ...]:
+    def windows(self, trial: Trial) -> tuple[float, ...]:
         """See `lexical.window_probability`."""
-        return tuple(lexical.window_probability(question.explanation, w) for w in question.windows)
+        return tuple(lexical.window_probability(trial.explanation, w) for w in trial.windows)
 
-    def tokens(self, question: Question) -> tuple[tuple[float, ...], ...]:
+    def tokens(self, trial: Trial) -> tuple[tuple[float, ...], ...]:
         """See `lexical.token_probabilities`."""
-        return tuple(lexical.token_probabilities(question.explanation, w) for w in question.windows)
+        return tuple(lexical.token_probabilities(trial.explanation, w) for w in trial.windows)
 
 
 class Constant(Worded):
@@ -156,13 +162,13 @@ class Constant(Worded):
     def __init__(self, params: MockParams) -> None:
         self.p = 0.99 if params.answer else 0.01
 
-    def windows(self, question: Question) -> tuple[float, ...]:
+    def windows(self, trial: Trial) -> tuple[float, ...]:
         """0.99 for `answer=1`, 0.01 for `answer=0`."""
-        return (self.p,) * len(question.windows)
+        return (self.p,) * len(trial.windows)
 
-    def tokens(self, question: Question) -> tuple[tuple[float, ...], ...]:
+    def tokens(self, trial: Trial) -> tuple[tuple[float, ...], ...]:
         """The same for every token."""
-        return tuple((self.p,) * len(w.tokens) for w in question.windows)
+        return tuple((self.p,) * len(w.tokens) for w in trial.windows)
 
     def loglik(self, request: Continuation) -> tuple[float, int]:
         """-2 nats a word, whatever the context."""
@@ -173,7 +179,7 @@ class Constant(Worded):
         """The same for every text."""
         return lexical.vector("")
 
-    def write(self, question: Question, seed: int) -> str:
+    def write(self, trial: Trial, seed: int) -> str:
         """The same text, whatever it is to show."""
         return lexical.sentence("", 0)
 

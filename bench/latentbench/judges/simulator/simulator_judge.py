@@ -23,8 +23,9 @@ from latentbench.judges.simulator.reader import HeadsReader
 from latentbench.judges.simulator.simulated import SimulatedWindow, SimulatorWindow
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.identity import digest
-from latentbench.kernel.requests import JudgeIdentity, Outcome, Question, Reply, Simulate, Usage
+from latentbench.kernel.requests import JudgeIdentity, Outcome, Reply, Simulate, Usage
 from latentbench.kernel.tasks import find
+from latentbench.kernel.trial import Trial
 from latentbench.models.engine.worker import Worker
 from latentbench.models.language_model import Loaded
 
@@ -89,35 +90,35 @@ class SimulatorJudge(DispatchJudge):
     def _simulate(self, requests: Sequence[Simulate], stop: threading.Event) -> list[Reply]:
         started = time.perf_counter()
         asked = dict.fromkeys(
-            SimulatorWindow(r.question.explanation, w.tokens) for r in requests for w in r.question.windows if w.text
+            SimulatorWindow(r.trial.explanation, w.tokens) for r in requests for w in r.trial.windows if w.text
         )
         answers = dict(zip(asked, self.reader.read(list(asked), stop), strict=True))
         computed = sum(a.n - a.saved for a in answers.values() if isinstance(a, SimulatedWindow))
         per_token = (time.perf_counter() - started) / max(1, computed)
         paid: set[SimulatorWindow] = set()
-        return [_reply(r.question, answers, per_token, paid) for r in requests]
+        return [_reply(r.trial, answers, per_token, paid) for r in requests]
 
 
 def _reply(
-    question: Question,
+    trial: Trial,
     answers: dict[SimulatorWindow, SimulatedWindow | Reply],
     per_token: float,
     paid: set[SimulatorWindow],
 ) -> Reply:
     """The reply to one request. Who asks first pays; `paid` is what others have paid for, and grows."""
-    if not question.windows:
+    if not trial.windows:
         return Reply(Outcome.SKIPPED, error="the question shows no window")
     found: list[SimulatedWindow] = []
     failed: Reply | None = None
     tokens = cached = 0
-    for number, window in enumerate(question.windows, 1):
+    for number, window in enumerate(trial.windows, 1):
         if not window.text:
             failed = failed or Reply(
                 Outcome.SKIPPED,
-                error=f"window {number} of {len(question.windows)} has no text: nothing can be simulated",
+                error=f"window {number} of {len(trial.windows)} has no text: nothing can be simulated",
             )
             continue
-        asked = SimulatorWindow(question.explanation, window.tokens)
+        asked = SimulatorWindow(trial.explanation, window.tokens)
         answer = answers[asked]
         if isinstance(answer, Reply):
             failed = failed or answer

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentbench.kernel.kinds import RANDOM
+from latentbench.kernel.latent import coder_of
 from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_result import Table
 from latentbench.stats.bootstrap import bootstrap_mean
@@ -31,15 +32,14 @@ def by_decile(judgements: pd.DataFrame) -> pd.DataFrame:
     """AUROC per latent and decile of positives against random silent windows; columns latent, decile, value.
 
     Args:
-        judgements: of one cell; the score of a window is its probability, else its prediction. Repeats are pooled by latent
+        judgements: of one cell; a window is ranked by its score, else its answer. Repeats are pooled by latent
             and averaged.
     """
     import pandas as pd
 
     rows: list[tuple[str, int, float]] = []
     ok = judgements[judgements["outcome"] == "ok"]
-    score = ok["probability"].where(ok["probability"].notna(), ok["prediction"])
-    ok = ok.assign(score=score).dropna(subset=["score"])
+    ok = ok.assign(score=ok["score"].where(ok["score"].notna(), ok["answer"])).dropna(subset=["score"])
     for (latent, _), mine in ok.groupby(["latent", "repeat"], sort=False):
         silent = mine[mine["kind"] == RANDOM]["score"].to_numpy(np.float64)
         for kind, active in mine[mine["kind"].str.startswith("quantile:")].groupby("kind"):
@@ -60,7 +60,7 @@ def decile_table(session: Session, runs: Sequence[tuple[CellGroup, list[Run]]]) 
                     own = run.judgements
                     own = own[(own["explainer"] == member.label) & (own["scorer"] == scorer)]
                     if member.coders is not None:
-                        own = own[own["latent"].str.rpartition("/")[0].isin(member.coders)]
+                        own = own[own["latent"].map(coder_of).isin(member.coders)]
                     for decile, part in by_decile(own).groupby("decile"):
                         mean = bootstrap_mean(part["value"].to_numpy(), seed=session.profile.seed)
                         rows.append({
