@@ -319,7 +319,7 @@ def test_a_trial_does_not_go_into_a_folder_that_holds_something(tmp_path: Path) 
     folder.mkdir()
     (folder / "judgements.jsonl").write_text("of another study\n", encoding="utf-8")
     content["trials"] = 2
-    with pytest.raises(RunError, match="holds a trial of another study"):
+    with pytest.raises(RunError, match="holds a trial of another search"):
         study(tmp_path, content, holdout=False)
     assert [p.name for p in folder.iterdir()] == ["judgements.jsonl"]
 
@@ -339,7 +339,7 @@ def test_a_study_does_not_go_on_with_a_scorer_that_was_edited(tmp_path: Path) ->
     scorer.write_text(
         scorer.read_text(encoding="utf-8").replace("You check descriptions", "You test descriptions"), encoding="utf-8"
     )
-    with pytest.raises(RunError, match="scorers: mine of the default setting changed since the study began"):
+    with pytest.raises(RunError, match="scorers: mine of the default setting changed since the search began"):
         study(tmp_path, content)
     # Nor are its held-out runs taken for those of the scorer of now.
     spec = load_tune_spec(tmp_path / "tune.yaml")

@@ -374,7 +374,7 @@ def test_a_worker_elsewhere_is_dead_when_its_heartbeat_stops(tmp_path: Path) -> 
 def test_joining_needs_a_study_of_the_same_spec(tmp_path: Path) -> None:
     with storage.quiet():
         opened = storage.open_storage(storage.storage_url(None, tmp_path))
-        with pytest.raises(SpecError, match="no study 'knobs' to join"):
+        with pytest.raises(SpecError, match="no search 'knobs' to join"):
             storage.open_study(spec_of(), opened, join=True)
         storage.open_study(spec_of(), opened, join=False)
         storage.open_study(spec_of(trials=99, budget={"minutes": 1}), opened, join=True)

@@ -43,7 +43,7 @@ def agreement_page(found: ScorerAgreement, figure: str = "") -> Page:
 
 
 def agreement_csv(found: ScorerAgreement) -> str:
-    """Every pair and kind."""
+    """Render every pair and kind of correlation as CSV."""
     return Table.of_records(row for kind in SHOWN for row in pairs(found.matrices[kind])).csv()
 
 

@@ -53,7 +53,7 @@ def places(spec: ReliabilitySpec) -> list[Place]:
 
 
 def run_spec(spec: ReliabilitySpec, place: Place) -> RunSpec:
-    """The run at one combination. That of (0, 0, 0) asks what the run spec by itself would ask."""
+    """Return the run at one combination. The combination (0, 0, 0) asks what the run spec by itself would ask."""
     shared = spec.model_dump(include=set(RunSpec.model_fields), exclude={"name", "seed", "explain_seed", "order"})
     seed, draw, order = place
     first = spec.seed if spec.explain_seed is None else spec.explain_seed

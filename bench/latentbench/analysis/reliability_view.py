@@ -28,7 +28,7 @@ def reliability_page(report: ReliabilityReport) -> Page:
 
 
 def reliability_csv(report: ReliabilityReport) -> str:
-    """Every component."""
+    """Render every variance component as CSV."""
     return Table.of_records(
         [
             {

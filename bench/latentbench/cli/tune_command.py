@@ -11,16 +11,16 @@ import typer
 
 def tune(
     spec: Annotated[Path, typer.Argument(help="Tuning spec to carry out (YAML).")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the study; runs/tune-NAME by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the search; runs/tune-NAME by default.")] = None,
     storage: Annotated[
         str | None,
         typer.Option(
             envvar="LATENTBENCH_STUDY_STORAGE",
-            help="Storage of the trials: journal:FILE, or the URL of a database; SQLite in the study's folder by default.",
+            help="Storage of the trials: journal:FILE, or the URL of a database; SQLite in the search's folder by default.",
         ),
     ] = None,
-    join: Annotated[bool, typer.Option("--join", help="Help with a study that was begun elsewhere.")] = False,
-    trials: Annotated[int | None, typer.Option(min=1, help="Trials of the study, instead of the spec's.")] = None,
+    join: Annotated[bool, typer.Option("--join", help="Help with a search that was begun elsewhere.")] = False,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials of the search, instead of the spec's.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
     no_holdout: Annotated[bool, typer.Option("--no-holdout", help="Do not compare on held-out latents yet.")] = False,
     no_track: Annotated[bool, typer.Option("--no-track", help="Do not log to MLflow.")] = False,
@@ -28,7 +28,7 @@ def tune(
     """Search for better settings of a run.
 
     Settings are tried on tuning latents, and the winner is compared with the default on held-out ones. The same command
-    goes on with a study that was stopped.
+    goes on with a search that was stopped.
     """
     from rich.console import Console
 
@@ -41,7 +41,7 @@ def tune(
     try:
         result = start(asked, console)
     except KeyboardInterrupt:
-        print("interrupted. The same command goes on with the study.", file=sys.stderr)
+        print("interrupted. The same command goes on with the search.", file=sys.stderr)
         raise typer.Exit(130) from None
     if result is None:
         return
@@ -54,7 +54,7 @@ def tune(
 
         logged = track(folder)
         console.print(f"MLflow: {logged.uri if logged.ok else logged.message}", highlight=False, soft_wrap=True)
-    console.print(f"study: {folder}\nreport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"search: {folder}\nreport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
     if not result["winners"]:
         print(f"no setting finished within the constraints ({result['stopped']}).", file=sys.stderr)
         raise typer.Exit(1)

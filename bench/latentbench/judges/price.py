@@ -1,4 +1,6 @@
-"""What calls cost, as an estimate: tokens that a provider counted times a table of prices. Nobody's bill was read.
+"""What calls cost, as an estimate: tokens that a provider counted times a table of prices.
+
+No bill of a provider is read, so a sum may differ from what was charged.
 
 A model without a known price costs `None`, never 0: a table that shows an unknown cost as free ranks it first. Models in this
 process or behind a loopback address are free. Output tokens are priced by the number of output tokens.

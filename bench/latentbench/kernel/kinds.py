@@ -1,4 +1,4 @@
-"""Kinds of windows that are no activating ones, by name; the one place that knows them all.
+"""The names of the kinds of test windows besides activating ones; this is the one place that knows them all.
 
 A name that is spelt in five files is misspelt in a sixth, and a kind that nobody knows selects no window and raises no error.
 So recipes, samplers, scorers and leaderboards take the names from here.
@@ -19,14 +19,14 @@ from latentbench.kernel.errors import SpecError, UnknownName
 
 RANDOM = "random"
 DRAWN = ("neighbour", "similar", "nearest")
-"""What the recipe key `test: {hard: ...}` can ask for."""
+"""Kinds that the recipe key `test: {hard: ...}` can ask for."""
 NEAR_MISS = "near-miss"
 WRONG_MARKS = "wrong_marks"
 
 SILENT = (RANDOM, *DRAWN)
 """Kinds of windows that `bench suite build` draws besides activating ones."""
 HARD_KINDS = (*DRAWN, NEAR_MISS, WRONG_MARKS)
-"""Scored apart, never in the headline."""
+"""Kinds that are scored apart, never in the headline."""
 IN_SUITES = (RANDOM, *DRAWN, NEAR_MISS)
 """Kinds that a suite may hold."""
 

@@ -1,6 +1,6 @@
-"""What a study has spent, and why it must stop.
+"""What a search has spent, and why it must stop.
 
-Spending is written to each trial as it happens and added up over the whole study, so a budget holds over workers, restarts and
+Spending is written to each trial as it happens and added up over the whole search, so a budget holds over workers, restarts and
 trials that failed: a failed call may have been paid as well. Whatever came from the reply cache was not paid.
 """
 

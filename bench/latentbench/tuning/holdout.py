@@ -38,7 +38,7 @@ def hold_out(
     Args:
         result: of `collect`.
         base: folder of the tuning spec.
-        folder: of the study.
+        folder: of the search.
 
     Returns:
         `default` and `winners` (trial, means per objective and per scorer), and for each winner its comparison with the default.

@@ -4,7 +4,7 @@
     importance of p = (RSS without f_p - RSS) / RSS of the mean alone
 
 that is, the share of the variance between trials that only p accounts for. Forests (fANOVA) and PED-ANOVA, Optuna's choices, need
-more trials than a study of paid calls has: at 40 trials of a landscape with three real effects they show fewer of them.
+more trials than a search of paid calls has: at 40 trials of a landscape with three real effects they show fewer of them.
 What an additive model cannot see is a parameter that matters only together with another one.
 
 Shares of anything look like a ranking even when nothing matters, so each importance comes with two references:

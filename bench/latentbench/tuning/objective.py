@@ -4,7 +4,7 @@ The run folder of a trial is one of `bench run`: the same harness, cache, outcom
 like any run. A step adds latents to it and is paid only if the trial is still worth it.
 
 What can go wrong with a setting makes a failed trial with its outcome, which no sampler reads as a score. What is wrong with the
-study itself (the default setting cannot run, the suite changed) stops it.
+search itself (the default setting cannot run, the suite changed) stops it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ BROKEN, PRUNED, SAME_AS = "infeasible", "pruned", "same_as"
 
 
 class TrialFailed(Exception):
-    """A setting has no result; the reason is in the trial's attributes. Caught by the study."""
+    """A setting has no result; the reason is in the trial's attributes. Caught by the search."""
 
 
 @dataclass
@@ -58,9 +58,9 @@ class TrialRunner:
 
     Attributes:
         base: folder that relative paths of the spec are relative to.
-        folder: of the study; trials go to `trials/NUMBER`.
+        folder: of the search; trials go to `trials/NUMBER`.
         runner: event loop of all trials; the pool's judges live in it.
-        suite: of the study, once a trial has shown it.
+        suite: of the search, once a trial has shown it.
     """
 
     spec: TuneSpec
@@ -78,7 +78,7 @@ class TrialRunner:
         Raises:
             TrialPruned: clearly worse than the incumbent.
             TrialFailed: no result, or the budget ended it.
-            BenchError: the study itself cannot go on.
+            BenchError: the search itself cannot go on.
         """
         trial.set_user_attr(storage.WORKER, storage.me())
         settings = suggest(trial, self.spec.space)
@@ -110,7 +110,7 @@ class TrialRunner:
             ordered = order(plan.latents, self.spec.seed)
             self._same_suite(trial.study, plan, [v.id for v in ordered])
             if folder.exists() and any(folder.iterdir()):
-                raise RunError(f"{folder} holds a trial of another study; give another --out.")
+                raise RunError(f"{folder} holds a trial of another search; give another --out.")
             record = open_run(plan, self.base, folder, f"{self.command} # trial {trial.number}")
         except BenchError as e:
             if trial.user_attrs.get(storage.NAME) == DEFAULT or isinstance(e, RunError):
@@ -161,13 +161,13 @@ class TrialRunner:
             study.set_user_attr("measured_on", seen)
         elif known != seen:
             raise RunError(
-                f"a setting runs on suite {plan.suite.id} ({plan.suite.digest}) and other latents than the study's first trial "
+                f"a setting runs on suite {plan.suite.id} ({plan.suite.digest}) and other latents than the search's first trial "
                 f"({known['suite']}); trials must share their latents. Take suite, coders and limit out of the space, or give "
-                "the study another name."
+                "the search another name."
             )
 
     def same_code(self, study: Study) -> None:
-        """Refuse to go on with a study whose default would be measured otherwise now: what was tried would not compare.
+        """Refuse to go on with a search whose default would be measured otherwise now: what was tried would not compare.
 
         Raises:
             RunError: a scorer, explainer, judge or the suite has changed.
@@ -177,10 +177,10 @@ class TrialRunner:
         known = study.user_attrs.get("default_identities")
         if known is None:
             study.set_user_attr("default_identities", now.model_dump(mode="json"))
-        elif changed := validate(Identities, known, "the study").changes(now):
+        elif changed := validate(Identities, known, "the search").changes(now):
             raise RunError(
-                f"{'; '.join(changed)} of the default setting changed since the study began; its trials would not compare. "
-                "Give the study another name."
+                f"{'; '.join(changed)} of the default setting changed since the search began; its trials would not compare. "
+                "Give the search another name."
             )
 
     def _note(self, trial: Trial, plan: Plan, folder: Path, seconds: float, measured: SettingMeasures) -> None:

@@ -1,4 +1,4 @@
-"""The figures of a study as SVG: history, slices, importances, Pareto. Pure; matplotlib without its global state.
+"""The figures of a search as SVG: history, slices, importances, Pareto. Pure; matplotlib without its global state.
 
 Optuna's own figures need plotly or pyplot and show every trial as a dot of one kind. Here a trial that was stopped early, that
 broke a constraint or that failed looks like what it is.
@@ -20,7 +20,7 @@ COLUMNS = 3
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, Html]:
-    """Name -> SVG of every figure that the study has data for."""
+    """Name -> SVG of every figure that the search has data for."""
     found: dict[str, Figure] = {}
     with styled():
         for objective in result["objectives"]:

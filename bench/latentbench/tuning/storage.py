@@ -1,6 +1,6 @@
-"""Where a study is kept, who works on it, and what becomes of a trial whose worker died.
+"""Where a search is kept, who works on it, and what becomes of a trial whose worker died.
 
-    (nothing)                       SQLite in the study's folder
+    (nothing)                       SQLite in the search's folder
     journal:PATH                    Optuna's journal file, for workers that share a file system
     postgresql://..., mysql://...   a database, for workers on many machines
 
@@ -35,7 +35,7 @@ DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg",
 WORKER, RETRY, NAME, OUTCOME, ERROR = "worker", "retry", "name", "outcome", "error"
 """User attributes of a trial."""
 LOST = "lost:"
-"""Beginning of the study's user attributes about lost trials."""
+"""Beginning of the search's user attributes about lost trials."""
 
 
 def storage_url(given: str | None, folder: Path) -> str:
@@ -116,26 +116,26 @@ def _safe(url: str) -> str:
 
 
 def open_study(spec: TuneSpec, storage: BaseStorage, join: bool) -> Study:
-    """The spec's study, new or as it is.
+    """The spec's search, new or as it is.
 
     Args:
         join: it must be there.
 
     Raises:
-        SpecError: nothing to join, or the study was begun with another spec.
+        SpecError: nothing to join, or the search was begun with another spec.
     """
     import optuna
 
     there = spec.name in optuna.get_all_study_names(storage)
     if join and not there:
-        raise SpecError(f"there is no study {spec.name!r} to join; start it with `bench tune` without --join.")
+        raise SpecError(f"there is no search {spec.name!r} to join; start it with `bench tune` without --join.")
     study = optuna.create_study(storage=storage, study_name=spec.name, directions=spec.directions, load_if_exists=True)
     known = study.user_attrs.get("spec_key")
     if known is None:
         study.set_user_attr("spec_key", spec.key)
     elif known != spec.key:
         raise SpecError(
-            f"the study {spec.name!r} was begun with another spec (key {known}, now {spec.key}); its trials do not compare. "
+            f"the search {spec.name!r} was begun with another spec (key {known}, now {spec.key}); its trials do not compare. "
             "Give the new spec another name. Only `trials`, `budget`, `max_failed` and `holdout` may change."
         )
     return study
@@ -152,7 +152,7 @@ def queue_again(study: Study, trial: FrozenTrial, why: str | None = None) -> Non
     Args:
         why: it was stopped for this reason; by default its worker died.
     """
-    # A finished trial takes no user attributes in Optuna, so it is written into the study; a key for each, or two workers would
+    # A finished trial takes no user attributes in Optuna, so it is written into the search; a key for each, or two workers would
     # overwrite each other's.
     study.set_user_attr(f"{LOST}{trial.number}", why or f"its worker {trial.user_attrs.get(WORKER, '?')} died")
     retry = int(trial.user_attrs.get(RETRY, 0)) + (why is None)

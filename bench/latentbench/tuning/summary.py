@@ -1,4 +1,4 @@
-"""What a study found, in sentences: the same ones in the terminal, the page, the Markdown and MLflow. Pure."""
+"""What a search found, in sentences: the same ones in the terminal, the page, the Markdown and MLflow. Pure."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def counts(result: Mapping[str, Any]) -> str:
 
 
 def price(result: Mapping[str, Any]) -> str:
-    """What the study paid."""
+    """What the search paid."""
     s = result["spent"]
     cost = "unknown price" if s["dollars"] is None else f"${dollars(s['dollars'])}"
     return (
@@ -112,7 +112,7 @@ def price(result: Mapping[str, Any]) -> str:
 
 
 def limits(result: Mapping[str, Any]) -> list[str]:
-    """What the study does not show; never empty."""
+    """What the search does not show; never empty."""
     found = []
     held = result["holdout"]
     if held is not None and held["latents"] < FEW:

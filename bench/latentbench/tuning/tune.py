@@ -1,4 +1,4 @@
-"""A study from spec to report, and a worker that joins one.
+"""A search from spec to report, and a worker that joins one.
 
     runs/tune-NAME/
         spec.yaml            as given
@@ -9,8 +9,8 @@
         study.json           everything that the report says
         report.html, .md
 
-The same command begins a study and goes on with it: what is finished stays, trials that died are tried again, and with a larger
-`trials` or `budget` there are more of them. The worker that began the study also ends it: it waits for the trials of others,
+The same command begins a search and goes on with it: what is finished stays, trials that died are tried again, and with a larger
+`trials` or `budget` there are more of them. The worker that began the search also ends it: it waits for the trials of others,
 compares on held-out latents and reports. Those that joined only try.
 """
 
@@ -56,9 +56,9 @@ class TuneRequest:
 
     Attributes:
         spec: tuning spec.
-        out: folder of the study; `runs/tune-NAME` by default.
+        out: folder of the search; `runs/tune-NAME` by default.
         storage: see `latentbench.tuning.storage`.
-        join: help with a study that somebody else began.
+        join: help with a search that somebody else began.
         trials: instead of the spec's.
         cache: reply cache; the user's by default.
         holdout: compare on held-out latents at the end.
@@ -77,7 +77,7 @@ class TuneRequest:
 
 
 def tune(asked: TuneRequest, console: Console) -> dict[str, Any] | None:
-    """Begin a study, go on with it, or join it.
+    """Begin a search, go on with it, or join it.
 
     Returns:
         The content of `study.json`, with `folder`; None for a worker that joined.
@@ -91,7 +91,7 @@ def tune(asked: TuneRequest, console: Console) -> dict[str, Any] | None:
     folder = asked.out or Path("runs") / f"tune-{spec.name}"
     url = storage.storage_url(asked.storage, folder)
     if asked.join and asked.storage is None and not (folder / "study.db").exists():
-        raise RunError(f"there is no study in {folder} to join; name its --storage or --out.")
+        raise RunError(f"there is no search in {folder} to join; name its --storage or --out.")
     folder.mkdir(parents=True, exist_ok=True)
     with storage.quiet(), asyncio.Runner() as runner:
         study = _study(spec, asked, url, folder)
@@ -127,7 +127,7 @@ def _study(spec: TuneSpec, asked: TuneRequest, url: str, folder: Path) -> Study:
     study = storage.open_study(spec, opened, asked.join)
     trials = study.get_trials(deepcopy=False)
     if not trials and not asked.join and any((folder / "trials").glob("*")):
-        raise RunError(f"{folder} holds trials of a study that is not in {storage.shown(url)}; give another --out.")
+        raise RunError(f"{folder} holds trials of a search that is not in {storage.shown(url)}; give another --out.")
     # A sampler with the seed of the first session would propose its settings again, and two that join at once the same ones.
     study.sampler = make_sampler(spec, len(trials), storage.me() if asked.join else "")
     storage.release_dead(study)
@@ -161,7 +161,7 @@ def _work(study: Study, spec: TuneSpec, tried: TrialRunner, console: Console) ->
 
 
 def _enough(study: Study, spec: TuneSpec) -> str | None:
-    """Why the study should stop, or None."""
+    """Why the search should stop, or None."""
     from optuna.trial import TrialState
 
     trials = study.get_trials(deepcopy=False)

@@ -1,4 +1,4 @@
-"""A finished run -> what the study optimises, per latent.
+"""A finished run -> what the search optimises, per latent.
 
 A latent without a headline in one of the cells has no score at all: the mean over the cells that are left would put scorers of
 different levels together. It lowers the coverage instead.

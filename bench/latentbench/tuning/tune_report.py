@@ -1,4 +1,4 @@
-"""The study on one page: HTML with its figures inside, and Markdown with them beside it. Both are pure functions of `study.json`.
+"""The search on one page: HTML with its figures inside, Markdown with them beside it; both are pure functions of `study.json`.
 
 The verdict on held-out latents stands first and the winner's score on tuning latents nowhere near it: that score is the largest
 of many noisy ones, and it is what people would quote.
@@ -37,7 +37,7 @@ def write_reports(result: Mapping[str, Any], folder: Path) -> Path:
 
 
 def tune_page(result: Mapping[str, Any], drawn: Mapping[str, Html]) -> Page:
-    """The page of a study.
+    """The page of a search.
 
     Args:
         drawn: figure -> drawing.
@@ -57,7 +57,7 @@ def tune_page(result: Mapping[str, Any], drawn: Mapping[str, Html]) -> Page:
     blocks += [Heading("Specification"), Prose(f"Go on or reproduce: `{result['command']}`", soft=True)]
     blocks.append(Listing(yaml.safe_dump(result["spec"], sort_keys=False, allow_unicode=True), "yaml"))
     blocks.append(Listing.of_json({k: result[k] for k in ("versions", "git", "hardware") if k in result}))
-    return Page(f"{result['name']}: tuning study", blocks)
+    return Page(f"{result['name']}: tuning search", blocks)
 
 
 IMPORTANCE = (

@@ -1,4 +1,4 @@
-"""A finished study as plain data: `study.json`. The report, the terminal and MLflow read it and nothing else."""
+"""A finished search as plain data: `study.json`. The report, the terminal and MLflow read it and nothing else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STATES = {"COMPLETE": "complete", "PRUNED": "stopped", "FAIL": "failed", "RUNNIN
 
 
 def collect(study: Study, spec: TuneSpec, command: str, reason: str, where: str) -> dict[str, Any]:
-    """Everything about a study that is known before the held-out comparison.
+    """Everything about a search that is known before the held-out comparison.
 
     Args:
         command: continues or reproduces it.

@@ -185,11 +185,11 @@ class Holdout(Frozen):
 
 
 class TuneSpec(Frozen):
-    """A study: settings of a run that are tried on tuning latents, and the best re-run on held-out ones."""
+    """A search: settings of a run that are tried on tuning latents, and the best re-run on held-out ones."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     run: dict[str, Any]
-    """A run spec (`bench run`) with holes; `name`, `split` and `repeats` are the study's."""
+    """A run spec (`bench run`) with holes; `name`, `split` and `repeats` are the search's."""
     space: dict[str, Parameter] = Field(min_length=1)
     default: Settings
     """The setting that tuning must beat: trial 0."""
@@ -233,6 +233,6 @@ class TuneSpec(Frozen):
 
     @property
     def key(self) -> str:
-        """Digest of everything that makes trials of one study comparable; how many there are is not part of it."""
+        """Digest of everything that makes trials of one search comparable; how many there are is not part of it."""
         loose = {"trials", "budget", "holdout", "max_failed"}
         return digest(self.model_dump(mode="json", exclude=loose))

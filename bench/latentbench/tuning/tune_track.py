@@ -1,10 +1,10 @@
-"""A study in MLflow: the study is the parent, every trial a child, the figures and the winner's spec are artifacts.
+"""A search in MLflow: the search is the parent, every trial a child, the figures and the winner's spec are artifacts.
 
-Written after the study from its files, like every run of this project, so MLflow can neither slow a trial nor fail it, and
+Written after the search from its files, like every run of this project, so MLflow can neither slow a trial nor fail it, and
 logging again updates what is there. (Optuna's own MLflow callback writes during trials and is deprecated.)
 
 The prompts of the setting that the held-out comparison supports get the alias `champion`: the winner's if it is better than the
-default, else the default's. A study without that comparison names no champion.
+default, else the default's. A search without that comparison names no champion.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ FILES = ("spec.yaml", "study.json", REPORT, MARKDOWN)
 
 
 def track(folder: Path, uri: str | None = None) -> TrackResult:
-    """Log a finished study, or update what was logged of it.
+    """Log a finished search, or update what was logged of it.
 
     Args:
-        folder: of the study.
+        folder: of the search.
         uri: tracking URI; MLFLOW_TRACKING_URI, else SQLite under `mlruns/` of the working directory.
 
     Returns:
         The result. A dead server or any other fault of MLflow is `ok=False` with a message, never an exception.
 
     Raises:
-        RunError: no finished study there.
+        RunError: no finished search there.
     """
     try:
         result = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
-        raise RunError(f"{folder} holds no finished study: {e}.") from e
+        raise RunError(f"{folder} holds no finished search: {e}.") from e
     target = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE.as_posix()}/mlflow.db"
-    # MLflow raises its own, SQLAlchemy's, requests' and OS errors; none of them may fail a study whose files are complete.
+    # MLflow raises its own, SQLAlchemy's, requests' and OS errors; none of them may fail a search whose files are complete.
     with lent(BASE):
         try:
             with lent(PROBE):
@@ -62,7 +62,9 @@ def track(folder: Path, uri: str | None = None) -> TrackResult:
         except Exception as e:
             reason = " ".join(str(e).split())[:120]
             return TrackResult(
-                False, target, f"not logged to {target} ({type(e).__name__}: {reason}). The study's folder is complete."
+                False,
+                target,
+                f"not logged to {target} ({type(e).__name__}: {reason}). The search's folder is complete.",
             )
 
 

@@ -64,7 +64,7 @@ class BaselineScores(Frozen):
     steered: str | None = Field(default=None, exclude_if=lambda value: value is None)
     """Digest of the suite's intervention table, for scorers that read it; left out for the others."""
     explaining: Price
-    """Per latent."""
+    """Cost of explaining, per latent."""
     judging: Price
 
     @property
@@ -79,7 +79,7 @@ class BaselineScores(Frozen):
 
     @property
     def id(self) -> tuple[str, str, str, str]:
-        """What identifies it on both sides of a comparison."""
+        """Labels and metric that identify the row on both sides of a comparison."""
         return *self.cell, self.metric
 
 

@@ -115,7 +115,7 @@ class GateReport:
         return {v: counted[v] for v in WORST_FIRST}
 
     def exit_code(self, allow_inconclusive: bool = False) -> int:
-        """0 pass, 1 fail, 3 inconclusive, 4 not comparable."""
+        """Exit code of the gate: 0 pass, 1 fail, 3 inconclusive, 4 not comparable."""
         code = EXIT_CODES[self.verdict]
         return 0 if allow_inconclusive and self.verdict is Verdict.INCONCLUSIVE else code
 

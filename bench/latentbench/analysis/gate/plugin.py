@@ -146,5 +146,5 @@ class GateItem(pytest.Item):
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        """Where the test is from."""
+        """Tell pytest where the test is from."""
         return self.path, None, self.name

@@ -25,7 +25,7 @@ from latentbench.analysis.gate.verdicts import wanted
 from latentbench.kernel.errors import DataError
 
 RATIO = 1.10
-"""How much slower is too much."""
+"""Largest ratio of head to base time that is still no slowdown."""
 
 
 def read_timings(path: Path) -> tuple[dict[str, float], str]:

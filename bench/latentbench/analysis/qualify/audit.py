@@ -38,7 +38,7 @@ from latentbench.scorers.scorer import Judgement, Scorer
 from latentbench.suites.store import Suite
 
 LEAST = 0.001
-"""Fall that counts (NeuronEval)."""
+"""Smallest fall of a metric that counts (NeuronEval)."""
 PREVALENCE = 0.001
 YES, NO = 0.98, 0.02
 ORACLE = "mock:oracle"

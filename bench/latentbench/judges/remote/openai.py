@@ -61,11 +61,11 @@ class OpenAIParams(Frozen):
     max_wait: float = pydantic.Field(default=60.0, ge=0)
     """Longest wait between attempts, also where the endpoint asks for more."""
     logprobs: bool = False
-    """The endpoint reports `top_logprobs` of chat completions."""
+    """Whether the endpoint reports `top_logprobs` of chat completions."""
     completions: bool = False
-    """The endpoint has completions with echo and logprobs, as vLLM does."""
+    """Whether the endpoint has completions with echo and logprobs, as vLLM does."""
     token_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """What the endpoint calls the allowance of new tokens."""
+    """Name by which the endpoint knows the largest number of new tokens."""
     temperature: bool = True
     """Whether the endpoint takes a temperature and seed; some models refuse both."""
 

@@ -25,7 +25,7 @@ from latentbench.models.engine.shared import SharedPrefixes, Work, batches, chec
 from latentbench.models.language_model import Loaded
 
 NEVER = 1 << 30
-"""Length of a prefix that no prefix has."""
+"""Length that no prefix reaches, so that none is shared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ class TrainingProgress:
 
     @property
     def done(self) -> float:
-        """0 to 1."""
+        """Share of the training that is done, 0 to 1."""
         by_tokens = self.seen / self.tokens
         by_time = (time.monotonic() - self.started) / 60 / self.minutes if self.minutes else 0.0
         return min(1.0, max(by_tokens, by_time))

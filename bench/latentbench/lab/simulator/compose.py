@@ -1,6 +1,9 @@
-"""Concepts made of concepts: A or B, A near B, A but not B, A in a register, A negated, the word after A, A again.
+"""Concepts that are composed of other concepts A and B, as descriptions of latents often are.
 
-Drawn on the fly from components of one split, so that a held-out composition holds no component that was trained on. The
+    A or B              A near B                  A but not B
+    A in a register     A negated                 the word after A            A when it comes again
+
+They are drawn on the fly from components of one split, so that a held-out composition holds no component that was trained on. The
 contrasts are what a judge that reads only half of the description would accept: A without B, and B alone.
 """
 

@@ -1,4 +1,6 @@
-"""Keeps the exam out of the lessons: training concepts that are, or nearly are, latents of a planted suite.
+"""The concepts that are left out of training because they are, or nearly are, latents of a planted suite.
+
+A simulator is judged on planted suites later, so what they hold must not have been a lesson.
 
 A concept is left out if the tokens of a planted truth and its own overlap too much (intersection over union above 0.3), or if
 the truth is a list of words and more than half of the concept's own tokens are in that list. The second test is not applied to

@@ -20,11 +20,11 @@ from latentbench.lab.simulator.concepts import lower_first
 from latentbench.lab.simulator.pool import Hits, Mask, TokenPool
 
 LONGEST = 4
-"""Letters of an affix."""
+"""Largest number of letters of an affix."""
 TYPES = 6
 """Distinct words that a rule over spelling must hold, without case."""
 FREQUENT = 300
-"""Words that lists and neighbours are mostly made of."""
+"""Number of frequent words that lists and neighbours are mostly made of."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -240,7 +240,7 @@ def _average(path: Path, key: str, trainee: Trainee) -> None:
 
 
 def _set(trainee: Trainee, weights: Mapping[str, Any]) -> None:
-    """The other way round from `_weights`."""
+    """Put weights that `_weights` returned back into the model."""
     load_state(trainee.model, weights["adapter"])
     trainee.heads.load_state_dict(weights["heads"])
 

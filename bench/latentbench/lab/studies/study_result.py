@@ -73,7 +73,7 @@ def view(table: Table) -> View:
 
 
 def to_csv(table: Table) -> str:
-    """Every column."""
+    """Render every column as CSV."""
     return View.of_records(({c: clean(row.get(c)) for c in table.columns} for row in table.rows), table.columns).csv()
 
 

@@ -66,7 +66,7 @@ class Profile(Frozen):
     scorers: dict[str, ProfileScorer]
     suites: dict[str, ProfileSuite]
     latents: int = Field(ge=2)
-    """Latents per coder, where a study does not say."""
+    """Number of latents per coder, where a study names none."""
     seed: int = 0
     price: dict[str, float] = Field(default_factory=dict)
     """`input` and `output`, dollars per million tokens, at which the study `cost` prices judges that cost nothing."""
