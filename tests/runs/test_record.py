@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -67,6 +69,46 @@ def test_a_newer_layout_is_refused_with_what_to_do(tmp_path: Path) -> None:
 def test_a_field_that_is_wrong_is_named_with_its_file(tmp_path: Path, change: dict[str, object], said: str) -> None:
     with pytest.raises(RunError, match=said):
         load_run(rewritten(build_run(tmp_path / "r"), change))
+
+
+def as_layout_1(folder: Path) -> dict[str, Any]:
+    """What the code before layout 2 wrote for the run of a folder."""
+    old: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    del old["layout"]
+    for entry in old["cells"]:
+        entry["explainer"]["null"] = entry["explainer"].pop("is_floor")
+    return old
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (lambda d: d["cells"][1].pop("explainer"), r"r/run\.json: cells\.1\.explainer: Field required"),
+        (lambda d: d["cells"][1]["scorer"].pop("headline"), r"r/run\.json: cells\.1\.scorer\.headline: Field required"),
+        (lambda d: d["cells"][1].pop("judge"), r"r/run\.json: cells\.1\.judge: Field required"),
+        (lambda d: d["cells"].append(1), r"r/run\.json: cells\.6: "),
+        (lambda d: d.update(cells={"a": 1}), r"r/run\.json: cells: "),
+        (lambda d: d.pop("cells"), r"r/run\.json: cells: Field required"),
+    ],
+)
+def test_a_damaged_file_of_layout_1_is_the_users_error_too(
+    tmp_path: Path, broken: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    folder = build_run(tmp_path / "r", Grid(repeats=2))
+    old = as_layout_1(folder)
+    broken(old)
+    (folder / "run.json").write_text(json.dumps(old), encoding="utf-8")
+    with pytest.raises(RunError, match=said):
+        load_run(folder)
+
+
+def test_a_copy_with_other_cells_forgets_the_old_ones(tmp_path: Path) -> None:
+    whole = read_record(build_run(tmp_path / "r", Grid(repeats=2)))
+    assert [len(cells) for cells in whole.grid.values()] == [2, 2, 2]
+    assert list(whole.explainers) == ["llm", "tokens", "shuffled"]
+    one = whole.model_copy(update={"cells": whole.cells[:1]})
+    assert [len(cells) for cells in one.grid.values()] == [1]
+    assert list(one.explainers) == ["llm"]
 
 
 @pytest.mark.parametrize("text", ["[]", "3", '"x"', "null"])

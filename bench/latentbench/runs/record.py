@@ -229,7 +229,7 @@ class RunRecord(Frozen):
         """Whether the tables are there."""
         return self.status == "complete"
 
-    @cached_property
+    @property
     def grid(self) -> dict[Labels, tuple[CellRecord, ...]]:
         """Labels of explainer, scorer and judge -> the cells of its repeats, in the run's order."""
         found: dict[Labels, list[CellRecord]] = {}
@@ -237,17 +237,17 @@ class RunRecord(Frozen):
             found.setdefault(cell.labels, []).append(cell)
         return {labels: tuple(cells) for labels, cells in found.items()}
 
-    @cached_property
+    @property
     def explainers(self) -> dict[str, ExplainerRecord]:
         """Explainers by label, in the run's order."""
         return {cell.explainer.label: cell.explainer for cell in self.cells}
 
-    @cached_property
+    @property
     def scorers(self) -> dict[str, ScorerRecord]:
         """Scorers by label, in the run's order."""
         return {c.scorer.label: c.scorer for c in self.cells}
 
-    @cached_property
+    @property
     def judges(self) -> dict[str, JudgeRecord]:
         """Judges of the grid by label, in the run's order."""
         return {c.judge.label: c.judge for c in self.cells}
@@ -333,21 +333,25 @@ def write_record(record: RunRecord, folder: Path) -> None:
 
 
 def upgraded(old: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a `run.json` of layout 1 in today's layout.
+    """The content of a `run.json` of layout 1 in today's layout; what is missing or broken stays so, for `validate`.
 
     The first version recorded no ranges of metrics. Nobody can know them, so such a metric has none and a leaderboard gives
     no bounds under missing judgements for it.
     """
-    cells = [_upgraded_cell(cell) for cell in old.get("cells", ())]
-    return {**old, "layout": LAYOUT, **({"cells": cells} if "cells" in old else {})}
+    cells = old.get("cells")
+    if not isinstance(cells, list):
+        return {**old, "layout": LAYOUT}
+    return {**old, "layout": LAYOUT, "cells": [_upgraded_cell(c) if isinstance(c, dict) else c for c in cells]}
 
 
 def _upgraded_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
-    explainer = dict(cell["explainer"])
-    explainer["is_floor"] = bool(explainer.pop("null", False))
-    judge = dict(cell["judge"])
-    judge["qualification"] = judge.get("qualification") or UNQUALIFIED
-    return {**cell, "explainer": explainer, "judge": judge}
+    new = dict(cell)
+    if isinstance(explainer := cell.get("explainer"), dict):
+        rest = {name: value for name, value in explainer.items() if name != "null"}
+        new["explainer"] = {**rest, "is_floor": bool(explainer.get("null", False))}
+    if isinstance(judge := cell.get("judge"), dict):
+        new["judge"] = {**judge, "qualification": judge.get("qualification") or UNQUALIFIED}
+    return new
 
 
 def load_run(folder: Path, *, per_token: bool = False) -> Run:
