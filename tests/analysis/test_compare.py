@@ -11,7 +11,7 @@ import pytest
 from latentbench.analysis.compare import compare
 from latentbench.analysis.compare_view import compare_csv, compare_page
 from latentbench.kernel.errors import SpecError, UnknownName
-from latentbench.runs.record import load_run
+from latentbench.runs.finished import load_run
 from latentbench.stats.bootstrap import paired_difference
 from rich.console import Console
 

@@ -20,7 +20,7 @@ from latentbench.analysis.gate.gate_report import Check, GateReport, GateSetting
 from latentbench.analysis.gate.verdicts import compare, planned
 from latentbench.cli import app
 from latentbench.kernel.errors import DataError, DigestMismatch, UnknownName
-from latentbench.runs.record import load_run
+from latentbench.runs.finished import load_run
 from rich.console import Console
 from scipy import stats
 from typer.testing import CliRunner

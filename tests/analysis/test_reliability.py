@@ -16,7 +16,7 @@ from latentbench.analysis.reliability import DRAW, JUDGE, ORDER, SEED, analyse, 
 from latentbench.analysis.reliability_spec import ReliabilitySpec, load_reliability_spec, places, run_spec
 from latentbench.analysis.reliability_view import reliability_csv, reliability_page
 from latentbench.kernel.errors import RunError, SpecError
-from latentbench.runs.record import Run
+from latentbench.runs.finished import Run
 from latentbench.runs.run_spec import RunSpec
 from latentbench.suites.store import load_suite
 from rich.console import Console

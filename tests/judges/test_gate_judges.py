@@ -19,7 +19,7 @@ from latentbench.judges.reference import load_judge
 from latentbench.kernel.forms import YesNo
 from latentbench.kernel.requests import Chat, Choice, Continuation, Embed, Message, Outcome, Reply, Simulate
 from latentbench.kernel.trial import Seen, Trial
-from latentbench.runs.record import Run, load_run
+from latentbench.runs.finished import Run, load_run
 from scipy import stats
 
 from tests.builders.gate_runs import carry_out, gated

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 from latentbench.lab.studies.overlap import findings
-from latentbench.runs.record import load_run
+from latentbench.runs.finished import load_run
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 

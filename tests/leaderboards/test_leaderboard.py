@@ -23,7 +23,7 @@ from latentbench.leaderboards.results import add_results, moved, page, read_resu
 from latentbench.leaderboards.row import Row
 from latentbench.leaderboards.rows import read_rows, rows
 from latentbench.leaderboards.run_page import report
-from latentbench.runs.record import load_run
+from latentbench.runs.finished import load_run
 from latentbench.views.number import dollars, percent, rounded, short
 from rich.console import Console
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from latentbench.runs import environment
-from latentbench.runs.record import GitRecord
+from latentbench.runs.environment import GitRecord
 
 
 def test_a_package_that_git_does_not_track_has_no_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

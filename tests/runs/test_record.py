@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 from latentbench.kernel.errors import RunError
-from latentbench.runs.record import Run, Totals, load_run, read_record, upgraded, write_record
+from latentbench.runs.finished import Run, load_run
+from latentbench.runs.record import Totals, read_record, upgraded, write_record
 
 from tests.builders.records import cell, record, scorer
 from tests.builders.run_builder import Grid, build_run

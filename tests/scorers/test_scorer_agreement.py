@@ -12,7 +12,7 @@ import scipy.stats
 from latentbench.analysis.agreement import agreement, scores_of
 from latentbench.analysis.agreement_view import agreement_csv, agreement_page
 from latentbench.kernel.errors import SpecError, UnknownName
-from latentbench.runs.record import load_run
+from latentbench.runs.finished import load_run
 from latentbench.views.figure import write
 from latentbench.views.heatmap import heatmap
 from rich.console import Console

@@ -17,7 +17,7 @@ from latentbench.leaderboards.board import Table, tables
 from latentbench.leaderboards.board_page import board_page, by_kind, other_metrics
 from latentbench.leaderboards.rows import read_rows
 from latentbench.leaderboards.run_page import report
-from latentbench.runs.record import load_run
+from latentbench.runs.finished import load_run
 from latentbench.runs.run import start
 from latentbench.runs.run_spec import load_run_spec
 from latentbench.suites.build.suite_recipe import HardEntry

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from latentbench.kernel.errors import RunError, SpecError, UnknownName
-from latentbench.runs.record import load_run
+from latentbench.runs.finished import load_run
 from latentbench.runs.run import start
 from latentbench.tuning.holdout import hold_out
 from latentbench.tuning.space import load_tune_spec

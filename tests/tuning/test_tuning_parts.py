@@ -20,7 +20,7 @@ from latentbench.explainers.load import load_explainer
 from latentbench.judges.cache.replies import ReplyCache
 from latentbench.kernel.errors import RunError, SpecError, UnknownName
 from latentbench.kernel.latent import LatentView
-from latentbench.runs.record import Run
+from latentbench.runs.finished import Run
 from latentbench.suites.store import load_suite
 from latentbench.tuning import storage
 from latentbench.tuning.budget import Spending

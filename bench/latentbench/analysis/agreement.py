@@ -14,7 +14,7 @@ import numpy as np
 
 from latentbench.analysis.entry import ComparedEntry, entries
 from latentbench.kernel.errors import SpecError, UnknownName
-from latentbench.runs.record import Run
+from latentbench.runs.finished import Run
 from latentbench.stats.alpha import Agreement, krippendorff_alpha
 from latentbench.stats.bootstrap import Array
 from latentbench.stats.correlation import CorrelationMatrix, Kind, correlation_matrix

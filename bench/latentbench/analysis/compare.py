@@ -19,7 +19,7 @@ import numpy as np
 
 from latentbench.analysis.entry import ComparedEntry, EntryPart, entries
 from latentbench.kernel.errors import SpecError, UnknownName
-from latentbench.runs.record import Run
+from latentbench.runs.finished import Run
 from latentbench.stats.bootstrap import LEVEL, RESAMPLES, Interval, holm, paired_difference
 from latentbench.stats.power import minimal_detectable_difference
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from latentbench.runs.record import Run
+from latentbench.runs.finished import Run
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from rich.console import Console
 from latentbench.analysis.entry import ComparedEntry, entries
 from latentbench.analysis.reliability_spec import Place, ReliabilitySpec, load_reliability_spec, places, run_spec
 from latentbench.kernel.errors import RunError, SpecError
-from latentbench.runs.record import Run, load_run, read_record
+from latentbench.runs.finished import Run, load_run
+from latentbench.runs.record import read_record
 from latentbench.runs.run import begin, resume
 from latentbench.stats.bootstrap import Array
 from latentbench.stats.correlation import Correlation, retest

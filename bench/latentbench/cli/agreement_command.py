@@ -31,7 +31,7 @@ def agreement(
     from latentbench.analysis.agreement import SHOWN
     from latentbench.analysis.agreement import agreement as correlate
     from latentbench.analysis.agreement_view import agreement_csv, agreement_page
-    from latentbench.runs.record import load_run
+    from latentbench.runs.finished import load_run
     from latentbench.views.figure import write
     from latentbench.views.heatmap import heatmap
 

@@ -31,7 +31,7 @@ def compare(
 
     from latentbench.analysis.compare import compare as paired
     from latentbench.analysis.compare_view import compare_csv, compare_page
-    from latentbench.runs.record import load_run
+    from latentbench.runs.finished import load_run
 
     a, b = load_run(run_a), load_run(run_b)
     found = paired(a, b, across=across or (), smallest=smallest, seed=seed)

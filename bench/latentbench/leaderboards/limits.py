@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from latentbench.judges.price import ESTIMATE_NOTE, estimated
 from latentbench.leaderboards.board import Table
 from latentbench.leaderboards.board_page import total
-from latentbench.runs.record import UNQUALIFIED, Run
+from latentbench.runs.finished import Run
+from latentbench.runs.record import UNQUALIFIED
 from latentbench.views.number import percent
 
 FEW_LATENTS = 30

@@ -16,7 +16,8 @@ import numpy as np
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest
 from latentbench.leaderboards.row import POOLED, Estimate, Named, Price, Row
-from latentbench.runs.record import CellRecord, MetricRecord, Run, load_runs
+from latentbench.runs.finished import Run, load_runs
+from latentbench.runs.record import CellRecord, MetricRecord
 from latentbench.stats.bootstrap import bootstrap_mean
 from latentbench.stats.ranks import missing_bounds
 

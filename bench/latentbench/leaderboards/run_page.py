@@ -17,7 +17,7 @@ from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_blocks, notes
 from latentbench.leaderboards.limits import limits
 from latentbench.leaderboards.rows import rows
-from latentbench.runs.record import Run, load_run, suite_of
+from latentbench.runs.finished import Run, load_run, suite_of
 from latentbench.views.escape import Html, html
 from latentbench.views.number import number, percent
 from latentbench.views.page import Block, Bullets, Facts, Heading, Listing, Page, Prose

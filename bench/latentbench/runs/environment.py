@@ -8,7 +8,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from latentbench.runs.record import GitRecord, HardwareRecord
+from latentbench.kernel.config import Frozen
 
 PACKAGES = (
     "latentbench",
@@ -21,6 +21,22 @@ PACKAGES = (
     "mlflow",
     "openai",
 )
+
+
+class GitRecord(Frozen):
+    """The checkout that the package ran from."""
+
+    revision: str
+    dirty: bool
+
+
+class HardwareRecord(Frozen):
+    """The machine."""
+
+    machine: str
+    cores: int | None
+    threads: int
+    gpus: tuple[str, ...] = ()
 
 
 def versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 from latentbench.kernel.requests import JudgeIdentity
 from latentbench.leaderboards.row import Estimate, Price, Row
-from latentbench.runs.record import Run
+from latentbench.runs.finished import Run
 
 PARAM_CHARS = 6000
 """MLflow's limit for one value."""

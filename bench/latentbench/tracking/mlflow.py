@@ -23,7 +23,7 @@ from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_page
 from latentbench.leaderboards.rows import rows
 from latentbench.leaderboards.run_page import REPORT, report
-from latentbench.runs.record import Run, load_run, suite_of
+from latentbench.runs.finished import Run, load_run, suite_of
 from latentbench.tracking.entries import TrackedRun, child, parent
 from latentbench.tracking.mlflow_settings import BASE, PROBE, WORK, lent
 from latentbench.tracking.prompt_registry import register

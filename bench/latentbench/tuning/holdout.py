@@ -16,7 +16,7 @@ from rich.console import Console
 
 from latentbench.kernel.config import validate
 from latentbench.kernel.identity import digest
-from latentbench.runs.record import load_run
+from latentbench.runs.finished import load_run
 from latentbench.runs.run import begin, resume
 from latentbench.runs.run_spec import RunSpec
 from latentbench.stats.bootstrap import bootstrap_mean, holm, paired_difference

@@ -26,9 +26,10 @@ from latentbench.kernel.config import validate
 from latentbench.kernel.errors import BenchError, RunError, SpecError
 from latentbench.kernel.identity import digest
 from latentbench.kernel.requests import Outcome
+from latentbench.runs.finished import load_run
 from latentbench.runs.journal import Journal
 from latentbench.runs.plan import Plan
-from latentbench.runs.record import Identities, load_run
+from latentbench.runs.record import Identities
 from latentbench.runs.run import Pool, carry_out, open_run, prepare
 from latentbench.runs.run_spec import RunSpec
 from latentbench.tuning import storage

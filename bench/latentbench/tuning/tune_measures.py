@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentbench.kernel.errors import SpecError, UnknownName
-from latentbench.runs.record import Run, RunRecord, ScorerRecord
+from latentbench.runs.finished import Run
+from latentbench.runs.record import RunRecord, ScorerRecord
 from latentbench.stats.ranking import normalise
 from latentbench.tuning.tune_spec import Constraints, Objective
 

@@ -22,7 +22,8 @@ from latentbench.kernel.files import plain, write_text
 from latentbench.kernel.identity import digest
 from latentbench.leaderboards.row import Named, Number, Price, Row
 from latentbench.leaderboards.rows import rows as leaderboard_rows
-from latentbench.runs.record import CellRecord, JudgeRecord, Run, SuiteRecord
+from latentbench.runs.finished import Run
+from latentbench.runs.record import CellRecord, JudgeRecord, SuiteRecord
 from latentbench.views.number import rounded
 
 LAYOUT = 2

@@ -26,8 +26,8 @@ from latentbench.judges.judge import Judge
 from latentbench.kernel.identity import canonical, digest
 from latentbench.kernel.requests import Chat, Choice, Continuation, Embed, Reply, Request, Simulate
 from latentbench.kernel.trial import untold
+from latentbench.runs.finished import Run
 from latentbench.runs.plan import Plan, trials_of
-from latentbench.runs.record import Run
 from latentbench.views.number import rounded
 
 PER_MEASURE = 6

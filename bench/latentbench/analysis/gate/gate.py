@@ -19,7 +19,7 @@ from latentbench.analysis.gate.baseline import Baseline, read_baseline, snapshot
 from latentbench.analysis.gate.gate_report import GateReport, GateSettings
 from latentbench.analysis.gate.verdicts import compare
 from latentbench.kernel.errors import RunError
-from latentbench.runs.record import Run, load_run
+from latentbench.runs.finished import Run, load_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,7 +15,8 @@ import pandas as pd
 from latentbench.analysis.qualify.qualify_measures import group, outranks
 from latentbench.explainers.planted_truth import EVERY
 from latentbench.kernel.errors import DataError
-from latentbench.runs.record import load_run, read_record
+from latentbench.runs.finished import load_run
+from latentbench.runs.record import read_record
 from latentbench.stats.bootstrap import Difference, paired_difference
 from latentbench.suites.planted.planted_suite import NEAR
 from latentbench.views.table import Cell, Column, Table

@@ -24,7 +24,7 @@ from latentbench.kernel.config import validate
 from latentbench.kernel.errors import DataError, SpecError
 from latentbench.kernel.identity import digest
 from latentbench.kernel.kinds import NEAR_MISS, RANDOM
-from latentbench.runs.record import load_run
+from latentbench.runs.finished import load_run
 from latentbench.runs.run import REPLIES, begin, resume
 from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.load import load_scorer

@@ -15,7 +15,7 @@ from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import canonical
 from latentbench.lab.studies.session import CONTROL, Session
 from latentbench.lab.studies.study_spec import ProfileExplainer, ProfileScorer
-from latentbench.runs.record import Run
+from latentbench.runs.finished import Run
 from latentbench.suites.store import Suite
 
 if TYPE_CHECKING:

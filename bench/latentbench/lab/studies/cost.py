@@ -20,7 +20,7 @@ from latentbench.lab.studies.study_spec import ProfileScorer
 from latentbench.views.figure import REAL, panels, styled
 
 if TYPE_CHECKING:
-    from latentbench.runs.record import Run
+    from latentbench.runs.finished import Run
 
 COLUMNS = (
     *("method", "judge", "latents", "windows", "tokens_in", "tokens_cached", "tokens_out", "seconds", "coverage"),

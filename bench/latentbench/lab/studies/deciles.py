@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from latentbench.lab.studies.cells import CellGroup
-    from latentbench.runs.record import Run
+    from latentbench.runs.finished import Run
 
 COLUMNS = ("explainer", "scorer", "level", "decile", "n", "auroc", "auroc_low", "auroc_high")
 

@@ -27,7 +27,7 @@ from latentbench.views.figure import levels_figure
 if TYPE_CHECKING:
     import pandas as pd
 
-    from latentbench.runs.record import Run
+    from latentbench.runs.finished import Run
 
 Row = dict[str, Any]
 

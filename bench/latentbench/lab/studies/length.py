@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from latentbench.lab.studies.cells import CellGroup
-    from latentbench.runs.record import Run
+    from latentbench.runs.finished import Run
 
 LENGTHS = (
     *("explainer", "scorer", "level", "n", "words", "score", "score_low", "score_high"),

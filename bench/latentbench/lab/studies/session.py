@@ -30,7 +30,8 @@ from latentbench.lab.studies.study_spec import (
 )
 from latentbench.models.source import cache_dir
 from latentbench.runs.explaining import RETRIED
-from latentbench.runs.record import Run, RunRecord, load_run, read_record
+from latentbench.runs.finished import Run, load_run
+from latentbench.runs.record import RunRecord, read_record
 from latentbench.runs.run import Pool, carry_out, open_run, prepare
 from latentbench.runs.run_spec import RunSpec
 from latentbench.suites.build.suite_recipe import SuiteRecipe

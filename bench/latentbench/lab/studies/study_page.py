@@ -23,7 +23,7 @@ from latentbench.kernel.files import write_json, write_text
 from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_result import StudyResult, Table, clean, to_csv, view
 from latentbench.leaderboards.run_page import REPORT
-from latentbench.runs.record import Run
+from latentbench.runs.finished import Run
 from latentbench.views.escape import Html, html
 from latentbench.views.figure import embedded, write
 from latentbench.views.number import number, percent
