@@ -6,7 +6,6 @@ vanishing from the average.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -19,12 +18,13 @@ from latentbench.judges.judge import Judge
 from latentbench.judges.price import cost
 from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.latent import LatentView
-from latentbench.kernel.requests import Outcome, Reply, Usage
+from latentbench.kernel.requests import Outcome, Reply
 from latentbench.runs.journal import Journal
 from latentbench.runs.plan import Plan, explain_seed
 from latentbench.runs.progress import Stage
 from latentbench.runs.rounds import Exchange, converse
 from latentbench.runs.run_spec import RunSpec
+from latentbench.runs.stored_rows import explanation_of_row, explanation_row
 
 CHUNK = 64
 """Latents per batch: enough to fill a GPU, little enough that a kill loses seconds."""
@@ -40,14 +40,12 @@ def stored(journal: Journal) -> Explanations:
     """Explanations on disk, without those that are owed again."""
     found: Explanations = {}
     for unit in journal.units():
-        outcome = Outcome(unit["outcome"])
+        explanation = explanation_of_row(unit)
         latents = found.setdefault((unit["explainer"], unit["repeat"]), {})
-        if outcome in RETRIED:
-            latents.pop(unit["latent"], None)
-            continue
-        usage = Usage(unit["tokens_in"], unit["tokens_out"], unit["tokens_cached"], unit["seconds"])
-        note = json.loads(unit["note"]) if unit["note"] else None
-        latents[unit["latent"]] = Explanation(unit["latent"], unit["text"], outcome, usage, unit["error"], note)
+        if explanation.outcome in RETRIED:
+            latents.pop(explanation.latent, None)
+        else:
+            latents[explanation.latent] = explanation
     return found
 
 
@@ -135,21 +133,11 @@ def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 def _row(plan: Plan, label: str, repeat: int, explanation: Explanation) -> dict[str, Any]:
     explainer = plan.explainers[label]
     identity = plan.judges[plan.models[label]].identity if label in plan.models else None
-    u = explanation.usage
     return {
-        "latent": explanation.latent,
+        **explanation_row(explanation),
         "explainer": label,
         "explainer_id": explainer.id,
         "explainer_key": plan.explainer_keys[label],
         "repeat": repeat,
-        "text": explanation.text,
-        "hash": explanation.hash,
-        "outcome": explanation.outcome.value,
-        "error": explanation.error,
-        "note": json.dumps(explanation.note, sort_keys=True) if explanation.note is not None else None,
-        "tokens_in": u.tokens_in,
-        "tokens_out": u.tokens_out,
-        "tokens_cached": u.tokens_cached,
-        "cost": cost(u, identity) if identity else 0.0,
-        "seconds": u.seconds,
+        "cost": cost(explanation.usage, identity) if identity else 0.0,
     }

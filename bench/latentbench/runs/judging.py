@@ -24,10 +24,11 @@ from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Capability, Outcome, Reply
 from latentbench.kernel.trial import Trial
 from latentbench.runs.explaining import RETRIED, Explanations, paid
-from latentbench.runs.journal import Journal, finite
+from latentbench.runs.journal import Journal
 from latentbench.runs.plan import Cell, Plan, trials_of
 from latentbench.runs.progress import Stage
 from latentbench.runs.rounds import Exchange, converse
+from latentbench.runs.stored_rows import judgement_row
 from latentbench.scorers.scorer import Judgement, Scorer, failed
 
 BATCH = 512
@@ -191,17 +192,7 @@ def _row(unit: _Unit, judgement: Judgement, judge: Judge, replies: Sequence[Repl
     usages = [r.usage for r in replies]
     costs = [cost(u, judge.identity) for u in usages]
     return {
-        "trial": judgement.trial,
-        "part": judgement.part,
-        "item": judgement.item,
-        "kind": judgement.kind,
-        "truth": judgement.truth,
-        "outcome": judgement.outcome.value,
-        "score": finite(judgement.score),
-        "answer": judgement.answer,
-        "token_scores": judgement.token_scores,
-        "token_truth": judgement.token_truth,
-        "error": judgement.error,
+        **judgement_row(judgement),
         "explanation": unit.explanation.hash,
         "tokens_in": sum(u.tokens_in for u in usages),
         "tokens_out": sum(u.tokens_out for u in usages),

@@ -7,7 +7,6 @@ that was killed and resumed are those of one that was not. `run.json` says what 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from latentbench.runs.record import (
     ScorerRecord,
     Totals,
 )
+from latentbench.runs.stored_rows import judgement_of_row, judgement_row
 from latentbench.scorers.question import question_key
 from latentbench.scorers.scorer import Judgement, Metric, Scorer
 
@@ -64,7 +64,7 @@ def write_tables(
 
 def _measured(scorer: Scorer, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], Mapping[str, float]]:
     """Judgements of one latent in one cell and the metrics over those that are ok."""
-    ok = [judgement(row) for row in rows if row["outcome"] == Outcome.OK.value]
+    ok = [judgement_of_row(row) for row in rows if row["outcome"] == Outcome.OK.value]
     metrics = attempt(scorer, lambda: dict(scorer.metrics(ok))) if ok else {}
     if isinstance(metrics, Fault):
         return [_unreadable(row, metrics) for row in rows], {}
@@ -74,9 +74,9 @@ def _measured(scorer: Scorer, rows: Sequence[dict[str, Any]]) -> tuple[list[dict
 def _unreadable(row: dict[str, Any], fault: Fault) -> dict[str, Any]:
     if row["outcome"] != Outcome.OK.value:
         return row
-    found = judgement(row)
+    found = judgement_of_row(row)
     bare = Judgement(found.trial, found.part, found.item, found.kind, found.truth, Outcome.PARSE, error=fault.line)
-    return row | asdict(bare) | {"outcome": Outcome.PARSE.value}
+    return row | judgement_row(bare)
 
 
 def _identified(row: dict[str, Any], cell: Cell, latent: str) -> dict[str, Any]:
@@ -112,23 +112,6 @@ def _scores(
         "n_attempted": len(rows),
     }
     return [base | {"metric": name, "value": finite(value)} for name, value in values.items()]
-
-
-def judgement(row: Mapping[str, Any]) -> Judgement:
-    """A judgement from its row."""
-    return Judgement(
-        trial=row["trial"],
-        part=row["part"],
-        item=row["item"],
-        kind=row["kind"],
-        truth=row["truth"],
-        outcome=Outcome(row["outcome"]),
-        score=row["score"],
-        answer=row["answer"],
-        token_scores=None if row["token_scores"] is None else tuple(row["token_scores"]),
-        token_truth=None if row["token_truth"] is None else tuple(row["token_truth"]),
-        error=row["error"],
-    )
 
 
 def totals(explanations: Journal, judgements: Journal, units: Mapping[Key, Sequence[Mapping[str, Any]]]) -> Totals:
