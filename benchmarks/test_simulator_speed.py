@@ -19,8 +19,7 @@ import pytest
 import torch
 from latentbench.judges.simulator import artifact, lora
 from latentbench.judges.simulator.heads import Heads
-from latentbench.judges.simulator.reader import HeadsReader
-from latentbench.judges.simulator.simulated import SimulatedWindow, SimulatorWindow
+from latentbench.judges.simulator.reader import HeadsReader, SimulatedWindow, SimulatorWindow
 from latentbench.judges.simulator.simulator_judge import SimulatorJudge, SimulatorParams
 from latentbench.judges.simulator.simulator_prompt import prefix_ids, suffix_ids, window_ids
 from latentbench.models.language_model import load

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from latentbench.judges.cache.cached_judge import CachedJudge, ReplyCache
 from latentbench.judges.dispatch import DispatchJudge
-from latentbench.judges.guard import guarded
-from latentbench.judges.judge import Judge
+from latentbench.judges.judge import Judge, guarded
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.boundary import blame
 from latentbench.kernel.errors import CapabilityError, SpecError

@@ -24,7 +24,7 @@ from latentbench.kernel.requests import Capability, Outcome, Simulate
 from latentbench.kernel.trial import Seen, Trial
 from latentbench.lab.simulator.batch import collate, encode
 from latentbench.lab.simulator.lessons import Example, TextWindow
-from latentbench.lab.simulator.trainee import Trainee
+from latentbench.lab.simulator.model import Trainee
 from latentbench.models.language_model import load
 from latentbench.runs.record import read_record
 from latentbench.runs.run import start

@@ -17,10 +17,10 @@ from latentbench.kernel.errors import DataError, ModelError, SpecError
 from latentbench.lab.simulator import simulator_training as training
 from latentbench.lab.simulator.batch import collate, encode
 from latentbench.lab.simulator.lessons import Example, TextWindow
+from latentbench.lab.simulator.model import Trainee
 from latentbench.lab.simulator.simulator_card import evaluate_folder
 from latentbench.lab.simulator.simulator_evaluation import auroc, calibration_error, platt
 from latentbench.lab.simulator.simulator_recipe import SimulatorRecipe
-from latentbench.lab.simulator.trainee import Trainee
 from latentbench.models.language_model import Loaded
 from latentbench.models.language_model import load as load_model
 from sklearn.metrics import roc_auc_score

@@ -12,17 +12,14 @@ import sys
 import typer
 
 from latentbench.cli import (
-    agreement_command,
-    baseline_command,
     cache_command,
     coder_command,
-    compare_command,
+    comparison_commands,
     gate_command,
     judge_command,
     leaderboard_command,
     list_command,
     models_command,
-    reliability_command,
     run_command,
     scorer_command,
     simulator_command,
@@ -41,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(suite_command.app, name="suite")
-app.add_typer(baseline_command.app, name="baseline")
+app.add_typer(gate_command.app, name="baseline")
 app.add_typer(models_command.app, name="models")
 app.add_typer(coder_command.app, name="coder")
 app.add_typer(cache_command.app, name="cache")
@@ -56,9 +53,9 @@ app.command("leaderboard")(leaderboard_command.leaderboard)
 app.command("gate")(gate_command.gate)
 app.command("speed")(gate_command.speed)
 app.command("study")(study_command.study)
-app.command("compare")(compare_command.compare)
-app.command("agreement")(agreement_command.agreement)
-app.command("reliability")(reliability_command.reliability)
+app.command("compare")(comparison_commands.compare)
+app.command("agreement")(comparison_commands.agreement)
+app.command("reliability")(comparison_commands.reliability)
 app.command("tune")(tune_command.tune)
 app.command("list")(list_command.listing)
 

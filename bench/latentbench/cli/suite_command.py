@@ -22,7 +22,7 @@ def build(
     """
     from rich.console import Console
 
-    from latentbench.judges.vectors import embedder
+    from latentbench.judges.embed import embedder
     from latentbench.kernel.config import read_yaml
     from latentbench.suites.build.build import build_from_file
     from latentbench.suites.planted.planted_suite import build_planted

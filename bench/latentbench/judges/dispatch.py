@@ -6,7 +6,10 @@ abilities beside the functions would be shorter to write and would be wrong afte
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from latentbench.judges.judge import BaseJudge
@@ -51,3 +54,30 @@ class DispatchJudge(BaseJudge):
         for kind in kinds:
             found[kind] = iter(await self._functions[kind]([r for r in requests if isinstance(r, kind)]))
         return [next(found[type(r)]) for r in requests]
+
+
+T = TypeVar("T")
+
+
+class Worker:
+    """Runs work in a thread of its own.
+
+    Args:
+        name: of the thread, for tracebacks and profilers.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def run(self, work: Callable[[threading.Event], T]) -> T:
+        """The result of `work`, which gets an event that is set when the caller is cancelled."""
+        stop = threading.Event()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work, stop)
+        except asyncio.CancelledError:
+            stop.set()
+            raise
+
+    def close(self) -> None:
+        """Let the thread end; work that has not begun is dropped."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

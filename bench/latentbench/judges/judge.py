@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import pydantic
 
+from latentbench.kernel.boundary import Fault, attempt_async
 from latentbench.kernel.config import Frozen
-from latentbench.kernel.requests import Capability, JudgeIdentity, Reply, Request
+from latentbench.kernel.requests import Capability, JudgeIdentity, Outcome, Reply, Request
 
 
 @runtime_checkable
@@ -79,3 +81,34 @@ class BaseJudge(ABC):
 
     async def close(self) -> None:  # noqa: B027 - optional, and most judges hold nothing
         """Release connections; nothing by default."""
+
+
+async def guarded(judge: Judge, requests: Sequence[Request]) -> list[Reply]:
+    """One reply per request, whatever the judge does.
+
+    An exception, or another number of replies, fails all requests of the call (`Outcome.API`, asked again on resume): nobody can
+    say which of them it was. A judge that wants to lose fewer names a smaller `chunk`.
+    """
+    found = await attempt_async(judge, lambda: judge.answer(requests))
+    if isinstance(found, Fault):
+        return [Reply(Outcome.API, error=found.line)] * len(requests)
+    if len(found) != len(requests):
+        error = f"{judge.identity.label} gave {len(found)} replies to {len(requests)} requests"
+        return [Reply(Outcome.API, error=error)] * len(requests)
+    return [storable(reply) for reply in found]
+
+
+def storable(reply: Reply) -> Reply:
+    """The reply, or a failed one where its text is none that a file can hold.
+
+    A JSON body may name half of a surrogate pair. Such a text is no Unicode text and no encoder takes it; replacing the half
+    would be shorter, and would store a text that nobody wrote.
+    """
+    error = None if reply.error is None else reply.error.encode("utf-8", "backslashreplace").decode("utf-8")
+    try:
+        (reply.text or "").encode("utf-8")
+    except UnicodeEncodeError as e:
+        half = f"\\u{ord((reply.text or '')[e.start]):04x}"
+        note = f"the reply is not Unicode text: half of a surrogate pair ({half}) at character {e.start}"
+        return Reply(Outcome.PARSE, usage=reply.usage, error=note)
+    return reply if error == reply.error else replace(reply, error=error)

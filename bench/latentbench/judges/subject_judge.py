@@ -24,6 +24,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import pydantic
 
+from latentbench.judges.dispatch import Worker
 from latentbench.judges.judge import BaseJudge
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import DigestMismatch, SpecError, UnknownName
@@ -37,7 +38,6 @@ from latentbench.kernel.requests import (
     Request,
     Usage,
 )
-from latentbench.models.engine.worker import Worker
 from latentbench.models.language_model import load
 from latentbench.subject.activations.encode import encode_contexts
 from latentbench.subject.coders.coder_spec import load_coder

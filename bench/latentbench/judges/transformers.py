@@ -17,7 +17,7 @@ from typing import ClassVar, Literal, TypeVar
 import numpy as np
 import pydantic
 
-from latentbench.judges.dispatch import DispatchJudge
+from latentbench.judges.dispatch import DispatchJudge, Worker
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, JudgeIdentity, Outcome, Reply, Usage
 from latentbench.models.engine.choices import choice_row, endings
@@ -26,7 +26,6 @@ from latentbench.models.engine.engine import Engine
 from latentbench.models.engine.readout import Row, read
 from latentbench.models.engine.shared import SharedPrefixes
 from latentbench.models.engine.wording import Wording
-from latentbench.models.engine.worker import Worker
 from latentbench.models.language_model import Loaded, load
 
 T = TypeVar("T")

@@ -15,8 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from latentbench.explainers.explainer import Explanation
-from latentbench.judges.guard import guarded
-from latentbench.judges.judge import Judge
+from latentbench.judges.judge import Judge, guarded
 from latentbench.judges.price import cost
 from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.errors import RunError

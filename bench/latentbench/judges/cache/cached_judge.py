@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from latentbench.judges.cache.replies import CacheStats, ReplyCache
-from latentbench.judges.guard import guarded
-from latentbench.judges.judge import BaseJudge, Judge
+from latentbench.judges.judge import BaseJudge, Judge, guarded
 from latentbench.kernel.requests import NEEDS, Activate, Reply, Request, request_key
 
 __all__ = ["CacheStats", "CachedJudge", "ReplyCache"]

@@ -16,7 +16,6 @@ import torch
 
 from latentbench.judges.simulator.artifact import Calibration, Scaling
 from latentbench.judges.simulator.heads import Heads
-from latentbench.judges.simulator.simulated import SimulatedWindow, SimulatorWindow
 from latentbench.judges.simulator.simulator_prompt import Range, per_token, prefix_ids, suffix_ids, window_ids
 from latentbench.kernel.requests import Outcome, Reply
 from latentbench.models.engine.engine import Engine, Piece
@@ -148,3 +147,33 @@ def _probability(logit: torch.Tensor, scaling: Scaling) -> np.ndarray[tuple[int,
     p: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
     p = torch.sigmoid(scaling.scale * logit.double() + scaling.bias).cpu().numpy()
     return p
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorWindow:
+    """One window under one explanation.
+
+    Attributes:
+        explanation: z.
+        tokens: the window's token strings; joined they are its text, which is not empty.
+    """
+
+    explanation: str
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedWindow:
+    """What a simulator says about one window.
+
+    Attributes:
+        tokens: p(active) per token.
+        window: p(active) of the window.
+        n: tokens of the base that the question has.
+        saved: how many of them were not computed for it.
+    """
+
+    tokens: tuple[float, ...]
+    window: float
+    n: int
+    saved: int

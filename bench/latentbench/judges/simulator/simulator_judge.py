@@ -17,16 +17,14 @@ from typing import ClassVar, Literal
 
 import pydantic
 
-from latentbench.judges.dispatch import DispatchJudge
+from latentbench.judges.dispatch import DispatchJudge, Worker
 from latentbench.judges.simulator.artifact import Artifact, load, load_base, load_heads
-from latentbench.judges.simulator.reader import HeadsReader
-from latentbench.judges.simulator.simulated import SimulatedWindow, SimulatorWindow
+from latentbench.judges.simulator.reader import HeadsReader, SimulatedWindow, SimulatorWindow
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.identity import digest
 from latentbench.kernel.requests import JudgeIdentity, Outcome, Reply, Simulate, Usage
 from latentbench.kernel.tasks import find
 from latentbench.kernel.trial import Trial
-from latentbench.models.engine.worker import Worker
 from latentbench.models.language_model import Loaded
 
 

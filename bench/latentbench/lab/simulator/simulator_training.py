@@ -26,10 +26,10 @@ from latentbench.lab.simulator.concepts import all_concepts
 from latentbench.lab.simulator.drills import DRILL, drills_of
 from latentbench.lab.simulator.exam import forbidden
 from latentbench.lab.simulator.lessons import Examples
+from latentbench.lab.simulator.model import Trainee
 from latentbench.lab.simulator.pool import read_pool
 from latentbench.lab.simulator.simulator_evaluation import answers, calibrate, report
 from latentbench.lab.simulator.simulator_recipe import SimulatorRecipe
-from latentbench.lab.simulator.trainee import Trainee
 from latentbench.lab.simulator.wordnet import WordNet
 from latentbench.models.language_model import load as load_model
 

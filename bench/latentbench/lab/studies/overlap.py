@@ -203,7 +203,7 @@ def _explanations(
     session: Session, suite: Suite, options: OverlapOptions, latents: Mapping[str, list[LatentView]]
 ) -> dict[str, NDArray[np.float64]]:
     """coder -> embeddings of its latents' explanations; a latent without one has the zero vector."""
-    from latentbench.judges.vectors import embedder
+    from latentbench.judges.embed import embedder
 
     name = session.study.explainers[0]
     explainers = {name: session.profile.explainers[name]}
