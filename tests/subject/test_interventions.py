@@ -536,7 +536,7 @@ def test_a_run_scores_the_table_and_is_not_resumed_on_another_one(steered, tmp_p
     assert told.abs().max() > 0
     judged = pq.read_table(run / "judgements.parquet").to_pandas()
     mine = judged[(judged.explainer == "tokens") & (judged.kind == "kl:1") & (judged.outcome == "ok")]
-    assert mine.groupby("latent").probability.mean().to_dict() == pytest.approx(told.dropna().to_dict())
+    assert mine.groupby("latent").score.mean().to_dict() == pytest.approx(told.dropna().to_dict())
     windows = {v.id: {s.window for s in v.interventions if s.role == "test"} for v in load_suite(copy).latents()}
     assert all(set(rows.window) <= windows[latent] | {-1} for latent, rows in judged.groupby("latent"))
     table = read_table(copy / "interventions.parquet", INTERVENTIONS)

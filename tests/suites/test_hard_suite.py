@@ -106,8 +106,8 @@ def test_each_kind_is_scored_against_the_same_activating_windows(made: Path) -> 
             for kind, estimate in zip(found.kinds, estimates, strict=True):
                 values = []
                 for _, part in mine.groupby("latent"):
-                    on = part[part.label == 1].probability
-                    off = part[(part.label == 0) & (part.kind == kind)].probability
+                    on = part[part.truth == 1].score
+                    off = part[(part.truth == 0) & (part.kind == kind)].score
                     assert (len(on), len(off)) == (20, 12)
                     values.append(mannwhitneyu(on, off).statistic / (20 * 12))
                 assert estimate is not None
@@ -160,7 +160,7 @@ def test_recipes_windows_and_metrics_know_the_same_kinds() -> None:
     assert set(DRAWN) <= set(HardEntry.model_fields)
     assert (RANDOM, *DRAWN) == SILENT
     for name in ("detection", "fuzzing", "saebench", "surprisal", "embedding"):
-        metrics = {m.name for m in load_scorer(name).metric_table}
+        metrics = {m.name for m in load_scorer(name).metric_table()}
         assert {f"auroc@{kind}" for kind in HARD_KINDS} <= metrics
 
 

@@ -284,7 +284,7 @@ def test_hard_negatives_are_scored_apart_from_random_ones(suite: Suite) -> None:
         scorer = load_scorer({"use": name, "params": {"negative_kinds": kinds}})
         shown = [w.kind for t in scorer.trials(view, "z", 0) for w in t.windows if not w.kind.startswith("quantile:")]
         assert {k: shown.count(k) for k in kinds} == {"random": 20, "neighbour": 4, "nearest": 5}
-        names = {m.name for m in scorer.metric_table}
+        names = {m.name for m in scorer.metric_table()}
         assert {f"auroc@{k}" for k in ("neighbour", "similar", "nearest", "near-miss")} <= names
 
 
