@@ -443,7 +443,7 @@ def test_a_build_goes_on_with_the_latents_that_are_missing(steered, monkeypatch)
     assert said[0] == "8 latents, 7 of them done before"
     assert len(said) == 1 + 4  # the group of the missing one is computed whole, so that no last digit differs
     # Nothing is owed now: the subject does not run at all.
-    monkeypatch.setattr("latentbench.suites.steer.intervene.Group", None)
+    monkeypatch.setattr("latentbench.suites.steer.intervene.SteerGroup", None)
     assert intervene(suite, SteerSettings(**SETTINGS), ["a", "b"], work=work, device="cpu", say=_quiet) == digest
 
 
