@@ -6,8 +6,7 @@ import random
 
 import pytest
 import scipy.stats
-from latentbench.analysis.qualify.admissibility import admissible, markdown
-from latentbench.analysis.qualify.audit import AuditLine, answers, audit, diluted, doubled, halved
+from latentbench.analysis.qualify.audit import AuditLine, admissible, answers, audit, diluted, doubled, halved, markdown
 from latentbench.cli import app
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.errors import SpecError

@@ -12,8 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from latentbench.analysis.reliability import DRAW, JUDGE, ORDER, SEED, analyse, as_json, reliability
-from latentbench.analysis.reliability_spec import ReliabilitySpec, load_reliability_spec, places, run_spec
+from latentbench.analysis.reliability import (
+    DRAW,
+    JUDGE,
+    ORDER,
+    SEED,
+    ReliabilitySpec,
+    analyse,
+    as_json,
+    load_reliability_spec,
+    places,
+    reliability,
+    run_spec,
+)
 from latentbench.analysis.reliability_view import reliability_csv, reliability_page
 from latentbench.kernel.errors import RunError, SpecError
 from latentbench.runs.finished import Run

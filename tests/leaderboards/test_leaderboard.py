@@ -18,7 +18,7 @@ from latentbench.kernel.identity import digest
 from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, write_table
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_page, other_metrics
-from latentbench.leaderboards.export import COLUMNS, to_csv, to_json
+from latentbench.leaderboards.export import to_csv, to_json
 from latentbench.leaderboards.results import add_results, moved, page, read_results, render
 from latentbench.leaderboards.row import Row
 from latentbench.leaderboards.rows import read_rows, rows
@@ -28,6 +28,51 @@ from latentbench.views.number import dollars, percent, rounded, short
 from rich.console import Console
 
 from tests.builders.run_builder import Grid, build_run, latents_of
+
+COLUMNS = (
+    "suite",
+    "suite_digest",
+    "split",
+    "coders",
+    "scorer",
+    "scorer_key",
+    "judge",
+    "judge_key",
+    "qualification",
+    "rank_low",
+    "rank_high",
+    "tie",
+    "explainer",
+    "explainer_id",
+    "explainer_key",
+    "model",
+    "is_floor",
+    "metric",
+    "estimate",
+    "low",
+    "high",
+    "floor",
+    "n",
+    "worst",
+    "best",
+    "coverage",
+    "n_judged",
+    "n_attempted",
+    "n_latents",
+    "repeats",
+    "explain_tokens_in",
+    "explain_tokens_out",
+    "explain_dollars",
+    "explain_seconds",
+    "judge_tokens_in",
+    "judge_tokens_out",
+    "judge_dollars",
+    "judge_seconds",
+    "run",
+    "date",
+    "command",
+)
+"""What the CSV file of a leaderboard names, in its order."""
 
 
 @pytest.fixture(scope="module")

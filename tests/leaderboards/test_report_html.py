@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from latentbench.leaderboards.bars import HEIGHT, PAD, WIDTH, axis, bar, ruler
 from latentbench.leaderboards.board import tables
-from latentbench.leaderboards.limits import limits
 from latentbench.leaderboards.rows import read_rows, rows
-from latentbench.leaderboards.run_page import write_report
+from latentbench.leaderboards.run_page import limits, write_report
 from latentbench.runs.finished import load_run
 
 from tests.builders.run_builder import Grid, build_run, build_suite, set_suite_digest

@@ -104,7 +104,7 @@ def test_a_metric_with_an_open_end_has_no_bounds_and_the_report_says_so(
     holes: Path, low: float | None, high: float | None
 ) -> None:
     from latentbench.leaderboards.board import tables
-    from latentbench.leaderboards.limits import limits
+    from latentbench.leaderboards.run_page import limits
     from latentbench.runs.finished import load_run
 
     (row,) = found = read_rows([changed(holes, low=low, high=high)])

@@ -15,9 +15,10 @@ import numpy as np
 from latentbench.analysis.entry import ComparedEntry, entries
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.runs.finished import Run
-from latentbench.stats.alpha import Agreement, krippendorff_alpha
+from latentbench.stats.alpha import krippendorff_alpha
 from latentbench.stats.bootstrap import Array
 from latentbench.stats.correlation import CorrelationMatrix, Kind, correlation_matrix
+from latentbench.stats.resample import Coefficient
 
 SHOWN: tuple[Kind, ...] = ("spearman", "pearson")
 
@@ -55,7 +56,7 @@ class ScorerAgreement:
     run: str
     scores: ExplanationScores
     matrices: dict[Kind, CorrelationMatrix]
-    judges: dict[str, Agreement]
+    judges: dict[str, Coefficient]
 
 
 def scores_of(run: Run, explainers: Sequence[str] | None = None) -> ExplanationScores:
@@ -69,17 +70,17 @@ def scores_of(run: Run, explainers: Sequence[str] | None = None) -> ExplanationS
         SpecError: the run has one column only.
     """
     found = entries(run)
-    known = list(dict.fromkeys(e.explainer.label for e in found))
+    known = list(dict.fromkeys(e.cell.explainer.label for e in found))
     for label in explainers or ():
         if label not in known:
             raise UnknownName("explainer of the run", label, known)
-    floors = {e.explainer.label for e in found if e.is_floor}
+    floors = {e.cell.explainer.label for e in found if e.cell.explainer.is_floor}
     wanted = list(explainers or [label for label in known if label not in floors] or known)
-    columns = list(dict.fromkeys((e.scorer.label, e.judge.label) for e in found))
+    columns = list(dict.fromkeys((e.cell.scorer.label, e.cell.judge.label) for e in found))
     if len(columns) < 2:
         raise SpecError(f"{run.folder} has one scorer and judge, {' and '.join(columns[0])}; agreement needs two.")
     several = {s for s, _ in columns if sum(scorer == s for scorer, _ in columns) > 1}
-    by_place: dict[tuple[str, str, str], ComparedEntry] = {e.labels: e for e in found}
+    by_place: dict[tuple[str, str, str], ComparedEntry] = {e.cell.labels: e for e in found}
     latents = list(run.record.latents)
     values = np.full((len(wanted) * len(latents), len(columns)), np.nan)
     for j, (scorer, judge) in enumerate(columns):

@@ -17,9 +17,10 @@ from typing import Literal
 
 import numpy as np
 
-from latentbench.analysis.entry import ComparedEntry, EntryPart, entries
+from latentbench.analysis.entry import ComparedEntry, entries
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.runs.finished import Run
+from latentbench.runs.record import ScorerRecord
 from latentbench.stats.bootstrap import LEVEL, RESAMPLES, Interval, holm, paired_difference
 from latentbench.stats.power import minimal_detectable_difference
 
@@ -96,17 +97,17 @@ def compare(
         for x, y in _matched(left, right)
     ]
     corrected = holm([c.p for c in found])
-    direction = {x.scorer.label: 1.0 if x.higher_is_better else -1.0 for x in (*right, *left)}
+    direction = {x.cell.scorer.label: 1.0 if x.higher_is_better else -1.0 for x in (*right, *left)}
     return [_judged(c, float(p), direction, smallest, alpha) for c, p in zip(found, corrected, strict=True)]
 
 
 def _matched(
     left: Sequence[ComparedEntry], right: Sequence[ComparedEntry]
 ) -> Iterator[tuple[ComparedEntry | None, ComparedEntry | None]]:
-    single = [len({e.labels[i] for e in left}) == 1 == len({e.labels[i] for e in right}) for i in range(3)]
+    single = [len({e.cell.labels[i] for e in left}) == 1 == len({e.cell.labels[i] for e in right}) for i in range(3)]
 
     def place(entry: ComparedEntry) -> tuple[str, ...]:
-        return tuple("" if alone else label for alone, label in zip(single, entry.labels, strict=True))
+        return tuple("" if alone else label for alone, label in zip(single, entry.cell.labels, strict=True))
 
     others = {place(e): e for e in right}
     for entry in left:
@@ -134,22 +135,22 @@ def _reasons(x: ComparedEntry | None, y: ComparedEntry | None, across: Collectio
         yield f"only in the {'second' if x is None else 'first'} run"
         return
     if "scorer" not in across:
-        yield from _scorers(x.scorer, y.scorer)
-    if x.headline != y.headline:
-        yield f"headlines {x.headline} and {y.headline}"
-    if "suite" not in across and x.steered != y.steered:
-        yield f"intervention tables {x.steered} and {y.steered}"
-    if "judge" not in across and x.judge.key != y.judge.key:
-        if x.judge.id == y.judge.id:
-            yield f"judge {x.judge.id} in two settings or revisions, {x.judge.key} and {y.judge.key}"
+        yield from _scorers(x.cell.scorer, y.cell.scorer)
+    if x.cell.scorer.headline != y.cell.scorer.headline:
+        yield f"headlines {x.cell.scorer.headline} and {y.cell.scorer.headline}"
+    if "suite" not in across and x.cell.scorer.steered != y.cell.scorer.steered:
+        yield f"intervention tables {x.cell.scorer.steered} and {y.cell.scorer.steered}"
+    if "judge" not in across and x.cell.judge.key != y.cell.judge.key:
+        if x.cell.judge.identity.label == y.cell.judge.identity.label:
+            yield f"judge {x.cell.judge.identity.label} in two settings or revisions, {x.cell.judge.key} and {y.cell.judge.key}"
         else:
-            yield f"judges {x.judge.id} and {y.judge.id}"
+            yield f"judges {x.cell.judge.identity.label} and {y.cell.judge.identity.label}"
     shared = len(x.values.keys() & y.values.keys())
     if shared < 2:
         yield f"{shared} shared latents have a score in both, which is no pair to compare"
 
 
-def _scorers(x: EntryPart, y: EntryPart) -> Iterator[str]:
+def _scorers(x: ScorerRecord, y: ScorerRecord) -> Iterator[str]:
     if x.id.partition("@")[0] != y.id.partition("@")[0]:
         yield f"scorers {x.id} and {y.id}"
     elif _major(x.id) != _major(y.id):
@@ -165,8 +166,8 @@ def _notes(a: Run, b: Run, x: ComparedEntry | None, y: ComparedEntry | None) -> 
     one, two = (r.record.suite.id for r in (a, b))
     if one != two:
         notes.append(f"suites {one} and {two}")
-    if x.scorer.id != y.scorer.id:
-        notes.append(f"scorers {x.scorer.id} and {y.scorer.id}")
+    if x.cell.scorer.id != y.cell.scorer.id:
+        notes.append(f"scorers {x.cell.scorer.id} and {y.cell.scorer.id}")
     shared, most = len(x.values.keys() & y.values.keys()), max(x.latents, y.latents)
     if shared < most:
         notes.append(f"{shared} of {most} latents have a score in both")
@@ -189,7 +190,7 @@ def _pair(
 ) -> Comparison:
     nan = math.nan
     some = x or y
-    names = (x.labels if x else None, y.labels if y else None, some.headline if some else "")
+    names = (x.cell.labels if x else None, y.cell.labels if y else None, some.cell.scorer.headline if some else "")
     if reasons or x is None or y is None:
         return Comparison(*names, "x", tuple(reasons), nan, nan, Interval(nan, nan, nan, 0), nan, nan, nan)
     ids = [latent for latent in x.values if latent in y.values]

@@ -10,15 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from latentbench.runs.finished import Run
-
-
-@dataclass(frozen=True)
-class EntryPart:
-    """Label, id (`name@N-X`, or the provider and model of a judge) and content key of what took part."""
-
-    label: str
-    id: str
-    key: str
+from latentbench.runs.record import CellRecord
 
 
 @dataclass(frozen=True)
@@ -26,31 +18,22 @@ class ComparedEntry:
     """One explainer under one scorer and judge.
 
     Attributes:
-        headline: metric that `values` holds.
-        higher_is_better: its direction.
-        is_floor: the explainer knows nothing of the latent.
-        values: latent -> score, averaged over the repeats that have one; latents without any are left out.
+        cell: its first repeat, which says what took part.
+        values: latent -> headline, averaged over the repeats that have one; latents without any are left out.
         latents: latents of the run.
         n_judged, n_attempted: judgements behind the headline.
-        steered: digest of the suite's intervention table; None for scorers that do not read it.
     """
 
-    explainer: EntryPart
-    scorer: EntryPart
-    judge: EntryPart
-    headline: str
-    higher_is_better: bool
-    is_floor: bool
+    cell: CellRecord
     values: Mapping[str, float] = field(repr=False)
     latents: int
     n_judged: int
     n_attempted: int
-    steered: str | None = None
 
     @property
-    def labels(self) -> tuple[str, str, str]:
-        """(explainer, scorer, judge)."""
-        return (self.explainer.label, self.scorer.label, self.judge.label)
+    def higher_is_better(self) -> bool:
+        """Direction of the headline."""
+        return self.cell.scorer.ranking.higher_is_better
 
     @property
     def coverage(self) -> float:
@@ -65,21 +48,8 @@ def entries(run: Run) -> list[ComparedEntry]:
     found = []
     for labels, (cell, *_) in run.record.grid.items():
         rows = groups.get(labels, table.iloc[:0])
-        explainer, scorer, judge = cell.explainer, cell.scorer, cell.judge
-        values = rows.set_index("latent")["value"].dropna()
-        found.append(
-            ComparedEntry(
-                EntryPart(explainer.label, explainer.id, explainer.key),
-                EntryPart(scorer.label, scorer.id, scorer.key),
-                EntryPart(judge.label, judge.identity.label, judge.key),
-                scorer.headline,
-                scorer.ranking.higher_is_better,
-                explainer.is_floor,
-                {str(latent): float(value) for latent, value in values.items()},
-                len(run.record.latents),
-                int(rows["judged"].sum()),
-                int(rows["attempted"].sum()),
-                scorer.steered,
-            )
-        )
+        scored = rows.set_index("latent")["value"].dropna()
+        values = {str(latent): float(value) for latent, value in scored.items()}
+        judged, attempted = int(rows["judged"].sum()), int(rows["attempted"].sum())
+        found.append(ComparedEntry(cell, values, len(run.record.latents), judged, attempted))
     return found

@@ -1,7 +1,14 @@
 """How far a score is a property of the explanation's latent, and how far of what happened to be drawn.
 
 The runs of a reliability spec are a full factorial, so that the variance of every facet, and of what facets do together, can be
-told apart. Every run is an ordinary run folder with its own seeds, and explanations and answers that runs share come from the
+told apart:
+
+    explainer seed     examples shown to the explainer, and its sampling
+    draw               test windows, marks, intruders
+    order              order of the same windows in prompts that show several
+    judge              every judge of the spec that can serve the scorer
+
+Every run is an ordinary run folder with its own seeds, and explanations and answers that runs share come from the
 reply cache. A design that varies one thing at a time needs fewer runs and cannot see that a judge matters for one draw only.
 """
 
@@ -15,22 +22,67 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field, field_validator
 from rich.console import Console
 
 from latentbench.analysis.entry import ComparedEntry, entries
-from latentbench.analysis.reliability_spec import Place, ReliabilitySpec, load_reliability_spec, places, run_spec
+from latentbench.kernel.config import read_yaml, validate
 from latentbench.kernel.errors import RunError, SpecError
 from latentbench.runs.finished import Run, load_run
 from latentbench.runs.record import read_record
 from latentbench.runs.run import begin, resume
+from latentbench.runs.run_spec import RunSpec
 from latentbench.stats.bootstrap import Array
-from latentbench.stats.correlation import Correlation, retest
+from latentbench.stats.correlation import retest
 from latentbench.stats.dependability import Dependability, dependability
+from latentbench.stats.resample import Coefficient
 from latentbench.stats.stability import TopK, top_k_stability
 from latentbench.stats.variance import VarianceComponents, variance_components
 
 SEED, DRAW, ORDER, JUDGE = "explainer seed", "draw", "order", "judge"
 FACETS = (SEED, DRAW, ORDER, JUDGE)
+
+Place = tuple[int, int, int]
+"""(explainer seed, draw, order), from 0."""
+
+
+class ReliabilitySpec(RunSpec):
+    """A run spec, and how often each thing that it draws is drawn."""
+
+    explainer_seeds: int = Field(default=2, ge=1)
+    """Explanations per latent and explainer."""
+    draws: int = Field(default=2, ge=1)
+    """Draws of test windows."""
+    orders: int = Field(default=1, ge=1)
+    """Orders of the same windows; more than 1 tells something for prompts with several windows only."""
+    top_k: int = Field(default=10, ge=1)
+    """Size of the top of the ranking of latents that is compared between repeats."""
+
+    @field_validator("repeats")
+    @classmethod
+    def _one(cls, value: int) -> int:
+        if value != 1:
+            raise ValueError("repeats redraw everything at once; use explainer_seeds, draws and orders")
+        return value
+
+
+def load_reliability_spec(path: Path) -> ReliabilitySpec:
+    """Read and validate a reliability spec."""
+    return validate(ReliabilitySpec, read_yaml(path), str(path))
+
+
+def places(spec: ReliabilitySpec) -> list[Place]:
+    """All combinations of what is drawn."""
+    return list(itertools.product(range(spec.explainer_seeds), range(spec.draws), range(spec.orders)))
+
+
+def run_spec(spec: ReliabilitySpec, place: Place) -> RunSpec:
+    """Return the run at one combination. The combination (0, 0, 0) asks what the run spec by itself would ask."""
+    shared = spec.model_dump(include=set(RunSpec.model_fields), exclude={"name", "seed", "explain_seed", "order"})
+    seed, draw, order = place
+    first = spec.seed if spec.explain_seed is None else spec.explain_seed
+    own = {"seed": spec.seed + draw, "explain_seed": first + seed, "order": spec.order + order}
+    return RunSpec.model_validate({"name": f"{spec.name}-e{seed}-d{draw}-o{order}", **shared, **own})
 
 
 @dataclass(frozen=True)
@@ -58,8 +110,8 @@ class Reliability:
     components: VarianceComponents
     single: Dependability
     whole: Dependability
-    pearson: Correlation | None
-    spearman: Correlation | None
+    pearson: Coefficient | None
+    spearman: Coefficient | None
     top: TopK | None
 
 
@@ -155,7 +207,7 @@ def analyse(spec: ReliabilitySpec, runs: Mapping[Place, Run], command: str, *, s
     grids, coders = _grids(runs)
     results, left_out = [], []
     for grid in grids:
-        name = f"{grid.entry.explainer.label} / {grid.entry.scorer.label}"
+        name = f"{grid.entry.cell.explainer.label} / {grid.entry.cell.scorer.label}"
         try:
             found = variance_components(grid.values, FACETS, [coders[x] for x in grid.latents], seed=seed)
         except ValueError as e:
@@ -176,13 +228,13 @@ def _grids(runs: Mapping[Place, Run]) -> tuple[list[_Grid], dict[str, str]]:
         if run.record.latents != latents or run.record.suite != first.record.suite:
             raise RunError(f"{run.folder} and {first.folder} have different latents; repeats share theirs.")
         for entry in entries(run):
-            cells = found.setdefault((entry.scorer.label, entry.explainer.label), {})
-            cells[(place, entry.judge.label)] = entry
+            cells = found.setdefault((entry.cell.scorer.label, entry.cell.explainer.label), {})
+            cells[(place, entry.cell.judge.label)] = entry
     grids = []
     for (scorer, _), cells in found.items():
         judges = tuple(dict.fromkeys(judge for _, judge in cells))
         some = next(iter(cells.values()))
-        changed = {(e.scorer.key, e.headline) for e in cells.values()}
+        changed = {(e.cell.scorer.key, e.cell.scorer.headline) for e in cells.values()}
         if len(changed) > 1:
             raise RunError(f"scorer {scorer!r} differs between the runs; delete those of the old state and run again.")
         values = np.full((len(latents), *sizes, len(judges)), np.nan)
@@ -199,11 +251,11 @@ def _result(grid: _Grid, found: VarianceComponents, top_k: int) -> Reliability:
     pairs = _independent(sizes)
     better = grid.entry.higher_is_better
     return Reliability(
-        grid.entry.explainer.label,
-        grid.entry.scorer.label,
+        grid.entry.cell.explainer.label,
+        grid.entry.cell.scorer.label,
         grid.judges,
-        grid.entry.headline,
-        grid.entry.is_floor,
+        grid.entry.cell.scorer.headline,
+        grid.entry.cell.explainer.is_floor,
         found,
         dependability(found, {}),
         dependability(found, found.levels),
@@ -227,7 +279,7 @@ def _independent(sizes: Sequence[int]) -> list[tuple[int, int]]:
 def _winners(grids: Sequence[_Grid]) -> list[Winner]:
     by_scorer: dict[str, list[_Grid]] = {}
     for grid in grids:
-        by_scorer.setdefault(grid.entry.scorer.label, []).append(grid)
+        by_scorer.setdefault(grid.entry.cell.scorer.label, []).append(grid)
     found = []
     for scorer, own in by_scorer.items():
         # Explainers are compared on the latents that all of them have, repeat by repeat.
@@ -239,7 +291,7 @@ def _winners(grids: Sequence[_Grid]) -> list[Winner]:
         signed = means if own[0].entry.higher_is_better else -means
         best = signed >= signed.max(axis=0) - 1e-12
         wins = (best / best.sum(axis=0)).mean(axis=1)
-        labels = [g.entry.explainer.label for g in own]
+        labels = [g.entry.cell.explainer.label for g in own]
         found.append(
             Winner(
                 scorer,

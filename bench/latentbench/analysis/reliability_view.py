@@ -6,7 +6,7 @@ import math
 
 from latentbench.analysis.reliability import Reliability, ReliabilityReport, Winner
 from latentbench.stats.bootstrap import Interval
-from latentbench.stats.correlation import Correlation
+from latentbench.stats.resample import Coefficient
 from latentbench.views.number import estimate, number, percent
 from latentbench.views.page import Block, Bullets, Page, Prose
 from latentbench.views.table import Cell, Column, Table
@@ -101,7 +101,7 @@ def _lines(r: Reliability) -> list[str]:
     return lines
 
 
-def _bounded(i: Interval | Correlation) -> str:
+def _bounded(i: Interval | Coefficient) -> str:
     return estimate(i.estimate, i.low, i.high, 2)
 
 

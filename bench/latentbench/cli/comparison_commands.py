@@ -98,9 +98,8 @@ def reliability(
     """
     from rich.console import Console
 
-    from latentbench.analysis.reliability import as_json
+    from latentbench.analysis.reliability import as_json, load_reliability_spec
     from latentbench.analysis.reliability import reliability as carry_out
-    from latentbench.analysis.reliability_spec import load_reliability_spec
     from latentbench.analysis.reliability_view import reliability_csv, reliability_page
     from latentbench.kernel.files import write_json
 

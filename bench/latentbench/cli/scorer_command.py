@@ -33,8 +33,8 @@ def audit(
 
     from rich.console import Console
 
-    from latentbench.analysis.qualify.admissibility import audit_table, markdown
     from latentbench.analysis.qualify.audit import audit as measure
+    from latentbench.analysis.qualify.audit import audit_table, markdown
     from latentbench.scorers.load import load_scorer
     from latentbench.suites.store import load_suite
 

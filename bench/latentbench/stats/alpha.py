@@ -9,37 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latentbench.stats.bootstrap import LEVEL, Array
-from latentbench.stats.resample import Statistic, codes, jackknife
+from latentbench.stats.resample import Coefficient, Statistic, codes, jackknife
 
 Scale = Literal["nominal", "ordinal", "interval"]
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """A coefficient of agreement: 1 is perfect, 0 is chance.
-
-    Attributes:
-        estimate: NaN where no unit has two ratings, or every rating is the same (no chance to disagree, nothing to agree on).
-        low, high: confidence bounds; NaN with fewer than four clusters of units.
-        p: two-sided p of "no more than chance"; NaN as the bounds.
-        n: units that count.
-        clusters: latents among them.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    p: float
-    n: int
-    clusters: int
-    level: float = LEVEL
 
 
 def krippendorff_alpha(
@@ -47,7 +25,7 @@ def krippendorff_alpha(
     scale: Scale = "nominal",
     *,
     clusters: Sequence[Any] | None = None,
-) -> Agreement:
+) -> Coefficient:
     """Alpha = 1 - D_o / D_e (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability").
 
     D_o is the mean difference delta of two ratings of one unit, D_e that of any two ratings. delta is 0 or 1 (`nominal`), the
@@ -58,6 +36,10 @@ def krippendorff_alpha(
         ratings: [units, raters]; NaN is "not rated". Units with one rating do not count.
         scale: what a difference of ratings means.
         clusters: [units] latent of every unit; each unit its own by default.
+
+    Returns:
+        1 is perfect and 0 is chance; NaN where no unit has two ratings, or every rating is the same: with no chance to
+        disagree there is nothing to agree on.
 
     Raises:
         ValueError: not two-dimensional, an infinite rating, or an unknown scale.
@@ -120,20 +102,20 @@ def _ratio(observed: Array, expected: Array) -> Array:
     return share
 
 
-def _interval(statistic: Statistic, n: int, groups: NDArray[np.int64]) -> Agreement:
+def _interval(statistic: Statistic, n: int, groups: NDArray[np.int64]) -> Coefficient:
     nan = math.nan
     m = len(set(groups.tolist()))
     estimate = float(statistic(np.ones((1, n)))[0]) if n else nan
     if math.isnan(estimate) or m < 4:
-        return Agreement(estimate, nan, nan, nan, n, m)
+        return Coefficient(estimate, nan, nan, nan, n, m)
     from scipy.stats import t
 
     found = jackknife(statistic, n, groups.tolist())
     if not math.isfinite(found.error):
-        return Agreement(estimate, nan, nan, nan, n, m)
+        return Coefficient(estimate, nan, nan, nan, n, m)
     if found.error == 0:
         # Nothing disagrees whichever unit is left out.
-        return Agreement(estimate, estimate, estimate, 0.0 if estimate else 1.0, n, m)
+        return Coefficient(estimate, estimate, estimate, 0.0 if estimate else 1.0, n, m)
     reach = float(t.ppf((1 + LEVEL) / 2, m - 1)) * found.error
     p = float(2 * t.sf(abs(estimate) / found.error, m - 1))
-    return Agreement(estimate, estimate - reach, min(1.0, estimate + reach), p, n, m)
+    return Coefficient(estimate, estimate - reach, min(1.0, estimate + reach), p, n, m)

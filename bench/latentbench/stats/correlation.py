@@ -18,31 +18,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latentbench.stats.bootstrap import LEVEL, Array, holm
-from latentbench.stats.resample import Statistic, codes, jackknife
+from latentbench.stats.resample import Coefficient, Statistic, codes, jackknife
 
 Kind = Literal["pearson", "spearman", "kendall"]
 KINDS: tuple[Kind, ...] = ("pearson", "spearman", "kendall")
-
-
-@dataclass(frozen=True, slots=True)
-class Correlation:
-    """A correlation coefficient over latents.
-
-    Attributes:
-        estimate: the coefficient; NaN where one side does not vary or there are fewer than two rows.
-        low, high: confidence bounds; NaN where leaving a latent out leaves nothing to correlate, or with fewer than four latents.
-        p: two-sided p of "no correlation"; NaN as the bounds.
-        n: rows that both sides have.
-        clusters: latents among them.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    p: float
-    n: int
-    clusters: int
-    level: float = LEVEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +52,7 @@ def correlation(
     kind: Kind = "spearman",
     *,
     clusters: Sequence[Any] | None = None,
-) -> Correlation:
+) -> Coefficient:
     """Pearson's r, Spearman's rho (of midranks) or Kendall's tau-b with a jackknife interval on Fisher's scale.
 
     z = arctanh(estimate), low and high = tanh(z -+ t se), p from t = z / se, with se from leaving out one cluster at a time
@@ -92,7 +71,7 @@ def correlation(
     return _interval(_statistic(a, b, kind), len(a), groups)
 
 
-def retest(scores: ArrayLike, pairs: Sequence[tuple[int, int]], kind: Kind = "spearman") -> Correlation:
+def retest(scores: ArrayLike, pairs: Sequence[tuple[int, int]], kind: Kind = "spearman") -> Coefficient:
     """Mean correlation over latents of pairs of repeats, with the interval of `correlation`.
 
     Args:
@@ -218,23 +197,23 @@ def _moments(weights: Array, columns: Sequence[Array]) -> Array:
     return found
 
 
-def _interval(statistic: Statistic, n: int, groups: NDArray[np.int64]) -> Correlation:
+def _interval(statistic: Statistic, n: int, groups: NDArray[np.int64]) -> Coefficient:
     nan = math.nan
     m = len(set(groups.tolist()))
     if n < 2:
-        return Correlation(nan, nan, nan, nan, n, m)
+        return Coefficient(nan, nan, nan, nan, n, m)
     estimate = float(statistic(np.ones((1, n)))[0])
     degrees = m - 1
     if math.isnan(estimate) or degrees < 3:
-        return Correlation(estimate, nan, nan, nan, n, m)
+        return Coefficient(estimate, nan, nan, nan, n, m)
     if abs(estimate) > 1 - 1e-12:
         # On a straight line no latent left out changes anything, and arctanh has no value.
-        return Correlation(round(estimate), round(estimate), round(estimate), 0.0, n, m)
+        return Coefficient(round(estimate), round(estimate), round(estimate), 0.0, n, m)
     from scipy.stats import t
 
     found = jackknife(statistic, n, groups.tolist(), np.arctanh)
     if not math.isfinite(found.error) or found.error == 0:
-        return Correlation(estimate, nan, nan, nan, n, m)
+        return Coefficient(estimate, nan, nan, nan, n, m)
     reach = float(t.ppf((1 + LEVEL) / 2, degrees)) * found.error
     p = float(2 * t.sf(abs(found.estimate) / found.error, degrees))
-    return Correlation(estimate, math.tanh(found.estimate - reach), math.tanh(found.estimate + reach), p, n, m)
+    return Coefficient(estimate, math.tanh(found.estimate - reach), math.tanh(found.estimate + reach), p, n, m)

@@ -14,13 +14,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentbench.stats.bootstrap import Array
+from latentbench.stats.bootstrap import LEVEL, Array
 
 Statistic = Callable[[Array], Array]
 """Weights [b, n] of n rows -> [b]; NaN where it is undefined. Equal weights of one are the sample itself."""
 
 CHUNK = 2_000_000
 """Weights held at a time: 16 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficient:
+    """A coefficient of correlation or agreement over latents, with its interval.
+
+    Attributes:
+        estimate: NaN where it is undefined, as where one side does not vary.
+        low, high: confidence bounds; NaN where leaving a latent out leaves nothing to compute, or with fewer than four latents.
+        p: two-sided p of "no more than chance"; NaN as the bounds.
+        n: rows that count.
+        clusters: latents among them.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    p: float
+    n: int
+    clusters: int
+    level: float = LEVEL
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from latentbench.analysis.gate.decide import Verdict
-from latentbench.analysis.gate.evidence import RESAMPLES
+from latentbench.analysis.gate.decide import Decision, Verdict
+from latentbench.analysis.gate.evidence import RESAMPLES, Evidence
 
 Kind = Literal["comparability", "invariant", "metric", "agreement", "speed"]
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3, Verdict.NOT_COMPARABLE: 4}
@@ -77,6 +77,12 @@ class Check:
     n: int = 0
     delta: float = math.nan
     needed: int | None = None
+
+    @classmethod
+    def tested(cls, kind: Kind, name: str, message: str, e: Evidence, d: Decision, delta: float) -> Check:
+        """A difference with its verdict."""
+        found = (e.base, e.head, e.estimate, e.low, e.high, d.p_holm)
+        return cls(kind, name, d.verdict, message, False, *found, e.n, delta, d.needed)
 
     @property
     def statistical(self) -> bool:

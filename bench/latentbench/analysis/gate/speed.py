@@ -111,8 +111,4 @@ def _check(name: str, e: Evidence, d: Decision, ratio: float) -> Check:
     message += f"; allowed is {ratio:g}"
     if d.verdict is Verdict.INCONCLUSIVE:
         message += f"; {wanted(e.n, d.needed, 'pairs')}"
-    return Check(
-        "speed", name, d.verdict, message,
-        base=e.base, head=e.head, estimate=e.estimate, low=e.low, high=e.high, p=d.p_holm, n=e.n,
-        delta=math.log(ratio), needed=d.needed,
-    )  # fmt: skip
+    return Check.tested("speed", name, message, e, d, math.log(ratio))

@@ -221,22 +221,8 @@ def _metric_name(s: BaselineScores) -> str:
 
 
 def _statistical(test: _Test, decision: Decision) -> Check:
-    e = test.evidence
-    return Check(
-        test.kind,
-        test.name,
-        decision.verdict,
-        sentence(e, decision, test.delta),
-        base=e.base,
-        head=e.head,
-        estimate=e.estimate,
-        low=e.low,
-        high=e.high,
-        p=decision.p_holm,
-        n=e.n,
-        delta=test.delta,
-        needed=decision.needed,
-    )
+    message = sentence(test.evidence, decision, test.delta)
+    return Check.tested(test.kind, test.name, message, test.evidence, decision, test.delta)
 
 
 def sentence(e: Evidence, decision: Decision, delta: float) -> str:
