@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from latentbench.judges.cache.cached_judge import CachedJudge, ReplyCache
-from latentbench.judges.dispatch import DispatchJudge
-from latentbench.judges.judge import Judge, guarded
+from latentbench.judges.judge import DispatchJudge, Judge, guarded
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.boundary import blame
 from latentbench.kernel.errors import CapabilityError, SpecError

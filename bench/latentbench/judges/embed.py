@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pydantic
 
-from latentbench.judges.dispatch import DispatchJudge, Worker
+from latentbench.judges.judge import DispatchJudge, Worker
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import CapabilityError, ModelError

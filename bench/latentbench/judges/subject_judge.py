@@ -24,8 +24,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import pydantic
 
-from latentbench.judges.dispatch import Worker
-from latentbench.judges.judge import BaseJudge
+from latentbench.judges.judge import BaseJudge, Worker
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import DigestMismatch, SpecError, UnknownName
 from latentbench.kernel.identity import digest

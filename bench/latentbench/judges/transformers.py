@@ -17,7 +17,7 @@ from typing import ClassVar, Literal, TypeVar
 import numpy as np
 import pydantic
 
-from latentbench.judges.dispatch import DispatchJudge, Worker
+from latentbench.judges.judge import DispatchJudge, Worker
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, JudgeIdentity, Outcome, Reply, Usage
 from latentbench.models.engine.choices import choice_row, endings

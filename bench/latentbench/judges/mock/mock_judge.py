@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pydantic
 
-from latentbench.judges.dispatch import DispatchJudge
+from latentbench.judges.judge import DispatchJudge
 from latentbench.judges.mock.variants import VARIANTS, MockParams, Variant, share
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.kernel.forms import AnyOf, Levels, Which, Write, YesNo, words

@@ -22,7 +22,7 @@ import openai
 import pydantic
 import tenacity
 
-from latentbench.judges.dispatch import DispatchJudge
+from latentbench.judges.judge import DispatchJudge
 from latentbench.judges.remote.limiter import Limiter
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import SpecError

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 
 import pydantic
 
-from latentbench.judges.dispatch import DispatchJudge, Worker
+from latentbench.judges.judge import DispatchJudge, Worker
 from latentbench.judges.simulator.artifact import Artifact, load, load_base, load_heads
 from latentbench.judges.simulator.reader import HeadsReader, SimulatedWindow, SimulatorWindow
 from latentbench.kernel.config import Frozen
