@@ -15,15 +15,6 @@ NOT_YET = {
     "explainers/llm.py",
     "explainers/output.py",
     "explainers/top_tokens.py",
-    "judges/dispatch.py",
-    "judges/embed.py",
-    "judges/judge.py",
-    "judges/mock/mock_judge.py",
-    "judges/mock/oracle.py",
-    "judges/mock/variants.py",
-    "judges/subject_judge.py",
-    "judges/transformers.py",
-    "kernel/requests.py",
     "models/engine/kv.py",
     "models/engine/sampler.py",
     "runs/order.py",
@@ -36,7 +27,6 @@ NOT_YET = {
     "subject/coders/random.py",
     "subject/coders/sparse.py",
     "subject/interventions.py",
-    "views/table.py",
 }
 """Modules whose docstrings are still to be rewritten."""
 TWICE = {"Params", "Prompts", "Row", "Table"}

@@ -67,7 +67,7 @@ def model_folder(reference: str) -> tuple[Path, str]:
 
 
 class EmbedJudge(DispatchJudge):
-    """See the module docstring.
+    """A sentence-transformers model as a judge that embeds.
 
     Args:
         model: see `model_folder`.

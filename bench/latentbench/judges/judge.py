@@ -81,7 +81,7 @@ class BaseJudge(ABC):
 
     @abstractmethod
     async def answer(self, requests: Sequence[Request]) -> list[Reply]:
-        """See `Judge`."""
+        """One reply per request, in order, as `Judge` says."""
 
     async def close(self) -> None:  # noqa: B027 - optional, and most judges hold nothing
         """Release connections; nothing by default."""
@@ -141,7 +141,7 @@ class DispatchJudge(BaseJudge):
         self.can = self.can | {NEEDS[kind], *more}
 
     async def answer(self, requests: Sequence[Request]) -> list[Reply]:
-        """See `Judge`. Each kind goes to its function in one call, so that it shares what it can.
+        """One reply per request, in order. Each kind goes to its function in one call, so that it shares what it can.
 
         Raises:
             CapabilityError: a request of a kind that this judge does not answer.

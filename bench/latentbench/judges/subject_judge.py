@@ -53,14 +53,14 @@ class SubjectParams(Frozen):
     coders: str = ""
     """Names joined by `+`; all of the suite by default. Others are not loaded, and their latents skipped."""
     dtype: Literal["", "float32", "bfloat16", "float16"] = ""
-    """Of the subject; as in the suite's build by default."""
+    """Number format of the subject's weights; that of the suite's build by default."""
     device: str = "auto"
     batch: int = pydantic.Field(default=64, ge=1)
     """Texts per forward pass of the subject."""
 
 
 class SubjectJudge(BaseJudge):
-    """See the module docstring.
+    """A writer with a suite's subject behind it.
 
     Args:
         model: a suite that was built from a subject.
@@ -103,7 +103,7 @@ class SubjectJudge(BaseJudge):
         self._worker = Worker("subject")
 
     async def answer(self, requests: Sequence[Request]) -> list[Reply]:
-        """See `Judge`. Activations are measured here, everything else is the writer's.
+        """One reply per request. Activations are measured here, everything else is the writer's.
 
         A text runs once for all latents of its coder that ask for it; one that the subject cannot read whole, or a latent of
         another suite, is skipped.

@@ -50,7 +50,7 @@ class TransformersParams(Frozen):
 
 
 class TransformersJudge(DispatchJudge):
-    """See the module docstring.
+    """A causal language model in this process.
 
     Numbers do not depend on the batch beyond floating-point rounding: in float32 log-probabilities agree with the plain
     forward pass of each request alone within 1e-4.

@@ -42,7 +42,7 @@ class Capability(StrEnum):
     CHOICE = "choice_logprobs"
     """Log-probability of each allowed answer (`Choice`)."""
     SLOTS = "slots"
-    """The same at several places of one text, which chat endpoints do not offer (`Choice` with several `slots`)."""
+    """Log-probabilities at several places of one text, which chat endpoints do not offer (`Choice` with several `slots`)."""
     TEXT = "text_logprobs"
     """Log-probability of a given text (`Continuation`)."""
     EMBED = "embed"

@@ -189,7 +189,7 @@ class Table:
         return "\n".join([*parts, grid, *([escape.markdown_prose(self.note) + "\n"] if self.note else [])])
 
     def html(self, level: int = 0) -> str:
-        """The same as `markdown`, as HTML, with drawings; classes are those of `latentbench.views.page`."""
+        """HTML with what `markdown` has, and drawings; classes are those of `latentbench.views.page`."""
         shown = self._on_page(drawings=True)
         kinds = {
             i: ' class="w"' if self.columns[i].kind == "drawing" else ' class="n"' if self.right(i) else ""

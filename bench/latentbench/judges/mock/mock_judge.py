@@ -57,7 +57,7 @@ MARKED = re.compile(r"<<(.+?)>>", re.DOTALL)
 
 
 class MockJudge(DispatchJudge):
-    """See the module docstring.
+    """A judge without weights: a variant's probabilities turned into every kind of reply.
 
     Args:
         model: name of a variant.
@@ -100,7 +100,7 @@ class MockJudge(DispatchJudge):
         return await self._all(requests, self._chat)
 
     async def _choices(self, requests: Sequence[Choice]) -> list[Reply]:
-        """See `choice_logprobs`."""
+        """Log-probabilities of the allowed answers, by `choice_logprobs`."""
         return await self._all(requests, lambda r: Reply(logprobs=choice_logprobs(self.variant, r)))
 
     async def _continuations(self, requests: Sequence[Continuation]) -> list[Reply]:

@@ -57,7 +57,7 @@ def normalised(text: str) -> str:
 
 
 class Oracle:
-    """See the module docstring; one of `latentbench.judges.mock.variants`.
+    """The variant that understands what a planted explanation says.
 
     Args:
         rules: file of rules; those of `planted-1` if empty.

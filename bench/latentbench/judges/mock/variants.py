@@ -82,15 +82,15 @@ class Worded:
     revision = VERSION
 
     def loglik(self, request: Continuation) -> tuple[float, int]:
-        """See `lexical.log_likelihood`."""
+        """Log-likelihood by word overlap with the context."""
         return lexical.log_likelihood(request.context, request.text)
 
     def vector(self, request: Embed) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """See `lexical.vector`."""
+        """Bag of words as a unit vector."""
         return lexical.vector(request.text)
 
     def write(self, trial: Trial, seed: int) -> str:
-        """See `lexical.sentence`."""
+        """A sentence of the explanation's words."""
         return lexical.sentence(trial.explanation, seed)
 
 
@@ -145,11 +145,11 @@ class Lexical(Worded):
         self.params = params
 
     def windows(self, trial: Trial) -> tuple[float, ...]:
-        """See `lexical.window_probability`."""
+        """p(active) by the words that explanation and window share."""
         return tuple(lexical.window_probability(trial.explanation, w) for w in trial.windows)
 
     def tokens(self, trial: Trial) -> tuple[tuple[float, ...], ...]:
-        """See `lexical.token_probabilities`."""
+        """p(active) of every token by the words that it shares with the explanation."""
         return tuple(lexical.token_probabilities(trial.explanation, w) for w in trial.windows)
 
 
@@ -167,7 +167,7 @@ class Constant(Worded):
         return (self.p,) * len(trial.windows)
 
     def tokens(self, trial: Trial) -> tuple[tuple[float, ...], ...]:
-        """The same for every token."""
+        """One probability for every token."""
         return tuple((self.p,) * len(w.tokens) for w in trial.windows)
 
     def loglik(self, request: Continuation) -> tuple[float, int]:
@@ -176,11 +176,11 @@ class Constant(Worded):
         return -2.0 * words, words
 
     def vector(self, request: Embed) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """The same for every text."""
+        """One vector for every text."""
         return lexical.vector("")
 
     def write(self, trial: Trial, seed: int) -> str:
-        """The same text, whatever it is to show."""
+        """One text, whatever it is to show."""
         return lexical.sentence("", 0)
 
 
