@@ -138,7 +138,7 @@ def study_page(record: Mapping[str, Any], figures: Mapping[str, str] | None = No
         Prose(f"`{record['command']}`, {made}.", soft=True),
         *pictures[:1],
     ]
-    blocks += [Heading("What it found"), Bullets(record["findings"])]
+    blocks += [Heading("What it found"), Bullets(record["findings"]), Heading("Tables", face="html")]
     for table in tables(record):
         blocks.append(view(table))
         blocks.append(Html("") if figures else Prose(f"All columns: `{table.name}.csv`.", soft=True, face="page"))
