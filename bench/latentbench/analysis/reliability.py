@@ -15,7 +15,6 @@ reply cache. A design that varies one thing at a time needs fewer runs and canno
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -38,6 +37,7 @@ from latentbench.stats.dependability import Dependability, dependability
 from latentbench.stats.resample import Coefficient
 from latentbench.stats.stability import TopK, top_k_stability
 from latentbench.stats.variance import VarianceComponents, variance_components
+from latentbench.views.number import finite
 
 SEED, DRAW, ORDER, JUDGE = "explainer seed", "draw", "order", "judge"
 FACETS = (SEED, DRAW, ORDER, JUDGE)
@@ -307,13 +307,5 @@ def as_json(report: ReliabilityReport) -> dict[str, Any]:
     found = asdict(report)
     for result in found["results"]:
         del result["components"]["draws"]
-    plain: dict[str, Any] = _plain(found)
+    plain: dict[str, Any] = finite(found)
     return plain
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

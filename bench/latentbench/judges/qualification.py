@@ -17,8 +17,9 @@ from pydantic import Field
 
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import DataError, DigestMismatch
-from latentbench.kernel.files import write_text
+from latentbench.kernel.files import write_json
 from latentbench.kernel.identity import digest
+from latentbench.views.number import rounded
 
 FOLDER = Path("leaderboards") / "judges"
 UNQUALIFIED = "unqualified"
@@ -122,11 +123,10 @@ def write(row: Qualification, folder: Path) -> Path:
 
     Floats are cut to six digits first.
     """
-    row = Qualification.model_validate(_rounded(row.model_dump(mode="json")))
+    row = Qualification.model_validate(rounded(row.model_dump(mode="json")))
     path = folder / f"{row.name}.json"
     content = {"layout": 1, "digest": digest(row), "row": row.model_dump(mode="json")}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_json(path, content, indent=1)
     return path
 
 
@@ -171,11 +171,3 @@ def qualification(judge_key: str, question_key: str, places: Iterable[Path] | No
             if (row.judge_key, row.question_key) == (judge_key, question_key):
                 return row.verdict
     return UNQUALIFIED
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    return [_rounded(v) for v in value] if isinstance(value, list) else value

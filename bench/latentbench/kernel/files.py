@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from latentbench.kernel.errors import DataError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -39,6 +41,19 @@ def write_text(path: Path, text: str) -> None:
         return
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def render(path: Path, text: str, check: bool, fault: str) -> Path:
+    """Write a page that is made of other files, or with `check` only compare it; returns its path.
+
+    Raises:
+        DataError: with `check`, the page is not the text; says `fault`.
+    """
+    if not check:
+        write_text(path, text)
+    elif not path.exists() or path.read_text(encoding="utf-8") != text:
+        raise DataError(fault)
+    return path
 
 
 def write_json(path: Path, value: Any, *, indent: int = 2, sort_keys: bool = False) -> None:

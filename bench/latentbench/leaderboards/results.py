@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from latentbench.kernel import files
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import DataError, DigestMismatch, SpecError
-from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_page
@@ -100,9 +100,8 @@ def read_file(path: Path) -> list[Row]:
 
 def write_file(path: Path, rows: Sequence[Row]) -> None:
     """Write the rows of one run as its result file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {"layout": SCHEMA, "digest": _digest(rows), "rows": _dump(rows)}
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    files.write_json(path, content, indent=1)
 
 
 def read_results(root: Path) -> list[Row]:
@@ -130,13 +129,9 @@ def render(root: Path, check: bool = False) -> Path:
     Raises:
         DataError: with `check`, the page is not what the results render to.
     """
-    path, text = root / PAGE, page(read_results(root))
-    if not check:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
-    elif not path.exists() or path.read_text(encoding="utf-8") != text:
-        raise DataError(f"{path} is not what {root / RESULTS} renders to. Render it again and commit both.")
-    return path
+    path = root / PAGE
+    fault = f"{path} is not what {root / RESULTS} renders to. Render it again and commit both."
+    return files.render(path, page(read_results(root)), check, fault)
 
 
 def moved(old: Iterable[Row], new: Iterable[Row]) -> list[str]:

@@ -6,24 +6,19 @@ again, and refused, without the runs. It carries no rank: a rank belongs to a ta
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
 from latentbench.kernel.config import Frozen
 from latentbench.runs.record import UNQUALIFIED, SuiteRecord
+from latentbench.views.number import finite
 
 POOLED = "all"
 """Coder group of a row over all coders of the run."""
 
 
-def _finite(value: Any) -> Any:
-    """NaN becomes null: JSON has no name for it."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-Number = Annotated[float | None, BeforeValidator(_finite)]
+Number = Annotated[float | None, BeforeValidator(finite)]
 
 
 class Estimate(Frozen):
@@ -52,7 +47,7 @@ class Price(Frozen):
 
     tokens_in: float = Field(ge=0)
     tokens_out: float = Field(ge=0)
-    dollars: Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_finite)]
+    dollars: Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(finite)]
     """Estimated from tokens and a price table; null where a model has no price there."""
     seconds: float = Field(ge=0)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from latentbench.kernel.requests import JudgeIdentity
 from latentbench.leaderboards.row import Estimate, Price, Row
@@ -60,7 +61,7 @@ def parent(run: Run) -> TrackedRun:
     }
     if record.git is not None:
         tags |= {"mlflow.source.git.commit": record.git.revision, "latentbench.dirty": str(record.git.dirty).lower()}
-    return TrackedRun(run.id, tags, _texts(params), _totals(run))
+    return TrackedRun(run.id, tags, texts(params), _totals(run))
 
 
 def child(row: Row, identity: JudgeIdentity) -> TrackedRun:
@@ -105,7 +106,7 @@ def child(row: Row, identity: JudgeIdentity) -> TrackedRun:
         metrics |= _estimate(clean(name), estimate)
     name = " / ".join((row.explainer.label, row.scorer.label, row.judge.label, row.coders))
     tags = {"latentbench.kind": "row", "latentbench.row": name, "latentbench.floor": str(row.is_floor).lower()}
-    return TrackedRun(name, tags, _texts(params), _known(metrics))
+    return TrackedRun(name, tags, texts(params), numbers(metrics))
 
 
 def _estimate(name: str, e: Estimate) -> dict[str, float | None]:
@@ -130,13 +131,14 @@ def _totals(run: Run) -> dict[str, float]:
             found[f"{what}_{outcome}"] = float(n)
     if run.record.totals is not None:
         found |= {f"paid_{name}": float(n) for name, n in run.record.totals.paid.model_dump().items()}
-    return _known(found)
+    return numbers(found)
 
 
-def _known(metrics: Mapping[str, float | None]) -> dict[str, float]:
-    """Without metrics that have no value: MLflow stores NaN, and its charts then hide the whole run."""
-    return {name: float(value) for name, value in metrics.items() if value is not None and value == value}
+def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics that have a value: MLflow stores NaN, and its charts then hide the whole run."""
+    return {clean(name): float(value) for name, value in metrics.items() if value is not None and value == value}
 
 
-def _texts(params: Mapping[str, object]) -> dict[str, str]:
+def texts(params: Mapping[str, object]) -> dict[str, str]:
+    """Values as MLflow stores them, without those that are not known."""
     return {clean(k): str(v)[:PARAM_CHARS] for k, v in params.items() if v is not None}

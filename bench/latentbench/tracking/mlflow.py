@@ -11,8 +11,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,27 +80,41 @@ def track(run_dir: Path, suite_dir: Path | None = None, uri: str | None = None) 
     """
     run = load_run(run_dir)
     suite = suite_of(run, suite_dir)
+    return tracked(
+        uri,
+        lambda client, experiment, target: _log(client, experiment, run, suite, target),
+        f"The run folder is complete; log it later: bench track {run_dir}",
+    )
+
+
+def tracked(uri: str | None, log: Callable[[MlflowClient, str, str], TrackResult], after: str) -> TrackResult:
+    """Connect to MLflow and log.
+
+    Args:
+        log: is given the client, the experiment's id and the URI.
+        after: sentence behind the reason why it failed.
+
+    Returns:
+        What `log` returns; any fault of MLflow is `ok=False` with a message.
+    """
     target = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE.as_posix()}/mlflow.db"
-    # MLflow raises its own, SQLAlchemy's, requests' and OS errors; none of them may fail a run whose files are complete.
+    what = f"{target} does not answer"
+    # MLflow raises its own, SQLAlchemy's, requests' and OS errors; none of them may fail what is complete on disk.
     with lent(BASE):
         try:
             with lent(PROBE):
                 client, experiment = connect(target)
-        except Exception as e:
-            return _failed(f"{target} does not answer", e, target, run_dir)
-        try:
+            what = f"logging to {target} failed"
             with lent(WORK):
-                return _log(client, experiment, run, suite, target)
+                return log(client, experiment, target)
         except Exception as e:
-            return _failed(f"logging to {target} failed", e, target, run_dir)
+            return TrackResult(False, target, f"{what} ({reason(e)}). {after}")
 
 
-def _failed(what: str, error: Exception, uri: str, run_dir: Path) -> TrackResult:
-    reason = " ".join(str(error).split())
-    reason = f"{type(error).__name__}: {reason[:REASON_CHARS]}{'...' if len(reason) > REASON_CHARS else ''}"
-    return TrackResult(
-        False, uri, f"{what} ({reason}). The run folder is complete; log it later: bench track {run_dir}"
-    )
+def reason(error: Exception) -> str:
+    """A fault in one short line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:REASON_CHARS]}{'...' if len(text) > REASON_CHARS else ''}"
 
 
 def connect(uri: str) -> tuple[MlflowClient, str]:
@@ -126,23 +140,11 @@ def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, u
     # A run is named after its folder, and another folder may have the name.
     known = known_runs(client, experiment, run.id, start)
     end = start + int(run.record.seconds * 1000)
-    dataset = _dataset(run, suite)
+    inputs = [_dataset(run, suite)]
 
     def write(key: str, entry: TrackedRun, tags: Mapping[str, str]) -> str:
-        all_tags = {RUN_TAG: run.id, **entry.tags, **tags}
-        earlier = known.get(key)
-        if earlier is None:
-            run_id: str = client.create_run(
-                experiment, start_time=start, tags=all_tags, run_name=entry.name
-            ).info.run_id
-            client.log_inputs(run_id, [dataset])
-        else:
-            run_id = earlier.info.run_id
-        # Params are immutable in MLflow: only what is missing may be sent again.
-        there = earlier.data.params if earlier is not None else {}
-        log_batch(client, run_id, entry.metrics, {k: v for k, v in entry.params.items() if k not in there}, all_tags)
-        client.set_terminated(run_id, "FINISHED", end)
-        return run_id
+        entry = replace(entry, tags={RUN_TAG: run.id, **entry.tags, **tags})
+        return log_entry(client, experiment, known.get(key), entry, start=start, end=end, inputs=inputs)
 
     # `link_prompt_version_to_run` would write to the process-wide server; the link is this tag.
     prompts = [{"name": p.name, "version": str(p.version)} for p in register(client, experiment, run.record)]
@@ -171,6 +173,33 @@ def known_runs(client: MlflowClient, experiment: str, run_id: str, start: int | 
         token = page.token
         if not token:
             return known
+
+
+def log_entry(
+    client: MlflowClient,
+    experiment: str,
+    earlier: MlflowRun | None,
+    entry: TrackedRun,
+    *,
+    status: str = "FINISHED",
+    start: int | None = None,
+    end: int | None = None,
+    inputs: Sequence[DatasetInput] = (),
+) -> str:
+    """Write an entry as a new MLflow run, or into the one that it was before; returns the id of that run."""
+    if earlier is None:
+        created = client.create_run(experiment, start_time=start, tags=entry.tags, run_name=entry.name)
+        run_id: str = created.info.run_id
+        if inputs:
+            client.log_inputs(run_id, inputs)
+    else:
+        run_id = earlier.info.run_id
+    # Params are immutable in MLflow: only what is missing may be sent again.
+    there = earlier.data.params if earlier is not None else {}
+    params = {k: v for k, v in entry.params.items() if k not in there}
+    log_batch(client, run_id, entry.metrics, params, entry.tags)
+    client.set_terminated(run_id, status, end)
+    return run_id
 
 
 def log_batch(

@@ -19,10 +19,11 @@ from latentbench.kernel.identity import digest
 from latentbench.runs.finished import load_run
 from latentbench.runs.run import begin, resume
 from latentbench.runs.run_spec import RunSpec
-from latentbench.stats.bootstrap import bootstrap_mean, holm, paired_difference
+from latentbench.stats.bootstrap import Interval, bootstrap_mean, holm, paired_difference
 from latentbench.tuning.space import run_spec
 from latentbench.tuning.tune_measures import Array, SettingMeasures, measure
 from latentbench.tuning.tune_spec import Settings, TuneSpec
+from latentbench.views.number import finite
 
 ALPHA = 0.05
 BETTER, WORSE, OPEN, SAME = "better", "worse", "not shown", "same"
@@ -84,12 +85,12 @@ def hold_out(
 
 
 def _means(measured: SettingMeasures, seed: int) -> dict[str, Any]:
-    return {name: _interval(values, seed) for name, values in {**measured.values, **measured.cells}.items()}
+    values = {**measured.values, **measured.cells}
+    return {name: _interval(bootstrap_mean(own, seed=seed)) for name, own in values.items()}
 
 
-def _interval(values: Array, seed: int) -> dict[str, Any]:
-    i = bootstrap_mean(values, seed=seed)
-    return {"estimate": _number(i.estimate), "low": _number(i.low), "high": _number(i.high), "n": i.n}
+def _interval(i: Interval) -> dict[str, Any]:
+    return {"estimate": finite(i.estimate), "low": finite(i.low), "high": finite(i.high), "n": i.n}
 
 
 def _differences(winner: SettingMeasures, default: SettingMeasures, spec: TuneSpec) -> dict[str, Any]:
@@ -111,14 +112,7 @@ def _cells(winner: SettingMeasures, default: SettingMeasures, seed: int) -> dict
 
 def _difference(a: Array, b: Array, of: SettingMeasures, seed: int) -> dict[str, Any]:
     d = paired_difference(a, b, of.latents, seed=seed)
-    i = d.interval
-    return {
-        "estimate": _number(i.estimate),
-        "low": _number(i.low),
-        "high": _number(i.high),
-        "n": i.n,
-        "p": _number(d.p),
-    }
+    return {**_interval(d.interval), "p": finite(d.p)}
 
 
 def _correct(winners: Sequence[dict[str, Any]], larger: Mapping[str, bool]) -> None:
@@ -126,21 +120,9 @@ def _correct(winners: Sequence[dict[str, Any]], larger: Mapping[str, bool]) -> N
     tests = [(d, larger[name]) for w in winners for name, d in w["differences"].items()]
     raw = [np.nan if d["p"] is None else d["p"] for d, _ in tests]
     for (d, up), p in zip(tests, holm(raw), strict=True):
-        d["p_holm"] = _number(float(p))
-        shown = d["p_holm"] is not None and p < ALPHA and d["estimate"] != 0
-        d["verdict"] = OPEN if not shown else BETTER if (d["estimate"] > 0) == up else WORSE
+        d["p_holm"] = finite(float(p))
+        clear = d["p_holm"] is not None and p < ALPHA and d["estimate"] != 0
+        d["verdict"] = OPEN if not clear else BETTER if (d["estimate"] > 0) == up else WORSE
     for w in winners:
-        kinds = [d["verdict"] for d in w["differences"].values()]
-        w["verdict"] = (
-            SAME
-            if w["same"]
-            else BETTER
-            if BETTER in kinds and WORSE not in kinds
-            else WORSE
-            if WORSE in kinds and BETTER not in kinds
-            else OPEN
-        )
-
-
-def _number(value: float) -> float | None:
-    return None if value != value else float(value)
+        shown = {d["verdict"] for d in w["differences"].values()} - {OPEN}
+        w["verdict"] = SAME if w["same"] else shown.pop() if len(shown) == 1 else OPEN

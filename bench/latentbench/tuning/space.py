@@ -247,8 +247,6 @@ def load_tune_spec(path: Path) -> TuneSpec:
     Raises:
         SpecError: a key, value, hole or setting that does not fit; the message has the near names.
     """
-    from latentbench.tuning.space import check_space
-
     spec = validate(TuneSpec, read_yaml(path), str(path))
     try:
         check_space(spec)

@@ -92,12 +92,10 @@ def counts(result: Mapping[str, Any]) -> str:
         "failed": "failed",
         "lost": "lost and queued again",
         "repeat": "repeats",
+        "running": "running",
+        "waiting": "waiting",
     }
-    parts = [
-        f"{found[k]} {words.get(k, k)}"
-        for k in ("complete", "stopped", "failed", "lost", "repeat", "running", "waiting")
-        if found[k]
-    ]
+    parts = [f"{found[state]} {word}" for state, word in words.items() if found[state]]
     broken = sum(t["state"] == "complete" and bool(t["breaks"]) for t in result["trials"])
     return ", ".join(parts) + (f"; {broken} break a constraint" if broken else "")
 

@@ -10,7 +10,6 @@ default, else the default's. A search without that comparison names no champion.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from latentbench.kernel.errors import RunError
 from latentbench.runs.record import read_record
-from latentbench.tracking.entries import PARAM_CHARS, clean
-from latentbench.tracking.mlflow import RUN_TAG, STORE, TrackResult, connect, known_runs, log_batch
-from latentbench.tracking.mlflow_settings import BASE, PROBE, WORK, lent
+from latentbench.tracking.entries import TrackedRun, clean, numbers, texts
+from latentbench.tracking.mlflow import RUN_TAG, TrackResult, known_runs, log_entry, tracked
 from latentbench.tracking.prompt_registry import register
 from latentbench.tuning.holdout import BETTER
 from latentbench.tuning.summary import chance, verdict
@@ -51,21 +49,11 @@ def track(folder: Path, uri: str | None = None) -> TrackResult:
         result = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise RunError(f"{folder} holds no finished search: {e}.") from e
-    target = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE.as_posix()}/mlflow.db"
-    # MLflow raises its own, SQLAlchemy's, requests' and OS errors; none of them may fail a search whose files are complete.
-    with lent(BASE):
-        try:
-            with lent(PROBE):
-                client, experiment = connect(target)
-            with lent(WORK):
-                return _log(client, experiment, result, folder, target)
-        except Exception as e:
-            reason = " ".join(str(e).split())[:120]
-            return TrackResult(
-                False,
-                target,
-                f"not logged to {target} ({type(e).__name__}: {reason}). The search's folder is complete.",
-            )
+    return tracked(
+        uri,
+        lambda client, experiment, target: _log(client, experiment, result, folder, target),
+        "The search's folder is complete.",
+    )
 
 
 def _log(client: MlflowClient, experiment: str, result: Mapping[str, Any], folder: Path, uri: str) -> TrackResult:
@@ -76,19 +64,8 @@ def _log(client: MlflowClient, experiment: str, result: Mapping[str, Any], folde
         key: str, params: Mapping[str, Any], metrics: Mapping[str, Any], tags: Mapping[str, str], status: str
     ) -> str:
         everywhere = {RUN_TAG: study, "latentbench.row": key, **tags}
-        earlier = known.get(key)
-        if earlier is None:
-            name = key or f"tune {result['name']}"
-            run_id: str = client.create_run(experiment, tags=everywhere, run_name=name).info.run_id
-        else:
-            run_id = earlier.info.run_id
-        # Params are immutable in MLflow: only what is missing may be sent again.
-        there = earlier.data.params if earlier is not None else {}
-        texts = {clean(k): str(v)[:PARAM_CHARS] for k, v in params.items() if v is not None and clean(k) not in there}
-        numbers = {clean(k): float(v) for k, v in metrics.items() if v is not None and v == v}
-        log_batch(client, run_id, numbers, texts, everywhere)
-        client.set_terminated(run_id, status)
-        return run_id
+        entry = TrackedRun(key or f"tune {result['name']}", everywhere, texts(params), numbers(metrics))
+        return log_entry(client, experiment, known.get(key), entry, status=status)
 
     linked = _champion(client, experiment, result, folder)
     tags = {

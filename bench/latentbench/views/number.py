@@ -107,6 +107,15 @@ def ratio(value: float | None) -> str:
     return NONE if value is None or not math.isfinite(value) else f"x{value:.2f}"
 
 
+def finite(value: Any) -> Any:
+    """NaN and infinity as null, inside lists and dictionaries too: JSON has no name for them."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def rounded(value: Any) -> Any:
     """Floats to six significant digits, inside lists and dictionaries too: beyond that is noise of the summation order."""
     if isinstance(value, float):

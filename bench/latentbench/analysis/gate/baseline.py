@@ -198,7 +198,6 @@ def write_baseline(baseline: Baseline, path: Path) -> None:
     """
     data = baseline.model_dump()
     content = {"digest": digest(data), **data}
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = ",\n".join(f" {json.dumps(k)}: {_folded(v)}" for k, v in content.items())
     write_text(path, "{\n" + text + "\n}\n")
 

@@ -159,7 +159,7 @@ def tag_run(folder: Path, report: GateReport, uri: str | None = None) -> TrackRe
     Returns:
         As `track`: a fault of MLflow is `ok=False` with a message, never an exception.
     """
-    from latentbench.tracking.mlflow import TrackResult, track
+    from latentbench.tracking.mlflow import TrackResult, reason, track
     from latentbench.tracking.mlflow_settings import BASE, WORK, lent
 
     result = track(folder, uri=uri)
@@ -175,8 +175,7 @@ def tag_run(folder: Path, report: GateReport, uri: str | None = None) -> TrackRe
                 result.parent, tags=[RunTag(name, text) for name, text in tags(report).items()]
             )
         except Exception as e:
-            reason = " ".join(str(e).split())[:120]
-            return TrackResult(False, result.uri, f"the gate's tags were not logged ({type(e).__name__}: {reason})")
+            return TrackResult(False, result.uri, f"the gate's tags were not logged ({reason(e)})")
     return result
 
 

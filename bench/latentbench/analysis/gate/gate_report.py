@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from latentbench.analysis.gate.decide import Decision, Verdict
 from latentbench.analysis.gate.evidence import RESAMPLES, Evidence
+from latentbench.views.number import finite, rounded
 
 Kind = Literal["comparability", "invariant", "metric", "agreement", "speed"]
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3, Verdict.NOT_COMPARABLE: 4}
@@ -133,12 +134,6 @@ class GateReport:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able; NaN is null."""
-        from latentbench.views.number import rounded
-
-        checks = [
-            {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(c).items()}
-            for c in self.checks
-        ]
         return {
             "layout": 1,
             "title": self.title,
@@ -148,5 +143,5 @@ class GateReport:
             "seconds": round(self.seconds, 2),
             "identities": dict(self.identities),
             "notes": list(self.notes),
-            "checks": rounded(checks),
+            "checks": rounded(finite([asdict(c) for c in self.checks])),
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -63,19 +63,9 @@ class QualifyRequest:
     @property
     def command(self) -> str:
         """The command line that does this."""
-        words = [f"bench judge qualify {self.judge!r} --scorer {self.scorer}"]
-        for name, value, default in (
-            ("preset", self.preset, None),
-            ("suite", self.suite, "planted-1"),
-            ("split", self.split, "test"),
-            ("limit", self.limit, None),
-            ("repeats", self.repeats, 2),
-            ("positives", self.positives, None),
-            ("negatives", self.negatives, None),
-        ):
-            if value != default:
-                words.append(f"--{name} {value}")
-        return " ".join(words)
+        given, options = asdict(self), fields(self)[2:]
+        words = [f"--{option.name} {given[option.name]}" for option in options if given[option.name] != option.default]
+        return " ".join([f"bench judge qualify {self.judge!r} --scorer {self.scorer}", *words])
 
 
 def qualify(asked: QualifyRequest, runs: Path, cache: Path | None, console: Console) -> Qualification:
@@ -102,7 +92,6 @@ def qualify(asked: QualifyRequest, runs: Path, cache: Path | None, console: Cons
         if (folder / "run.json").exists():
             resume(folder, own, console)
         else:
-            folder.parent.mkdir(parents=True, exist_ok=True)
             begin(spec, Path.cwd(), folder, asked.command, own, console)
         folders.append(folder)
     return row(asked, scorer, suite, families, folders)

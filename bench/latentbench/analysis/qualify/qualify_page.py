@@ -13,8 +13,7 @@ from pathlib import Path
 
 from latentbench.judges.price import ESTIMATE_NOTE, estimated
 from latentbench.judges.qualification import Mean, Qualification, read
-from latentbench.kernel.errors import DataError
-from latentbench.kernel.files import write_text
+from latentbench.kernel import files
 from latentbench.kernel.kinds import NEAR_MISS
 from latentbench.suites.planted.planted_suite import NEAR
 from latentbench.views.number import NONE, count, dollars, number, p_is, percent, signed
@@ -64,13 +63,9 @@ def render(folder: Path, check: bool = False) -> Path:
     Raises:
         DataError: with `check`, the page is not what the rows render to.
     """
-    path, text = folder / PAGE, markdown(read(folder))
-    if not check:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
-    elif not path.exists() or path.read_text(encoding="utf-8") != text:
-        raise DataError(f"{path} is not what its folder renders to. Run `bench judge leaderboard` and commit both.")
-    return path
+    path = folder / PAGE
+    fault = f"{path} is not what its folder renders to. Run `bench judge leaderboard` and commit both."
+    return files.render(path, markdown(read(folder)), check, fault)
 
 
 def _groups(rows: Iterable[Qualification]) -> list[tuple[str, list[Qualification]]]:
