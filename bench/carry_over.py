@@ -33,8 +33,8 @@ from latentbench.kernel.forms import YesNo
 from latentbench.kernel.identity import digest
 from latentbench.kernel.trial import Seen, Trial
 from latentbench.leaderboards.results import RESULTS, read_file, render, write_file
-from latentbench.leaderboards.row import Named
 from latentbench.runs.plan import explainer_keys
+from latentbench.runs.record import Named
 from latentbench.runs.run_spec import ExplainerEntry, RunSpec, ScorerEntry, load_run_spec
 from latentbench.scorers.load import load_scorer
 

@@ -13,7 +13,7 @@ from latentbench.judges.price import ESTIMATE_NOTE, estimated
 from latentbench.kernel.kinds import HARD_KINDS, RANDOM
 from latentbench.leaderboards.bars import axis, bar, ruler
 from latentbench.leaderboards.board import Table as Ranking
-from latentbench.leaderboards.row import Estimate, Price, Row
+from latentbench.leaderboards.row import Estimate, Row
 from latentbench.views.number import number
 from latentbench.views.page import Block, Bullets, Page, Prose
 from latentbench.views.table import Cell, Column, Kind, Table, Tone
@@ -24,17 +24,6 @@ PRICE_NOTE = "Tokens, $ and s are per latent: explaining and judging."
 KIND_NOTE = "Each kind of silent windows against the same activating ones. Only random ones enter the score that ranks."
 SHOWN_METRICS = 3
 PRICES: tuple[tuple[str, Kind], ...] = (("tokens", "short"), ("$", "dollars"), ("s", "short"))
-
-
-def total(row: Row) -> Price:
-    """Explaining and judging one latent."""
-    a, b = row.explaining, row.judging
-    return Price(
-        tokens_in=a.tokens_in + b.tokens_in,
-        tokens_out=a.tokens_out + b.tokens_out,
-        dollars=None if a.dollars is None or b.dollars is None else a.dollars + b.dollars,
-        seconds=a.seconds + b.seconds,
-    )
 
 
 def other_metrics(table: Ranking) -> list[str]:
@@ -93,7 +82,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
     """What the columns of these rows mean."""
     said = [FLOOR_NOTE] if any(row.is_floor for row in rows) else []
     said += [BOUNDS_NOTE] if any(row.worst is not None for row in rows) else []
-    return [*said, PRICE_NOTE, *([ESTIMATE_NOTE] if any(estimated(total(row).dollars) for row in rows) else [])]
+    return [*said, PRICE_NOTE, *([ESTIMATE_NOTE] if any(estimated(row.price.dollars) for row in rows) else [])]
 
 
 def board_blocks(table: Ranking) -> list[Block]:
@@ -123,7 +112,7 @@ def _ranking(table: Ranking) -> Table:
     ]
     rows: list[list[Cell]] = []
     for row, rank, name in zip(table.rows, table.ranks, _names(table), strict=True):
-        s, both, parts = row.score, total(row), (row.explaining, row.judging)
+        s, both, parts = row.score, row.price, (row.explaining, row.judging)
         cells: list[Cell] = [str(rank), name, _explainer(row), s.estimate, (s.low, s.high), bar(row, scale)]
         if bounded:
             cells.append("" if row.worst is None else f"{number(row.worst)} to {number(row.best)}")

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from latentbench.kernel.config import Frozen
-from latentbench.runs.record import UNQUALIFIED, SuiteRecord
+from latentbench.runs.record import UNQUALIFIED, Named, SuiteRecord
 from latentbench.views.number import finite
 
 POOLED = "all"
@@ -34,14 +34,6 @@ class Estimate(Frozen):
     higher_is_better: bool = True
 
 
-class Named(Frozen):
-    """Something with a label for people, an id with a version and a content key."""
-
-    label: str
-    id: str
-    key: str
-
-
 class Price(Frozen):
     """What one latent costs on average, once; calls that came from a cache are counted as if they had been paid."""
 
@@ -50,6 +42,11 @@ class Price(Frozen):
     dollars: Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(finite)]
     """Estimated from tokens and a price table; null where a model has no price there."""
     seconds: float = Field(ge=0)
+
+    def __add__(self, other: Price) -> Price:
+        dollars = None if self.dollars is None or other.dollars is None else self.dollars + other.dollars
+        tokens_in, tokens_out = self.tokens_in + other.tokens_in, self.tokens_out + other.tokens_out
+        return Price(tokens_in=tokens_in, tokens_out=tokens_out, dollars=dollars, seconds=self.seconds + other.seconds)
 
 
 class Row(Frozen):
@@ -92,6 +89,11 @@ class Row(Frozen):
     judging: Price
     values: dict[str, float] = Field(default_factory=dict, exclude=True, repr=False)
     """Headline per latent, averaged over repeats; in memory only."""
+
+    @property
+    def price(self) -> Price:
+        """Explaining and judging one latent."""
+        return self.explaining + self.judging
 
     @property
     def coverage(self) -> float | None:

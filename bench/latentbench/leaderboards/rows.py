@@ -15,9 +15,9 @@ import numpy as np
 
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest
-from latentbench.leaderboards.row import POOLED, Estimate, Named, Price, Row
+from latentbench.leaderboards.row import POOLED, Estimate, Price, Row
 from latentbench.runs.finished import Run, load_runs
-from latentbench.runs.record import CellRecord, MetricRecord
+from latentbench.runs.record import MetricRecord, Named
 from latentbench.stats.bootstrap import bootstrap_mean
 from latentbench.stats.ranks import missing_bounds
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEADERBOARD_SPLIT = "test"
+_LABELS = ["explainer", "scorer", "judge"]
+_SPENT = ["tokens_in", "tokens_out", "cost", "seconds"]
 
 
 def read_rows(folders: Iterable[Path], *, by_coder: bool = False, any_split: bool = False, seed: int = 0) -> list[Row]:
@@ -61,6 +63,8 @@ def rows(runs: Iterable[Run], *, by_coder: bool = False, any_split: bool = False
 
 def _group(run: Run, group: str, seed: int) -> list[Row]:
     """Rows over one group of coders."""
+    import pandas as pd
+
     scores, means, judgements, explanations = run.scores, run.means, run.judgements, run.explanations
     if group != POOLED:
         scores, means = scores[scores["coder"] == group], means[means["coder"] == group]
@@ -71,78 +75,50 @@ def _group(run: Run, group: str, seed: int) -> list[Row]:
     asked = dict(iter(scores.groupby(_LABELS, sort=False)))
     averaged = dict(iter(means.groupby(_LABELS, sort=False)))
     spent, written = _sums(judgements, "cell"), _sums(explanations, "explainer")
-    return [
-        _row(
-            run,
-            group,
-            latents,
-            cells,
-            asked.get(labels, scores.iloc[:0]),
-            averaged.get(labels, means.iloc[:0]),
-            spent,
-            written,
-            seed,
+    found = []
+    for names, cells in run.record.grid.items():
+        explainer, scorer, judge = cells[0].explainer, cells[0].scorer, cells[0].judge
+        mean, own = averaged.get(names, means.iloc[:0]), asked.get(names, scores.iloc[:0])
+        own = own[own["metric"] == scorer.headline]
+        per_latent = mean.set_index(["latent", "metric"])["value"].unstack("metric").reindex(latents)
+        headline = per_latent.get(scorer.headline, pd.Series(index=latents, dtype=float))
+        units = max(1, len(latents) * len(cells))
+        others = {
+            m.name: _estimate(per_latent[m.name], m, seed)
+            for m in scorer.metrics
+            if m.name != scorer.headline and m.name in per_latent and per_latent[m.name].notna().any()
+        }
+        worst, best = _bounds(own, scorer.ranking)
+        found.append(
+            Row(
+                run=run.id,
+                date=run.record.started,
+                command=run.record.command,
+                suite=run.record.suite,
+                split=run.record.split,
+                coders=group,
+                latents=digest([latents, scorer.steered] if scorer.steered is not None else latents),
+                explainer=Named(label=explainer.label, id=explainer.id, key=explainer.key),
+                model=explainer.model,
+                is_floor=explainer.is_floor,
+                scorer=Named(label=scorer.label, id=scorer.id, key=scorer.key),
+                headline=scorer.headline,
+                judge=Named(label=judge.label, id=judge.identity.label, key=judge.key),
+                qualification=judge.qualification,
+                score=_estimate(headline, scorer.ranking, seed),
+                worst=worst,
+                best=best,
+                n_latents=len(latents),
+                repeats=len(cells),
+                n_judged=int(own["n_judged"].sum()),
+                n_attempted=int(own["n_attempted"].sum()),
+                metrics=others,
+                explaining=_price(written, [explainer.label], units),
+                judging=_price(spent, [c.cell for c in cells], units),
+                values={str(latent): float(v) for latent, v in headline.dropna().items()},
+            )
         )
-        for labels, cells in run.record.grid.items()
-    ]
-
-
-_LABELS = ["explainer", "scorer", "judge"]
-_SPENT = ["tokens_in", "tokens_out", "cost", "seconds"]
-
-
-def _row(
-    run: Run,
-    group: str,
-    latents: list[str],
-    cells: tuple[CellRecord, ...],
-    scores: pd.DataFrame,
-    means: pd.DataFrame,
-    spent: pd.DataFrame,
-    written: pd.DataFrame,
-    seed: int,
-) -> Row:
-    import pandas as pd
-
-    record = run.record
-    explainer, scorer, judge = cells[0].explainer, cells[0].scorer, cells[0].judge
-    per_latent = means.set_index(["latent", "metric"])["value"].unstack("metric").reindex(latents)
-    asked = scores[scores["metric"] == scorer.headline]
-    units = max(1, len(latents) * len(cells))
-    others = {
-        m.name: _estimate(per_latent[m.name], m, seed)
-        for m in scorer.metrics
-        if m.name != scorer.headline and m.name in per_latent and per_latent[m.name].notna().any()
-    }
-    headline = per_latent.get(scorer.headline, pd.Series(index=latents, dtype=float))
-    worst, best = _bounds(asked, scorer.ranking)
-    return Row(
-        run=run.id,
-        date=record.started,
-        command=record.command,
-        suite=record.suite,
-        split=record.split,
-        coders=group,
-        latents=digest([latents, scorer.steered] if scorer.steered is not None else latents),
-        explainer=Named(label=explainer.label, id=explainer.id, key=explainer.key),
-        model=explainer.model,
-        is_floor=explainer.is_floor,
-        scorer=Named(label=scorer.label, id=scorer.id, key=scorer.key),
-        headline=scorer.headline,
-        judge=Named(label=judge.label, id=judge.identity.label, key=judge.key),
-        qualification=judge.qualification,
-        score=_estimate(headline, scorer.ranking, seed),
-        worst=worst,
-        best=best,
-        n_latents=len(latents),
-        repeats=len(cells),
-        n_judged=int(asked["n_judged"].sum()),
-        n_attempted=int(asked["n_attempted"].sum()),
-        metrics=others,
-        explaining=_price(written, [explainer.label], units),
-        judging=_price(spent, [c.cell for c in cells], units),
-        values={str(latent): float(v) for latent, v in headline.dropna().items()},
-    )
+    return found
 
 
 def _estimate(values: pd.Series[float], metric: MetricRecord, seed: int) -> Estimate:

@@ -16,7 +16,7 @@ from latentbench.judges.price import ESTIMATE_NOTE, estimated
 from latentbench.kernel.files import write_text
 from latentbench.leaderboards.board import Table as Ranking
 from latentbench.leaderboards.board import tables
-from latentbench.leaderboards.board_page import board_blocks, notes, total
+from latentbench.leaderboards.board_page import board_blocks, notes
 from latentbench.leaderboards.rows import rows
 from latentbench.runs.finished import Run, load_run, suite_of
 from latentbench.runs.record import UNQUALIFIED
@@ -195,7 +195,7 @@ def limits(run: Run, tables: Sequence[Ranking]) -> list[str]:
         found.append(
             "One repeat: the spread of explainer and judge sampling is inside the interval over latents, not separated."
         )
-    if any(estimated(total(row).dollars) for table in tables for row in table.rows):
+    if any(estimated(row.price.dollars) for table in tables for row in table.rows):
         found.append(ESTIMATE_NOTE)
     found.append("Intervals are over latents of this suite; they say nothing about other subjects, coders or judges.")
     return list(dict.fromkeys(found))

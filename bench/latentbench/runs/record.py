@@ -53,12 +53,17 @@ class MetricRecord(Frozen):
     high: float | None = None
 
 
-class ExplainerRecord(Frozen):
-    """An explainer as it took part."""
+class Named(Frozen):
+    """Something with a label for people, an id with a version and a content key."""
 
     label: str
     id: str
     key: str
+
+
+class ExplainerRecord(Named):
+    """An explainer as it took part."""
+
     is_floor: bool
     """The explainer knows nothing of the latent."""
     model: str | None = None
@@ -66,12 +71,9 @@ class ExplainerRecord(Frozen):
     prompts: dict[str, Any] = Field(default_factory=dict)
 
 
-class ScorerRecord(Frozen):
+class ScorerRecord(Named):
     """A scorer as it took part."""
 
-    label: str
-    id: str
-    key: str
     headline: str
     """Name of the metric that ranks."""
     metrics: tuple[MetricRecord, ...]

@@ -7,7 +7,7 @@ trials that failed: a failed call may have been paid as well. Whatever came from
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from latentbench.judges.price import cost
@@ -52,10 +52,6 @@ class Spending:
             if most is not None and used >= most:
                 return f"the budget of {most:g} {name} is used up ({used:.4g} {name} spent)"
         return None
-
-    def data(self) -> dict[str, Any]:
-        """Return the numbers as a trial's user attribute holds them."""
-        return asdict(self)
 
 
 def spent_by(plan: Plan, units: Iterable[Mapping[str, Any]], seconds: float) -> Spending:

@@ -13,7 +13,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ from latentbench.tuning.prune import compare, order, steps
 from latentbench.tuning.space import run_spec, suggest
 from latentbench.tuning.tune_measures import SettingMeasures, infeasible, measure, tuned_explainer
 from latentbench.tuning.tune_spec import Objective, Settings, TuneSpec
+from latentbench.views.number import finite
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -192,8 +193,8 @@ class TrialRunner:
             "latents": len(measured.latents),
             "coverage": measured.coverage,
             "outcomes": dict(measured.outcomes),
-            "spent": spent_by(plan, units, seconds).data(),
-            "values": {o.name: plain(measured.values[o.name]) for o in self.spec.objectives},
+            "spent": asdict(spent_by(plan, units, seconds)),
+            "values": {o.name: finite(measured.values[o.name].tolist()) for o in self.spec.objectives},
             "means": {name: float(np.nanmean(v)) for name, v in measured.values.items() if not np.isnan(v).all()},
         }
         trial.set_user_attr(FACTS, facts)
@@ -273,13 +274,8 @@ def incumbent(study: Study, spec: TuneSpec) -> FrozenTrial | None:
     return max(found, key=lambda t: (sign * t.values[0], -t.number), default=None)
 
 
-def plain(values: NDArray[np.float64]) -> list[float | None]:
-    """Prepare a value for JSON: NaN becomes null."""
-    return [None if math.isnan(v) else v for v in values.tolist()]
-
-
 def array(values: Sequence[float | None]) -> NDArray[np.float64]:
-    """The inverse of `plain`."""
+    """Values that JSON held: null becomes NaN."""
     return np.array([math.nan if v is None else v for v in values], np.float64)
 
 

@@ -53,7 +53,7 @@ def collect(study: Study, spec: TuneSpec, command: str, reason: str, where: str)
         "trials": rows,
         "default": next((r["number"] for r in rows if r["name"] == DEFAULT and r["state"] == STATES["COMPLETE"]), None),
         "winners": winners,
-        "spent": spent(trials).data(),
+        "spent": asdict(spent(trials)),
         "chance": _chance(feasible(trials), spec),
         "importances": {o.name: _importances(trials, spec, o) for o in spec.objectives},
         "holdout": None,

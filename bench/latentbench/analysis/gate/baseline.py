@@ -20,10 +20,10 @@ from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import DataError, DigestMismatch, UnknownName
 from latentbench.kernel.files import plain, write_text
 from latentbench.kernel.identity import digest
-from latentbench.leaderboards.row import Named, Number, Price, Row
+from latentbench.leaderboards.row import Number, Price, Row
 from latentbench.leaderboards.rows import rows as leaderboard_rows
 from latentbench.runs.finished import Run
-from latentbench.runs.record import CellRecord, JudgeRecord, SuiteRecord
+from latentbench.runs.record import CellRecord, JudgeRecord, Named, SuiteRecord
 from latentbench.views.number import rounded
 
 LAYOUT = 2

@@ -78,10 +78,9 @@ def compare(
     family = [*tests, *pairs]
     decisions = decide([t.evidence for t in family], [t.delta for t in family])
     judged = [_statistical(t, d) for t, d in zip(family, decisions, strict=True)]
+    fits = Verdict.NOT_COMPARABLE if whole else Verdict.PASS
     checks = [
-        Check(
-            "comparability", "suite and split", Verdict.NOT_COMPARABLE if whole else Verdict.PASS, whole or _same(base)
-        ),
+        Check("comparability", "suite and split", fits, whole or f"{base.suite.id}, {base.split} latents"),
         *invariants(base, head, settings, drift),
         *sorted([*judged, *rest, *more], key=lambda c: c.kind != "metric"),
     ]
@@ -98,10 +97,6 @@ def major(version_or_id: str) -> tuple[str, str]:
     """(name, N) of `name@N-X`."""
     name, _, version = version_or_id.partition("@")
     return name, version.partition("-")[0]
-
-
-def _same(base: Baseline) -> str:
-    return f"{base.suite.id}, {base.split} latents"
 
 
 def _whole(base: Baseline, head: Baseline) -> str:

@@ -6,7 +6,7 @@ questions about a prompt's form (position, retest) pool judgements, because the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from latentbench.kernel.errors import DataError
 from latentbench.stats.bootstrap import bootstrap_mean
 from latentbench.stats.ranking import auroc
 from latentbench.suites.planted.planted_suite import NEAR
+from latentbench.views.number import finite
 
 PERMUTATIONS = 999
 TRIAL = ["asked", "explainer", "latent", "trial"]
@@ -169,8 +170,7 @@ def mean(values: pd.Series[float] | Sequence[float], seed: int = 0) -> Mean:
     found = bootstrap_mean(np.asarray(values, np.float64), seed=seed)
     if not found.n:
         raise ValueError("a mean over no latents.")
-    some: Callable[[float], float | None] = lambda x: None if np.isnan(x) else float(x)  # noqa: E731
-    return Mean(estimate=found.estimate, low=some(found.low), high=some(found.high), n=found.n)
+    return Mean(estimate=found.estimate, low=finite(found.low), high=finite(found.high), n=found.n)
 
 
 def comparisons(headline: pd.DataFrame, family: Mapping[str, str]) -> dict[str, Any]:
