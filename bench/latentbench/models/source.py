@@ -29,7 +29,7 @@ class ModelFiles:
     """A model on local disk.
 
     Attributes:
-        reference: as the user wrote it.
+        reference: what the user wrote.
         folder: a Hugging Face folder.
         identity: content hash, 16 hex digits.
     """

@@ -57,7 +57,7 @@ class Addition:
     """h + delta * direction, per row.
 
     Attributes:
-        hookpoint: where, see `writes_at`.
+        hookpoint: where it is added, see `writes_at`.
         directions: [rows, d] float32.
         delta: [rows] float32.
     """
@@ -83,7 +83,7 @@ class Ablation:
     """h - a_f(h) * direction, per row.
 
     Attributes:
-        coder: that the latents belong to.
+        coder: the coder that the latents belong to.
         latents: int64 [rows].
     """
 
@@ -164,7 +164,7 @@ def prefill(loaded: Loaded, prompts: Sequence[Sequence[int]]) -> Prompts:
         prompts: token ids, BOS included where the subject wants one; at least 2 tokens each.
 
     Raises:
-        ModelError: as `Engine`.
+        ModelError: the engine does not cover the subject, see `Engine`.
         ValueError: a prompt of fewer than 2 tokens.
     """
     if any(len(p) < 2 for p in prompts):
@@ -195,7 +195,7 @@ def log_probs(prompts: Prompts, prompt: Tensor, change: Change | None) -> Tensor
     Args:
         prompts: from `prefill`.
         prompt: int64 [rows], the prompt of each row; a prompt may stand in many rows.
-        change: of as many rows; None: clean.
+        change: what is done to as many rows; None leaves them clean.
     """
     with _changed(prompts, change):
         _, hidden = prompts.read(prompt, "nothing")

@@ -53,7 +53,7 @@ def choice_row(wording: Wording, choice: Choice, text: str, prompt: Tokens) -> C
 
     Args:
         text: the rendered prompt.
-        prompt: its tokens.
+        prompt: the tokens of that text.
     """
     trunk = list(prompt)
     places: list[int] = []

@@ -164,7 +164,7 @@ class Rows:
 
     Attributes:
         engine: the model.
-        cache: of transformers, with layers that keep all (`kv.Layer`).
+        cache: a transformers cache whose layers keep all, see `kv.Layer`.
         valid: bool [rows, keys], which keys of the cache are real.
         position: int64 [rows, keys] of each key.
         at: int64 [rows], position of the last token.

@@ -33,9 +33,9 @@ class CoderTable:
     """The activations of one coder, in CSR form over latents.
 
     Attributes:
-        name: of the coder.
-        key: its identity.
-        hookpoint: where it reads.
+        name: the coder's name.
+        key: the coder's identity.
+        hookpoint: where the coder reads.
         indptr: int64 [n_latents + 1].
         position: uint32 [n], memory-mapped.
         value: float16 [n], memory-mapped; never 0.

@@ -55,9 +55,9 @@ class Progress:
     Attributes:
         documents: read so far.
         contexts: done so far, those found on disk included.
-        tokens: the same.
+        tokens: done so far, in the contexts that count as done.
         reused: tokens that were found on disk.
-        tokens_per_s: of the work of this process; 0 before it has done any.
+        tokens_per_s: speed of this process; 0 before it has done any work.
     """
 
     documents: int

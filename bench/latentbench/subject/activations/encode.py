@@ -31,7 +31,7 @@ def encode_contexts(
 
     Args:
         loaded: the subject.
-        coders: their hookpoints are read in one pass.
+        coders: what encodes; all their hookpoints are read in one pass.
         contexts: token ids without BOS, each int [n >= 1].
         batch: contexts per forward pass. Floats depend on it in the last digits.
 
@@ -67,9 +67,7 @@ def encoded(
 
     Args:
         session: open, on the hookpoints of the coders.
-        coders: as above.
-        contexts: as above.
-        batch: as above.
+        coders, contexts, batch: see `encode_contexts`.
 
     Yields:
         (coder name, active latents), on the subject's device; rows as in `encode_contexts`, in no order.

@@ -115,7 +115,7 @@ def merged(
         shards: in corpus order.
         offsets: corpus position of each shard's first token.
         coder: name.
-        indptr: of `merged_indptr`.
+        indptr: what `merged_indptr` returned.
 
     Yields:
         (corpus positions, values), ascending positions within each latent.

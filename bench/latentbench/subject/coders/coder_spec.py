@@ -34,17 +34,17 @@ class CoderSpec(Frozen):
     """Folder of a trained coder: absolute, relative to the working directory or to a `tasks` folder
     (`coders/smollm2-135m-res9-2304`), or on the Hugging Face hub (`org/name[@revision][:subfolder]`)."""
     hookpoint: str | None = None
-    """Where it reads; None: as the folder says."""
+    """Where the coder reads; by default the place that its folder names."""
     k: int | None = Field(None, ge=1)
     """Active latents per token, for `neurons` and `random`."""
     n_latents: int | None = Field(None, ge=1)
     """Width, for `random`."""
     seed: int = 0
-    """Of the directions, for `random`."""
+    """Seed from which `random` draws its directions."""
     centre: str | None = None
     """Folder of a SAELens coder whose decoder bias is subtracted first, for `random`; see there."""
     threshold: float | None = None
-    """Of a BatchTopK coder whose file records none."""
+    """Activation that a latent of a BatchTopK coder must exceed, for a coder whose file records none."""
 
     @model_validator(mode="after")
     def _complete(self) -> CoderSpec:

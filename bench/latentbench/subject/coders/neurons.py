@@ -51,7 +51,7 @@ class Neurons:
 
     @property
     def d_in(self) -> int:
-        """The same: each input coordinate is a latent."""
+        """Width of the input, which is the number of latents: each coordinate is one."""
         return self.n_latents
 
     @property

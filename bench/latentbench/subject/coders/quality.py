@@ -44,7 +44,7 @@ class Quality:
 
         Args:
             x: activations [n, d].
-            found: their latents.
+            found: the latents that the coder found on them.
             reconstruction: [n, d]; None for a coder that cannot reconstruct.
         """
         wide = x.double().cpu()

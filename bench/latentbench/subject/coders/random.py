@@ -59,7 +59,7 @@ class RandomDirections:
 
     @property
     def d_model(self) -> int:
-        """The same."""
+        """Width of what it writes, which is that of the input."""
         return self.d_in
 
     @torch.inference_mode()

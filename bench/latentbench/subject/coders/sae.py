@@ -38,7 +38,7 @@ class Sae:
         b_enc: [n_latents].
         w_dec: [n_latents, d_model].
         b_dec: [d_model].
-        k: for `topk` and `groupmax`.
+        k: active latents per token, where the kind is `topk` or `groupmax`.
         threshold: [n_latents] or [1], for `jumprelu` and `batchtopk`.
         b_pre: [d_in], subtracted from the input; None if nothing is.
         normalise: per-token scaling of the input before `b_pre`, undone after decoding. `layer_norm`: centred, divided by

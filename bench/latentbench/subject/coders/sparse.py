@@ -42,7 +42,7 @@ class SparseCoder(Protocol):
 
     @property
     def name(self) -> str:
-        """As the user calls it; in the ids of its latents."""
+        """What the user calls it; the ids of its latents start with it."""
 
     @property
     def kind(self) -> Kind:
