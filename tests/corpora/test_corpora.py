@@ -164,7 +164,7 @@ def test_a_model_that_writes_nothing_usable_is_given_up(
     tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("latentbench.corpora.drawn.write", lambda *_: iter([0] * 1000))
+    monkeypatch.setattr("latentbench.corpora.sampled.write", lambda *_: iter([0] * 1000))
     with pytest.raises(DataError, match="wrote no usable document in 20 batches"):
         list(documents(SampledCorpus(model=str(tiny_folder), recipe=str(recipe(tmp_path)), n_tokens=5)))
 
@@ -174,7 +174,7 @@ def test_sampled_text_is_drawn_once_and_identified_by_what_was_drawn(
 ) -> None:
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
     recipe(tmp_path)
-    monkeypatch.setattr("latentbench.corpora.drawn.write", written)
+    monkeypatch.setattr("latentbench.corpora.sampled.write", written)
     corpus = anchored(
         spec(
             kind="sampled",

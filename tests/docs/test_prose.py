@@ -15,18 +15,11 @@ NOT_YET = {
     "explainers/llm.py",
     "explainers/output.py",
     "explainers/top_tokens.py",
-    "models/engine/kv.py",
-    "models/engine/sampler.py",
     "runs/order.py",
     "scorers/binary_task.py",
     "scorers/fuzzing.py",
     "scorers/saebench.py",
     "scorers/sensitivity.py",
-    "subject/coders/coder_spec.py",
-    "subject/coders/neurons.py",
-    "subject/coders/random.py",
-    "subject/coders/sparse.py",
-    "subject/interventions.py",
 }
 """Modules whose docstrings are still to be rewritten."""
 TWICE = {"Params", "Prompts", "Row", "Table"}

@@ -59,14 +59,14 @@ def test_trends_are_within_latents_where_they_can_be():
     table = pd.DataFrame({k: base + 0.5 * v + RNG.normal(0, 0.1, 30) for k, v in x.items()})
     found = trend(table, x, seed=0)
     assert found.design == "paired"
-    assert found.slope == pytest.approx(0.5, abs=0.05)
+    assert found.estimate == pytest.approx(0.5, abs=0.05)
     assert found.p < 0.01
     apart = pd.DataFrame({k: pd.Series(table[k].to_numpy(), index=[f"{k}/{i}" for i in range(30)]) for k in x})
     other = trend(apart, x, seed=0)
     flat = apart.stack().dropna()
     fit = linregress([x[str(k)] for k in flat.index.get_level_values(1)], flat.to_numpy())
     assert other.design == "two samples"
-    assert (other.slope, other.p) == pytest.approx((fit.slope, fit.pvalue))
+    assert (other.estimate, other.p) == pytest.approx((fit.slope, fit.pvalue))
 
 
 def test_signs_against_the_paper():

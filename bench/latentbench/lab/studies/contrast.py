@@ -26,7 +26,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class LevelContrast:
-    """Mean of a - b over latents.
+    """Mean of a - b over latents, or the slope of a trend.
 
     Attributes:
         estimate, low, high, p: NaN where there are fewer than two latents on a side.
@@ -76,26 +76,10 @@ def two_samples(a: Any, b: Any) -> LevelContrast:
     return LevelContrast(estimate, float(bounds.low), float(bounds.high), float(found.pvalue), n, "two samples")
 
 
-@dataclass(frozen=True)
-class Trend:
-    """Slope of the score per unit of x (or per doubling).
+def trend(table: pd.DataFrame, x: dict[str, float], seed: int) -> LevelContrast:
+    """Linear trend of scores over the levels: the slope per unit of x.
 
-    Attributes:
-        slope, low, high, p: as in `LevelContrast`.
-        n: latents (paired) or values.
-        design: `paired`: mean of each latent's own slope; `two samples`: regression over all values.
-    """
-
-    slope: float
-    low: float
-    high: float
-    p: float
-    n: int
-    design: str
-
-
-def trend(table: pd.DataFrame, x: dict[str, float], seed: int) -> Trend:
-    """Linear trend of scores over the levels.
+    Paired: mean of each latent's own slope. Two samples: regression over all values.
 
     Args:
         table: [latents, levels], NaN where a latent has no score at a level.
@@ -111,15 +95,15 @@ def trend(table: pd.DataFrame, x: dict[str, float], seed: int) -> Trend:
         slopes = whole.to_numpy() @ centred / (centred @ centred)
         found = paired_difference(slopes, np.zeros(len(slopes)), list(whole.index), seed=seed)
         i = found.interval
-        return Trend(i.estimate, i.low, i.high, found.p, i.n, "paired")
+        return LevelContrast(i.estimate, i.low, i.high, found.p, i.n, "paired")
     values = table.stack().dropna()
     at = np.array([x[str(c)] for c in values.index.get_level_values(1)])
     if len(values) < 3 or np.ptp(at) == 0:
-        return Trend(math.nan, math.nan, math.nan, math.nan, len(values), "two samples")
+        return LevelContrast(math.nan, math.nan, math.nan, math.nan, len(values), "two samples")
     fit = linregress(at, values.to_numpy())
     reach = float(t.ppf((1 + LEVEL) / 2, len(values) - 2)) * float(fit.stderr)
     slope = float(fit.slope)
-    return Trend(slope, slope - reach, slope + reach, float(fit.pvalue), len(values), "two samples")
+    return LevelContrast(slope, slope - reach, slope + reach, float(fit.pvalue), len(values), "two samples")
 
 
 def supported(sign: str, p: float) -> str:

@@ -193,7 +193,7 @@ def trend_rows(session: Session, scores: pd.DataFrame) -> list[Row]:
             continue
         t = trend(own.pivot_table(index="latent", columns="level", values="value"), places, session.profile.seed)
         found.append({
-            "explainer": explainer, "scorer": scorer, "slope": t.slope, "slope_low": t.low, "slope_high": t.high,
+            "explainer": explainer, "scorer": scorer, "slope": t.estimate, "slope_low": t.low, "slope_high": t.high,
             "p": t.p, "n": t.n, "design": t.design,
         })  # fmt: skip
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ from latentbench.corpora.corpus_spec import JsonlCorpus
 from latentbench.kernel.config import validate
 from latentbench.kernel.errors import DataError, SpecError
 from latentbench.kernel.files import write_text
-from latentbench.kernel.identity import digest, file_sha256
+from latentbench.kernel.identity import digest, file_sha256, seed_for
 from latentbench.kernel.tasks import find
 from latentbench.lab.studies.study_spec import ProfileSuite
+from latentbench.models.source import resolve
 from latentbench.subject.coders.coder_spec import coder_folder
 from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe, anchored_recipe, load_recipe
 from latentbench.suites.store import MANIFEST
+
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
 
 
 def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,8 +82,6 @@ def recipe_of(
     if keep:
         recipe = recipe.model_copy(update={"corpus": _kept(recipe.corpus, keep, work / "corpora")})
     if random_subject:
-        from latentbench.lab.studies.random_subject import random_weights
-
         model = str(random_weights(recipe.subject.model, recipe.seed, work / "subjects"))
         recipe = recipe.model_copy(update={"subject": recipe.subject.model_copy(update={"model": model})})
     if indices is not None:
@@ -142,3 +144,39 @@ def _kept(corpus: Any, keep: Mapping[str, str], folder: Path) -> JsonlCorpus:
             raise DataError(f"no document of {', '.join(corpus.path)} has {dict(keep)}.")
         write_text(path, "".join(lines))
     return corpus.model_copy(update={"path": (str(path.resolve()),)})
+
+
+def random_weights(model: str, seed: int, folder: Path) -> Path:
+    """Make, once, a model folder with random weights: a real architecture and tokenizer, knowing nothing.
+
+    What an explanation pipeline finds in it is structure of the text and of the architecture, not of anything learnt.
+
+    Args:
+        model: reference whose configuration and tokenizer are taken.
+        seed: of the weights.
+        folder: where such folders are kept.
+
+    Raises:
+        ModelError: the model cannot be had.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    files = resolve(model)
+    made = folder / f"random-{digest([files.identity, seed])}"
+    if made.exists():
+        return made.resolve()
+    config = AutoConfig.from_pretrained(files.folder)
+    # The initialisation draws from the process-wide generator, which is given back as it was.
+    with torch.random.fork_rng():
+        # A seed of its own: a subject that was itself initialised from 0, 1, ... must not come out again.
+        torch.manual_seed(seed_for("random subject", seed))
+        drawn = AutoModelForCausalLM.from_config(config)
+    part = made.with_name(made.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    drawn.save_pretrained(part)
+    for name in TOKENIZER:
+        if (files.folder / name).exists():
+            shutil.copy(files.folder / name, part / name)
+    part.replace(made)
+    return made.resolve()

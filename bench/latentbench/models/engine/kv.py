@@ -89,7 +89,7 @@ class ChainedPast:
         self.width = int(self.valid.shape[1])
 
     def blocks(self, layer: int, which: int) -> Iterator[torch.Tensor]:
-        """See `Past`."""
+        """What `Past` says."""
         for runs, index, width in self._blocks:
             tensors = [kv[layer][which] if kv else None for kv in runs]
             if len(tensors) == 1 and tensors[0] is not None:
@@ -124,7 +124,7 @@ class StackedPast:
         self.valid = self.position < lengths[prompt][:, None]
 
     def blocks(self, layer: int, which: int) -> Iterator[torch.Tensor]:
-        """See `Past`."""
+        """What `Past` says."""
         yield self._kv[layer][which][self._prompt]
 
 

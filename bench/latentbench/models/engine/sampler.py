@@ -62,7 +62,7 @@ class OwnUniforms:
         return cls(torch.tensor(temperatures).to(device), uniform.to(device))
 
     def pick(self, logits: Tensor, rows: Tensor, step: int) -> Tensor:
-        """See `Randomness`. The token is the one whose share of the cumulative distribution holds the row's number."""
+        """What `Randomness` says; the token is the one whose share of the cumulative distribution holds the row's number."""
         best, temperature = logits.argmax(-1), self.temperature[rows]
         if not (temperature > 0).any():
             return best
@@ -86,7 +86,7 @@ class GumbelNoise:
     owner: Tensor
 
     def pick(self, logits: Tensor, rows: Tensor, step: int) -> Tensor:
-        """See `Randomness`."""
+        """What `Randomness` says."""
         own = self.noise[self.owner[rows].to(self.noise.device), step].to(logits.device)
         return (torch.log_softmax(logits, -1) + own).argmax(-1)
 
@@ -132,7 +132,7 @@ class BatchGenerator:
         self._said: Tensor | None = None
 
     def pick(self, logits: Tensor, rows: Tensor, step: int) -> Tensor:
-        """See `Randomness`."""
+        """What `Randomness` says."""
         penalty = self._params.repetition_penalty
         if penalty == 1:
             return self._draw(logits)
