@@ -47,6 +47,7 @@ def _open(spec: HfCorpus) -> Any:
     except ImportError as e:
         raise DataError("a corpus of kind `hf` needs the datasets library: pip install 'latentbench[hub]'.") from e
     local = spec.dataset in LOCAL_BUILDERS or Path(spec.dataset).is_dir()
+    named = spec.data_files
     try:
         return load_dataset(
             spec.dataset,
@@ -54,17 +55,13 @@ def _open(spec: HfCorpus) -> Any:
             split=spec.split,
             streaming=True,
             revision=None if local else spec.revision,
-            data_files=[str(p) for p in files(spec.data_files)] if local and spec.data_files else _listed(spec),
+            data_files=[str(p) for p in (files(named) if local else named)] if named else None,
         )
     except DataError:
         raise
     except Exception as e:  # the library raises some twenty unrelated types; each means "no such data"
         where = f"config {spec.config!r}, split {spec.split!r}"
         raise DataError(f"dataset {spec.dataset!r} ({where}) cannot be opened: {type(e).__name__}: {e}") from e
-
-
-def _listed(spec: HfCorpus) -> list[str] | None:
-    return list(spec.data_files) if spec.data_files else None
 
 
 def revision(spec: HfCorpus) -> str:

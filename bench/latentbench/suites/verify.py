@@ -59,7 +59,8 @@ def verify(suite: Suite, activations: bool = False, contexts: int = 40, base: Pa
     digest = table_digest({"latents": suite.latent_table, "windows": suite.window_table})
     check(f"digest {digest}", [] if digest == suite.digest else [f"recorded digest is {suite.digest}"])
     facts = _facts(suite.latent_table, suite.window_table)
-    check("every window belongs to a latent of the suite", _strangers(facts))
+    strangers = [f"window {i} belongs to no latent" for i in np.flatnonzero(facts.latent < 0)]
+    check("every window belongs to a latent of the suite", strangers)
     check("windows of one latent never share a corpus position", _overlaps(facts))
     check("windows have one id, string and activation per token", _lengths(suite.window_table))
     check("windows of a decile fire, all others are silent", _kinds(facts))
@@ -103,10 +104,6 @@ def _facts(latents: pa.Table, windows: pa.Table) -> _Facts:
         position=windows.column("position").to_numpy().astype(np.int64),
         length=length,
     )
-
-
-def _strangers(facts: _Facts) -> list[str]:
-    return [f"window {i} belongs to no latent" for i in np.flatnonzero(facts.latent < 0)]
 
 
 def _overlaps(facts: _Facts) -> list[str]:

@@ -22,13 +22,13 @@ from latentbench.models.language_model import Loaded
 from latentbench.subject.hooks import Capture
 
 
-def read_documents(path: Path, field: str = "text") -> list[str]:
+def read_documents(path: Path) -> list[str]:
     """All documents of a JSONL file, gzipped or not.
 
     Raises:
-        DataError: missing, broken, or a line without the field.
+        DataError: missing, broken, or a line without `text`.
     """
-    return list(documents(JsonlCorpus(path=(str(path),), text_field=field)))
+    return list(documents(JsonlCorpus(path=(str(path),))))
 
 
 def split(texts: Sequence[str], held_out: float) -> tuple[Sequence[str], Sequence[str]]:

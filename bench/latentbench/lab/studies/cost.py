@@ -60,7 +60,10 @@ def run(session: Session) -> StudyResult:
     explainers = {name: profile.explainers[name] for name in study.explainers}
     runs = session.run(session.suite(), explainers, scorers, study.coders, session.latents, control=False)
     rows = [
-        judging(run, m, study.explainers[0], profile.price) for run in runs for m in options.methods if _has(run, m)
+        judging(run, m, study.explainers[0], profile.price)
+        for run in runs
+        for m in options.methods
+        if (run.judgements["scorer"] == m.label).any()
     ]
     rows += [explaining(runs[0], name, profile.price) for name in study.explainers]
     result = StudyResult(
@@ -128,10 +131,6 @@ def findings(rows: list[dict[str, Any]]) -> list[str]:
         verdict = "the paper's" if mine == theirs else f"not the paper's, which is {', '.join(theirs)}"
         said.append(f"From the cheapest: {', '.join(mine)}; this order is {verdict}.")
     return said
-
-
-def _has(run: Run, method: Method) -> bool:
-    return bool((run.judgements["scorer"] == method.label).any())
 
 
 def _dollars(tokens_in: float, tokens_out: float, price: dict[str, float]) -> float | None:

@@ -125,8 +125,9 @@ def intervene(
         for entry in recipe.coders
         if any(v.coder == entry.coder.name for v in wanted)
     }
-    _check(suite, recipe, loaded, by_coder)
-    # The suite's digest covers the directions of its coders, and `_check` their identity.
+    if differing := changed(suite.manifest, loaded, by_coder, corpus_identity(recipe.corpus)):
+        raise DigestMismatch(f"{suite.id} cannot be steered: {'; '.join(differing)}.")
+    # The suite's digest covers the directions of its coders, and `changed` has compared their identity.
     home = (work or cache_dir() / "interventions") / digest([FORMAT, suite.digest, loaded.identity, asdict(settings)])
     groups = [
         mine[at : at + settings.group]
@@ -156,11 +157,6 @@ def intervene(
             "latents": _summary(wanted, table),
         },
     )
-
-
-def _check(suite: Suite, recipe: SuiteRecipe, loaded: Loaded, coders: dict[str, SparseCoder]) -> None:
-    if differing := changed(suite.manifest, loaded, coders, corpus_identity(recipe.corpus)):
-        raise DigestMismatch(f"{suite.id} cannot be steered: {'; '.join(differing)}.")
 
 
 def _places(
