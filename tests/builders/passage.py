@@ -33,7 +33,7 @@ class Passage:
     Attributes:
         files: file -> functions that were handed the explanation.
         types: names of the package's own types that held it.
-        dictionaries: functions of the package that were handed it in a bare dictionary.
+        dictionaries: functions of the package that were handed it in a bare dictionary, a record whose own fields are its text.
         ran: every file of the package in which a function was called.
     """
 
@@ -81,7 +81,7 @@ class Passage:
                 self._note(value, f"{file}: {code.co_qualname}")
 
     def _note(self, value: Any, place: str) -> None:
-        if type(value) is dict:
+        if type(value) is dict and any(isinstance(part, str) and self.text in part for part in value.values()):
             self.dictionaries.add(place)
         if type(value).__module__.startswith("latentbench"):
             self.types.add(type(value).__name__)
