@@ -14,7 +14,6 @@ from statistics import median
 
 import pytest
 import torch
-from latentbench.judges.judge import ask
 from latentbench.judges.transformers import TransformersJudge, TransformersParams
 from latentbench.kernel.requests import Request
 from latentbench.models.language_model import load
@@ -31,7 +30,7 @@ def loaded():  # type: ignore[no-untyped-def]
     return load(PACKAGED, dtype="bfloat16", device="auto")
 
 
-def requests(scorer_name: str, part: int) -> list[Request]:
+def requests(judge: TransformersJudge, scorer_name: str, part: int) -> list[Request]:
     """The questions about a few planted latents; another part each round, so that nothing is remembered."""
     scorer = load_scorer(
         {"use": scorer_name, "params": {"positives": 8, "negatives": 8} if scorer_name == "surprisal" else {}}
@@ -39,7 +38,7 @@ def requests(scorer_name: str, part: int) -> list[Request]:
     found: list[Request] = []
     for latent in load_suite("planted-1").latents()[part * LATENTS : (part + 1) * LATENTS]:
         for trial in scorer.trials(latent, f"Tokens about {latent.id.partition('/')[2]}.", part)[:16]:
-            found += scorer.requests(trial, TransformersJudge.can)
+            found += scorer.requests(trial, judge.can)
     return found
 
 
@@ -62,9 +61,9 @@ def test_scorer_against_bare_forward(benchmark: BenchmarkFixture, loaded, scorer
     def measure() -> list[float]:
         ratios = []
         for part in range(ROUNDS):
-            asked = requests(scorer, part)
+            asked = requests(judge, scorer, part)
             started = time.perf_counter()
-            replies = asyncio.run(ask(judge, asked))
+            replies = asyncio.run(judge.answer(asked))
             seconds = time.perf_counter() - started
             assert all(r.ok for r in replies)
             tokens = sum(r.usage.tokens_in for r in replies)
