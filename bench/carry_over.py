@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from latentbench.analysis.gate.baseline import Baseline, read_baseline, write_baseline
-from latentbench.explainers.load import load_explainer
+from latentbench.explainers.explainer import load_explainer
 from latentbench.kernel.config import validate
 from latentbench.kernel.errors import BenchError, DataError
 from latentbench.kernel.forms import YesNo
@@ -36,7 +36,7 @@ from latentbench.leaderboards.results import RESULTS, read_file, render, write_f
 from latentbench.runs.plan import explainer_keys
 from latentbench.runs.record import Named
 from latentbench.runs.run_spec import ExplainerEntry, RunSpec, ScorerEntry, load_run_spec
-from latentbench.scorers.load import load_scorer
+from latentbench.scorers.scorer import load_scorer
 
 OLD_CODE = """
 import json, sys

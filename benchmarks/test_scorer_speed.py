@@ -17,7 +17,7 @@ import torch
 from latentbench.judges.transformers import TransformersJudge, TransformersParams
 from latentbench.kernel.requests import Request
 from latentbench.models.language_model import load
-from latentbench.scorers.load import load_scorer
+from latentbench.scorers.scorer import load_scorer
 from latentbench.suites.store import load_suite
 from pytest_benchmark.fixture import BenchmarkFixture
 

@@ -11,8 +11,7 @@ from latentbench.cli import app
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.requests import Outcome
-from latentbench.scorers.load import load_scorer
-from latentbench.scorers.scorer import Judgement
+from latentbench.scorers.scorer import Judgement, load_scorer
 from latentbench.suites.store import load_suite
 from typer.testing import CliRunner
 

@@ -19,8 +19,7 @@ from latentbench.kernel.errors import DataError, DigestMismatch, SpecError
 from latentbench.leaderboards.rows import read_rows
 from latentbench.runs.record import read_record
 from latentbench.runs.run import start
-from latentbench.scorers.load import load_scorer
-from latentbench.scorers.question import question_key
+from latentbench.scorers.scorer import load_scorer, question_key
 from latentbench.suites.planted.planted_suite import NEAR
 from rich.console import Console
 from typer.testing import CliRunner

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from latentbench.explainers.load import load_explainer
+from latentbench.explainers.explainer import load_explainer
 
 from tests import golden_form as form
 from tests.builders.golden_file import Json

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from latentbench.prompts.answers import read_list, read_word, refused
-from latentbench.scorers.load import load_scorer
 from latentbench.scorers.rating import LEVELS
 from latentbench.scorers.saebench import read_numbers
+from latentbench.scorers.scorer import load_scorer
 from latentbench.scorers.simulation import expected, read_json
 
 from tests import golden_form as form

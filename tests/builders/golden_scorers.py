@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from latentbench.scorers.load import load_scorer
+from latentbench.scorers.scorer import load_scorer
 
 from tests import golden_form as form
 from tests.builders.golden_file import Json

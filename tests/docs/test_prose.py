@@ -15,7 +15,6 @@ NOT_YET = {
     "explainers/llm.py",
     "explainers/output.py",
     "explainers/top_tokens.py",
-    "runs/order.py",
     "scorers/binary_task.py",
     "scorers/fuzzing.py",
     "scorers/saebench.py",

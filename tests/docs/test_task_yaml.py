@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from latentbench.explainers.explainer import Explainer
-from latentbench.explainers.load import load_explainer
+from latentbench.explainers.explainer import Explainer, load_explainer
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.kernel.identity import digest
 from latentbench.kernel.registry import names
 from latentbench.prompts.task import read_task
 from latentbench.prompts.template import FIELD
-from latentbench.scorers.load import load_scorer
-from latentbench.scorers.scorer import Scorer
+from latentbench.scorers.scorer import Scorer, load_scorer
 
 TASKS = Path(__file__).parents[2] / "tasks"
 FILES = sorted([*(TASKS / "scorers").glob("*.yaml"), *(TASKS / "explainers").glob("*.yaml")])

@@ -119,7 +119,7 @@ def test_a_third_party_scorer_is_run_cached_resumed_and_ranked(installed: Path, 
 
 
 def test_a_change_of_its_source_is_another_scorer(installed: Path, tmp_path: Path) -> None:
-    from latentbench.scorers.load import load_scorer
+    from latentbench.scorers.scorer import load_scorer
 
     before = load_scorer(str(PACKAGE / "nearness.yaml")).key
     source = installed / "latentbench_nearness" / "__init__.py"

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from latentbench.explainers.explainer import Explainer, Explanation
+from latentbench.explainers.explainer import Explainer, Explanation, load_explainer
 from latentbench.explainers.llm import LlmExplainer, scaled
-from latentbench.explainers.load import load_explainer
 from latentbench.explainers.null import derangement
 from latentbench.explainers.top_tokens import strongest
 from latentbench.kernel.errors import SpecError

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from latentbench.explainers.explainer import Explainer, Explanation
-from latentbench.explainers.load import load_explainer
+from latentbench.explainers.explainer import Explainer, Explanation, load_explainer
 from latentbench.explainers.vocab import distinct
 from latentbench.judges.mock import mock_judge as mock
 from latentbench.kernel.errors import BenchError, CapabilityError, CorruptTable, DataError, SpecError, UnknownName

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from latentbench.explainers.load import load_explainer
+from latentbench.explainers.explainer import load_explainer
 from latentbench.kernel.latent import Window
 from latentbench.prompts.examples import Sampling, chosen, cropped
 from latentbench.suites.store import load_suite

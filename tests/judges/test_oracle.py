@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from latentbench.explainers.load import load_explainer
+from latentbench.explainers.explainer import load_explainer
 from latentbench.explainers.planted_truth import EVERY, text_of
 from latentbench.judges.mock.oracle import normalised
 from latentbench.judges.reference import load_judge
@@ -16,7 +16,7 @@ from latentbench.kernel.errors import SpecError
 from latentbench.kernel.forms import YesNo
 from latentbench.kernel.requests import Chat, Choice, Continuation, Embed, Message, Outcome, Simulate
 from latentbench.kernel.trial import Seen, Trial
-from latentbench.scorers.load import load_scorer
+from latentbench.scorers.scorer import load_scorer
 from latentbench.suites.planted.rules import fragment, matches, tokenise
 from latentbench.suites.store import load_suite
 

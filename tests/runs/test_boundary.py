@@ -194,7 +194,7 @@ def test_where_nothing_can_carry_the_fault_the_run_ends_and_names_the_scorer(pac
 
     from latentbench.kernel.boundary import Fault
     from latentbench.runs.judging import without_trials
-    from latentbench.scorers.load import load_scorer
+    from latentbench.scorers.scorer import load_scorer
 
     (view,) = load_suite("planted-1").latents(split="test", limit=1)
     with pytest.raises(RunError, match="scorer 'detection' cannot make trials of .*: ValueError in x.py:3"):

@@ -12,13 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from latentbench.explainers.explainer import Explanation
-from latentbench.explainers.load import load_explainer
+from latentbench.explainers.explainer import Explanation, load_explainer
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.requests import Outcome
 from latentbench.leaderboards.rows import read_rows
-from latentbench.scorers.load import load_scorer
-from latentbench.scorers.scorer import Judgement
+from latentbench.scorers.scorer import Judgement, load_scorer
 from latentbench.stats.bootstrap import bootstrap_mean
 from latentbench.suites.build.sampling import EXPLAIN, TEST, WindowPlan, sample, tile
 

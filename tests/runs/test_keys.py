@@ -14,16 +14,14 @@ from typing import Any
 import latentbench
 import pytest
 from latentbench.explainers.ensemble import EnsembleExplainer
-from latentbench.explainers.explainer import Explainer
-from latentbench.explainers.load import load_explainer
+from latentbench.explainers.explainer import Explainer, load_explainer
 from latentbench.kernel.implementation import implementation
 from latentbench.kernel.tasks import find
 from latentbench.runs.plan import explainer_keys
 from latentbench.runs.run import prepare
 from latentbench.runs.run_spec import load_run_spec
 from latentbench.runs.run_tables import describe
-from latentbench.scorers.load import load_scorer
-from latentbench.scorers.scorer import Scorer
+from latentbench.scorers.scorer import Scorer, load_scorer
 
 PACKAGE = Path(latentbench.__file__).parent
 ROOT = PACKAGE.parents[1]
@@ -32,8 +30,8 @@ ALL_KEYS = """
 import json, sys, yaml
 from pathlib import Path
 import latentbench
-from latentbench.explainers.load import load_explainer
-from latentbench.scorers.load import load_scorer
+from latentbench.explainers.explainer import load_explainer
+from latentbench.scorers.scorer import load_scorer
 found = {"place": latentbench.__file__}
 for kind in ("scorers", "explainers"):
     for path in sorted((Path(sys.argv[1]) / kind).glob("*.yaml")):

@@ -24,8 +24,7 @@ from latentbench.kernel.requests import Choice, Continuation, Request
 from latentbench.runs import explaining as explain
 from latentbench.runs import judging as judge
 from latentbench.runs.run import start
-from latentbench.scorers.load import load_scorer
-from latentbench.scorers.scorer import Scorer
+from latentbench.scorers.scorer import Scorer, load_scorer
 from latentbench.suites.store import Suite, load_suite, save_suite
 from rich.console import Console
 

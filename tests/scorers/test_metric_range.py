@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from latentbench.leaderboards.rows import read_rows
-from latentbench.scorers.load import load_scorer
 from latentbench.scorers.metrics.yes_no import average_precision
+from latentbench.scorers.scorer import load_scorer
 
 from tests.builders.run_builder import Grid, build_run
 

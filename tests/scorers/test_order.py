@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from latentbench.runs.order import reordered
-from latentbench.runs.plan import trials_of
+from latentbench.runs.plan import reordered, trials_of
 from latentbench.runs.run_spec import RunSpec
-from latentbench.scorers.load import load_scorer
+from latentbench.scorers.scorer import load_scorer
 from latentbench.suites.store import load_suite
 
 

@@ -12,8 +12,7 @@ from latentbench.kernel.errors import CapabilityError
 from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply, Simulate
 from latentbench.prompts.answers import read_list, refused
 from latentbench.scorers.binary_task import pooled, yes
-from latentbench.scorers.load import load_scorer
-from latentbench.scorers.scorer import Judgement, Scorer
+from latentbench.scorers.scorer import Judgement, Scorer, load_scorer
 
 from tests.builders.toy_latents import latent
 

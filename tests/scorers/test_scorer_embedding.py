@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from latentbench.kernel.requests import Capability, Embed, Outcome, Reply
 from latentbench.scorers.embedding import cosine
-from latentbench.scorers.load import load_scorer
+from latentbench.scorers.scorer import load_scorer
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tests.builders.toy_latents import latent

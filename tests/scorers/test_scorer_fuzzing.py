@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from latentbench.kernel.requests import Capability, Chat, Reply
 from latentbench.kernel.trial import Seen
-from latentbench.prompts.marks import active_marks
-from latentbench.scorers.load import load_scorer
-from latentbench.scorers.scorer import Scorer
+from latentbench.prompts.template import active_marks
+from latentbench.scorers.scorer import Scorer, load_scorer
 
 from tests.builders.toy_latents import latent
 

@@ -6,11 +6,11 @@ import math
 from dataclasses import replace
 
 import pytest
-from latentbench.explainers.load import load_explainer
+from latentbench.explainers.explainer import load_explainer
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.latent import LatentView, Steered
 from latentbench.kernel.requests import Capability, Chat, Continuation, Outcome, Reply
-from latentbench.scorers.load import load_scorer
+from latentbench.scorers.scorer import load_scorer
 
 from tests.builders.toy_latents import latent
 

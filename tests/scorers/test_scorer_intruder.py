@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply
 from latentbench.kernel.trial import Trial
-from latentbench.scorers.load import load_scorer
-from latentbench.scorers.scorer import Scorer
+from latentbench.scorers.scorer import Scorer, load_scorer
 
 from tests.builders.toy_latents import latent
 

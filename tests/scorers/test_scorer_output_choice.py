@@ -17,8 +17,7 @@ from latentbench.kernel.latent import LatentView, Steered
 from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply, Simulate
 from latentbench.kernel.trial import Trial
 from latentbench.runs.run import start
-from latentbench.scorers.load import load_scorer
-from latentbench.scorers.scorer import Judgement, Scorer
+from latentbench.scorers.scorer import Judgement, Scorer, load_scorer
 from latentbench.suites.store import load_suite, save_suite
 from rich.console import Console
 

@@ -9,9 +9,8 @@ import pytest
 from latentbench.kernel.forms import words
 from latentbench.kernel.requests import Capability, Chat, Outcome, Reply
 from latentbench.prompts.selection import weighted
-from latentbench.scorers.load import load_scorer
 from latentbench.scorers.saebench import cut, read_numbers
-from latentbench.scorers.scorer import Scorer
+from latentbench.scorers.scorer import Scorer, load_scorer
 
 from tests.builders.toy_latents import latent, window
 

@@ -27,8 +27,7 @@ from latentbench.runs.judging import trial_exchange
 from latentbench.runs.record import read_record
 from latentbench.runs.rounds import converse
 from latentbench.runs.run import resume, start
-from latentbench.scorers.load import load_scorer
-from latentbench.scorers.scorer import Judgement, Scorer
+from latentbench.scorers.scorer import Judgement, Scorer, load_scorer
 from latentbench.scorers.sensitivity import STEERED
 from latentbench.suites.store import load_suite, save_suite
 from rich.console import Console

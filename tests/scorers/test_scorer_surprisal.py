@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from latentbench.judges.transformers import TransformersJudge, TransformersParams
 from latentbench.kernel.requests import Capability, Continuation, Outcome, Reply
-from latentbench.scorers.load import load_scorer
+from latentbench.scorers.scorer import load_scorer
 from sklearn.metrics import roc_auc_score
 
 from tests.builders.toy_latents import latent

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from latentbench.runs.record import read_record
 from latentbench.runs.run import start
-from latentbench.scorers.load import load_scorer
+from latentbench.scorers.scorer import load_scorer
 from latentbench.suites.store import load_suite
 from rich.console import Console
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from statistics import fmean
 
 import pytest
-from latentbench.explainers.load import load_explainer
+from latentbench.explainers.explainer import load_explainer
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.forms import YesNo

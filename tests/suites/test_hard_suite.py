@@ -155,7 +155,7 @@ def test_the_contrastive_explainer_sees_silent_windows_of_a_real_suite(made: Pat
 
 
 def test_recipes_windows_and_metrics_know_the_same_kinds() -> None:
-    from latentbench.scorers.load import load_scorer
+    from latentbench.scorers.scorer import load_scorer
 
     assert set(DRAWN) <= set(HardEntry.model_fields)
     assert (RANDOM, *DRAWN) == SILENT

@@ -14,7 +14,7 @@ import torch
 import yaml
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.kinds import SILENT
-from latentbench.scorers.load import load_scorer
+from latentbench.scorers.scorer import load_scorer
 from latentbench.suites.build import negatives
 from latentbench.suites.build.build import build_from_file, build_suite
 from latentbench.suites.build.negatives import EmbeddedWindows, Firing, aligned, appended, cooccurring, counted

@@ -16,7 +16,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from latentbench.explainers.load import load_explainer
+from latentbench.explainers.explainer import load_explainer
 from latentbench.judges.cache.replies import ReplyCache
 from latentbench.kernel.errors import RunError, SpecError, UnknownName
 from latentbench.kernel.latent import LatentView

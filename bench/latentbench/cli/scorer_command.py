@@ -35,7 +35,7 @@ def audit(
 
     from latentbench.analysis.qualify.audit import audit as measure
     from latentbench.analysis.qualify.audit import audit_table, markdown
-    from latentbench.scorers.load import load_scorer
+    from latentbench.scorers.scorer import load_scorer
     from latentbench.suites.store import load_suite
 
     console, loaded, found = Console(), load_suite(suite), {}

@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from latentbench.kernel.config import Frozen
+from latentbench.kernel.config import Frozen, validate
+from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest, file_sha256, text_digest
 from latentbench.kernel.implementation import implementation
 from latentbench.kernel.latent import LatentView
+from latentbench.kernel.registry import lookup
 from latentbench.kernel.requests import Capability, Outcome, Reply, Request, Usage
+from latentbench.prompts.task import read_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +166,26 @@ def total_usage(replies: Sequence[Reply]) -> Usage:
         sum(u.tokens_cached for u in usages),
         sum(u.seconds for u in usages),
     )
+
+
+def load_explainer(spec: str | Mapping[str, Any], base: Path | None = None) -> Explainer:
+    """Load an explainer.
+
+    Args:
+        spec: a name in `tasks/explainers/`, a path of a YAML file, or `{use, preset, params}`.
+        base: folder that relative paths among the parameters start at; the working directory by default.
+
+    Raises:
+        SpecError: unknown task, preset, parameter or field, each with the near names.
+    """
+    name, path, task, params = read_task("explainers", spec)
+    implementation = lookup("explainer", task.implementation)
+    for file in implementation.params_model.files:
+        if isinstance(params.get(file), str):
+            params[file] = str(((base or Path()) / params[file]).resolve())
+    checked = validate(implementation.params_model, params, f"{path}, params")
+    try:
+        explainer: Explainer = implementation(name, task.version, checked, task.prompts)
+    except SpecError as e:
+        raise SpecError(f"{path}: {e}") from e
+    return explainer

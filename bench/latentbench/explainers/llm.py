@@ -20,8 +20,7 @@ from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.requests import Capability, Chat, Outcome, Reply, Request
 from latentbench.prompts.answers import refused
 from latentbench.prompts.examples import Sampling, chosen, cropped
-from latentbench.prompts.marks import active_marks
-from latentbench.prompts.template import FIELD, Prompts, marked, one_line
+from latentbench.prompts.template import FIELD, Prompts, active_marks, marked, one_line
 
 PROMPTS = ("direct", "bare", "cot")
 """With activations, without them, and with reasoning."""

@@ -67,7 +67,7 @@ class Qualification(Frozen):
     scorer_label: str
     """Name of the scorer, with the preset if there is one."""
     question_key: str
-    """Key of the way of asking (`latentbench.scorers.question.question_key`)."""
+    """Key of the way of asking (`latentbench.scorers.scorer.question_key`)."""
     headline: str
     suite: str
     suite_digest: str
@@ -163,7 +163,7 @@ def qualification(judge_key: str, question_key: str, places: Iterable[Path] | No
 
     Args:
         judge_key: `JudgeIdentity.key`.
-        question_key: `latentbench.scorers.question.question_key` of the scorer.
+        question_key: `latentbench.scorers.scorer.question_key` of the scorer.
         places: folders, nearest first; `folders()` by default.
     """
     for place in folders() if places is None else places:

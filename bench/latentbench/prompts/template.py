@@ -10,12 +10,14 @@ computation of common prefixes are ten times as fast for it.
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from latentbench.kernel.errors import SpecError, UnknownName
+from latentbench.kernel.latent import Window
 from latentbench.kernel.requests import Message
 
 FIELD = re.compile(r"\{\{\s*(\w+)\s*\}\}")
@@ -149,3 +151,22 @@ def marked(tokens: Sequence[str], marks: Sequence[bool]) -> str:
 def one_line(text: str) -> str:
     """A window on one line: line breaks become `⏎`, so that a list of windows keeps one line for each."""
     return text.replace("\r", "").replace("\n", "⏎").strip()
+
+
+def active_marks(activations: Sequence[float], threshold: float) -> tuple[bool, ...]:
+    """Which tokens fire with at least `threshold` times the window's maximum."""
+    least = threshold * max(activations, default=0.0)
+    return tuple(a > 0 and a >= least for a in activations)
+
+
+def random_marks(window: Window, counts: Sequence[int], seed: int) -> tuple[bool, ...]:
+    """Marks at random silent tokens of one window.
+
+    Args:
+        counts: numbers of marks to draw from; more than there are silent tokens marks all of them.
+        seed: of this window alone.
+    """
+    rng = random.Random(seed)
+    silent = [t for t, a in enumerate(window.activations) if a <= 0]
+    places = set(rng.sample(silent, min(rng.choice(list(counts)), len(silent))))
+    return tuple(t in places for t in range(len(window.tokens)))

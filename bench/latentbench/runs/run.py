@@ -23,7 +23,7 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from latentbench.explainers.load import load_explainer
+from latentbench.explainers.explainer import load_explainer
 from latentbench.judges.cache.cached_judge import CachedJudge, ReplyCache
 from latentbench.judges.judge import Judge
 from latentbench.judges.reference import load_judge
@@ -37,7 +37,7 @@ from latentbench.runs.plan import Plan, make_plan
 from latentbench.runs.record import RunRecord, read_record, write_record
 from latentbench.runs.run_spec import RunSpec, load_run_spec
 from latentbench.runs.run_tables import describe, totals, write_tables
-from latentbench.scorers.load import load_scorer
+from latentbench.scorers.scorer import load_scorer
 from latentbench.suites.store import Suite, load_suite
 
 REPLIES = "replies.sqlite"

@@ -27,8 +27,7 @@ from latentbench.runs.record import (
     Totals,
 )
 from latentbench.runs.stored_rows import judgement_of_row, judgement_row
-from latentbench.scorers.question import question_key
-from latentbench.scorers.scorer import Judgement, Metric, Scorer
+from latentbench.scorers.scorer import Judgement, Metric, Scorer, question_key
 
 
 def write_tables(

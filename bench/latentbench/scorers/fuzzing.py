@@ -19,8 +19,7 @@ from latentbench.kernel.kinds import IN_SUITES, RANDOM, WRONG_MARKS, known_kinds
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.trial import Seen, seen
 from latentbench.prompts import selection
-from latentbench.prompts.marks import active_marks, random_marks
-from latentbench.prompts.template import marked, one_line
+from latentbench.prompts.template import active_marks, marked, one_line, random_marks
 from latentbench.scorers.binary_task import BinaryParams, BinaryTask, pooled
 from latentbench.scorers.scorer import Params
 

@@ -26,8 +26,7 @@ from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply
 from latentbench.kernel.trial import Seen, Trial, seen
 from latentbench.prompts import selection
 from latentbench.prompts.answers import unread
-from latentbench.prompts.marks import active_marks, random_marks
-from latentbench.prompts.template import Prompts, marked, one_line
+from latentbench.prompts.template import Prompts, active_marks, marked, one_line, random_marks
 from latentbench.scorers.metrics.yes_no import normalised
 from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged
 

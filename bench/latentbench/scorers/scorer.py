@@ -17,13 +17,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from latentbench.kernel.config import Frozen
+from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest
 from latentbench.kernel.implementation import implementation
 from latentbench.kernel.latent import LatentView
+from latentbench.kernel.registry import lookup
 from latentbench.kernel.requests import Capability, Outcome, Reply, Request
 from latentbench.kernel.trial import Trial
+from latentbench.prompts.task import read_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,3 +202,32 @@ def failed(trial: Trial, reply: Reply) -> list[Judgement]:
     return [
         Judgement(trial.id, trial.part, j.item, j.kind, j.truth, reply.outcome, error=reply.error) for j in trial.judged
     ]
+
+
+SAMPLING = frozenset({"positives", "negatives", "negative_kinds", "trials", "top", "weighted"})
+"""Parameters that say which windows are judged and how many."""
+
+
+def question_key(scorer: Scorer) -> str:
+    """Digest of name, version, prompts and every parameter that is not sampling."""
+    params = {name: value for name, value in scorer.params.model_dump(mode="json").items() if name not in SAMPLING}
+    return digest([scorer.id, params, dict(scorer.prompts)])
+
+
+def load_scorer(spec: str | Mapping[str, Any]) -> Scorer:
+    """Load a scorer.
+
+    Args:
+        spec: a name in `tasks/scorers/`, a path of a YAML file, or `{use, preset, params}`.
+
+    Raises:
+        SpecError: unknown task, preset, parameter or field, each with the near names.
+    """
+    name, path, task, params = read_task("scorers", spec)
+    implementation = lookup("scorer", task.implementation)
+    checked = validate(implementation.params_model, params, f"{path}, params")
+    try:
+        scorer: Scorer = implementation(name, task.version, task.headline or "", checked, task.prompts)
+    except SpecError as e:
+        raise SpecError(f"{path}: {e}") from e
+    return scorer

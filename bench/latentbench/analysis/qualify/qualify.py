@@ -27,9 +27,7 @@ from latentbench.kernel.kinds import NEAR_MISS, RANDOM
 from latentbench.runs.finished import load_run
 from latentbench.runs.run import REPLIES, begin, resume
 from latentbench.runs.run_spec import RunSpec
-from latentbench.scorers.load import load_scorer
-from latentbench.scorers.question import question_key
-from latentbench.scorers.scorer import Scorer
+from latentbench.scorers.scorer import Scorer, load_scorer, question_key
 from latentbench.suites.store import Suite, load_suite
 
 

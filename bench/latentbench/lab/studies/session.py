@@ -193,7 +193,7 @@ class Session:
         return self.carried_out(validate(RunSpec, spec, f"study {self.name}"))
 
     def _explainers(self, explainers: Mapping[str, ProfileExplainer], control: bool) -> list[dict[str, Any]]:
-        from latentbench.explainers.load import load_explainer
+        from latentbench.explainers.explainer import load_explainer
 
         found: list[dict[str, Any]] = []
         for label, e in explainers.items():
