@@ -82,11 +82,7 @@ FAULTS: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
         by_strength,
         "scorers/saebench@1-0.json",
     ),
-    "lists of any length": (
-        [P + "scorers.binary_task.read_list"],
-        any_length,
-        "scorers/detection@1-0.json",
-    ),
+    "lists of any length": ([P + "scorers.binary_task.read_list"], any_length, "scorers/detection@1-0.json"),
     "pearson squared": ([P + "scorers.simulation.activation_metrics"], squared, "scorers/simulation@1-0.json"),
     "a simulator's tokens by their maximum": (
         [P + "scorers.binary_task.pooled", P + "scorers.fuzzing.pooled"],

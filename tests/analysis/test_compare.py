@@ -111,11 +111,7 @@ def test_less_is_better_where_the_metric_says_so(pair, tmp_path):
         ({}, lambda r: [c["judge"].update(key="k") for c in r["cells"]], "judge mock:mock in two settings"),
         ({}, lambda r: [c["scorer"].update(key="k") for c in r["cells"]], "detection@1-0 with two sets of parameters"),
         ({}, lambda r: [c["scorer"].update(headline="recall") for c in r["cells"]], "headlines accuracy and recall"),
-        (
-            {},
-            lambda r: [c["scorer"].update(steered="t") for c in r["cells"]],
-            "intervention tables None and t",
-        ),
+        ({}, lambda r: [c["scorer"].update(steered="t") for c in r["cells"]], "intervention tables None and t"),
         ({"coders": {"mlp10": 30}}, None, "0 shared latents"),
     ],
 )

@@ -348,11 +348,7 @@ JUNIT: dict[str, tuple[set[str], set[str], list[str]]] = {
         {"skipped", "time", "timestamp", "hostname", "id", "package", "file", "group", "log", "url"},
         ["properties", "testcase", "testsuite", "system-out", "system-err"],
     ),
-    "testcase": (
-        {"name"},
-        {"classname", "time", "group"},
-        ["skipped", "error", "failure", "system-out", "system-err"],
-    ),
+    "testcase": ({"name"}, {"classname", "time", "group"}, ["skipped", "error", "failure", "system-out", "system-err"]),
     "failure": (set(), {"type", "message"}, []),
     "error": (set(), {"type", "message"}, []),
     "skipped": (set(), {"type", "message"}, []),

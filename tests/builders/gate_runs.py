@@ -24,10 +24,7 @@ SPEC: dict[str, Any] = {
         {"use": "detection", "label": "list", "preset": "paper", "params": FEW, "judges": ["oracle"]},
         {"use": "fuzzing", "preset": "single", "params": FEW, "judges": ["oracle"]},
     ],
-    "judges": [
-        {"use": "mock:oracle", "label": "oracle"},
-        {"use": "mock:lexical", "label": "lexical"},
-    ],
+    "judges": [{"use": "mock:oracle", "label": "oracle"}, {"use": "mock:lexical", "label": "lexical"}],
 }
 
 

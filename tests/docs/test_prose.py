@@ -10,17 +10,6 @@ PACKAGE = Path(__file__).resolve().parents[2] / "bench" / "latentbench"
 MODULES = {p.relative_to(PACKAGE).as_posix(): ast.parse(p.read_text(encoding="utf-8")) for p in PACKAGE.rglob("*.py")}
 BEGINNING = re.compile(r"(Of|As|That|The same|Whose|In which|See)\b")
 
-NOT_YET = {
-    "explainers/contrastive.py",
-    "explainers/llm.py",
-    "explainers/output.py",
-    "explainers/top_tokens.py",
-    "scorers/binary_task.py",
-    "scorers/fuzzing.py",
-    "scorers/saebench.py",
-    "scorers/sensitivity.py",
-}
-"""Modules whose docstrings are still to be rewritten."""
 TWICE = {"Params", "Prompts", "Row", "Table"}
 """Class names that still stand for two things."""
 
@@ -40,7 +29,6 @@ def test_no_docstring_begins_in_the_middle_of_a_sentence() -> None:
     found = {
         f"{name}:{line}: {text.splitlines()[0]}"
         for name, tree in MODULES.items()
-        if name not in NOT_YET
         for line, text in _docstrings(tree)
         if BEGINNING.match(text)
     }

@@ -32,9 +32,7 @@ def install(place: Path, points: dict[str, str] | None = None) -> None:
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
     config = configparser.ConfigParser()
-    config.read_dict(
-        {"latentbench.scorers": points} if points is not None else project["entry-points"],
-    )
+    config.read_dict({"latentbench.scorers": points} if points is not None else project["entry-points"])
     with (info / "entry_points.txt").open("w") as f:
         config.write(f)
 

@@ -357,11 +357,7 @@ def test_detection_fuzzing_and_simulation_run_end_to_end(folder, tmp_path):
         "suite": "planted-1",
         "limit": 3,
         "explainers": [{"use": "planted", "params": {"which": "truth"}}, "empty"],
-        "scorers": [
-            {"use": "detection"},
-            {"use": "fuzzing"},
-            {"use": "simulation"},
-        ],
+        "scorers": [{"use": "detection"}, {"use": "fuzzing"}, {"use": "simulation"}],
         "judges": [{"use": f"simulator:{folder}?dtype=float32&device=cpu", "label": "small"}],
     }
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")

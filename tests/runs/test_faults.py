@@ -37,14 +37,14 @@ FAULTS = {
         "test_faults.py::test_centred_flag_inverted",
     ],
     "fuzz negatives always marked at the same token positions": [
-        "test_scorer_fuzzing.py::test_fuzz_negatives_marked_at_same_positions",
+        "test_scorer_fuzzing.py::test_fuzz_negatives_marked_at_same_positions"
     ],
     "a KV cache mutated across batches": [
         "test_judge_transformers.py::test_the_computed_prefix_is_never_mutated",
         "test_interventions.py::test_prompts_are_never_written",
     ],
     "intervention applied only at the last prompt token": [
-        "test_interventions.py::test_intervention_applied_only_at_the_last_prompt_token",
+        "test_interventions.py::test_intervention_applied_only_at_the_last_prompt_token"
     ],
     "figures joining one layer's scores to every layer's latents": [
         "test_interventions.py::test_figures_joining_one_layers_scores_to_every_layers_latents",
@@ -74,16 +74,16 @@ FAULTS = {
     "windows that fire forced to inactive": ["test_faults.py::test_windows_that_fire_forced_to_inactive"],
     "highlights vanish when the tokenizer API changes": ["test_template.py::test_highlights_vanish"],
     "the answer's size leaked by the prompt's example answer": [
-        "test_scorer_detection.py::test_answer_size_leaked_by_example",
+        "test_scorer_detection.py::test_answer_size_leaked_by_example"
     ],
     "pooled micro averages with no interval": ["test_faults.py::test_pooled_micro_averages"],
     "standard deviation printed as if it were an error": ["test_faults.py::test_standard_deviation_printed_as_error"],
     "output tokens priced with the input count": [
-        "test_usage.py::test_output_is_priced_by_the_number_of_output_tokens",
+        "test_usage.py::test_output_is_priced_by_the_number_of_output_tokens"
     ],
     "BOS removed before the forward pass": ["test_activations.py::test_bos_stays_in_the_forward_pass"],
     "one prefix match layers.1 also taking layers.10": [
-        "test_hooks.py::test_a_name_is_looked_up_exactly_and_not_by_prefix",
+        "test_hooks.py::test_a_name_is_looked_up_exactly_and_not_by_prefix"
     ],
     "a shared process-wide random seed reset inside library calls": [
         "test_bootstrap.py::test_process_wide_random_state_is_left_alone",

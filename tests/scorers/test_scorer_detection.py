@@ -76,8 +76,7 @@ def test_failed_latents_dropped() -> None:
     """A failed call is a row per window with its outcome; the windows that were answered are scored alone."""
     scorer = detection()
     judged = answer_all(
-        scorer,
-        lambda t: Reply(Outcome.TIMEOUT, error="60 s") if t.id in ("0", "1") else Reply(text=str(list(t.truth))),
+        scorer, lambda t: Reply(Outcome.TIMEOUT, error="60 s") if t.id in ("0", "1") else Reply(text=str(list(t.truth)))
     )
     assert len(judged) == 40
     assert sum(j.outcome is Outcome.TIMEOUT and j.error == "60 s" for j in judged) == 10

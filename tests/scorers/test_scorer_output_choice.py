@@ -133,13 +133,7 @@ def test_the_explanation_stands_before_the_groups_and_prompts_are_not_shown() ->
 
 @pytest.mark.parametrize(
     ("view", "params"),
-    [
-        (latent(), {}),
-        (view(others=1), {}),
-        (view(n=4), {}),
-        (view(reached=False), {}),
-        (view(), {"kl": 3.0}),
-    ],
+    [(latent(), {}), (view(others=1), {}), (view(n=4), {}), (view(reached=False), {}), (view(), {"kl": 3.0})],
     ids=["no table", "one other latent", "few texts", "not reached", "no such strength"],
 )
 def test_what_cannot_be_asked_is_skipped(view: LatentView, params: dict[str, Any]) -> None:

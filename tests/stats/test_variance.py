@@ -61,8 +61,7 @@ def test_components_are_those_of_reml_where_those_are_positive():
 
 
 @pytest.mark.parametrize(
-    ("effects", "levels", "coders"),
-    [(CROSSED, {"draw": 3, "judge": 3}, None), (NESTED, {"draw": 3}, CODERS)],
+    ("effects", "levels", "coders"), [(CROSSED, {"draw": 3, "judge": 3}, None), (NESTED, {"draw": 3}, CODERS)]
 )
 def test_known_components_are_recovered_without_bias(effects, levels, coders):
     n = len(coders) if coders else 30

@@ -230,10 +230,7 @@ def plain(recipe: Path) -> Suite:
 @pytest.fixture(scope="module")
 def suite(recipe: Path, plain: Suite) -> Suite:
     return built(
-        recipe,
-        "hard",
-        test=hard(neighbour=4, similar=3, nearest=5, latents=3),
-        explain=ExplainEntry(n=10, negatives=6),
+        recipe, "hard", test=hard(neighbour=4, similar=3, nearest=5, latents=3), explain=ExplainEntry(n=10, negatives=6)
     )
 
 

@@ -58,13 +58,7 @@ class Comparison:
 
 
 def compare(
-    a: Run,
-    b: Run,
-    *,
-    across: Collection[str] = (),
-    smallest: float = 0.0,
-    alpha: float = 1 - LEVEL,
-    seed: int = 0,
+    a: Run, b: Run, *, across: Collection[str] = (), smallest: float = 0.0, alpha: float = 1 - LEVEL, seed: int = 0
 ) -> list[Comparison]:
     """Compare two runs entry by entry.
 

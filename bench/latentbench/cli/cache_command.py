@@ -24,8 +24,7 @@ def stats(cache: At = None) -> None:
 
 @app.command()
 def prune(
-    days: Annotated[float, typer.Argument(help="Replies older than this many days are dropped.")],
-    cache: At = None,
+    days: Annotated[float, typer.Argument(help="Replies older than this many days are dropped.")], cache: At = None
 ) -> None:
     """Drop replies that are older than a number of days."""
     from datetime import timedelta

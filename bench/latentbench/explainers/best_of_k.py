@@ -81,11 +81,7 @@ class BestOfKExplainer(LlmExplainer):
         return ordered[: self.params.n_choose]
 
     def parse(
-        self,
-        latent: LatentView,
-        replies: Sequence[Reply],
-        seed: int,
-        others: Mapping[str, Mapping[str, Explanation]],
+        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
     ) -> Explanation:
         """The candidate with the largest score; the first of equals.
 

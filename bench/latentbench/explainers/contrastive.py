@@ -61,13 +61,9 @@ class ContrastiveExplainer(LlmExplainer):
         return [Chat(messages, self.params.max_tokens, self.params.temperature, own_seed)]
 
     def parse(
-        self,
-        latent: LatentView,
-        replies: Sequence[Reply],
-        seed: int,
-        others: Mapping[str, Mapping[str, Explanation]],
+        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
     ) -> Explanation:
-        """As `llm`; a suite without silent explain windows skips every latent and says how to get them."""
+        """The text in the reply; a suite without silent explain windows skips every latent and says how to get them."""
         if not latent.contrast:
             error = "the suite has no silent explain windows; build one with the recipe key explain: {negatives: 10}"
             return Explanation(latent.id, None, Outcome.SKIPPED, error=error)

@@ -35,11 +35,7 @@ class EnsembleExplainer(Explainer):
         self._joined = Prompts(prompts, ("joined",), f"explainer {name!r}").text("joined", ("input", "output"))
 
     def parse(
-        self,
-        latent: LatentView,
-        replies: Sequence[Reply],
-        seed: int,
-        others: Mapping[str, Mapping[str, Explanation]],
+        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
     ) -> Explanation:
         """The joined text, or the outcome of the first part that has none."""
         parts = [others[label][latent.id] for label in self.params.of]

@@ -115,11 +115,7 @@ class Explainer(ABC):
 
     @abstractmethod
     def parse(
-        self,
-        latent: LatentView,
-        replies: Sequence[Reply],
-        seed: int,
-        others: Mapping[str, Mapping[str, Explanation]],
+        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
     ) -> Explanation:
         """The explanation from the replies. `others[label][latent id]` are finished explanations of `after`."""
 

@@ -81,11 +81,7 @@ class FileExplainer(Explainer):
             )
 
     def parse(
-        self,
-        latent: LatentView,
-        replies: Sequence[Reply],
-        seed: int,
-        others: Mapping[str, Mapping[str, Explanation]],
+        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
     ) -> Explanation:
         """The file's text; a latent that it does not have is skipped and stays in every table."""
         text = self.texts.get(latent.id)

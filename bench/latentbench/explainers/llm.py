@@ -36,7 +36,7 @@ class LlmParams(Params):
     strongest, any, or the `n_top` strongest and others with a probability that grows with the square of their maximum. What is
     drawn differs per latent and repeat."""
     n_top: int = Field(default=10, ge=0)
-    """Of `importance`: how many of the strongest windows are always shown."""
+    """With `importance`, how many of the strongest windows are always shown."""
     window: int | None = Field(default=None, ge=1)
     """Tokens shown of each window, around its strongest one; the whole window by default."""
     threshold: float = Field(default=0.3, gt=0, le=1)
@@ -103,11 +103,7 @@ class LlmExplainer(Explainer):
         return f"{line}\nActivations: {', '.join(pairs)}"
 
     def parse(
-        self,
-        latent: LatentView,
-        replies: Sequence[Reply],
-        seed: int,
-        others: Mapping[str, Mapping[str, Explanation]],
+        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
     ) -> Explanation:
         """The text after the marker; without it a reasoning reply has no answer, and a direct one is the answer."""
         if not replies:

@@ -23,11 +23,7 @@ class EmptyExplainer(Explainer):
     is_floor = True
 
     def parse(
-        self,
-        latent: LatentView,
-        replies: Sequence[Reply],
-        seed: int,
-        others: Mapping[str, Mapping[str, Explanation]],
+        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
     ) -> Explanation:
         """The empty text, which is a legal explanation and not a failure."""
         return Explanation(latent.id, "")
@@ -47,11 +43,7 @@ class ConstantExplainer(Explainer):
     is_floor = True
 
     def parse(
-        self,
-        latent: LatentView,
-        replies: Sequence[Reply],
-        seed: int,
-        others: Mapping[str, Mapping[str, Explanation]],
+        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
     ) -> Explanation:
         """The text of the parameters."""
         return Explanation(latent.id, self.params.text)
@@ -73,11 +65,7 @@ class ShuffledExplainer(Explainer):
     is_floor = True
 
     def parse(
-        self,
-        latent: LatentView,
-        replies: Sequence[Reply],
-        seed: int,
-        others: Mapping[str, Mapping[str, Explanation]],
+        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
     ) -> Explanation:
         """The other latent's text, or its outcome if it has none."""
         pool = others[self.params.of]

@@ -30,7 +30,7 @@ class OutputParams(Params):
     n_tokens: int = Field(default=5, ge=1)
     """Tokens by increase and by decrease per prompt; the table lists at most as many as it was built with."""
     characters: int = Field(default=60, ge=0)
-    """Of the end of each prompt."""
+    """Characters of the end of each prompt that are shown."""
     max_tokens: int = Field(default=48, ge=1)
     """Length of the reply."""
     temperature: float = Field(default=0.0, ge=0)
@@ -72,11 +72,7 @@ class OutputExplainer(Explainer):
         return f"Text {number}: ...{end}\nMore likely: {up}\nLess likely: {down}"
 
     def parse(
-        self,
-        latent: LatentView,
-        replies: Sequence[Reply],
-        seed: int,
-        others: Mapping[str, Mapping[str, Explanation]],
+        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
     ) -> Explanation:
         """The text after the marker, or the whole reply without one."""
         if not replies:

@@ -33,11 +33,7 @@ class PlantedExplainer(Explainer):
     params_model = PlantedParams
 
     def parse(
-        self,
-        latent: LatentView,
-        replies: Sequence[Reply],
-        seed: int,
-        others: Mapping[str, Mapping[str, Explanation]],
+        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
     ) -> Explanation:
         """The text; a latent whose truth nobody planted is skipped."""
         planted = latent.row.get("truth")

@@ -32,7 +32,7 @@ class TokensParams(Params):
     sampling: Sampling = "top"
     """Which of them; see `latentbench.prompts.examples.chosen`."""
     n_top: int = Field(default=10, ge=0)
-    """Of `importance`: how many of the strongest windows are always read."""
+    """With `importance`, how many of the strongest windows are always read."""
     window: int | None = Field(default=None, ge=1)
     """Tokens read of each window, around its strongest one; the whole window by default."""
 
@@ -49,11 +49,7 @@ class TokensExplainer(Explainer):
         self._contexts = section.text("contexts", ("contexts",))
 
     def parse(
-        self,
-        latent: LatentView,
-        replies: Sequence[Reply],
-        seed: int,
-        others: Mapping[str, Mapping[str, Explanation]],
+        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
     ) -> Explanation:
         """The sentence; a latent without explain windows has none."""
         if not latent.explain:

@@ -38,11 +38,7 @@ class VocabExplainer(Explainer):
         self._suppressed = section.text("suppressed", ("tokens",))
 
     def parse(
-        self,
-        latent: LatentView,
-        replies: Sequence[Reply],
-        seed: int,
-        others: Mapping[str, Mapping[str, Explanation]],
+        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
     ) -> Explanation:
         """The sentence; a latent whose direction does not write to the logits is skipped."""
         up = distinct(latent.row.get("promoted") or (), self.params.n_promoted)

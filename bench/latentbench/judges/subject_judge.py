@@ -29,14 +29,7 @@ from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import DigestMismatch, SpecError, UnknownName
 from latentbench.kernel.identity import digest
 from latentbench.kernel.latent import origin
-from latentbench.kernel.requests import (
-    Activate,
-    Capability,
-    Outcome,
-    Reply,
-    Request,
-    Usage,
-)
+from latentbench.kernel.requests import Activate, Capability, Outcome, Reply, Request, Usage
 from latentbench.models.language_model import load
 from latentbench.subject.activations.encode import encode_contexts
 from latentbench.subject.coders.coder_spec import load_coder

@@ -74,11 +74,7 @@ class TransformersJudge(DispatchJudge):
         least = 16 if self.params.share else 1 << 30
         self.shared = SharedPrefixes(self.engine, self.params.batch_tokens, least)
         self.identity = JudgeIdentity(
-            "transformers",
-            model,
-            self.loaded.files.identity,
-            self.loaded.dtype,
-            (("wording", self.wording.identity),),
+            "transformers", model, self.loaded.files.identity, self.loaded.dtype, (("wording", self.wording.identity),)
         )
         self._ends = self._end_tokens()
         self._bytes = int(self.params.memory * (1 << 30))

@@ -124,12 +124,7 @@ def _group(run: Run, group: str, seed: int) -> list[Row]:
 def _estimate(values: pd.Series[float], metric: MetricRecord, seed: int) -> Estimate:
     i = bootstrap_mean(values.to_numpy(dtype=np.float64), seed=seed)
     return Estimate(
-        estimate=i.estimate,
-        low=i.low,
-        high=i.high,
-        n=i.n,
-        floor=metric.floor,
-        higher_is_better=metric.higher_is_better,
+        estimate=i.estimate, low=i.low, high=i.high, n=i.n, floor=metric.floor, higher_is_better=metric.higher_is_better
     )
 
 

@@ -89,9 +89,7 @@ async def _explain(
 def explainer_exchange(explainer: Explainer, latent: LatentView, seed: int) -> Exchange:
     """What an explainer asks about a latent."""
     return Exchange.begin(
-        explainer,
-        lambda: explainer.requests(latent, seed),
-        lambda replies: explainer.follow_up(latent, replies, seed),
+        explainer, lambda: explainer.requests(latent, seed), lambda replies: explainer.follow_up(latent, replies, seed)
     )
 
 

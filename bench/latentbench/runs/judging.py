@@ -159,9 +159,7 @@ def run_trials(plan: Plan, repeat: int, scorer: Scorer, latent: LatentView, expl
 def trial_exchange(scorer: Scorer, trial: Trial, can: frozenset[Capability]) -> Exchange:
     """What a scorer asks a judge with the capabilities `can` about a trial."""
     return Exchange.begin(
-        scorer,
-        lambda: scorer.requests(trial, can),
-        lambda replies: scorer.follow_up(trial, can, replies),
+        scorer, lambda: scorer.requests(trial, can), lambda replies: scorer.follow_up(trial, can, replies)
     )
 
 

@@ -17,15 +17,7 @@ from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, table_of
 from latentbench.runs.journal import Journal, finite
 from latentbench.runs.judging import Key
 from latentbench.runs.plan import Cell, Plan
-from latentbench.runs.record import (
-    CellRecord,
-    ExplainerRecord,
-    JudgeRecord,
-    MetricRecord,
-    Paid,
-    ScorerRecord,
-    Totals,
-)
+from latentbench.runs.record import CellRecord, ExplainerRecord, JudgeRecord, MetricRecord, Paid, ScorerRecord, Totals
 from latentbench.runs.stored_rows import judgement_of_row, judgement_row
 from latentbench.scorers.scorer import Judgement, Metric, Scorer, question_key
 
@@ -90,12 +82,7 @@ def _identified(row: dict[str, Any], cell: Cell, latent: str) -> dict[str, Any]:
 
 
 def _scores(
-    scorer: Scorer,
-    cell: Cell,
-    latent: str,
-    coder: str,
-    rows: Sequence[Mapping[str, Any]],
-    metrics: Mapping[str, float],
+    scorer: Scorer, cell: Cell, latent: str, coder: str, rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]
 ) -> list[dict[str, Any]]:
     """Score rows of one latent in one cell; the headline always has a row, so that coverage is never lost."""
     values: dict[str, float | None] = {scorer.headline: None, **metrics}

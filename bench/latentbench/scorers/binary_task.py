@@ -49,7 +49,7 @@ class BinaryParams(Params):
     answer: Literal["list", "single"] = "list"
     """`list`: several windows a prompt; `single`: one, with log-probabilities where the judge gives them."""
     windows_per_prompt: int = Field(default=5, ge=1)
-    """Of a list prompt. What remains at the end is asked in a shorter list."""
+    """Windows in a list prompt. What remains at the end is asked in a shorter list."""
     positives: int | None = Field(default=None, ge=1)
     """Activating windows, evenly over the deciles; all by default."""
     negatives: int | None = Field(default=None, ge=1)
@@ -237,7 +237,5 @@ def _binary(judgements: Sequence[Judgement], kind: str) -> dict[str, float]:
     ranked = [j.score for j in used if j.score is not None]
     hard = [j.answer for j in used if j.answer is not None]
     return binary_metrics(
-        [j.truth for j in used],
-        hard if len(hard) == len(used) else None,
-        ranked if len(ranked) == len(used) else None,
+        [j.truth for j in used], hard if len(hard) == len(used) else None, ranked if len(ranked) == len(used) else None
     )

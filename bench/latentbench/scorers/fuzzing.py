@@ -33,7 +33,7 @@ class FuzzingParams(BinaryParams):
     """Parameters of fuzzing. `reduction: window` reads a simulator's mean over the marked tokens, as `mean` does."""
 
     negative_kinds: Annotated[tuple[str, ...], AfterValidator(fuzzing_kinds)] = (RANDOM,)
-    """As of detection, and `wrong_marks`."""
+    """Kinds of silent windows: those of detection, and `wrong_marks`."""
     threshold: float = Field(default=0.3, gt=0, le=1)
     """Share of the window's maximum from which a token is marked."""
 
@@ -47,7 +47,7 @@ class Fuzzing(BinaryTask):
     params_model: ClassVar[type[Params]] = FuzzingParams
 
     def negatives_of(self, latent: LatentView, seed: int) -> list[tuple[Window, int]]:
-        """As for every yes/no task; `wrong_marks` are copies of activating windows that have enough silent tokens."""
+        """Silent windows; `wrong_marks` are copies of activating windows that have enough silent tokens."""
         p = self.params
         found = []
         for kind in p.negative_kinds:

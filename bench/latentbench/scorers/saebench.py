@@ -48,12 +48,12 @@ class SaeBenchParams(BinaryParams):
 
 
 class SaeBench(BinaryTask):
-    """See the module docstring. `answer: single` asks about each window alone, as detection does."""
+    """Which of the shown windows activate? `answer: single` asks about each window alone, as detection does."""
 
     params_model: ClassVar[type[Params]] = SaeBenchParams
 
     def metric_table(self) -> tuple[Metric, ...]:
-        """As every yes/no task, and the accuracy against its floor: that of "never" in the share of silent windows asked for."""
+        """Metrics of yes/no tasks, and accuracy against its floor: that of "never" in the share of silent windows."""
         p = self.params
         if p.negatives is None:
             return (Metric("accuracy_normalised", 0.0, high=1.0), *super().metric_table())
@@ -93,7 +93,7 @@ class SaeBench(BinaryTask):
         return found
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
-        """As detection, and the normalised accuracy; its floor is the share of silent windows among the judged ones."""
+        """Metrics of detection, and normalised accuracy; its floor is the share of silent windows among the judged."""
         found = super().metrics(judgements)
         used = [j for j in judgements if j.answer is not None and (j.truth or j.kind == "random")]
         if "accuracy" in found and used:

@@ -56,7 +56,7 @@ class SensitivityParams(Params):
     max_tokens: int = Field(default=40, ge=1)
     """Length of a text: about that of a window, because longer texts have higher maxima."""
     temperature: float = Field(default=0.8, ge=0)
-    """Of the writing; at 0 texts of one register are all the same."""
+    """Temperature of the writing; at 0 texts of one register are all the same."""
     positives: int | None = Field(default=None, ge=1)
     """Activating windows rated, evenly over the deciles; all by default."""
     negatives: int | None = Field(default=None, ge=1)
@@ -68,7 +68,7 @@ class SensitivityParams(Params):
 
 
 class Sensitivity(Scorer):
-    """See the module docstring.
+    """Has texts written from the explanation and measures what the latent does on them.
 
     Judgements by part: `written` and `neutral` texts (`token_truth`: activation per token of the text), one `natural` row
     (`token_truth`: largest activation per natural window), rated windows (`rate`; `score`: expected level over 2; `answer`: 1

@@ -21,10 +21,7 @@ Scale = Literal["nominal", "ordinal", "interval"]
 
 
 def krippendorff_alpha(
-    ratings: ArrayLike,
-    scale: Scale = "nominal",
-    *,
-    clusters: Sequence[Any] | None = None,
+    ratings: ArrayLike, scale: Scale = "nominal", *, clusters: Sequence[Any] | None = None
 ) -> Coefficient:
     """Alpha = 1 - D_o / D_e (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability").
 

@@ -120,11 +120,7 @@ def _counts(seed: int, m: int, n: int) -> Array:
 
 
 def bootstrap_mean(
-    values: ArrayLike | Sequence[ArrayLike],
-    *,
-    seed: int,
-    n: int = RESAMPLES,
-    method: Method = "percentile",
+    values: ArrayLike | Sequence[ArrayLike], *, seed: int, n: int = RESAMPLES, method: Method = "percentile"
 ) -> Interval:
     """Confidence interval of the mean over clusters.
 
@@ -142,13 +138,7 @@ def bootstrap_mean(
 
 
 def paired_difference(
-    a: ArrayLike,
-    b: ArrayLike,
-    ids: Sequence[Any],
-    *,
-    seed: int,
-    n: int = RESAMPLES,
-    method: Method = "percentile",
+    a: ArrayLike, b: ArrayLike, ids: Sequence[Any], *, seed: int, n: int = RESAMPLES, method: Method = "percentile"
 ) -> Difference:
     """Mean of a - b over latents, paired.
 

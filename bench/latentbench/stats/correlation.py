@@ -47,11 +47,7 @@ class CorrelationMatrix:
 
 
 def correlation(
-    x: ArrayLike,
-    y: ArrayLike,
-    kind: Kind = "spearman",
-    *,
-    clusters: Sequence[Any] | None = None,
+    x: ArrayLike, y: ArrayLike, kind: Kind = "spearman", *, clusters: Sequence[Any] | None = None
 ) -> Coefficient:
     """Pearson's r, Spearman's rho (of midranks) or Kendall's tau-b with a jackknife interval on Fisher's scale.
 
@@ -99,11 +95,7 @@ def retest(scores: ArrayLike, pairs: Sequence[tuple[int, int]], kind: Kind = "sp
 
 
 def correlation_matrix(
-    scores: ArrayLike,
-    names: Sequence[str],
-    kind: Kind = "spearman",
-    *,
-    clusters: Sequence[Any] | None = None,
+    scores: ArrayLike, names: Sequence[str], kind: Kind = "spearman", *, clusters: Sequence[Any] | None = None
 ) -> CorrelationMatrix:
     """Correlations of every pair of variables, over the rows that the pair has.
 

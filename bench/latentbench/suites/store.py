@@ -222,13 +222,7 @@ class _Columns:
     def window(self, i: int) -> Window:
         a, b = self.cuts[i], self.cuts[i + 1]
         return Window(
-            i,
-            self.role[i],
-            self.kind[i],
-            self.ids[a:b],
-            self.tokens[a:b],
-            self.activations[a:b],
-            self.position[i],
+            i, self.role[i], self.kind[i], self.ids[a:b], self.tokens[a:b], self.activations[a:b], self.position[i]
         )
 
 

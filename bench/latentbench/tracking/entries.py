@@ -119,10 +119,7 @@ def _price(what: str, price: Price) -> dict[str, float | None]:
 
 
 def _totals(run: Run) -> dict[str, float]:
-    found: dict[str, float | None] = {
-        "seconds": run.record.seconds,
-        "failure_rate": run.record.failure_rate,
-    }
+    found: dict[str, float | None] = {"seconds": run.record.seconds, "failure_rate": run.record.failure_rate}
     for what, table in (("explain", run.explanations), ("judge", run.judgements)):
         for column in ("tokens_in", "tokens_out", "tokens_cached", "cost", "seconds"):
             # A cost is unknown as a whole when one call has no known price.

@@ -37,11 +37,7 @@ def prompts_of(record: RunRecord) -> dict[str, tuple[str, dict[str, str]]]:
             text = _text(value)
             if text.strip():
                 name = ".".join(clean(word) for word in (kind, part.label, prompt))
-                tags = {
-                    "latentbench.id": part.id,
-                    "latentbench.key": part.key,
-                    "latentbench.text": text_digest(text),
-                }
+                tags = {"latentbench.id": part.id, "latentbench.key": part.key, "latentbench.text": text_digest(text)}
                 found[name] = (text, tags)
     return found
 

@@ -117,10 +117,7 @@ def infeasible(measured: SettingMeasures, constraints: Constraints, amounts: Map
 
 
 def _score(
-    means: pd.DataFrame,
-    pairs: Mapping[tuple[str, str], ScorerRecord],
-    objective: Objective,
-    latents: Sequence[str],
+    means: pd.DataFrame, pairs: Mapping[tuple[str, str], ScorerRecord], objective: Objective, latents: Sequence[str]
 ) -> Array:
     chosen = {pair: scorer for pair, scorer in pairs.items() if objective.scorer in (None, scorer.label)}
     if not chosen:

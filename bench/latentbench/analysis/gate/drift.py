@@ -83,8 +83,7 @@ def ask_probes(
     stored: dict[str, Probe] = {}
     for label, request in asked:
         kept = stored.setdefault(
-            digest(request),
-            Probe(kind=type(request).__name__, request=json.loads(canonical(request)), answers={}),
+            digest(request), Probe(kind=type(request).__name__, request=json.loads(canonical(request)), answers={})
         )
         kept.answers[label] = dict(next(queue[label]))
     return list(stored.values()), noise

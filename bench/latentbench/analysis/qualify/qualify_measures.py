@@ -122,9 +122,7 @@ def position(judgements: pd.DataFrame, seed: int) -> Position | None:
         mixed = right[np.lexsort((rng.random(len(prompt)), prompt))]
         reached += bool(np.ptp(accuracy(mixed)) >= np.ptp(observed) - 1e-12)
     return Position(
-        accuracy=tuple(observed.tolist()),
-        spread=float(np.ptp(observed)),
-        p=(1 + reached) / (1 + PERMUTATIONS),
+        accuracy=tuple(observed.tolist()), spread=float(np.ptp(observed)), p=(1 + reached) / (1 + PERMUTATIONS)
     )
 
 

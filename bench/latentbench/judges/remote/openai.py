@@ -26,16 +26,7 @@ from latentbench.judges.judge import DispatchJudge
 from latentbench.judges.remote.limiter import Limiter
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import SpecError
-from latentbench.kernel.requests import (
-    Chat,
-    Choice,
-    Continuation,
-    JudgeIdentity,
-    Message,
-    Outcome,
-    Reply,
-    Usage,
-)
+from latentbench.kernel.requests import Chat, Choice, Continuation, JudgeIdentity, Message, Outcome, Reply, Usage
 
 R = TypeVar("R", Chat, Choice, Continuation)
 

@@ -33,12 +33,7 @@ class Heads(nn.Module):
     """
 
     def __init__(
-        self,
-        d_model: int,
-        n_heads: int = 9,
-        ff: int = 1152,
-        reach: int = 16,
-        generator: torch.Generator | None = None,
+        self, d_model: int, n_heads: int = 9, ff: int = 1152, reach: int = 16, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
         if d_model % n_heads:

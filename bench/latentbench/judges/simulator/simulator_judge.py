@@ -98,10 +98,7 @@ class SimulatorJudge(DispatchJudge):
 
 
 def _reply(
-    trial: Trial,
-    answers: dict[SimulatorWindow, SimulatedWindow | Reply],
-    per_token: float,
-    paid: set[SimulatorWindow],
+    trial: Trial, answers: dict[SimulatorWindow, SimulatedWindow | Reply], per_token: float, paid: set[SimulatorWindow]
 ) -> Reply:
     """The reply to one request. Who asks first pays; `paid` is what others have paid for, and grows."""
     if not trial.windows:
@@ -112,8 +109,7 @@ def _reply(
     for number, window in enumerate(trial.windows, 1):
         if not window.text:
             failed = failed or Reply(
-                Outcome.SKIPPED,
-                error=f"window {number} of {len(trial.windows)} has no text: nothing can be simulated",
+                Outcome.SKIPPED, error=f"window {number} of {len(trial.windows)} has no text: nothing can be simulated"
             )
             continue
         asked = SimulatorWindow(trial.explanation, window.tokens)

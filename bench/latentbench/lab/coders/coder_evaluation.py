@@ -158,12 +158,7 @@ def reconstruction(
 
 
 def loss_recovered(
-    loaded: Loaded,
-    coders: Sequence[SparseCoder],
-    rows: Tensor,
-    means: dict[str, Tensor],
-    batch: int,
-    say: Say = print,
+    loaded: Loaded, coders: Sequence[SparseCoder], rows: Tensor, means: dict[str, Tensor], batch: int, say: Say = print
 ) -> dict[str, dict[str, float]]:
     """Cross-entropy with each coder spliced in, and the shares recovered.
 

@@ -92,11 +92,7 @@ def build_suite(
 
 
 def build_from_file(
-    recipe: Path,
-    out: Path | None,
-    work: Path | None,
-    console: Console,
-    embedder: Callable[[str], Embed] | None = None,
+    recipe: Path, out: Path | None, work: Path | None, console: Console, embedder: Callable[[str], Embed] | None = None
 ) -> Suite:
     """Build the suite of a recipe file, telling the console how far it is.
 

@@ -174,11 +174,7 @@ class EmbeddedWindows:
 
 
 def appended(
-    sample: WindowSample,
-    active: Ints,
-    tiles: Tiles,
-    asked: Sequence[tuple[str, int, Ints]],
-    seed: int,
+    sample: WindowSample, active: Ints, tiles: Tiles, asked: Sequence[tuple[str, int, Ints]], seed: int
 ) -> WindowSample:
     """A latent's windows with hard ones behind them, kind after kind, each kind by position.
 

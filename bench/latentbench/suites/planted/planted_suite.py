@@ -281,12 +281,7 @@ def _latent_row(
 
 
 def _window_rows(
-    name: str,
-    drawn: WindowSample,
-    hard: NDArray[np.int64],
-    tiles: Tiles,
-    tokens: Sequence[str],
-    ids: NDArray[np.int32],
+    name: str, drawn: WindowSample, hard: NDArray[np.int64], tiles: Tiles, tokens: Sequence[str], ids: NDArray[np.int32]
 ) -> list[dict[str, Any]]:
     rows = []
     for start, role, decile, values in zip(drawn.start, drawn.role, drawn.decile, drawn.activations, strict=True):
