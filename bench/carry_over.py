@@ -41,9 +41,13 @@ from latentbench.scorers.scorer import load_scorer
 OLD_CODE = """
 import json, sys
 from importlib import import_module
+from importlib.util import find_spec
 package, asked = sys.argv[1], json.load(sys.stdin)
-load_explainer = import_module(package + ".explainers.load").load_explainer
-load_scorer = import_module(package + ".scorers.load").load_scorer
+def loader(room, noun):
+    module = room if find_spec(room) else room.removesuffix(".load") + "." + noun
+    return getattr(import_module(module), "load_" + noun)
+load_explainer = loader(package + ".explainers.load", "explainer")
+load_scorer = loader(package + ".scorers.load", "scorer")
 explainers = {label: load_explainer(*e) for label, e in asked["explainers"].items()}
 scorers = {label: load_scorer(s[0]) for label, s in asked["scorers"].items()}
 try:
