@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from latentbench.explainers.explainer import Explanation, Params, total_usage
+from latentbench.explainers.explainer import Explanation, Others, Params, total_usage
 from latentbench.explainers.llm import PROMPTS, LlmExplainer, LlmParams
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView, Window
@@ -80,9 +80,7 @@ class BestOfKExplainer(LlmExplainer):
         ordered = sorted(latent.explain, key=lambda w: w.id in shown)
         return ordered[: self.params.n_choose]
 
-    def parse(
-        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
-    ) -> Explanation:
+    def parse(self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Others) -> Explanation:
         """The candidate with the largest score; the first of equals.
 
         Candidates that failed are left out and recorded. Without any, the outcome is that of the first. A failed comparison

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from latentbench.explainers.explainer import Explainer, Explanation, Params
+from latentbench.explainers.explainer import Explainer, Explanation, Others, Params, chat
 from latentbench.explainers.llm import LlmExplainer, LlmParams
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView
-from latentbench.kernel.requests import Chat, Outcome, Reply, Request
+from latentbench.kernel.requests import Outcome, Reply, Request
 from latentbench.prompts.examples import cropped
 from latentbench.prompts.template import Prompts, one_line
 
@@ -57,12 +57,9 @@ class ContrastiveExplainer(LlmExplainer):
             for i, w in enumerate(sorted(drawn.tolist()), 1)
         )
         messages = self._template.render(examples=examples, silent=silent, marker=self._marker)
-        own_seed = seed % 2**31 if self.params.temperature > 0 else 0
-        return [Chat(messages, self.params.max_tokens, self.params.temperature, own_seed)]
+        return [chat(messages, self.params.max_tokens, self.params.temperature, seed)]
 
-    def parse(
-        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
-    ) -> Explanation:
+    def parse(self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Others) -> Explanation:
         """The text in the reply; a suite without silent explain windows skips every latent and says how to get them."""
         if not latent.contrast:
             error = "the suite has no silent explain windows; build one with the recipe key explain: {negatives: 10}"

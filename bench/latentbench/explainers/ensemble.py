@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from latentbench.explainers.explainer import Explainer, Explanation, Params
+from latentbench.explainers.explainer import Explainer, Explanation, Others, Params
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Reply
 from latentbench.prompts.template import Prompts, fill
@@ -34,9 +34,7 @@ class EnsembleExplainer(Explainer):
         super().__init__(name, version, params, prompts)
         self._joined = Prompts(prompts, ("joined",), f"explainer {name!r}").text("joined", ("input", "output"))
 
-    def parse(
-        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
-    ) -> Explanation:
+    def parse(self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Others) -> Explanation:
         """The joined text, or the outcome of the first part that has none."""
         parts = [others[label][latent.id] for label in self.params.of]
         for label, part in zip(self.params.of, parts, strict=True):

@@ -20,7 +20,8 @@ from latentbench.kernel.identity import digest, file_sha256, text_digest
 from latentbench.kernel.implementation import implementation
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.registry import lookup
-from latentbench.kernel.requests import Capability, Outcome, Reply, Request, Usage
+from latentbench.kernel.requests import Capability, Chat, Message, Outcome, Reply, Request, Usage
+from latentbench.prompts.answers import refused
 from latentbench.prompts.task import read_task
 
 
@@ -48,6 +49,10 @@ class Explanation:
     def hash(self) -> str:
         """Digest of the text."""
         return text_digest(self.text or "")
+
+
+Others = Mapping[str, Mapping[str, Explanation]]
+"""Label -> latent id -> finished explanation."""
 
 
 class Params(Frozen):
@@ -114,9 +119,7 @@ class Explainer(ABC):
         return []
 
     @abstractmethod
-    def parse(
-        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
-    ) -> Explanation:
+    def parse(self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Others) -> Explanation:
         """The explanation from the replies. `others[label][latent id]` are finished explanations of `after`."""
 
     @property
@@ -162,6 +165,28 @@ def total_usage(replies: Sequence[Reply]) -> Usage:
         sum(u.tokens_cached for u in usages),
         sum(u.seconds for u in usages),
     )
+
+
+def chat(messages: tuple[Message, ...], max_tokens: int, temperature: float, seed: int) -> Chat:
+    """The request of an explainer that asks once.
+
+    Greedy decoding reads no seed: leaving it out lets repeats that ask the same words share a cached reply.
+    """
+    return Chat(messages, max_tokens, temperature, seed % 2**31 if temperature > 0 else 0)
+
+
+def first_paragraph(latent: LatentView, text: str, usage: Usage, lead: str = "") -> Explanation:
+    """What a model wrote as an explanation: one paragraph, since what follows a blank line is the model talking on.
+
+    Args:
+        lead: how the prompt opened the reply ("The marked words are"); the explanation gets the whole sentence back.
+    """
+    text = " ".join(text.strip().split("\n\n")[0].split())
+    if not text:
+        return Explanation(latent.id, None, Outcome.PARSE, usage, "empty answer")
+    if refused(text):
+        return Explanation(latent.id, None, Outcome.REFUSAL, usage, text[:120])
+    return Explanation(latent.id, f"{lead} {text}".strip(), Outcome.OK, usage)
 
 
 def load_explainer(spec: str | Mapping[str, Any], base: Path | None = None) -> Explainer:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from latentbench.explainers.explainer import Explainer, Explanation, Params
+from latentbench.explainers.explainer import Explainer, Explanation, Others, Params
 from latentbench.kernel.errors import CorruptTable, DataError, SpecError
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome, Reply
@@ -80,9 +80,7 @@ class FileExplainer(Explainer):
                 "them, or set params: {extra: true} to leave them out."
             )
 
-    def parse(
-        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
-    ) -> Explanation:
+    def parse(self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Others) -> Explanation:
         """The file's text; a latent that it does not have is skipped and stays in every table."""
         text = self.texts.get(latent.id)
         if text is None:

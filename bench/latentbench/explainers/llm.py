@@ -13,12 +13,11 @@ from typing import Any
 
 from pydantic import Field
 
-from latentbench.explainers.explainer import Explainer, Explanation, Params, total_usage
+from latentbench.explainers.explainer import Explainer, Explanation, Others, Params, chat, first_paragraph, total_usage
 from latentbench.explainers.top_tokens import strongest
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.latent import LatentView, Window
-from latentbench.kernel.requests import Capability, Chat, Outcome, Reply, Request
-from latentbench.prompts.answers import refused
+from latentbench.kernel.requests import Capability, Outcome, Reply, Request
 from latentbench.prompts.examples import Sampling, chosen, cropped
 from latentbench.prompts.template import FIELD, Prompts, active_marks, marked, one_line
 
@@ -80,9 +79,7 @@ class LlmExplainer(Explainer):
         examples = "\n".join(self._example(i, w, latent.max) for i, w in enumerate(windows, 1))
         words = ", ".join(strongest(windows, self.params.n_words))
         messages = self._template.render(examples=examples, words=words, marker=self._marker)
-        # Greedy decoding reads no seed: leaving it out lets repeats that draw the same windows share a cached reply.
-        own_seed = seed % 2**31 if self.params.temperature > 0 else 0
-        return [Chat(messages, self.params.max_tokens, self.params.temperature, own_seed)]
+        return [chat(messages, self.params.max_tokens, self.params.temperature, seed)]
 
     def chosen(self, windows: Sequence[Window], seed: int) -> list[Window]:
         """The windows of the prompt, strongest first."""
@@ -102,9 +99,7 @@ class LlmExplainer(Explainer):
         ]
         return f"{line}\nActivations: {', '.join(pairs)}"
 
-    def parse(
-        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
-    ) -> Explanation:
+    def parse(self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Others) -> Explanation:
         """The text after the marker; without it a reasoning reply has no answer, and a direct one is the answer."""
         if not replies:
             return Explanation(latent.id, None, Outcome.SKIPPED, error="the latent has no explain windows")
@@ -120,14 +115,7 @@ class LlmExplainer(Explainer):
             lead = ""
         elif self.params.cot:
             return Explanation(latent.id, None, Outcome.PARSE, usage, f"no {self._marker!r} in {text[:80]!r}")
-        # One paragraph: what follows a blank line is the model talking on.
-        text = " ".join(text.strip().split("\n\n")[0].split())
-        if not text:
-            return Explanation(latent.id, None, Outcome.PARSE, usage, "empty answer")
-        if refused(text):
-            return Explanation(latent.id, None, Outcome.REFUSAL, usage, text[:120])
-        # A prompt that opens the reply ("The marked words are") gets the whole sentence back.
-        return Explanation(latent.id, f"{lead} {text}".strip(), Outcome.OK, usage)
+        return first_paragraph(latent, text, usage, lead)
 
 
 def scaled(value: float, scale: float) -> int:

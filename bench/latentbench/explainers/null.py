@@ -6,12 +6,12 @@ scorer gives to it, it gives to style.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
-from latentbench.explainers.explainer import Explainer, Explanation, Params
+from latentbench.explainers.explainer import Explainer, Explanation, Others, Params
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView, coder_of
 from latentbench.kernel.requests import Outcome, Reply
@@ -22,9 +22,7 @@ class EmptyExplainer(Explainer):
 
     is_floor = True
 
-    def parse(
-        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
-    ) -> Explanation:
+    def parse(self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Others) -> Explanation:
         """The empty text, which is a legal explanation and not a failure."""
         return Explanation(latent.id, "")
 
@@ -42,9 +40,7 @@ class ConstantExplainer(Explainer):
     params_model = ConstantParams
     is_floor = True
 
-    def parse(
-        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
-    ) -> Explanation:
+    def parse(self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Others) -> Explanation:
         """The text of the parameters."""
         return Explanation(latent.id, self.params.text)
 
@@ -64,9 +60,7 @@ class ShuffledExplainer(Explainer):
     params_model = ShuffledParams
     is_floor = True
 
-    def parse(
-        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
-    ) -> Explanation:
+    def parse(self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Others) -> Explanation:
         """The other latent's text, or its outcome if it has none."""
         pool = others[self.params.of]
         ids = sorted(pool)

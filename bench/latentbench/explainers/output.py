@@ -13,10 +13,9 @@ from typing import Any
 
 from pydantic import Field
 
-from latentbench.explainers.explainer import Explainer, Explanation, Params, total_usage
+from latentbench.explainers.explainer import Explainer, Explanation, Others, Params, chat, first_paragraph, total_usage
 from latentbench.kernel.latent import LatentView, Steered
-from latentbench.kernel.requests import Capability, Chat, Outcome, Reply, Request
-from latentbench.prompts.answers import refused
+from latentbench.kernel.requests import Capability, Outcome, Reply, Request
 from latentbench.prompts.template import Prompts, one_line
 
 
@@ -62,8 +61,7 @@ class OutputExplainer(Explainer):
             return []
         examples = "\n".join(self._example(i, s) for i, s in enumerate(rows, 1))
         messages = self._template.render(examples=examples, marker=self._marker)
-        own_seed = seed % 2**31 if self.params.temperature > 0 else 0
-        return [Chat(messages, self.params.max_tokens, self.params.temperature, own_seed)]
+        return [chat(messages, self.params.max_tokens, self.params.temperature, seed)]
 
     def _example(self, number: int, s: Steered) -> str:
         n = self.params.n_tokens
@@ -71,9 +69,7 @@ class OutputExplainer(Explainer):
         up, down = (", ".join(f'"{_quoted(t)}"' for t in tokens[:n]) for tokens in (s.promoted, s.suppressed))
         return f"Text {number}: ...{end}\nMore likely: {up}\nLess likely: {down}"
 
-    def parse(
-        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
-    ) -> Explanation:
+    def parse(self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Others) -> Explanation:
         """The text after the marker, or the whole reply without one."""
         if not replies:
             error = f"the suite has no prompts to explain from, steered to KL {self.params.kl:g}"
@@ -84,14 +80,7 @@ class OutputExplainer(Explainer):
         if not reply.ok:
             return Explanation(latent.id, None, reply.outcome, usage, reply.error)
         before, marker, after = (reply.text or "").partition(self._marker)
-        text = (after if marker else before).strip()
-        # One paragraph: what follows a blank line is the model talking on.
-        text = " ".join(text.split("\n\n")[0].split())
-        if not text:
-            return Explanation(latent.id, None, Outcome.PARSE, usage, "empty answer")
-        if refused(text):
-            return Explanation(latent.id, None, Outcome.REFUSAL, usage, text[:120])
-        return Explanation(latent.id, text, Outcome.OK, usage)
+        return first_paragraph(latent, after if marker else before, usage)
 
 
 def _quoted(token: str) -> str:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-from latentbench.explainers.explainer import Explainer, Explanation, Params
+from latentbench.explainers.explainer import Explainer, Explanation, Others, Params
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome, Reply
 
@@ -32,9 +32,7 @@ class PlantedExplainer(Explainer):
 
     params_model = PlantedParams
 
-    def parse(
-        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
-    ) -> Explanation:
+    def parse(self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Others) -> Explanation:
         """The text; a latent whose truth nobody planted is skipped."""
         planted = latent.row.get("truth")
         if planted is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
-from latentbench.explainers.explainer import Explainer, Explanation, Params
+from latentbench.explainers.explainer import Explainer, Explanation, Others, Params
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.requests import Outcome, Reply
 from latentbench.prompts.examples import Sampling, chosen, cropped
@@ -48,9 +48,7 @@ class TokensExplainer(Explainer):
         self._sentence = section.text("sentence", ("tokens",))
         self._contexts = section.text("contexts", ("contexts",))
 
-    def parse(
-        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
-    ) -> Explanation:
+    def parse(self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Others) -> Explanation:
         """The sentence; a latent without explain windows has none."""
         if not latent.explain:
             return Explanation(latent.id, None, Outcome.SKIPPED, error="the latent has no explain windows")

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
-from latentbench.explainers.explainer import Explainer, Explanation, Params
+from latentbench.explainers.explainer import Explainer, Explanation, Others, Params
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome, Reply
 from latentbench.prompts.template import Prompts, fill, one_line
@@ -37,9 +37,7 @@ class VocabExplainer(Explainer):
         self._promoted = section.text("promoted", ("tokens",))
         self._suppressed = section.text("suppressed", ("tokens",))
 
-    def parse(
-        self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Mapping[str, Mapping[str, Explanation]]
-    ) -> Explanation:
+    def parse(self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Others) -> Explanation:
         """The sentence; a latent whose direction does not write to the logits is skipped."""
         up = distinct(latent.row.get("promoted") or (), self.params.n_promoted)
         down = distinct(latent.row.get("suppressed") or (), self.params.n_suppressed)

@@ -6,13 +6,13 @@ vanishing from the average.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from rich.console import Console
 
-from latentbench.explainers.explainer import Explainer, Explanation, total_usage
+from latentbench.explainers.explainer import Explainer, Explanation, Others, total_usage
 from latentbench.judges.judge import Judge, guarded
 from latentbench.judges.price import cost
 from latentbench.kernel.boundary import Fault, attempt
@@ -69,12 +69,7 @@ async def explain(plan: Plan, journal: Journal, done: Explanations, console: Con
 
 
 async def _explain(
-    explainer: Explainer,
-    judge: Judge | None,
-    latents: Sequence[LatentView],
-    spec: RunSpec,
-    repeat: int,
-    others: Mapping[str, Mapping[str, Explanation]],
+    explainer: Explainer, judge: Judge | None, latents: Sequence[LatentView], spec: RunSpec, repeat: int, others: Others
 ) -> list[tuple[Explanation, dict[str, int]]]:
     seeds = [explain_seed(spec, repeat, explainer, latent) for latent in latents]
     exchanges = [explainer_exchange(explainer, latent, seed) for latent, seed in zip(latents, seeds, strict=True)]
@@ -94,11 +89,7 @@ def explainer_exchange(explainer: Explainer, latent: LatentView, seed: int) -> E
 
 
 def explanation_of(
-    explainer: Explainer,
-    latent: LatentView,
-    exchange: Exchange,
-    seed: int,
-    others: Mapping[str, Mapping[str, Explanation]],
+    explainer: Explainer, latent: LatentView, exchange: Exchange, seed: int, others: Others
 ) -> Explanation:
     """The explanation that an explainer reads from its replies; one without a text where its code fails."""
     if exchange.fault is not None:
