@@ -6,11 +6,14 @@ format into one that seems to answer "no". Whatever is not exactly one answer of
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 
 from latentbench.kernel.requests import Outcome, Reply
 
 LIST = re.compile(r"\[([^\[\]]*)\]")
+NUMBER = re.compile(r"\D*(\d+)\D*")
 ZERO_ONE = re.compile(r"\s*[01](\s*,\s*[01])*\s*")
 REFUSAL = re.compile(
     r"^\W*(i'?m sorry|i am sorry|sorry,|i apologi[sz]e|as an ai\b|i can('|no|’)?t (help|assist|answer|comply|do that)"
@@ -41,6 +44,24 @@ def read_word(text: str, answers: tuple[str, ...]) -> int | None:
     bare = text.strip().strip(".!\"'`*").lower()
     hits = [i for i, a in enumerate(answers) if a.strip().lower() == bare]
     return hits[0] if len(hits) == 1 else None
+
+
+def read_number(text: str, answers: Sequence[str]) -> int | None:
+    """The one number in a text, if it is one of the allowed answers, or None."""
+    match = NUMBER.fullmatch(text.strip())
+    return int(match[1]) if match is not None and match[1] in answers else None
+
+
+def masses(logprobs: Sequence[float]) -> list[float] | None:
+    """Masses of answers relative to the likeliest; None where no answer has any, or one is not a number."""
+    top = max(logprobs)
+    if not math.isfinite(top) or any(math.isnan(x) for x in logprobs):
+        return None
+    return [math.exp(x - top) for x in logprobs]
+
+
+NO_MASS = Reply(Outcome.PARSE, error="no mass on any answer")
+"""The failed reply that log-probabilities without a reading count as."""
 
 
 def unread(text: str) -> Reply:

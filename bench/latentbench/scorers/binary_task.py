@@ -13,59 +13,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from latentbench.kernel.errors import CapabilityError
 from latentbench.kernel.forms import Form, YesNo
 from latentbench.kernel.identity import seed_for
-from latentbench.kernel.kinds import HARD_KINDS, RANDOM, known_kinds
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply, Request, Simulate
 from latentbench.kernel.trial import Seen, Trial, seen
 from latentbench.prompts import selection
-from latentbench.prompts.answers import read_list, read_word, unread
+from latentbench.prompts.answers import NO_MASS, read_list, read_word, unread
 from latentbench.prompts.template import Prompts, one_line
 from latentbench.scorers.metrics.yes_no import binary_metrics
-from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged
-
-_RANKED = (
-    # The worst ranking has 1 - (1 + r) log(1 + 1/r) with r silent windows to one activating: above -1 from r = 0.27 on.
-    Metric("ap_normalised", 0.0, low=-1.0, high=1.0),
-    Metric("auroc", 0.5, low=0.0, high=1.0),
-    Metric("balanced_accuracy", 0.5, low=0.0, high=1.0),
-)
-_METRICS = (
-    *_RANKED,
-    *(Metric(name, None, low=0.0, high=1.0) for name in ("ap", "accuracy", "f1", "precision", "recall")),
-    Metric("n", None),
-)
+from latentbench.scorers.ranked import RankedParams, RankedScorer
+from latentbench.scorers.scorer import Judgement, Metric, Params, failed, judged
 
 
-class BinaryParams(Params):
+class BinaryParams(RankedParams):
     """Parameters of detection and fuzzing."""
 
     answer: Literal["list", "single"] = "list"
     """`list`: several windows a prompt; `single`: one, with log-probabilities where the judge gives them."""
     windows_per_prompt: int = Field(default=5, ge=1)
     """Windows in a list prompt. What remains at the end is asked in a shorter list."""
-    positives: int | None = Field(default=None, ge=1)
-    """Activating windows, evenly over the deciles; all by default."""
-    negatives: int | None = Field(default=None, ge=1)
-    """Windows of each kind in `negative_kinds`; all by default."""
-    negative_kinds: Annotated[tuple[str, ...], AfterValidator(known_kinds)] = (RANDOM,)
-    """Kinds of non-activating windows. Only `random` ones enter the headline; each other kind is scored apart."""
     simulate: Literal["first", "last", "never"] = "first"
     """Whether a judge that can both simulate and read text is asked to simulate."""
     reduction: Literal["window", "mean", "max", "noisy_or"] = "window"
     """How a simulator's answer becomes one probability: its own for the window, or from its tokens'."""
 
 
-class BinaryTask(Scorer):
+class BinaryTask(RankedScorer):
     """Base of scorers that ask yes or no about windows. See the module docstring."""
 
     params_model: ClassVar[type[Params]] = BinaryParams
+    ranked = (
+        # The worst ranking has 1 - (1 + r) log(1 + 1/r) with r silent windows to one activating: above -1 from r = 0.27 on.
+        Metric("ap_normalised", 0.0, low=-1.0, high=1.0),
+        Metric("auroc", 0.5, low=0.0, high=1.0),
+        Metric("balanced_accuracy", 0.5, low=0.0, high=1.0),
+    )
+    further = (
+        *(Metric(name, None, low=0.0, high=1.0) for name in ("ap", "accuracy", "f1", "precision", "recall")),
+        Metric("n", None),
+    )
 
     def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
         super().__init__(name, version, headline, params, prompts)
@@ -75,15 +67,6 @@ class BinaryTask(Scorer):
         self._answers = section.named("answers", ("inactive", "active"))
 
     # --- what a subclass decides
-
-    def positives_of(self, latent: LatentView, seed: int) -> list[tuple[Window, int]]:
-        """Positive windows with their label 1."""
-        return [(w, 1) for w in selection.positives(latent, self.params.positives, seed)]
-
-    def negatives_of(self, latent: LatentView, seed: int) -> list[tuple[Window, int]]:
-        """Negative windows with their label 0."""
-        p = self.params
-        return [(w, 0) for kind in p.negative_kinds for w in selection.negatives(latent, kind, p.negatives, seed)]
 
     def shown(self, latent: LatentView, chosen: Sequence[tuple[Window, int]], seed: int) -> list[Seen]:
         """How each window is shown."""
@@ -103,16 +86,6 @@ class BinaryTask(Scorer):
         return whole if self.params.reduction == "window" else pooled(tokens, self.params.reduction)
 
     # --- Scorer
-
-    def metric_table(self) -> tuple[Metric, ...]:
-        """What is ranked against random windows, and against each harder kind."""
-        return (*_METRICS, *(Metric(f"{m.name}@{kind}", m.floor) for kind in HARD_KINDS for m in _RANKED))
-
-    @property
-    def negative_kinds(self) -> tuple[str, ...]:
-        """The kinds that the parameters name."""
-        kinds: tuple[str, ...] = self.params.negative_kinds
-        return kinds
 
     @property
     def needs(self) -> tuple[frozenset[Capability], ...]:
@@ -179,9 +152,7 @@ class BinaryTask(Scorer):
             return _judged(trial, [self.reduce(*x) for x in answers])
         if reply.logprobs is not None:
             p = yes(*reply.logprobs[0])
-            return (
-                failed(trial, Reply(Outcome.PARSE, error="no mass on any answer")) if p is None else _judged(trial, [p])
-            )
+            return failed(trial, NO_MASS) if p is None else _judged(trial, [p])
         text = reply.text or ""
         listed = read_list(text, len(trial.windows))
         if listed is None and self.params.answer == "single":
@@ -191,17 +162,21 @@ class BinaryTask(Scorer):
             return failed(trial, unread(text))
         return [judged(trial, i, answer=a) for i, a in enumerate(listed)]
 
-    def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
-        """`quantile:*` against `random`; each harder kind, against the same positives, under `metric@kind`.
+    def against(self, judgements: Sequence[Judgement], kind: str) -> dict[str, float]:
+        """Metrics of yes/no answers. Ranks by score only if every judgement has one.
 
         Where the method has hard answers only, AUROC and AP rank by them, with ties as in `latentbench.scorers.metrics.yes_no`.
         """
-        found = _binary(judgements, RANDOM)
-        for kind in HARD_KINDS:
-            if any(j.kind == kind and not j.truth for j in judgements):
-                own = _binary(judgements, kind)
-                found |= {f"{m.name}@{kind}": own[m.name] for m in _RANKED if m.name in own}
-        return found
+        used = [j for j in judgements if j.outcome is Outcome.OK and (j.truth == 1 or j.kind == kind)]
+        if not used:
+            return {}
+        scores = [j.score for j in used if j.score is not None]
+        hard = [j.answer for j in used if j.answer is not None]
+        return binary_metrics(
+            [j.truth for j in used],
+            hard if len(hard) == len(used) else None,
+            scores if len(scores) == len(used) else None,
+        )
 
 
 def yes(log_no: float, log_yes: float) -> float | None:
@@ -227,15 +202,3 @@ def pooled(values: Sequence[float], how: str) -> float:
 
 def _judged(trial: Trial, probabilities: Sequence[float]) -> list[Judgement]:
     return [judged(trial, i, score=p, answer=int(p > 0.5)) for i, p in enumerate(probabilities)]
-
-
-def _binary(judgements: Sequence[Judgement], kind: str) -> dict[str, float]:
-    """Metrics of positives against the negatives of one kind. Ranks by score only if every judgement has one."""
-    used = [j for j in judgements if j.outcome is Outcome.OK and (j.truth == 1 or j.kind == kind)]
-    if not used:
-        return {}
-    ranked = [j.score for j in used if j.score is not None]
-    hard = [j.answer for j in used if j.answer is not None]
-    return binary_metrics(
-        [j.truth for j in used], hard if len(hard) == len(used) else None, ranked if len(ranked) == len(used) else None
-    )

@@ -7,56 +7,30 @@ for all explainers; that is why a window's text carries no wording of its own un
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
 import numpy as np
-from pydantic import AfterValidator, Field
 
 from latentbench.kernel.forms import Ordering
-from latentbench.kernel.kinds import HARD_KINDS, RANDOM, known_kinds
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Capability, Embed, Reply, Request
 from latentbench.kernel.trial import Trial, seen
-from latentbench.prompts import selection
 from latentbench.prompts.template import Prompts, fill
 from latentbench.scorers.metrics.yes_no import binary_metrics
-from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged
-
-_RANKED = (Metric("auroc", 0.5, low=0.0, high=1.0), Metric("ap_normalised", 0.0, low=-1.0, high=1.0))
-
-
-class EmbeddingParams(Params):
-    """Parameters of the embedding scorer."""
-
-    positives: int | None = Field(default=None, ge=1)
-    """Activating windows, evenly over the deciles; all by default."""
-    negatives: int | None = Field(default=None, ge=1)
-    """Windows of each kind in `negative_kinds`; all by default."""
-    negative_kinds: Annotated[tuple[str, ...], AfterValidator(known_kinds)] = (RANDOM,)
-    """Kinds of non-activating windows. Only `random` ones enter the headline; each other kind is scored apart."""
+from latentbench.scorers.ranked import RankedScorer
+from latentbench.scorers.scorer import Judgement, Metric, Params, failed, judged
 
 
-class Embedding(Scorer):
+class Embedding(RankedScorer):
     """Ranks windows by cosine with the explanation. One trial per latent; `score` of a judgement is the cosine."""
 
-    params_model: ClassVar[type[Params]] = EmbeddingParams
+    ranked = (Metric("auroc", 0.5, low=0.0, high=1.0), Metric("ap_normalised", 0.0, low=-1.0, high=1.0))
 
     def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
         super().__init__(name, version, headline, params, prompts)
         section = Prompts(prompts, ("query", "document"), f"scorer {name!r}")
         self._query = section.text("query", ("explanation",))
         self._document = section.text("document", ("window",))
-
-    def metric_table(self) -> tuple[Metric, ...]:
-        """What is ranked against random windows, and against each harder kind."""
-        hard = (Metric(f"{m.name}@{kind}", m.floor) for kind in HARD_KINDS for m in _RANKED)
-        return (*_RANKED, Metric("ap", None), Metric("n", None), *hard)
-
-    @property
-    def negative_kinds(self) -> tuple[str, ...]:
-        """The kinds that the parameters name."""
-        kinds: tuple[str, ...] = self.params.negative_kinds
-        return kinds
 
     @property
     def needs(self) -> tuple[frozenset[Capability], ...]:
@@ -65,9 +39,7 @@ class Embedding(Scorer):
 
     def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
         """One trial with every chosen window."""
-        p = self.params
-        chosen = [(w, 1) for w in selection.positives(latent, p.positives, seed)]
-        chosen += [(w, 0) for kind in p.negative_kinds for w in selection.negatives(latent, kind, p.negatives, seed)]
+        chosen = self.positives_of(latent, seed) + self.negatives_of(latent, seed)
         if not chosen:
             return []
         windows = tuple(seen(w) for w, _ in chosen)
@@ -92,14 +64,12 @@ class Embedding(Scorer):
                 found.append(judged(trial, i, score=cosine(query.vector, reply.vector)))
         return found
 
-    def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
-        """AUROC and AP of the cosine: `quantile:*` against `random`, harder kinds under `metric@kind`."""
-        found = _ranked(judgements, RANDOM)
-        for kind in HARD_KINDS:
-            if any(j.kind == kind and not j.truth for j in judgements):
-                own = _ranked(judgements, kind)
-                found |= {f"{m.name}@{kind}": own[m.name] for m in _RANKED if m.name in own}
-        return found
+    def against(self, judgements: Sequence[Judgement], kind: str) -> dict[str, float]:
+        """AUROC and AP of the cosine."""
+        used = [j for j in judgements if j.score is not None and (j.truth == 1 or j.kind == kind)]
+        if not used:
+            return {}
+        return binary_metrics([j.truth for j in used], None, [float(j.score or 0.0) for j in used])
 
 
 def cosine(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
@@ -107,10 +77,3 @@ def cosine(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
     norm = float(np.linalg.norm(x) * np.linalg.norm(y))
     return float(x @ y) / norm if norm else 0.0
-
-
-def _ranked(judgements: Sequence[Judgement], kind: str) -> dict[str, float]:
-    used = [j for j in judgements if j.score is not None and (j.truth == 1 or j.kind == kind)]
-    if not used:
-        return {}
-    return binary_metrics([j.truth for j in used], None, [float(j.score or 0.0) for j in used])

@@ -25,6 +25,7 @@ from latentbench.kernel.requests import Capability, Continuation, Outcome, Reply
 from latentbench.kernel.trial import Seen, Trial
 from latentbench.prompts.template import Prompts, fill, one_line
 from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged, with_own
+from latentbench.scorers.surprisal import difference
 
 KLS = (0.1, 0.33, 1.0, 3.0)
 ABLATE = "ablate"
@@ -108,17 +109,7 @@ class Intervention(Scorer):
             return failed(trial, Reply(Outcome.SKIPPED, error=missing))
         if not replies:
             return [judged(trial, score=0.0)]
-        for reply in replies:
-            if not reply.ok:
-                return failed(trial, reply)
-        steered, clean = replies
-        if steered.loglik is None or clean.loglik is None or steered.n_tokens != clean.n_tokens:
-            error = f"{steered.n_tokens} and {clean.n_tokens} tokens in one text"
-            return failed(trial, Reply(Outcome.PARSE, error=error))
-        nats = steered.loglik - clean.loglik
-        if not math.isfinite(nats):
-            return failed(trial, Reply(Outcome.PARSE, error=f"log-likelihoods {steered.loglik} and {clean.loglik}"))
-        return [judged(trial, score=nats)]
+        return difference(trial, replies)
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """Mean over prompts: `nats` at the headline's strength, `nats@KIND` at each."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -22,15 +21,13 @@ from latentbench.kernel.errors import CapabilityError
 from latentbench.kernel.forms import Which, words
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView, Window
-from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply, Request
+from latentbench.kernel.requests import Capability, Chat, Choice, Reply, Request
 from latentbench.kernel.trial import Seen, Trial, seen
 from latentbench.prompts import selection
-from latentbench.prompts.answers import unread
+from latentbench.prompts.answers import NO_MASS, masses, read_number, unread
 from latentbench.prompts.template import Prompts, active_marks, marked, one_line, random_marks
 from latentbench.scorers.metrics.yes_no import normalised
 from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged
-
-NUMBER = re.compile(r"\D*(\d+)\D*")
 
 
 class IntruderParams(Params):
@@ -145,21 +142,15 @@ class Intruder(Scorer):
         if not reply.ok:
             return failed(trial, reply)
         (place,) = trial.truth
-        share: float | None = None
         if reply.logprobs is not None:
             logp = reply.logprobs[0]
-            top = max(logp)
-            if not math.isfinite(top) or any(math.isnan(x) for x in logp):
-                return failed(trial, Reply(Outcome.PARSE, error="no mass on any answer"))
-            mass = [math.exp(x - top) for x in logp]
+            mass = masses(logp)
+            if mass is None:
+                return failed(trial, NO_MASS)
             share = mass[place - 1] / math.fsum(mass)
-            said = logp.index(top) + 1
-        else:
-            match = NUMBER.fullmatch((reply.text or "").strip())
-            if match is None or match[1] not in self._answers:
-                return failed(trial, unread(reply.text or ""))
-            said = int(match[1])
-        return [judged(trial, score=share, answer=said)]
+            return [judged(trial, score=share, answer=logp.index(max(logp)) + 1)]
+        said = read_number(reply.text or "", self._answers)
+        return failed(trial, unread(reply.text or "")) if said is None else [judged(trial, answer=said)]
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """Share found, also per group of deciles (named by its lowest); `accuracy_normalised` = (s - 1/k) / (1 - 1/k)."""

@@ -13,7 +13,6 @@ The true group's place is balanced as in `intruder`: a judge that always names o
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -26,7 +25,7 @@ from latentbench.kernel.latent import LatentView, Steered
 from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply, Request, Simulate
 from latentbench.kernel.trial import Seen, Trial
 from latentbench.prompts import selection
-from latentbench.prompts.answers import unread
+from latentbench.prompts.answers import NO_MASS, masses, read_number, unread
 from latentbench.prompts.template import Prompts, one_line
 from latentbench.scorers.intervention import KLS, kind
 from latentbench.scorers.metrics.fade import CLEAN
@@ -37,7 +36,6 @@ from latentbench.suites.planted.rules import TOKEN
 GROUPS = 3
 FORM = Which(GROUPS)
 ANSWERS = words(FORM, GROUPS)
-NUMBER = re.compile(r"\D*(\d+)\D*")
 
 
 class OutputChoiceParams(Params):
@@ -174,18 +172,15 @@ class OutputChoice(Scorer):
         if reply.windows is not None:
             mass = [math.fsum(own) / len(own) for own in selection.batches(reply.windows, self.params.texts)]
         elif reply.logprobs is not None:
-            top = max(reply.logprobs[0])
-            if not math.isfinite(top) or any(math.isnan(x) for x in reply.logprobs[0]):
-                return failed(trial, Reply(Outcome.PARSE, error="no mass on any answer"))
-            mass = [math.exp(x - top) for x in reply.logprobs[0]]
+            mass = masses(reply.logprobs[0])
+            if mass is None:
+                return failed(trial, NO_MASS)
         if mass is not None:
             total = math.fsum(mass)
             share = mass[place - 1] / total if total else 1 / GROUPS
             return [judged(trial, score=share, answer=mass.index(max(mass)) + 1)]
-        match = NUMBER.fullmatch((reply.text or "").strip())
-        if match is None or match[1] not in ANSWERS:
-            return failed(trial, unread(reply.text or ""))
-        return [judged(trial, answer=int(match[1]))]
+        said = read_number(reply.text or "", ANSWERS)
+        return failed(trial, unread(reply.text or "")) if said is None else [judged(trial, answer=said)]
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """Shares found at the headline's strength, at each strength and without steering; `gain` is the first minus the last.

@@ -11,9 +11,9 @@ import math
 from dataclasses import dataclass
 
 from latentbench.kernel.errors import CapabilityError
-from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply, Request, Simulate
+from latentbench.kernel.requests import Capability, Chat, Choice, Reply, Request, Simulate
 from latentbench.kernel.trial import Trial
-from latentbench.prompts.answers import read_word, unread
+from latentbench.prompts.answers import NO_MASS, masses, read_word, unread
 from latentbench.prompts.template import Template, one_line
 
 NONE, PARTLY, CLEARLY = 0, 1, 2
@@ -64,11 +64,10 @@ def read_rating(reply: Reply, answers: tuple[str, ...]) -> Rating | Reply:
         return Rating(min(int(p * 3), CLEARLY), p)
     if reply.logprobs is not None:
         logp = reply.logprobs[0]
-        top = max(logp)
-        if not math.isfinite(top) or any(math.isnan(x) for x in logp):
-            return Reply(Outcome.PARSE, error="no mass on any answer")
-        mass = [math.exp(x - top) for x in logp]
+        mass = masses(logp)
+        if mass is None:
+            return NO_MASS
         expected = (mass[PARTLY] / 2 + mass[CLEARLY]) / math.fsum(mass)
-        return Rating(logp.index(top), expected)
+        return Rating(logp.index(max(logp)), expected)
     level = read_word(reply.text or "", answers)
     return unread(reply.text or "") if level is None else Rating(level, level / 2)

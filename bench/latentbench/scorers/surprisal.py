@@ -9,59 +9,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
-
-from pydantic import AfterValidator, Field
+from typing import Any
 
 from latentbench.kernel.forms import Ordering
-from latentbench.kernel.kinds import HARD_KINDS, RANDOM, known_kinds
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Capability, Continuation, Outcome, Reply, Request
 from latentbench.kernel.trial import Trial, seen
-from latentbench.prompts import selection
 from latentbench.prompts.template import Prompts, fill
 from latentbench.scorers.metrics.yes_no import binary_metrics
-from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged
-
-_RANKED = (
-    Metric("ap_normalised", 0.0, low=-1.0, high=1.0),
-    Metric("auroc", 0.5, low=0.0, high=1.0),
-    Metric("mean_gap", 0.0),
-)
+from latentbench.scorers.ranked import RankedScorer
+from latentbench.scorers.scorer import Judgement, Metric, Params, failed, judged
 
 
-class SurprisalParams(Params):
-    """Parameters of surprisal."""
-
-    positives: int | None = Field(default=None, ge=1)
-    """Activating windows, evenly over the deciles; all by default."""
-    negatives: int | None = Field(default=None, ge=1)
-    """Windows of each kind in `negative_kinds`; all by default."""
-    negative_kinds: Annotated[tuple[str, ...], AfterValidator(known_kinds)] = (RANDOM,)
-    """Kinds of non-activating windows. Only `random` ones enter the headline; each other kind is scored apart."""
-
-
-class Surprisal(Scorer):
+class Surprisal(RankedScorer):
     """One trial per window, two continuations each. `score` of a judgement is v in nats."""
 
-    params_model: ClassVar[type[Params]] = SurprisalParams
+    ranked = (
+        Metric("ap_normalised", 0.0, low=-1.0, high=1.0),
+        Metric("auroc", 0.5, low=0.0, high=1.0),
+        Metric("mean_gap", 0.0),
+    )
 
     def __init__(self, name: str, version: str, headline: str, params: Params, prompts: Mapping[str, Any]) -> None:
         super().__init__(name, version, headline, params, prompts)
         section = Prompts(prompts, ("context", "generic"), f"scorer {name!r}")
         self._context = section.text("context", ("explanation",))
         self._generic = section.text("generic")
-
-    def metric_table(self) -> tuple[Metric, ...]:
-        """What is ranked against random windows, and against each harder kind."""
-        hard = (Metric(f"{m.name}@{kind}", m.floor) for kind in HARD_KINDS for m in _RANKED)
-        return (*_RANKED, Metric("ap", None), Metric("n", None), *hard)
-
-    @property
-    def negative_kinds(self) -> tuple[str, ...]:
-        """The kinds that the parameters name."""
-        kinds: tuple[str, ...] = self.params.negative_kinds
-        return kinds
 
     @property
     def needs(self) -> tuple[frozenset[Capability], ...]:
@@ -70,9 +43,7 @@ class Surprisal(Scorer):
 
     def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
         """One per window."""
-        p = self.params
-        chosen = [(w, 1) for w in selection.positives(latent, p.positives, seed)]
-        chosen += [(w, 0) for kind in p.negative_kinds for w in selection.negatives(latent, kind, p.negatives, seed)]
+        chosen = self.positives_of(latent, seed) + self.negatives_of(latent, seed)
         return [
             Trial(str(number), self.name, Ordering(), explanation, (seen(w),), (label,), (w.activations,))
             for number, (w, label) in enumerate(chosen)
@@ -88,35 +59,31 @@ class Surprisal(Scorer):
 
     def parse(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         """v of the window; both calls must have succeeded."""
-        told, generic = replies
-        for reply in replies:
-            if not reply.ok:
-                return failed(trial, reply)
-        if told.loglik is None or generic.loglik is None or told.n_tokens != generic.n_tokens:
-            return failed(
-                trial, Reply(Outcome.PARSE, error=f"{told.n_tokens} and {generic.n_tokens} tokens in one text")
-            )
-        v = told.loglik - generic.loglik
-        if not math.isfinite(v):
-            return failed(trial, Reply(Outcome.PARSE, error=f"log-likelihoods {told.loglik} and {generic.loglik}"))
-        return [judged(trial, score=v)]
+        return difference(trial, replies)
 
-    def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
+    def against(self, judgements: Sequence[Judgement], kind: str) -> dict[str, float]:
         """AP and AUROC of v, and `mean_gap` = mean v of the positives - mean v of the negatives, in nats."""
-        found = _gap(judgements, RANDOM)
-        for kind in HARD_KINDS:
-            if any(j.kind == kind and not j.truth for j in judgements):
-                own = _gap(judgements, kind)
-                found |= {f"{m.name}@{kind}": own[m.name] for m in _RANKED if m.name in own}
+        pairs = [(j.truth, j.score) for j in judgements if j.score is not None and (j.truth or j.kind == kind)]
+        if not pairs:
+            return {}
+        found = binary_metrics([y for y, _ in pairs], None, [v for _, v in pairs])
+        on, off = [v for y, v in pairs if y], [v for y, v in pairs if not y]
+        if on and off:
+            found["mean_gap"] = math.fsum(on) / len(on) - math.fsum(off) / len(off)
         return found
 
 
-def _gap(judgements: Sequence[Judgement], kind: str) -> dict[str, float]:
-    pairs = [(j.truth, j.score) for j in judgements if j.score is not None and (j.truth or j.kind == kind)]
-    if not pairs:
-        return {}
-    found = binary_metrics([y for y, _ in pairs], None, [v for _, v in pairs])
-    on, off = [v for y, v in pairs if y], [v for y, v in pairs if not y]
-    if on and off:
-        found["mean_gap"] = math.fsum(on) / len(on) - math.fsum(off) / len(off)
-    return found
+def difference(trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+    """How much likelier one text is in the first context than in the second, in nats; both calls must have succeeded."""
+    for reply in replies:
+        if not reply.ok:
+            return failed(trial, reply)
+    first, second = replies
+    if first.loglik is None or second.loglik is None or first.n_tokens != second.n_tokens:
+        error = f"{first.n_tokens} and {second.n_tokens} tokens in one text"
+        return failed(trial, Reply(Outcome.PARSE, error=error))
+    nats = first.loglik - second.loglik
+    if not math.isfinite(nats):
+        error = f"log-likelihoods {first.loglik} and {second.loglik}"
+        return failed(trial, Reply(Outcome.PARSE, error=error))
+    return [judged(trial, score=nats)]
