@@ -38,7 +38,6 @@ def compare(
     page, console = compare_page(found, a.id, b.id), Console()
     console.print(page.terminal(console.width))
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         write_text(out / "compare.md", page.markdown())
         write_text(out / "compare.csv", compare_csv(found))
         typer.echo(f"written: {out}/compare.md, .csv", err=True)

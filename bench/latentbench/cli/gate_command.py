@@ -154,9 +154,6 @@ def _write(
 
     console = Console(highlight=False)
     console.print(terminal(report, console.width))
-    for path in (json, junit, markdown):
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
     if json is not None:
         write_json(json, report.as_dict())
     if junit is not None:

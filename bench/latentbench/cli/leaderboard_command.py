@@ -55,7 +55,6 @@ def leaderboard(
     page = board_page(ranked)
     console.print(page.terminal(console.width))
     folder = out or runs[0]
-    folder.mkdir(parents=True, exist_ok=True)
     for name, text in (("md", page.markdown()), ("csv", to_csv(ranked)), ("json", to_json(ranked))):
         write_text(folder / f"leaderboard.{name}", text)
     typer.echo(f"written: {folder}/leaderboard.md, .csv, .json", err=True)

@@ -54,6 +54,5 @@ def audit(
             if v != default
         )
         command = f"bench scorer audit {' '.join(scorers)}{extra} --out {out}"
-        out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, markdown(found, command, datetime.now(UTC).date().isoformat()))
         typer.echo(f"written: {out}", err=True)

@@ -17,10 +17,13 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import pydantic
 
-from latentbench.kernel.boundary import Fault, attempt_async
+from latentbench.kernel.boundary import Fault, attempt_async, encodable
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import CapabilityError
 from latentbench.kernel.requests import NEEDS, Capability, JudgeIdentity, Outcome, Reply, Request
+
+R = TypeVar("R", bound=Request)
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -108,7 +111,7 @@ def storable(reply: Reply) -> Reply:
     A JSON body may name half of a surrogate pair. Such a text is no Unicode text and no encoder takes it; replacing the half
     would be shorter, and would store a text that nobody wrote.
     """
-    error = None if reply.error is None else reply.error.encode("utf-8", "backslashreplace").decode("utf-8")
+    error = None if reply.error is None else encodable(reply.error)
     try:
         (reply.text or "").encode("utf-8")
     except UnicodeEncodeError as e:
@@ -116,9 +119,6 @@ def storable(reply: Reply) -> Reply:
         note = f"the reply is not Unicode text: half of a surrogate pair ({half}) at character {e.start}"
         return Reply(Outcome.PARSE, usage=reply.usage, error=note)
     return reply if error == reply.error else replace(reply, error=error)
-
-
-R = TypeVar("R", bound=Request)
 
 
 class DispatchJudge(BaseJudge):
@@ -156,9 +156,6 @@ class DispatchJudge(BaseJudge):
         for kind in kinds:
             found[kind] = iter(await self._functions[kind]([r for r in requests if isinstance(r, kind)]))
         return [next(found[type(r)]) for r in requests]
-
-
-T = TypeVar("T")
 
 
 class Worker:

@@ -73,9 +73,14 @@ def blame(error: Exception, owner: type) -> str:
         inside = [f for f in frames if f[0] != __name__ and package in (None, f[0].partition(".")[0])]
         if inside:
             break
-    said = " ".join(str(error).split()).encode("utf-8", "backslashreplace").decode("utf-8")[:300]
+    said = encodable(" ".join(str(error).split()))[:300]
     where = f" in {_path(*inside[-1][:2])}:{inside[-1][2]}" if inside else ""
     return f"{type(error).__name__}{where}{': ' if said else ''}{said}"
+
+
+def encodable(text: str) -> str:
+    """The text with each half of a surrogate pair written out as its escape, so that a file can hold it."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _module(frame: FrameType) -> str:

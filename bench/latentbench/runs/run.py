@@ -157,7 +157,6 @@ def open_run(plan: Plan, base: Path, folder: Path, command: str) -> RunRecord:
         folder: empty or missing.
     """
     spec = plan.spec
-    folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "spec.yaml", yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
     record = RunRecord(
         id=folder.name,

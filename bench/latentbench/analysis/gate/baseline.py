@@ -148,11 +148,12 @@ def snapshot(run: Run, metrics: Sequence[str] = ()) -> Baseline:
             raise UnknownName("metric", name, known)
     latents = list(record.latents)
     values = run.means.set_index(["explainer", "scorer", "judge", "metric", "latent"])["value"].to_dict()
+    grid = record.grid
     found = [
         scores
         for row in leaderboard_rows([run], any_split=True)
         for scores in _scores(
-            row, record.grid[row.explainer.label, row.scorer.label, row.judge.label][0], values, latents, metrics
+            row, grid[row.explainer.label, row.scorer.label, row.judge.label][0], values, latents, metrics
         )
     ]
     planted = set(run.scores.loc[run.scores["coder"] == PLANTED, "latent"])

@@ -48,7 +48,7 @@ TEXT = f"""# Which metrics may be a headline
 
 A metric is admissible if it falls by at least {LEAST} both when half of the true labels are dropped and when the labels are
 doubled with false ones (NeuronEval, arXiv 2506.05774). The answers are a perfect judge's on planted latents and stay fixed; the
-labels are changed under them. Window level: the label of a judgement changes, its probability and prediction do not. Token level
+labels are changed under them. Window level: the label of a judgement changes, its score and answer do not. Token level
 (simulation): the true activation of a token changes (to 0, or to that of a drawn firing token), the prediction does not.
 
 "As drawn" is the scorer's test set, in which about half of the windows activate. There nearly every metric falls, which says

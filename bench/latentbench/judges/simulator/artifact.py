@@ -139,9 +139,7 @@ def save(
         heads_sha256=file_sha256(folder / HEADS),
         calibration=calibration or Calibration(),
     )
-    part = folder / (CONFIG + ".part")
-    write_text(part, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-    part.replace(folder / CONFIG)
+    write_text(folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     return config
 
 

@@ -126,7 +126,6 @@ def study_key(study: StudySpec, profile: Profile) -> str:
 def write_index(out: Path) -> Path:
     """Render the pages of the studies in a folder from their `study.json`, and the index."""
     path = out / INDEX
-    out.mkdir(parents=True, exist_ok=True)
     for name in studies():
         record = read_study(out / name)
         if record is not None:
