@@ -16,7 +16,7 @@ from latentbench.cli import app
 from latentbench.judges.qualification import UNQUALIFIED, qualification, read, write
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.errors import DataError, DigestMismatch, SpecError
-from latentbench.leaderboards.rows import read_rows
+from latentbench.leaderboards.row import read_rows
 from latentbench.runs.record import read_record
 from latentbench.runs.run import start
 from latentbench.scorers.scorer import load_scorer, question_key

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.kernel.registry import BUILTIN, lookup, names
-from latentbench.leaderboards.rows import read_rows
+from latentbench.leaderboards.row import read_rows
 from latentbench.runs.run import resume, start
 from rich.console import Console
 

@@ -18,7 +18,7 @@ from latentbench.explainers.vocab import distinct
 from latentbench.judges.mock import mock_judge as mock
 from latentbench.kernel.errors import BenchError, CapabilityError, CorruptTable, DataError, SpecError, UnknownName
 from latentbench.kernel.latent import LatentView
-from latentbench.kernel.requests import Chat, Continuation, Outcome, Reply, Usage
+from latentbench.kernel.requests import Capability, Chat, Continuation, Message, Outcome, Reply, Usage
 from latentbench.runs.run import resume, start
 from latentbench.runs.run_spec import RunSpec
 from rich.console import Console
@@ -285,16 +285,20 @@ def test_failures_of_either_round() -> None:
 # --- in the harness
 
 
+def said(text: str) -> Chat:
+    return Chat((Message("user", text),))
+
+
 class Rounds(Explainer):
     """Asks a second question about the answer to the first, for some latents."""
 
-    needs = frozenset({"chat"})  # type: ignore[arg-type]
+    needs = frozenset({Capability.CHAT})
 
     def requests(self, view: LatentView, seed: int) -> list[Any]:
-        return [] if view.id.endswith("/0") else [view.id]
+        return [] if view.id.endswith("/0") else [said(view.id)]
 
     def follow_up(self, view: LatentView, replies: Any, seed: int) -> list[Any]:
-        return [f"{replies[-1].text}+"] if len(replies) < int(view.id[-1]) else []
+        return [said(f"{replies[-1].text}+")] if len(replies) < int(view.id[-1]) else []
 
     def parse(self, view: LatentView, replies: Any, seed: int, others: Any) -> Explanation:
         return Explanation(view.id, "|".join(r.text for r in replies))
@@ -307,9 +311,9 @@ def test_rounds_are_batched_over_latents_and_each_gets_its_own_replies() -> None
     batches: list[list[str]] = []
 
     class Echo:
-        async def answer(self, requests: list[str]) -> list[Reply]:
-            batches.append(list(requests))
-            return [Reply(text=r) for r in requests]
+        async def answer(self, requests: list[Chat]) -> list[Reply]:
+            batches.append([r.messages[0].content for r in requests])
+            return [Reply(text=text) for text in batches[-1]]
 
     views = [latent(name=f"sae/{i}") for i in range(4)]
     rounds = Rounds("rounds", "1-0", Params(), {})

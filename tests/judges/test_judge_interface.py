@@ -46,7 +46,7 @@ class TwoKinds(DispatchJudge):
 
     async def _choose(self, requests: Sequence[Choice]) -> list[Reply]:
         self.calls.append([type(r).__name__ for r in requests])
-        return [Reply(logprobs=((-float(len(r.answers)),),)) for r in requests]
+        return [Reply(logprobs=((-float(len(r.answers)),) * len(r.answers),)) for r in requests]
 
 
 def chat(text: str) -> Chat:
@@ -90,7 +90,7 @@ def test_a_judge_without_parameters_or_a_default_model_says_so(registered: None)
 async def test_kinds_are_answered_together_and_given_back_in_order() -> None:
     judge = TwoKinds()
     replies = await judge.answer([choice(2), chat("a"), choice(3), chat("b")])
-    assert [r.text or r.logprobs for r in replies] == [((-2.0,),), "a", ((-3.0,),), "b"]
+    assert [r.text or r.logprobs for r in replies] == [((-2.0, -2.0),), "a", ((-3.0, -3.0, -3.0),), "b"]
     assert judge.calls == [["Chat", "Chat"], ["Choice", "Choice"]]
     assert await judge.answer([]) == []
 
@@ -117,7 +117,7 @@ async def test_the_cache_asks_in_chunks_of_one_kind(tmp_path: Path) -> None:
     asked = [choice(1), chat("a"), choice(2), chat("b"), chat("c"), choice(1)]
     replies = await CachedJudge(judge, cache).answer(asked)
     assert judge.calls == [["Chat", "Chat"], ["Chat"], ["Choice", "Choice"]]
-    assert [r.text or r.logprobs for r in replies] == [((-1.0,),), "a", ((-2.0,),), "b", "c", ((-1.0,),)]
+    assert [r.text or r.logprobs for r in replies] == [((-1.0,),), "a", ((-2.0, -2.0),), "b", "c", ((-1.0,),)]
     assert [r.cached for r in replies] == [False] * 5 + [True]
     cache.close()
 

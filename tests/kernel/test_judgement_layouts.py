@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from latentbench.kernel.errors import CorruptTable, RunError
 from latentbench.kernel.tables import JUDGEMENTS, RENAMED, read_table
-from latentbench.runs.journal import Journal
+from latentbench.runs.journal import judgement_journal
 from latentbench.runs.judging import stored
 from latentbench.runs.plan import Plan
 
@@ -55,9 +56,9 @@ def test_a_table_of_neither_layout_is_refused(run: Path) -> None:
 
 
 def test_a_run_that_older_code_began_is_not_resumed(tmp_path: Path, run: Path) -> None:
-    journal = Journal(tmp_path / "judgements.jsonl")
-    journal.append({"cell": "c", "latent": "a", "rows": [{"outcome": "ok", "probability": 0.5, "explanation": "x"}]})
-    journal.close()
+    journal = judgement_journal(tmp_path)
+    old = {"cell": "c", "latent": "a", "rows": [{"outcome": "ok", "probability": 0.5, "explanation": "x"}]}
+    journal.path.write_text(json.dumps(old) + "\n", encoding="utf-8")
     plan = Plan.__new__(Plan)
     object.__setattr__(plan, "cells", ())
     with pytest.raises(RunError, match="earlier version.*start the run anew"):

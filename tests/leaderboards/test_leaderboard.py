@@ -20,8 +20,7 @@ from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_page, other_metrics
 from latentbench.leaderboards.export import to_csv, to_json
 from latentbench.leaderboards.results import add_results, moved, page, read_results, render
-from latentbench.leaderboards.row import Row
-from latentbench.leaderboards.rows import read_rows, rows
+from latentbench.leaderboards.row import Row, read_rows, rows
 from latentbench.leaderboards.run_page import report
 from latentbench.runs.finished import load_run
 from latentbench.views.number import dollars, percent, rounded, short

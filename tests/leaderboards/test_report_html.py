@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import HEIGHT, PAD, WIDTH, axis, bar, ruler
-from latentbench.leaderboards.rows import read_rows, rows
+from latentbench.leaderboards.row import read_rows, rows
 from latentbench.leaderboards.run_page import limits, write_report
 from latentbench.runs.finished import load_run
 

@@ -15,7 +15,7 @@ import pytest
 from latentbench.explainers.explainer import Explanation, load_explainer
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.requests import Outcome
-from latentbench.leaderboards.rows import read_rows
+from latentbench.leaderboards.row import read_rows
 from latentbench.scorers.scorer import Judgement, load_scorer
 from latentbench.stats.bootstrap import bootstrap_mean
 from latentbench.suites.build.sampling import EXPLAIN, TEST, WindowPlan, sample, tile

@@ -6,35 +6,48 @@ import numpy as np
 import pytest
 from latentbench.kernel.errors import CorruptTable
 from latentbench.kernel.files import write_json
-from latentbench.runs.journal import Journal, finite
+from latentbench.kernel.requests import Outcome, Usage
+from latentbench.runs.journal import Call, Place, finite, judgement_journal
+from latentbench.runs.record import Paid
+from latentbench.scorers.scorer import Judgement
+
+
+def judged(latent):
+    return Place("c", latent, "", (), Paid()), ()
 
 
 def test_a_torn_last_line_is_owed_again(tmp_path):
-    journal = Journal(tmp_path / "j.jsonl")
-    journal.append({"unit": 1})
-    journal.append({"unit": 2})
+    journal = judgement_journal(tmp_path)
+    journal.append(judged("1"))
+    journal.append(judged("2"))
     journal.close()
     with journal.path.open("ab") as f:
-        f.write(b'{"unit": 3, "rows": [')
-    assert [u["unit"] for u in Journal(journal.path).units()] == [1, 2]
-    again = Journal(journal.path)
-    again.append({"unit": 3})
+        f.write(b'{"cell": "c", "rows": [')
+    assert [place.latent for place, _ in judgement_journal(tmp_path).units()] == ["1", "2"]
+    again = judgement_journal(tmp_path)
+    again.append(judged("3"))
     again.close()
-    assert [u["unit"] for u in again.units()] == [1, 2, 3]
+    assert [place.latent for place, _ in again.units()] == ["1", "2", "3"]
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path):
-    path = tmp_path / "j.jsonl"
-    path.write_text('{"unit": 1}\nnot json\n{"unit": 3}\n', encoding="utf-8")
+    journal = judgement_journal(tmp_path)
+    for latent in ("1", "2", "3"):
+        journal.append(judged(latent))
+    journal.close()
+    lines = journal.path.read_text(encoding="utf-8").splitlines()
+    journal.path.write_text("\n".join([lines[0], "not json", lines[2]]) + "\n", encoding="utf-8")
     with pytest.raises(CorruptTable, match="line 2"):
-        list(Journal(path).units())
+        list(journal.units())
 
 
 def test_numpy_scalars_are_written_as_numbers(tmp_path):
-    journal = Journal(tmp_path / "j.jsonl")
-    journal.append({"x": np.float32(0.5), "n": np.int64(3)})
+    journal = judgement_journal(tmp_path)
+    found = Judgement("t", "", np.int64(3), "k", 1, Outcome.OK, score=np.float32(0.5))
+    journal.append((Place("c", "1", "h", (Call(Usage(), None),), Paid()), (found,)))
     journal.close()
-    assert list(journal.units()) == [{"x": 0.5, "n": 3}]
+    ((_, (judgement,)),) = journal.units()
+    assert (judgement.score, judgement.item) == (0.5, 3)
 
 
 def test_json_is_replaced_whole(tmp_path):

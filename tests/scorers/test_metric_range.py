@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from latentbench.leaderboards.rows import read_rows
+from latentbench.leaderboards.row import read_rows
 from latentbench.scorers.metrics.yes_no import average_precision
 from latentbench.scorers.scorer import load_scorer
 

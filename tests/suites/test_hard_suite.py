@@ -15,7 +15,7 @@ from latentbench.kernel.kinds import DRAWN, HARD_KINDS, RANDOM, SILENT, WRONG_MA
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.leaderboards.board import Table, tables
 from latentbench.leaderboards.board_page import board_page, by_kind, other_metrics
-from latentbench.leaderboards.rows import read_rows
+from latentbench.leaderboards.row import read_rows
 from latentbench.leaderboards.run_page import report
 from latentbench.runs.finished import load_run
 from latentbench.runs.run import start

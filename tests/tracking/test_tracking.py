@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from latentbench.kernel.errors import RunError
-from latentbench.leaderboards.rows import read_rows
+from latentbench.leaderboards.row import read_rows
 from latentbench.tracking.entries import clean
 from latentbench.tracking.mlflow import TrackResult, track
 from latentbench.tracking.mlflow_settings import forced, lent

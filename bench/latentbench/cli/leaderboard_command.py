@@ -42,7 +42,7 @@ def leaderboard(
     from latentbench.leaderboards.board_page import board_page
     from latentbench.leaderboards.export import to_csv, to_json
     from latentbench.leaderboards.results import add_results, render
-    from latentbench.leaderboards.rows import read_rows
+    from latentbench.leaderboards.row import read_rows
 
     if check is not None:
         typer.echo(f"{render(check, check=True)} is up to date")

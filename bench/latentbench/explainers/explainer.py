@@ -8,13 +8,16 @@ shorter and would take the batches away.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from latentbench.kernel.boundary import Fault, attempt, built
 from latentbench.kernel.config import Frozen, validate
+from latentbench.kernel.conform import Mismatch
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest, file_sha256, text_digest
 from latentbench.kernel.implementation import implementation
@@ -49,6 +52,38 @@ class Explanation:
     def hash(self) -> str:
         """Digest of the text."""
         return text_digest(self.text or "")
+
+
+def stated(explainer: Explainer) -> Fault | None:
+    """What is wrong with that which an explainer says of itself, if anything; to be asked before anything is paid."""
+    for found in (
+        attempt(explainer, "needs", lambda: explainer.needs, frozenset[Capability]),
+        attempt(explainer, "is_floor", lambda: explainer.is_floor, bool),
+        attempt(explainer, "uses_interventions", lambda: explainer.uses_interventions, bool),
+        attempt(explainer, "after", lambda: explainer.after, tuple[str, ...]),
+    ):
+        if isinstance(found, Fault):
+            return found
+    return None
+
+
+def explains(latent: LatentView) -> Callable[[Explanation], None]:
+    """Rule for what an explainer returns about a latent: it is about that latent, has a text if and only if it is ok, and a note
+    that JSON can hold."""
+
+    def rule(found: Explanation) -> None:
+        if found.latent != latent.id:
+            raise Mismatch(f".latent is {found.latent!r}, and {latent.id!r} was to be explained")
+        if (found.outcome is Outcome.OK) != (found.text is not None):
+            raise Mismatch(
+                f".outcome is {found.outcome.value} with the text {found.text!r}; ok has a text and nothing else has"
+            )
+        try:
+            json.dumps(found.note, ensure_ascii=False).encode("utf-8")
+        except (TypeError, ValueError) as e:
+            raise Mismatch(f".note cannot be written as JSON: {e}") from e
+
+    return rule
 
 
 Others = Mapping[str, Mapping[str, Explanation]]
@@ -200,13 +235,13 @@ def load_explainer(spec: str | Mapping[str, Any], base: Path | None = None) -> E
         SpecError: unknown task, preset, parameter or field, each with the near names.
     """
     name, path, task, params = read_task("explainers", spec)
-    implementation = lookup("explainer", task.implementation)
-    for file in implementation.params_model.files:
+    cls = lookup("explainer", task.implementation)
+    for file in cls.params_model.files:
         if isinstance(params.get(file), str):
             params[file] = str(((base or Path()) / params[file]).resolve())
-    checked = validate(implementation.params_model, params, f"{path}, params")
+    checked = validate(cls.params_model, params, f"{path}, params")
     try:
-        explainer: Explainer = implementation(name, task.version, checked, task.prompts)
+        explainer: Explainer = built(cls, lambda: cls(name, task.version, checked, task.prompts))
     except SpecError as e:
         raise SpecError(f"{path}: {e}") from e
     return explainer

@@ -12,13 +12,14 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import pydantic
 
-from latentbench.kernel.boundary import Fault, attempt_async, encodable
+from latentbench.judges.received import received
+from latentbench.kernel.boundary import Fault, attempt, attempt_async
 from latentbench.kernel.config import Frozen
+from latentbench.kernel.conform import Mismatch
 from latentbench.kernel.errors import CapabilityError
 from latentbench.kernel.requests import NEEDS, Capability, JudgeIdentity, Outcome, Reply, Request
 
@@ -90,35 +91,45 @@ class BaseJudge(ABC):
         """Release connections; nothing by default."""
 
 
+def misdeclared(judge: Judge) -> Fault | None:
+    """What is wrong with that which a judge says of itself, if anything."""
+
+    def positive(n: int) -> None:
+        if n < 1:
+            raise Mismatch(f"is {n}, not 1 or more")
+
+    for found in (
+        attempt(judge, "identity", lambda: judge.identity, JudgeIdentity),
+        attempt(judge, "can", lambda: judge.can, frozenset[Capability]),
+        attempt(judge, "reads_truth", lambda: judge.reads_truth, bool),
+        attempt(judge, "in_flight", lambda: judge.in_flight, int, positive),
+        attempt(judge, "chunk", lambda: judge.chunk, int, positive),
+    ):
+        if isinstance(found, Fault):
+            return found
+    return None
+
+
+async def closed(judge: Judge) -> Fault | None:
+    """Close a judge; what goes wrong then is told, and costs no answer that was paid."""
+    found = await attempt_async(judge, "close", judge.close, object)
+    return found if isinstance(found, Fault) else None
+
+
 async def guarded(judge: Judge, requests: Sequence[Request]) -> list[Reply]:
     """One reply per request, whatever the judge does.
 
     An exception, or another number of replies, fails all requests of the call (`Outcome.API`, asked again on resume): nobody can
-    say which of them it was. A judge that wants to lose fewer names a smaller `chunk`.
+    say which of them it was. A judge that wants to lose fewer names a smaller `chunk`. A single reply that answers nothing fails
+    alone (`latentbench.judges.received`).
     """
-    found = await attempt_async(judge, lambda: judge.answer(requests))
+    found = await attempt_async(judge, "answer", lambda: judge.answer(requests), list[Any])
     if isinstance(found, Fault):
         return [Reply(Outcome.API, error=found.line)] * len(requests)
     if len(found) != len(requests):
         error = f"{judge.identity.label} gave {len(found)} replies to {len(requests)} requests"
         return [Reply(Outcome.API, error=error)] * len(requests)
-    return [storable(reply) for reply in found]
-
-
-def storable(reply: Reply) -> Reply:
-    """The reply, or a failed one where its text is none that a file can hold.
-
-    A JSON body may name half of a surrogate pair. Such a text is no Unicode text and no encoder takes it; replacing the half
-    would be shorter, and would store a text that nobody wrote.
-    """
-    error = None if reply.error is None else encodable(reply.error)
-    try:
-        (reply.text or "").encode("utf-8")
-    except UnicodeEncodeError as e:
-        half = f"\\u{ord((reply.text or '')[e.start]):04x}"
-        note = f"the reply is not Unicode text: half of a surrogate pair ({half}) at character {e.start}"
-        return Reply(Outcome.PARSE, usage=reply.usage, error=note)
-    return reply if error == reply.error else replace(reply, error=error)
+    return [received(judge, request, reply) for request, reply in zip(requests, found, strict=True)]
 
 
 class DispatchJudge(BaseJudge):

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
-from latentbench.judges.judge import Judge, JudgeClass
+from latentbench.judges.judge import Judge, JudgeClass, misdeclared
+from latentbench.kernel.boundary import built
 from latentbench.kernel.config import validate
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.kernel.registry import lookup, names
@@ -59,4 +60,9 @@ def load_judge(reference: str) -> Judge:
     model = model or cls.default_model
     if not model:
         raise SpecError(f"judge {reference!r} names no model; write `{provider}:MODEL`.")
-    return cls(model, validate(cls.params_model, given, f"judge {reference!r}"))
+    params = validate(cls.params_model, given, f"judge {reference!r}")
+    judge = built(lookup("judge", provider), lambda: cls(model, params))
+    fault = misdeclared(judge)
+    if fault is not None:
+        raise SpecError(f"judge {reference!r}: {fault.line}")
+    return judge

@@ -1,4 +1,4 @@
-"""The line between this package and code of others: an exception there becomes a value here that names its place.
+"""The line between this package and code of others: an exception or a wrong value there becomes a value that names its place.
 
 Scorers, explainers and judges raise plain errors and need to know no type of ours. The harness calls them through `attempt` and
 keeps what they raised as the outcome of the one thing that was asked; letting it through would lose the ten thousand answers
@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import PurePath
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from latentbench.kernel.errors import BenchError
+from latentbench.kernel.conform import Mismatch, conform
+from latentbench.kernel.errors import BenchError, SpecError
 
 T = TypeVar("T")
 
@@ -24,37 +25,75 @@ OWN = __name__.partition(".")[0]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What code of others raised.
+    """What code of others raised, or returned in place of what it should.
 
     Attributes:
-        line: `ValueError in mypkg/scorer.py:31: what it said`, on one line and in encodable text.
+        line: `ValueError in mypkg/scorer.py:31: what it said`, or `mypkg.scorer.Mine.parse: [0].score is str 'x', not a number`;
+            one line of encodable text.
     """
 
     line: str
 
 
-def attempt(owner: object, call: Callable[[], T]) -> T | Fault:
-    """The result of a call into somebody's code, or its fault.
+def attempt(
+    owner: object, what: str, call: Callable[[], Any], annotation: type[T], rule: Callable[[T], None] = lambda _: None
+) -> T | Fault:
+    """The result of a call into somebody's code, or its fault: an exception, or a result that is not what was annotated.
 
     Args:
-        owner: the scorer or explainer whose code is called; it says in which package the fault is looked for.
+        owner: the scorer, explainer or judge whose code is called; it says in which package the fault is looked for.
+        what: name of what is called. A wrong result has no traceback, so the owner's class and this are its place.
+        annotation: type of the result, as `latentbench.kernel.conform.conform` reads it.
+        rule: what the type cannot say of the result; raises `Mismatch`.
     """
     try:
-        return call()
+        found = call()
     except BenchError:
         raise
     except Exception as e:
         return Fault(blame(e, type(owner)))
+    return _taken(owner, what, found, annotation, rule)
 
 
-async def attempt_async(owner: object, call: Callable[[], Awaitable[T]]) -> T | Fault:
+async def attempt_async(owner: object, what: str, call: Callable[[], Awaitable[Any]], annotation: type[T]) -> T | Fault:
     """Like `attempt`, for a call that is awaited."""
     try:
-        return await call()
+        found = await call()
     except BenchError:
         raise
     except Exception as e:
         return Fault(blame(e, type(owner)))
+    return _taken(owner, what, found, annotation)
+
+
+def built(cls: type, make: Callable[[], T]) -> T:
+    """An object of somebody's class.
+
+    Raises:
+        SpecError: its constructor raised something that is no error of this package; says where.
+    """
+    try:
+        return make()
+    except BenchError:
+        raise
+    except Exception as e:
+        raise SpecError(f"{cls.__name__} cannot be built: {blame(e, cls)}") from e
+
+
+def _taken(
+    owner: object, what: str, value: object, annotation: type[T], rule: Callable[[T], None] = lambda _: None
+) -> T | Fault:
+    # A generator is its owner's code still running, and may raise anything while it is read.
+    try:
+        found = conform(value, annotation)
+        rule(found)
+    except Mismatch as e:
+        return Fault(f"{type(owner).__module__}.{type(owner).__qualname__}.{what}: {e}")
+    except BenchError:
+        raise
+    except Exception as e:
+        return Fault(blame(e, type(owner)))
+    return found
 
 
 def blame(error: Exception, owner: type) -> str:

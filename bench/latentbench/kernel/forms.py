@@ -10,6 +10,7 @@ Whether an answer is written in one go or is read as log-probabilities at places
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +26,9 @@ class YesNo:
     no: str = "No"
     yes: str = "Yes"
     name: Literal["yes_no"] = "yes_no"
+
+    def __post_init__(self) -> None:
+        _differ((self.no, self.yes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,9 @@ class Levels:
     per: Literal["window", "token"] = "window"
     name: Literal["levels"] = "levels"
 
+    def __post_init__(self) -> None:
+        _differ(self.answers)
+
 
 @dataclass(frozen=True, slots=True)
 class Which:
@@ -57,6 +64,10 @@ class Which:
 
     n: int
     name: Literal["which"] = "which"
+
+    def __post_init__(self) -> None:
+        if self.n < 2:
+            raise ValueError(f"which of {self.n} groups is no question; it takes two or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +102,13 @@ class Write:
 
 
 Form = YesNo | Levels | Which | AnyOf | Ordering | Write
+
+
+def _differ(answers: Sequence[str]) -> None:
+    """Refuse words that a reader could not tell apart: a judge would be given the first of them whatever it answers."""
+    said = [a.strip() for a in answers]
+    if len(said) < 2 or len(set(said)) < len(said) or "" in said:
+        raise ValueError(f"an answer is one of two or more different words, not of {tuple(answers)}")
 
 
 def words(form: Form, windows: int) -> tuple[str, ...]:

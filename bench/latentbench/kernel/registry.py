@@ -79,9 +79,18 @@ def lookup(kind: str, name: str) -> Any:
 
     Raises:
         UnknownName: no such name; the message suggests near ones.
+        SpecError: an entry point of another package whose module or attribute is not there.
     """
     known = names(kind)
     if name not in known:
         raise UnknownName(kind, name, known)
     module, _, attribute = known[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as e:
+        if module.partition(".")[0] == __name__.partition(".")[0]:
+            raise
+        raise SpecError(
+            f"{kind} {name!r} is {known[name]!r} of another package, which cannot be loaded: {type(e).__name__}: {e}. "
+            "Mend or remove that package's entry point."
+        ) from e

@@ -8,6 +8,7 @@ an exception and never an answer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -61,6 +62,11 @@ class Usage:
     tokens_out: int = 0
     tokens_cached: int = 0
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        for n in (self.tokens_in, self.tokens_out, self.tokens_cached, self.seconds):
+            if not 0 <= n < math.inf:
+                raise ValueError(f"usage is a finite number of tokens and seconds, 0 or more, not {n}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from latentbench.leaderboards.row import POOLED, Row
-from latentbench.leaderboards.rows import LEADERBOARD_SPLIT
+from latentbench.leaderboards.row import LEADERBOARD_SPLIT, POOLED, Row
 from latentbench.stats.bootstrap import Interval
 from latentbench.stats.ranks import Rank, ranks_from_intervals, ranks_from_pairs
 

@@ -22,8 +22,7 @@ from latentbench.kernel.errors import DataError, DigestMismatch, SpecError
 from latentbench.kernel.identity import digest
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_page
-from latentbench.leaderboards.row import Row
-from latentbench.leaderboards.rows import LEADERBOARD_SPLIT
+from latentbench.leaderboards.row import LEADERBOARD_SPLIT, Row
 from latentbench.views.number import rounded
 
 RESULTS = "results"

@@ -2,16 +2,28 @@
 
 A row carries every identity that decides with which others it may be compared, so that a table of committed rows can be built
 again, and refused, without the runs. It carries no rank: a rank belongs to a table, and changes when somebody else submits.
+
+The mean of a row is over latents, each averaged over its repeats first, with a cluster bootstrap over latents; judgements of all
+latents are never pooled into one average. Failed judgements lower the coverage beside the score and widen the bounds; they never
+enter the score.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 from pydantic import BeforeValidator, Field
 
 from latentbench.kernel.config import Frozen
-from latentbench.runs.record import UNQUALIFIED, Named, SuiteRecord
+from latentbench.kernel.errors import SpecError
+from latentbench.kernel.identity import digest
+from latentbench.runs.finished import Run, load_runs
+from latentbench.runs.record import UNQUALIFIED, MetricRecord, Named, SuiteRecord
+from latentbench.stats.bootstrap import bootstrap_mean
+from latentbench.stats.ranks import missing_bounds
 from latentbench.views.number import finite
 
 POOLED = "all"
@@ -117,3 +129,141 @@ class Row(Frozen):
     def name(self) -> tuple[str, ...]:
         """What identifies the row for good: the same run never has two scores for it."""
         return (self.run, self.explainer.label, self.scorer.label, self.judge.label, self.coders)
+
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEADERBOARD_SPLIT = "test"
+_LABELS = ["explainer", "scorer", "judge"]
+_SPENT = ["tokens_in", "tokens_out", "cost", "seconds"]
+
+
+def read_rows(folders: Iterable[Path], *, by_coder: bool = False, any_split: bool = False, seed: int = 0) -> list[Row]:
+    """Rows of run folders; `rows` after reading them."""
+    return rows(load_runs(folders), by_coder=by_coder, any_split=any_split, seed=seed)
+
+
+def rows(runs: Iterable[Run], *, by_coder: bool = False, any_split: bool = False, seed: int = 0) -> list[Row]:
+    """One row per run x explainer x scorer x judge, over all coders.
+
+    Args:
+        by_coder: also one row per coder, where a run has several.
+        any_split: let runs on other latents than `test` through; their tables are headed "not for the leaderboard".
+        seed: of the bootstrap. All rows share it, so explainers on the same latents see the same resamples.
+
+    Raises:
+        SpecError: a run on another split than `test`.
+    """
+    found: list[Row] = []
+    for run in runs:
+        split = run.record.split
+        if split != LEADERBOARD_SPLIT and not any_split:
+            raise SpecError(
+                f"{run.folder} ran on the {split!r} latents; leaderboards take {LEADERBOARD_SPLIT!r} only, because prompts are "
+                f"tuned on the others. Run the spec with `split: {LEADERBOARD_SPLIT}`, or show it with --tune, "
+                "marked as not for the leaderboard."
+            )
+        coders = list(dict.fromkeys(run.scores["coder"]))
+        groups = [POOLED, *coders] if by_coder and len(coders) > 1 else [POOLED]
+        for group in groups:
+            found += _group(run, group, seed)
+    return found
+
+
+def _group(run: Run, group: str, seed: int) -> list[Row]:
+    """Rows over one group of coders."""
+    import pandas as pd
+
+    scores, means, judgements, explanations = run.scores, run.means, run.judgements, run.explanations
+    if group != POOLED:
+        scores, means = scores[scores["coder"] == group], means[means["coder"] == group]
+        inside = set(scores["latent"])
+        judgements = judgements[judgements["latent"].isin(inside)]
+        explanations = explanations[explanations["latent"].isin(inside)]
+    latents = sorted(set(scores["latent"]))
+    asked = dict(iter(scores.groupby(_LABELS, sort=False)))
+    averaged = dict(iter(means.groupby(_LABELS, sort=False)))
+    spent, written = _sums(judgements, "cell"), _sums(explanations, "explainer")
+    found = []
+    for names, cells in run.record.grid.items():
+        explainer, scorer, judge = cells[0].explainer, cells[0].scorer, cells[0].judge
+        mean, own = averaged.get(names, means.iloc[:0]), asked.get(names, scores.iloc[:0])
+        own = own[own["metric"] == scorer.headline]
+        per_latent = mean.set_index(["latent", "metric"])["value"].unstack("metric").reindex(latents)
+        headline = per_latent.get(scorer.headline, pd.Series(index=latents, dtype=float))
+        units = max(1, len(latents) * len(cells))
+        others = {
+            m.name: _estimate(per_latent[m.name], m, seed)
+            for m in scorer.metrics
+            if m.name != scorer.headline and m.name in per_latent and per_latent[m.name].notna().any()
+        }
+        worst, best = _bounds(own, scorer.ranking)
+        found.append(
+            Row(
+                run=run.id,
+                date=run.record.started,
+                command=run.record.command,
+                suite=run.record.suite,
+                split=run.record.split,
+                coders=group,
+                latents=digest([latents, scorer.steered] if scorer.steered is not None else latents),
+                explainer=Named(label=explainer.label, id=explainer.id, key=explainer.key),
+                model=explainer.model,
+                is_floor=explainer.is_floor,
+                scorer=Named(label=scorer.label, id=scorer.id, key=scorer.key),
+                headline=scorer.headline,
+                judge=Named(label=judge.label, id=judge.identity.label, key=judge.key),
+                qualification=judge.qualification,
+                score=_estimate(headline, scorer.ranking, seed),
+                worst=worst,
+                best=best,
+                n_latents=len(latents),
+                repeats=len(cells),
+                n_judged=int(own["n_judged"].sum()),
+                n_attempted=int(own["n_attempted"].sum()),
+                metrics=others,
+                explaining=_price(written, [explainer.label], units),
+                judging=_price(spent, [c.cell for c in cells], units),
+                values={str(latent): float(v) for latent, v in headline.dropna().items()},
+            )
+        )
+    return found
+
+
+def _estimate(values: pd.Series[float], metric: MetricRecord, seed: int) -> Estimate:
+    i = bootstrap_mean(values.to_numpy(dtype=np.float64), seed=seed)
+    return Estimate(
+        estimate=i.estimate, low=i.low, high=i.high, n=i.n, floor=metric.floor, higher_is_better=metric.higher_is_better
+    )
+
+
+def _bounds(asked: pd.DataFrame, metric: MetricRecord) -> tuple[float | None, float | None]:
+    """Bounds under missing judgements, over latents and repeats; none when nothing is missing or the metric has no range.
+
+    The range is what the scorer declared; one that is open at an end is never guessed, because a guess would bound nothing.
+    """
+    if metric.low is None or metric.high is None:
+        return None, None
+    values = asked["value"].to_numpy(np.float64)
+    judged, attempted = asked["n_judged"].to_numpy(np.float64), asked["n_attempted"].to_numpy(np.float64)
+    if (judged == attempted).all() and not np.isnan(values).any():
+        return None, None
+    coverage = np.divide(judged, attempted, out=np.zeros_like(judged), where=attempted > 0)
+    return missing_bounds(values, coverage, metric.low, metric.high)
+
+
+def _sums(table: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Tokens, cost and seconds of each group. One call without a known price makes the cost of its group unknown (NaN)."""
+    groups = table.groupby(by, sort=False)
+    sums = groups[_SPENT].sum()
+    unpriced = table["cost"].isna().groupby(table[by], sort=False).any()
+    sums["cost"] = sums["cost"].mask(unpriced)
+    return sums
+
+
+def _price(sums: pd.DataFrame, names: list[str], units: int) -> Price:
+    total = sums.reindex(names, fill_value=0).sum(skipna=False) / units
+    return Price(
+        tokens_in=total["tokens_in"], tokens_out=total["tokens_out"], dollars=total["cost"], seconds=total["seconds"]
+    )

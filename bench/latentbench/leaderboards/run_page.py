@@ -17,7 +17,7 @@ from latentbench.kernel.files import write_text
 from latentbench.leaderboards.board import Table as Ranking
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_blocks, notes
-from latentbench.leaderboards.rows import rows
+from latentbench.leaderboards.row import rows
 from latentbench.runs.finished import Run, load_run, suite_of
 from latentbench.runs.record import UNQUALIFIED
 from latentbench.views.escape import Html, html

@@ -17,7 +17,7 @@ from latentbench.judges.judge import Judge
 from latentbench.kernel.boundary import Fault
 from latentbench.kernel.requests import Reply, Request, request_key
 from latentbench.runs.explaining import Explanations, explainer_exchange, explanation_of, stored
-from latentbench.runs.journal import Journal
+from latentbench.runs.journal import explanation_journal
 from latentbench.runs.judging import run_trials, trial_exchange
 from latentbench.runs.plan import Plan, explain_seed
 from latentbench.runs.record import read_record
@@ -42,7 +42,7 @@ def explain_misses(run: Path, cache_path: Path | None) -> list[str]:
     base = Path(read_record(run).base) if folder else run.parent
     cache = ReplyCache(cache_path or default_cache())
     plan = prepare(load_run_spec(run / "spec.yaml" if folder else run), base, None)
-    done = stored(Journal(folder / "explanations.jsonl")) if folder else {}
+    done = stored(explanation_journal(folder)) if folder else {}
     lines = [line for label in plan.explainers for line in _explaining(plan, label, done, cache)]
     pairs = dict.fromkeys((c.scorer, c.judge) for c in plan.cells)
     return lines + [_judging(plan, scorer, judge, done, cache) for scorer, judge in pairs]

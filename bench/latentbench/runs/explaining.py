@@ -12,18 +12,18 @@ from typing import Any
 
 from rich.console import Console
 
-from latentbench.explainers.explainer import Explainer, Explanation, Others, total_usage
+from latentbench.explainers.explainer import Explainer, Explanation, Others, explains, total_usage
 from latentbench.judges.judge import Judge, guarded
 from latentbench.judges.price import cost
 from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome, Reply
-from latentbench.runs.journal import Journal
+from latentbench.runs.journal import ExplainedUnit, Journal, Written
 from latentbench.runs.plan import Plan, explain_seed
 from latentbench.runs.progress import Stage
+from latentbench.runs.record import Paid
 from latentbench.runs.rounds import Exchange, converse
 from latentbench.runs.run_spec import RunSpec
-from latentbench.runs.stored_rows import explanation_of_row, explanation_row
 
 CHUNK = 64
 """Latents per batch: enough to fill a GPU, little enough that a kill loses seconds."""
@@ -35,12 +35,11 @@ Explanations = dict[tuple[str, int], dict[str, Explanation]]
 """(explainer label, repeat) -> latent id -> explanation."""
 
 
-def stored(journal: Journal) -> Explanations:
+def stored(journal: Journal[ExplainedUnit]) -> Explanations:
     """Explanations on disk, without those that are owed again."""
     found: Explanations = {}
-    for unit in journal.units():
-        explanation = explanation_of_row(unit)
-        latents = found.setdefault((unit["explainer"], unit["repeat"]), {})
+    for written, explanation in journal.units():
+        latents = found.setdefault((written.explainer, written.repeat), {})
         if explanation.outcome in RETRIED:
             latents.pop(explanation.latent, None)
         else:
@@ -48,7 +47,7 @@ def stored(journal: Journal) -> Explanations:
     return found
 
 
-async def explain(plan: Plan, journal: Journal, done: Explanations, console: Console) -> None:
+async def explain(plan: Plan, journal: Journal[ExplainedUnit], done: Explanations, console: Console) -> None:
     """Produce every explanation that is owed, in dependency order, appending to `journal` and to `done`."""
     for label, explainer in plan.explainers.items():
         judge = plan.judges[plan.models[label]] if label in plan.models else None
@@ -64,13 +63,13 @@ async def explain(plan: Plan, journal: Journal, done: Explanations, console: Con
                 for chunk in chunks(owed, CHUNK):
                     for explanation, paid in await _explain(explainer, judge, chunk, plan.spec, repeat, others):
                         mine[explanation.latent] = explanation
-                        journal.append(_row(plan, label, repeat, explanation) | {"paid": paid})
+                        journal.append((_written(plan, label, repeat, explanation, paid), explanation))
                     stage.advance(len(chunk))
 
 
 async def _explain(
     explainer: Explainer, judge: Judge | None, latents: Sequence[LatentView], spec: RunSpec, repeat: int, others: Others
-) -> list[tuple[Explanation, dict[str, int]]]:
+) -> list[tuple[Explanation, Paid]]:
     seeds = [explain_seed(spec, repeat, explainer, latent) for latent in latents]
     exchanges = [explainer_exchange(explainer, latent, seed) for latent, seed in zip(latents, seeds, strict=True)]
     if judge is not None:
@@ -95,21 +94,27 @@ def explanation_of(
     if exchange.fault is not None:
         outcome, usage = exchange.fault_outcome, total_usage(exchange.replies)
         return Explanation(latent.id, None, outcome, usage, exchange.fault.line)
-    found = attempt(explainer, lambda: explainer.parse(latent, exchange.replies, seed, others))
+    found = attempt(
+        explainer,
+        "parse",
+        lambda: explainer.parse(latent, exchange.replies, seed, others),
+        Explanation,
+        explains(latent),
+    )
     if isinstance(found, Fault):
         return Explanation(latent.id, None, Outcome.PARSE, total_usage(exchange.replies), found.line)
     return found
 
 
-def paid(replies: Sequence[Reply]) -> dict[str, int]:
+def paid(replies: Sequence[Reply]) -> Paid:
     """What this process paid for: calls and tokens that did not come from the cache."""
     fresh = [r.usage for r in replies if not r.cached]
-    return {
-        "calls": len(fresh),
-        "tokens_in": sum(u.tokens_in for u in fresh),
-        "tokens_out": sum(u.tokens_out for u in fresh),
-        "tokens_cached": sum(u.tokens_cached for u in fresh),
-    }
+    return Paid(
+        calls=len(fresh),
+        tokens_in=sum(u.tokens_in for u in fresh),
+        tokens_out=sum(u.tokens_out for u in fresh),
+        tokens_cached=sum(u.tokens_cached for u in fresh),
+    )
 
 
 def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
@@ -118,14 +123,8 @@ def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
         yield items[start : start + size]
 
 
-def _row(plan: Plan, label: str, repeat: int, explanation: Explanation) -> dict[str, Any]:
+def _written(plan: Plan, label: str, repeat: int, explanation: Explanation, paid: Paid) -> Written:
     explainer = plan.explainers[label]
     identity = plan.judges[plan.models[label]].identity if label in plan.models else None
-    return {
-        **explanation_row(explanation),
-        "explainer": label,
-        "explainer_id": explainer.id,
-        "explainer_key": plan.explainer_keys[label],
-        "repeat": repeat,
-        "cost": cost(explanation.usage, identity) if identity else 0.0,
-    }
+    price = cost(explanation.usage, identity) if identity else 0.0
+    return Written(label, explainer.id, plan.explainer_keys[label], repeat, price, paid)

@@ -1,8 +1,11 @@
 """Append-only JSONL while a run is going; Parquet when it has ended.
 
-One line is one *unit* of work (one latent of one cell, one explanation of one explainer) with all its rows, written with a
+One line is one *unit* of work (one latent of one cell, one explanation of one explainer) with all that came of it, written with a
 single `write` and flushed. So a kill can tear at most the last line, and a torn line is simply owed again; a unit is never
 half there. Later lines of the same unit replace earlier ones, which is how a failed unit is done again on resume.
+
+A unit is written and read here, side by side, and is a typed value everywhere else. Writing the line where it is appended and
+reading it where it is needed is the tempting way, and a field that is added to one of the two is then lost without an error.
 """
 
 from __future__ import annotations
@@ -10,49 +13,123 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Generic, TextIO, TypeVar
 
-from latentbench.kernel.errors import CorruptTable
+from latentbench.explainers.explainer import Explanation
+from latentbench.kernel.errors import CorruptTable, RunError
 from latentbench.kernel.files import plain
+from latentbench.kernel.requests import Outcome, Usage
+from latentbench.runs.record import Paid
+from latentbench.scorers.scorer import Judgement
 
 
-class Journal:
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Who wrote an explanation, and at what price.
+
+    Attributes:
+        explainer: label in the run spec.
+        id, key: of the explainer.
+        repeat: number of the repeat.
+        cost: of the explanation's usage in dollars, whether paid in this run or before; None where the price is not known.
+        paid: by the session that wrote the unit.
+    """
+
+    explainer: str
+    id: str
+    key: str
+    repeat: int
+    cost: float | None
+    paid: Paid
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What the calls behind a judgement used: those of its whole trial, on the first judgement of the trial, and nothing on the
+    others, so sums are right.
+
+    Attributes:
+        cost: dollars; None where the price is not known.
+    """
+
+    usage: Usage
+    cost: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where judgements stand: one latent of one cell.
+
+    Attributes:
+        cell: id of the cell.
+        latent: id of the latent.
+        explanation: hash of the text that was judged.
+        calls: as many as judgements.
+        paid: by the session that wrote the unit.
+    """
+
+    cell: str
+    latent: str
+    explanation: str
+    calls: tuple[Call, ...]
+    paid: Paid
+
+
+ExplainedUnit = tuple[Written, Explanation]
+JudgedUnit = tuple[Place, tuple[Judgement, ...]]
+U = TypeVar("U")
+
+
+class Journal(Generic[U]):
     """An append-only file of units.
 
     Args:
         path: the JSONL file; its folder exists. A torn last line is cut off before appending.
+        line: a unit -> what its line holds.
+        unit: what a line holds -> the unit.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, line: Callable[[U], dict[str, Any]], unit: Callable[[Mapping[str, Any]], U]) -> None:
         self.path = path
+        self._line, self._unit = line, unit
         self._file: TextIO | None = None
 
-    def units(self) -> Iterator[dict[str, Any]]:
-        """Every whole line, in file order.
+    def units(self) -> Iterator[U]:
+        """The unit of every whole line, in file order.
 
         Raises:
             CorruptTable: a line that is not the last one cannot be read, so something else wrote to the file.
+            RunError: a line in the form of an earlier version.
         """
         if not self.path.exists():
             return
         data = self.path.read_bytes()
         end = data.rfind(b"\n") + 1
         for number, line in enumerate(data[:end].splitlines(), 1):
+            place = f"{self.path} line {number}"
             try:
-                yield json.loads(line)
-            except ValueError as e:
+                held = json.loads(line)
+            except (ValueError, RecursionError) as e:
+                raise CorruptTable(f"{place} is not JSON; delete that line to have its unit redone.") from e
+            try:
+                if any("probability" in row for row in held.get("rows") or ()):
+                    raise RunError(f"{place} was written by an earlier version of this package; start the run anew.")
+                yield self._unit(held)
+            except (KeyError, TypeError, ValueError, AttributeError) as e:
                 raise CorruptTable(
-                    f"{self.path} line {number} is not JSON; delete that line to have its unit redone."
+                    f"{place} is no unit of a run ({type(e).__name__}: {e}); delete that line to have its unit redone."
                 ) from e
 
-    def append(self, unit: dict[str, Any]) -> None:
+    def append(self, unit: U) -> None:
         """Write one unit as one line and flush it."""
         if self._file is None:
             self._cut_torn_line()
             self._file = self.path.open("a", encoding="utf-8")
-        self._file.write(json.dumps(unit, ensure_ascii=False, separators=(",", ":"), default=plain) + "\n")
+        line = json.dumps(self._line(unit), ensure_ascii=False, separators=(",", ":"), default=plain)
+        self._file.write(line + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -73,6 +150,112 @@ class Journal:
                 f.truncate(end)
 
 
+def explanation_journal(folder: Path) -> Journal[ExplainedUnit]:
+    """The journal of explanations of a run folder."""
+    return Journal(folder / "explanations.jsonl", _explained_line, _explained_unit)
+
+
+def judgement_journal(folder: Path) -> Journal[JudgedUnit]:
+    """The journal of judgements of a run folder."""
+    return Journal(folder / "judgements.jsonl", _judged_line, _judged_unit)
+
+
+def note_text(explanation: Explanation) -> str | None:
+    """An explainer's note as JSON."""
+    return json.dumps(explanation.note, sort_keys=True) if explanation.note is not None else None
+
+
 def finite(value: float | None) -> float | None:
     """NaN and infinities become null: JSON has no name for them and a reader must not guess."""
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _explained_line(unit: ExplainedUnit) -> dict[str, Any]:
+    written, found = unit
+    usage = found.usage
+    return {
+        "latent": found.latent,
+        "text": found.text,
+        "hash": found.hash,
+        "outcome": found.outcome.value,
+        "error": found.error,
+        "note": note_text(found),
+        "tokens_in": usage.tokens_in,
+        "tokens_out": usage.tokens_out,
+        "tokens_cached": usage.tokens_cached,
+        "seconds": usage.seconds,
+        "explainer": written.explainer,
+        "explainer_id": written.id,
+        "explainer_key": written.key,
+        "repeat": written.repeat,
+        "cost": written.cost,
+        "paid": written.paid.model_dump(),
+    }
+
+
+def _explained_unit(held: Mapping[str, Any]) -> ExplainedUnit:
+    note = json.loads(held["note"]) if held["note"] else None
+    explanation = Explanation(held["latent"], held["text"], Outcome(held["outcome"]), _usage(held), held["error"], note)
+    paid = Paid.model_validate(held["paid"])
+    written = Written(
+        held["explainer"], held["explainer_id"], held["explainer_key"], held["repeat"], held["cost"], paid
+    )
+    return written, explanation
+
+
+def _judged_line(unit: JudgedUnit) -> dict[str, Any]:
+    place, judgements = unit
+    rows = [_judgement_line(j, place.explanation, call) for j, call in zip(judgements, place.calls, strict=True)]
+    return {"cell": place.cell, "latent": place.latent, "rows": rows, "paid": place.paid.model_dump()}
+
+
+def _judged_unit(held: Mapping[str, Any]) -> JudgedUnit:
+    rows = held["rows"]
+    hashes = {row["explanation"] for row in rows} or {""}
+    if len(hashes) > 1:
+        raise ValueError("its rows judge different explanations")
+    calls = tuple(Call(_usage(row), row["cost"]) for row in rows)
+    place = Place(held["cell"], held["latent"], hashes.pop(), calls, Paid.model_validate(held["paid"]))
+    return place, tuple(map(_judgement, rows))
+
+
+def _judgement_line(j: Judgement, explanation: str, call: Call) -> dict[str, Any]:
+    return {
+        "trial": j.trial,
+        "part": j.part,
+        "item": j.item,
+        "kind": j.kind,
+        "truth": j.truth,
+        "outcome": j.outcome.value,
+        "score": finite(j.score),
+        "answer": j.answer,
+        "token_scores": j.token_scores,
+        "token_truth": j.token_truth,
+        "error": j.error,
+        "explanation": explanation,
+        "tokens_in": call.usage.tokens_in,
+        "tokens_out": call.usage.tokens_out,
+        "tokens_cached": call.usage.tokens_cached,
+        "cost": call.cost,
+        "seconds": call.usage.seconds,
+    }
+
+
+def _judgement(held: Mapping[str, Any]) -> Judgement:
+    return Judgement(
+        trial=held["trial"],
+        part=held["part"],
+        item=held["item"],
+        kind=held["kind"],
+        truth=held["truth"],
+        outcome=Outcome(held["outcome"]),
+        score=held["score"],
+        answer=held["answer"],
+        token_scores=None if held["token_scores"] is None else tuple(held["token_scores"]),
+        token_truth=None if held["token_truth"] is None else tuple(held["token_truth"]),
+        error=held["error"],
+    )
+
+
+def _usage(held: Mapping[str, Any]) -> Usage:
+    return Usage(held["tokens_in"], held["tokens_out"], held["tokens_cached"], held["seconds"])

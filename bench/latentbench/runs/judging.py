@@ -10,11 +10,10 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from rich.console import Console
 
-from latentbench.explainers.explainer import Explanation
+from latentbench.explainers.explainer import Explanation, total_usage
 from latentbench.judges.judge import Judge, guarded
 from latentbench.judges.price import cost
 from latentbench.kernel.boundary import Fault, attempt
@@ -23,12 +22,11 @@ from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Capability, Outcome, Reply
 from latentbench.kernel.trial import Trial
 from latentbench.runs.explaining import RETRIED, Explanations, paid
-from latentbench.runs.journal import Journal
+from latentbench.runs.journal import Call, Journal, JudgedUnit, Place
 from latentbench.runs.plan import Cell, Plan, trials_of
 from latentbench.runs.progress import Stage
 from latentbench.runs.rounds import Exchange, converse
-from latentbench.runs.stored_rows import judgement_row
-from latentbench.scorers.scorer import Judgement, Scorer, failed
+from latentbench.scorers.scorer import Judgement, Scorer, answered, failed
 
 BATCH = 512
 """Requests of the first round per batch: a few seconds of an in-process judge, and what a kill can lose."""
@@ -48,14 +46,14 @@ class _Unit:
     exchanges: list[Exchange]
 
 
-def stored(plan: Plan, explanations: Explanations, journal: Journal) -> set[Key]:
+def stored(plan: Plan, explanations: Explanations, journal: Journal[JudgedUnit]) -> set[Key]:
     """Units on disk that are not owed again: no call of theirs failed, and what was judged is the explanation of now.
 
     The second matters where the call that should have explained failed: the windows were skipped then, and the explanation
     has come since.
 
     Raises:
-        RunError: the journal holds judgements in the form of an earlier version.
+        RunError, CorruptTable: the journal cannot be read.
     """
     texts = {
         (cell.id, latent): explanation.hash
@@ -63,19 +61,19 @@ def stored(plan: Plan, explanations: Explanations, journal: Journal) -> set[Key]
         for latent, explanation in explanations.get((cell.explainer, cell.repeat), {}).items()
     }
     found: set[Key] = set()
-    for unit in journal.units():
-        if any("score" not in row for row in unit["rows"]):
-            raise RunError(f"{journal.path} was begun by an earlier version of this package; start the run anew.")
-        key = (unit["cell"], unit["latent"])
-        failed = any(Outcome(row["outcome"]) in RETRIED for row in unit["rows"])
-        if failed or any(row["explanation"] != texts.get(key) for row in unit["rows"]):
+    for place, judgements in journal.units():
+        key = (place.cell, place.latent)
+        failed = any(judgement.outcome in RETRIED for judgement in judgements)
+        if failed or (judgements and place.explanation != texts.get(key)):
             found.discard(key)
         else:
             found.add(key)
     return found
 
 
-async def judge(plan: Plan, explanations: Explanations, journal: Journal, done: set[Key], console: Console) -> None:
+async def judge(
+    plan: Plan, explanations: Explanations, journal: Journal[JudgedUnit], done: set[Key], console: Console
+) -> None:
     """Ask everything that is owed and append it to `journal`.
 
     Args:
@@ -119,41 +117,49 @@ def _batches(
 
 
 async def _judge(
-    scorer: Scorer, judge: Judge, units: list[_Unit], journal: Journal, stage: Stage, slots: asyncio.Semaphore
+    scorer: Scorer,
+    judge: Judge,
+    units: list[_Unit],
+    journal: Journal[JudgedUnit],
+    stage: Stage,
+    slots: asyncio.Semaphore,
 ) -> None:
     try:
         await converse([exchange for unit in units for exchange in unit.exchanges], partial(guarded, judge))
         for unit in units:
-            rows = _rows(unit, scorer, judge)
-            journal.append(
-                {
-                    "cell": unit.cell.id,
-                    "latent": unit.latent.id,
-                    "rows": rows,
-                    "paid": paid([r for exchange in unit.exchanges for r in exchange.replies]),
-                }
-            )
+            judgements, calls = _judged(unit, scorer, judge)
+            spent = paid([r for exchange in unit.exchanges for r in exchange.replies])
+            place = Place(unit.cell.id, unit.latent.id, unit.explanation.hash, tuple(calls), spent)
+            journal.append((place, tuple(judgements)))
             stage.advance()
     finally:
         slots.release()
 
 
-def _rows(unit: _Unit, scorer: Scorer, judge: Judge) -> list[dict[str, Any]]:
+def _judged(unit: _Unit, scorer: Scorer, judge: Judge) -> tuple[list[Judgement], list[Call]]:
+    """The judgements of a unit, and what the calls behind each used."""
     if isinstance(unit.trials, Fault):
-        return [_row(unit, j, judge, []) for j in without_trials(scorer, unit.latent, unit.trials)]
-    if unit.explanation.text is None:
+        found = without_trials(scorer, unit.latent, unit.trials)
+    elif unit.explanation.text is None:
         none = Reply(Outcome.SKIPPED, error=f"no explanation ({unit.explanation.outcome.value})")
-        return [_row(unit, j, judge, []) for trial in unit.trials for j in failed(trial, none)]
-    return [
-        _row(unit, judgement, judge, exchange.replies if place == 0 else [])
-        for trial, exchange in zip(unit.trials, unit.exchanges, strict=True)
-        for place, judgement in enumerate(judgements_of(scorer, trial, exchange))
-    ]
+        found = [j for trial in unit.trials for j in failed(trial, none)]
+    else:
+        asked = zip(unit.trials, unit.exchanges, strict=True)
+        read = [(judgements_of(scorer, trial, exchange), exchange.replies) for trial, exchange in asked]
+        calls = [_call(replies if place == 0 else [], judge) for own, replies in read for place in range(len(own))]
+        return [judgement for own, _ in read for judgement in own], calls
+    return found, [_call([], judge)] * len(found)
+
+
+def _call(replies: Sequence[Reply], judge: Judge) -> Call:
+    costs = [cost(r.usage, judge.identity) for r in replies]
+    price = None if any(c is None for c in costs) else sum(c for c in costs if c is not None)
+    return Call(total_usage(replies), price)
 
 
 def run_trials(plan: Plan, repeat: int, scorer: Scorer, latent: LatentView, explanation: str) -> list[Trial] | Fault:
     """What a run asks about an explanation, or why the scorer cannot say it."""
-    return attempt(scorer, lambda: trials_of(plan.spec, repeat, scorer, latent, explanation))
+    return trials_of(plan.spec, repeat, scorer, latent, explanation)
 
 
 def trial_exchange(scorer: Scorer, trial: Trial, can: frozenset[Capability]) -> Exchange:
@@ -167,7 +173,7 @@ def judgements_of(scorer: Scorer, trial: Trial, exchange: Exchange) -> list[Judg
     """What a scorer reads from the replies about a trial; its windows are recorded as failed where its code fails."""
     if exchange.fault is not None:
         return failed(trial, Reply(exchange.fault_outcome, error=exchange.fault.line))
-    found = attempt(scorer, lambda: list(scorer.parse(trial, exchange.replies)))
+    found = attempt(scorer, "parse", lambda: scorer.parse(trial, exchange.replies), list[Judgement], answered(trial))
     return failed(trial, Reply(Outcome.PARSE, error=found.line)) if isinstance(found, Fault) else found
 
 
@@ -183,17 +189,3 @@ def without_trials(scorer: Scorer, latent: LatentView, fault: Fault) -> list[Jud
     if not latent.test:
         raise RunError(f"scorer {scorer.name!r} cannot make trials of {latent.id}: {fault.line}")
     return [Judgement("", "", w.id, w.kind, int(w.active), Outcome.SKIPPED, error=fault.line) for w in latent.test]
-
-
-def _row(unit: _Unit, judgement: Judgement, judge: Judge, replies: Sequence[Reply]) -> dict[str, Any]:
-    usages = [r.usage for r in replies]
-    costs = [cost(u, judge.identity) for u in usages]
-    return {
-        **judgement_row(judgement),
-        "explanation": unit.explanation.hash,
-        "tokens_in": sum(u.tokens_in for u in usages),
-        "tokens_out": sum(u.tokens_out for u in usages),
-        "tokens_cached": sum(u.tokens_cached for u in usages),
-        "cost": None if any(c is None for c in costs) else sum(c for c in costs if c is not None),
-        "seconds": sum(u.seconds for u in usages),
-    }

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from latentbench.explainers.explainer import Explainer
+from latentbench.explainers.explainer import Explainer, stated
 from latentbench.judges.judge import Judge
+from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.errors import CapabilityError, SpecError, UnknownName
 from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.kinds import require_kinds
@@ -20,7 +21,7 @@ from latentbench.kernel.trial import Trial
 from latentbench.prompts.selection import shuffled
 from latentbench.runs.record import Identities, SuiteRecord
 from latentbench.runs.run_spec import RunSpec
-from latentbench.scorers.scorer import Scorer
+from latentbench.scorers.scorer import Scorer, declared, made
 from latentbench.suites.store import Suite
 
 
@@ -116,9 +117,13 @@ def make_plan(
     )
     if not latents:
         raise SpecError(f"suite {suite.name} has no latents with split {spec.split!r} and coders {spec.coders}.")
+    for label, explainer in explainers.items():
+        _passes(f"explainer {label!r}", stated(explainer))
+    for label, scorer in scorers.items():
+        _passes(f"scorer {label!r}", declared(scorer))
     ordered = _ordered(explainers)
     for label, explainer in ordered.items():
-        explainer.check(suite.ids)
+        _passes(f"explainer {label!r}", _checked(explainer, suite))
         if not explainer.needs:
             continue
         if label not in models:
@@ -159,6 +164,21 @@ def make_plan(
     return Plan(spec, suite, latents, ordered, models, scorers, judges, tuple(cells))
 
 
+def _passes(who: str, fault: Fault | None) -> None:
+    """Refuse what says of itself something that nobody can use.
+
+    Raises:
+        SpecError: with the fault's line.
+    """
+    if fault is not None:
+        raise SpecError(f"{who}: {fault.line}")
+
+
+def _checked(explainer: Explainer, suite: Suite) -> Fault | None:
+    found = attempt(explainer, "check", lambda: explainer.check(suite.ids), object)
+    return found if isinstance(found, Fault) else None
+
+
 def explainer_keys(explainers: Mapping[str, Explainer]) -> dict[str, str]:
     """Label -> key of a run's explainers, each after those it reads from, whose keys are part of its own.
 
@@ -184,10 +204,11 @@ def judge_seed(spec_seed: int, repeat: int, scorer: Scorer, latent: LatentView) 
     return seed_for("judge", spec_seed, repeat, scorer.name, latent.id)
 
 
-def trials_of(spec: RunSpec, repeat: int, scorer: Scorer, latent: LatentView, explanation: str) -> list[Trial]:
-    """What a run asks about one explanation of a latent."""
+def trials_of(spec: RunSpec, repeat: int, scorer: Scorer, latent: LatentView, explanation: str) -> list[Trial] | Fault:
+    """What a run asks about one explanation of a latent, or why the scorer cannot say it."""
     seed = judge_seed(spec.seed, repeat, scorer, latent)
-    return reordered(scorer.trials(latent, explanation, seed), spec.order, seed)
+    found = made(scorer, latent, explanation, seed)
+    return found if isinstance(found, Fault) else reordered(found, spec.order, seed)
 
 
 def _ordered(explainers: Mapping[str, Explainer]) -> dict[str, Explainer]:

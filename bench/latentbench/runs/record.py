@@ -151,6 +151,14 @@ class Paid(Frozen):
     tokens_out: int = 0
     tokens_cached: int = 0
 
+    def __add__(self, other: Paid) -> Paid:
+        return Paid(
+            calls=self.calls + other.calls,
+            tokens_in=self.tokens_in + other.tokens_in,
+            tokens_out=self.tokens_out + other.tokens_out,
+            tokens_cached=self.tokens_cached + other.tokens_cached,
+        )
+
 
 class Totals(Frozen):
     """Counts of outcomes, and what was paid."""

@@ -12,7 +12,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from latentbench.kernel.boundary import Fault, attempt
-from latentbench.kernel.requests import Outcome, Reply, Request
+from latentbench.kernel.conform import Mismatch
+from latentbench.kernel.forms import AnyOf, words
+from latentbench.kernel.requests import Choice, Outcome, Reply, Request
 
 Source = Callable[[Sequence[Request]], Awaitable[Sequence[Reply | None]]]
 """Replies to requests, in order; None where there is none and none will come."""
@@ -48,7 +50,7 @@ class Exchange:
             first: what to ask first; an exchange without any request is over.
         """
         exchange = cls(owner, more)
-        exchange._ask(first)
+        exchange._ask("requests", first)
         return exchange
 
     @property
@@ -67,14 +69,36 @@ class Exchange:
         self.replies += [reply for reply in new if reply is not None]
         self.asking = []
         if not self.missing:
-            self._ask(lambda: self.more(self.replies))
+            self._ask("follow_up", lambda: self.more(self.replies))
 
-    def _ask(self, what: Callable[[], list[Request]]) -> None:
-        found = attempt(self.owner, lambda: list(what()))
+    def _ask(self, name: str, what: Callable[[], list[Request]]) -> None:
+        found = attempt(self.owner, name, what, list[Request], _answerable)
         if isinstance(found, Fault):
             self.fault = found
         else:
             self.asking = found
+
+
+def _answerable(requests: list[Request]) -> None:
+    """Rule for requests: one that is answered at places of a text offers the words of its trial's form."""
+    for i, request in enumerate(requests):
+        if not isinstance(request, Choice):
+            continue
+        if len(set(request.answers)) < len(request.answers) or len(request.answers) < 2:
+            raise Mismatch(f"[{i}].answers are {request.answers}; a choice is between two or more different answers")
+        trial = request.trial
+        if trial is None or not trial.windows:
+            continue
+        allowed = words(trial.form, len(trial.windows))
+        if isinstance(trial.form, AnyOf) or sorted(allowed) != sorted(request.answers):
+            raise Mismatch(
+                f"[{i}] is a choice between {request.answers}, which cannot answer {trial.form}"
+                + (
+                    f", whose words are {allowed}"
+                    if allowed and not isinstance(trial.form, AnyOf)
+                    else "; ask for a text (Chat)"
+                )
+            )
 
 
 async def converse(exchanges: Sequence[Exchange], source: Source) -> None:

@@ -25,18 +25,18 @@ from rich.console import Console
 
 from latentbench.explainers.explainer import load_explainer
 from latentbench.judges.cache.cached_judge import CachedJudge, ReplyCache
-from latentbench.judges.judge import Judge
+from latentbench.judges.judge import Judge, closed
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.errors import RunError
 from latentbench.kernel.files import write_text
 from latentbench.models.source import cache_dir
 from latentbench.runs import explaining, judging
 from latentbench.runs.environment import git, hardware, versions
-from latentbench.runs.journal import Journal
+from latentbench.runs.journal import ExplainedUnit, Journal, JudgedUnit, explanation_journal, judgement_journal
 from latentbench.runs.plan import Plan, make_plan
 from latentbench.runs.record import RunRecord, read_record, write_record
 from latentbench.runs.run_spec import RunSpec, load_run_spec
-from latentbench.runs.run_tables import describe, totals, write_tables
+from latentbench.runs.run_tables import describe, write_tables
 from latentbench.scorers.scorer import load_scorer
 from latentbench.suites.store import Suite, load_suite
 
@@ -218,7 +218,7 @@ def carry_out(
         The record as it was written in the end.
     """
     began = time.monotonic()
-    explanations, judgements = Journal(folder / "explanations.jsonl"), Journal(folder / "judgements.jsonl")
+    explanations, judgements = explanation_journal(folder), judgement_journal(folder)
     try:
         if runner is not None:
             runner.run(_stages(plan, explanations, judgements, console))
@@ -232,23 +232,27 @@ def carry_out(
         judgements.close()
         record = record.model_copy(update={"seconds": round(record.seconds + time.monotonic() - began, 2)})
         write_record(record, folder)
-    units = {(u["cell"], u["latent"]): u["rows"] for u in judgements.units()}
-    units = write_tables(plan, folder, explanations, units)
-    counts = totals(explanations, judgements, units)
+    counts = write_tables(plan, folder, explanations, judgements)
     record = record.model_copy(update={"status": "complete", "totals": counts, "failure_rate": counts.failure_rate})
     write_record(record, folder)
     return record
 
 
-async def _stages(plan: Plan, explanations: Journal, judgements: Journal, console: Console) -> None:
+async def _stages(
+    plan: Plan, explanations: Journal[ExplainedUnit], judgements: Journal[JudgedUnit], console: Console
+) -> None:
     done = explaining.stored(explanations)
     await explaining.explain(plan, explanations, done, console)
     await judging.judge(plan, done, judgements, judging.stored(plan, done, judgements), console)
 
 
-async def _closing(plan: Plan, explanations: Journal, judgements: Journal, console: Console) -> None:
+async def _closing(
+    plan: Plan, explanations: Journal[ExplainedUnit], judgements: Journal[JudgedUnit], console: Console
+) -> None:
     try:
         await _stages(plan, explanations, judgements, console)
     finally:
-        for judge in plan.judges.values():
-            await judge.close()
+        for label, judge in plan.judges.items():
+            fault = await closed(judge)
+            if fault is not None:
+                console.print(f"judge {label} could not be closed: {fault.line}", markup=False, soft_wrap=True)

@@ -6,120 +6,162 @@ that was killed and resumed are those of one that was not. `run.json` says what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from latentbench.explainers.explainer import Explanation
 from latentbench.judges.qualification import qualification
 from latentbench.kernel.boundary import Fault, attempt
+from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome
-from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, table_of, write_table
-from latentbench.runs.journal import Journal, finite
-from latentbench.runs.judging import Key
+from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, table_from, write_table
+from latentbench.runs.journal import Call, ExplainedUnit, Journal, JudgedUnit, Place, Written, finite, note_text
 from latentbench.runs.plan import Cell, Plan
 from latentbench.runs.record import CellRecord, ExplainerRecord, JudgeRecord, MetricRecord, Paid, ScorerRecord, Totals
-from latentbench.runs.stored_rows import judgement_of_row, judgement_row
-from latentbench.scorers.scorer import Judgement, Metric, Scorer, question_key
+from latentbench.scorers.scorer import Judgement, Metric, Scorer, measured, question_key
+
+
+@dataclass(frozen=True, slots=True)
+class _Score:
+    """One metric of one latent in one cell."""
+
+    cell: Cell
+    latent: LatentView
+    metric: str
+    value: float | None
+    judged: int
+    attempted: int
+
+
+_EXPLANATION_COLUMNS: Mapping[str, Callable[[Written, Explanation], object]] = {
+    "latent": lambda w, e: e.latent,
+    "explainer": lambda w, e: w.explainer,
+    "explainer_id": lambda w, e: w.id,
+    "explainer_key": lambda w, e: w.key,
+    "repeat": lambda w, e: w.repeat,
+    "text": lambda w, e: e.text,
+    "hash": lambda w, e: e.hash,
+    "outcome": lambda w, e: e.outcome.value,
+    "error": lambda w, e: e.error,
+    "note": lambda w, e: note_text(e),
+    "tokens_in": lambda w, e: e.usage.tokens_in,
+    "tokens_out": lambda w, e: e.usage.tokens_out,
+    "tokens_cached": lambda w, e: e.usage.tokens_cached,
+    "cost": lambda w, e: w.cost,
+    "seconds": lambda w, e: e.usage.seconds,
+}
+_JUDGEMENT_COLUMNS: Mapping[str, Callable[[Cell, Place, Judgement, Call], object]] = {
+    "cell": lambda c, p, j, u: c.id,
+    "latent": lambda c, p, j, u: p.latent,
+    "explainer": lambda c, p, j, u: c.explainer,
+    "explanation": lambda c, p, j, u: p.explanation,
+    "scorer": lambda c, p, j, u: c.scorer,
+    "judge": lambda c, p, j, u: c.judge,
+    "repeat": lambda c, p, j, u: c.repeat,
+    "trial": lambda c, p, j, u: j.trial,
+    "part": lambda c, p, j, u: j.part,
+    "item": lambda c, p, j, u: j.item,
+    "kind": lambda c, p, j, u: j.kind,
+    "truth": lambda c, p, j, u: j.truth,
+    "outcome": lambda c, p, j, u: j.outcome.value,
+    "score": lambda c, p, j, u: finite(j.score),
+    "answer": lambda c, p, j, u: j.answer,
+    "token_scores": lambda c, p, j, u: j.token_scores,
+    "token_truth": lambda c, p, j, u: j.token_truth,
+    "error": lambda c, p, j, u: j.error,
+    "tokens_in": lambda c, p, j, u: u.usage.tokens_in,
+    "tokens_out": lambda c, p, j, u: u.usage.tokens_out,
+    "tokens_cached": lambda c, p, j, u: u.usage.tokens_cached,
+    "cost": lambda c, p, j, u: u.cost,
+    "seconds": lambda c, p, j, u: u.usage.seconds,
+}
+_SCORE_COLUMNS: Mapping[str, Callable[[_Score], object]] = {
+    "cell": lambda s: s.cell.id,
+    "latent": lambda s: s.latent.id,
+    "coder": lambda s: s.latent.coder,
+    "explainer": lambda s: s.cell.explainer,
+    "scorer": lambda s: s.cell.scorer,
+    "judge": lambda s: s.cell.judge,
+    "repeat": lambda s: s.cell.repeat,
+    "metric": lambda s: s.metric,
+    "value": lambda s: finite(s.value),
+    "n_judged": lambda s: s.judged,
+    "n_attempted": lambda s: s.attempted,
+}
 
 
 def write_tables(
-    plan: Plan, folder: Path, explanations: Journal, units: Mapping[Key, Sequence[dict[str, Any]]]
-) -> dict[Key, list[dict[str, Any]]]:
+    plan: Plan, folder: Path, explanations: Journal[ExplainedUnit], judgements: Journal[JudgedUnit]
+) -> Totals:
     """Write `explanations.parquet`, `judgements.parquet` and `scores.parquet` into the run folder.
 
+    Where a scorer's metrics fail, no number stands for what was answered, so the answers are written as unreadable, with the
+    fault, and coverage falls; in the journal they stay.
+
     Returns:
-        The judgements as written. They are those of `units`, but where a scorer's metrics fail: no number stands for what was
-        answered there, so the answers are recorded as unreadable, with the fault, and coverage falls.
+        Counts of what was written, and what was paid.
     """
-    latest = {(u["explainer"], u["repeat"], u["latent"]): u for u in explanations.units()}
+    latest = {(written.explainer, written.repeat, e.latent): (written, e) for written, e in explanations.units()}
+    units = {(place.cell, place.latent): (place, found) for place, found in judgements.units()}
     explained = [
         latest[(label, repeat, latent.id)]
         for label in plan.explainers
         for repeat in range(plan.spec.repeats)
         for latent in plan.latents
     ]
-    judged, scores = [], []
-    written: dict[Key, list[dict[str, Any]]] = {}
+    judged: list[tuple[Cell, Place, Judgement, Call]] = []
+    scores: list[_Score] = []
     for cell in plan.cells:
         for latent in plan.latents:
             scorer = plan.scorers[cell.scorer]
-            rows, metrics = _measured(scorer, units[(cell.id, latent.id)])
-            written[(cell.id, latent.id)] = rows
-            judged += [_identified(row, cell, latent.id) for row in rows]
-            scores += _scores(scorer, cell, latent.id, latent.coder, rows, metrics)
-    write_table(table_of(explained, EXPLANATIONS), folder / "explanations.parquet")
-    write_table(table_of(judged, JUDGEMENTS), folder / "judgements.parquet")
-    write_table(table_of(scores, SCORES), folder / "scores.parquet")
-    return written
+            place, given = units[(cell.id, latent.id)]
+            found, metrics = _measured(scorer, given)
+            judged += [(cell, place, j, call) for j, call in zip(found, place.calls, strict=True)]
+            scores += _scores(scorer, cell, latent, found, metrics)
+    write_table(table_from(explained, _EXPLANATION_COLUMNS, EXPLANATIONS), folder / "explanations.parquet")
+    write_table(table_from(judged, _JUDGEMENT_COLUMNS, JUDGEMENTS), folder / "judgements.parquet")
+    write_table(table_from([(s,) for s in scores], _SCORE_COLUMNS, SCORES), folder / "scores.parquet")
+    # Of a session that was killed the calls whose batch was not written yet are missing: their replies came from the cache in
+    # the next one.
+    spent = [*(w.paid for w, _ in explanations.units()), *(p.paid for p, _ in judgements.units())]
+    return Totals(
+        explanations=_counted(latest[key][1].outcome for key in latest),
+        judgements=_counted(j.outcome for _, _, j, _ in judged),
+        paid=sum(spent, Paid()),
+    )
 
 
-def _measured(scorer: Scorer, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], Mapping[str, float]]:
+def _counted(outcomes: Iterable[Outcome]) -> dict[str, int]:
+    found = Counter(outcomes)
+    return {outcome.value: found[outcome] for outcome in Outcome}
+
+
+def _measured(scorer: Scorer, found: tuple[Judgement, ...]) -> tuple[tuple[Judgement, ...], Mapping[str, float]]:
     """Judgements of one latent in one cell and the metrics over those that are ok."""
-    ok = [judgement_of_row(row) for row in rows if row["outcome"] == Outcome.OK.value]
-    metrics = attempt(scorer, lambda: dict(scorer.metrics(ok))) if ok else {}
+    ok = [judgement for judgement in found if judgement.outcome is Outcome.OK]
+    if not ok:
+        return found, {}
+    metrics = attempt(scorer, "metrics", lambda: scorer.metrics(ok), dict[str, float], measured(scorer))
     if isinstance(metrics, Fault):
-        return [_unreadable(row, metrics) for row in rows], {}
-    return list(rows), metrics
+        return tuple(_unreadable(judgement, metrics) for judgement in found), {}
+    return found, metrics
 
 
-def _unreadable(row: dict[str, Any], fault: Fault) -> dict[str, Any]:
-    if row["outcome"] != Outcome.OK.value:
-        return row
-    found = judgement_of_row(row)
-    bare = Judgement(found.trial, found.part, found.item, found.kind, found.truth, Outcome.PARSE, error=fault.line)
-    return row | judgement_row(bare)
-
-
-def _identified(row: dict[str, Any], cell: Cell, latent: str) -> dict[str, Any]:
-    return row | {
-        "cell": cell.id,
-        "latent": latent,
-        "explainer": cell.explainer,
-        "scorer": cell.scorer,
-        "judge": cell.judge,
-        "repeat": cell.repeat,
-    }
+def _unreadable(found: Judgement, fault: Fault) -> Judgement:
+    if found.outcome is not Outcome.OK:
+        return found
+    return Judgement(found.trial, found.part, found.item, found.kind, found.truth, Outcome.PARSE, error=fault.line)
 
 
 def _scores(
-    scorer: Scorer, cell: Cell, latent: str, coder: str, rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]
-) -> list[dict[str, Any]]:
-    """Score rows of one latent in one cell; the headline always has a row, so that coverage is never lost."""
+    scorer: Scorer, cell: Cell, latent: LatentView, found: Sequence[Judgement], metrics: Mapping[str, float]
+) -> list[_Score]:
+    """Scores of one latent in one cell; the headline always has a row, so that coverage is never lost."""
     values: dict[str, float | None] = {scorer.headline: None, **metrics}
-    base = {
-        "cell": cell.id,
-        "latent": latent,
-        "coder": coder,
-        "explainer": cell.explainer,
-        "scorer": cell.scorer,
-        "judge": cell.judge,
-        "repeat": cell.repeat,
-        "n_judged": sum(row["outcome"] == Outcome.OK.value for row in rows),
-        "n_attempted": len(rows),
-    }
-    return [base | {"metric": name, "value": finite(value)} for name, value in values.items()]
-
-
-def totals(explanations: Journal, judgements: Journal, units: Mapping[Key, Sequence[Mapping[str, Any]]]) -> Totals:
-    """Counts of outcomes, and what was paid over all sessions of the run, units that were done again included.
-
-    Of a session that was killed the calls whose batch was not written yet are missing: their replies came from the cache in the
-    next one.
-    """
-    outcomes = {outcome.value: 0 for outcome in Outcome}
-    for rows in units.values():
-        for row in rows:
-            outcomes[row["outcome"]] += 1
-    latest = {(u["explainer"], u["repeat"], u["latent"]): u["outcome"] for u in explanations.units()}
-    explained = {outcome.value: 0 for outcome in Outcome}
-    for outcome in latest.values():
-        explained[outcome] += 1
-    paid: dict[str, int] = {"calls": 0, "tokens_in": 0, "tokens_out": 0, "tokens_cached": 0}
-    for journal in (explanations, judgements):
-        for unit in journal.units():
-            for name, n in unit["paid"].items():
-                paid[name] += n
-    return Totals(explanations=explained, judgements=outcomes, paid=Paid(**paid))
+    ok = sum(judgement.outcome is Outcome.OK for judgement in found)
+    return [_Score(cell, latent, name, value, ok, len(found)) for name, value in values.items()]
 
 
 def describe(plan: Plan) -> tuple[CellRecord, ...]:

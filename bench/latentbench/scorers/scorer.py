@@ -8,17 +8,25 @@
 
 A scorer never calls a judge. Because it only says *what* to ask, the harness can batch across latents, cache, resume and
 distribute without any scorer knowing, and a third-party scorer is these few functions.
+
+Rules that hold for every scorer stand here too, beyond the types of what it returns (`made`, `answered`, `measured`). Leaving
+them to each scorer's tests is the tempting way: a window that is judged twice counts twice in n and in every interval, and a
+trial that is not answered at all leaves a run that says complete.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from latentbench.kernel.boundary import Fault, attempt, built
 from latentbench.kernel.config import Frozen, validate
+from latentbench.kernel.conform import Mismatch
 from latentbench.kernel.errors import SpecError
+from latentbench.kernel.forms import Which
 from latentbench.kernel.identity import digest
 from latentbench.kernel.implementation import implementation
 from latentbench.kernel.latent import LatentView
@@ -204,6 +212,9 @@ def failed(trial: Trial, reply: Reply) -> list[Judgement]:
     ]
 
 
+SLACK = 1e-6
+"""By how much a metric may pass its declared range: rounding."""
+
 SAMPLING = frozenset({"positives", "negatives", "negative_kinds", "trials", "top", "weighted"})
 """Parameters that say which windows are judged and how many."""
 
@@ -212,6 +223,113 @@ def question_key(scorer: Scorer) -> str:
     """Digest of name, version, prompts and every parameter that is not sampling."""
     params = {name: value for name, value in scorer.params.model_dump(mode="json").items() if name not in SAMPLING}
     return digest([scorer.id, params, dict(scorer.prompts)])
+
+
+def declared(scorer: Scorer) -> Fault | None:
+    """What is wrong with that which a scorer says of itself, if anything; to be asked before anything is paid."""
+    for found in (
+        attempt(scorer, "metric_table", lambda: scorer.metric_table(), tuple[Metric, ...], _named_once),
+        attempt(scorer, "needs", lambda: scorer.needs, tuple[frozenset[Capability], ...]),
+        attempt(scorer, "negative_kinds", lambda: scorer.negative_kinds, tuple[str, ...]),
+        attempt(scorer, "uses_interventions", lambda: scorer.uses_interventions, bool),
+        attempt(scorer, "fits", lambda: scorer.fits(frozenset()), bool),
+    ):
+        if isinstance(found, Fault):
+            return found
+    return None
+
+
+def _named_once(table: tuple[Metric, ...]) -> None:
+    names = [m.name for m in table]
+    if not names:
+        raise Mismatch("is empty; the first metric of the table is the headline where a task names none")
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise Mismatch(f"has {twice[0]!r} twice")
+
+
+def made(scorer: Scorer, latent: LatentView, explanation: str, seed: int) -> list[Trial] | Fault:
+    """The trials that a scorer makes of a latent, or why they are none."""
+    return attempt(
+        scorer, "trials", lambda: scorer.trials(latent, explanation, seed), list[Trial], _judgeable(scorer, latent)
+    )
+
+
+def _judgeable(scorer: Scorer, latent: LatentView) -> Callable[[list[Trial]], None]:
+    """Rule for the trials of a latent: each has an id of its own and something that is judged.
+
+    A latent that has test windows has trials too, but for scorers of steered texts, which a latent may lack.
+    """
+
+    def rule(trials: list[Trial]) -> None:
+        if not trials and latent.test and not scorer.uses_interventions:
+            raise Mismatch(f"made no trials of {latent.id}, which has {len(latent.test)} test windows")
+        seen: set[str] = set()
+        for i, trial in enumerate(trials):
+            if trial.id in seen:
+                raise Mismatch(f"[{i}].id is {trial.id!r}, which another trial of {latent.id} has")
+            seen.add(trial.id)
+            if not trial.truth:
+                raise Mismatch(f"[{i}].truth is empty, so nothing of the trial is judged")
+            if not trial.kind and len(trial.truth) > len(trial.windows):
+                raise Mismatch(
+                    f"[{i}].truth has {len(trial.truth)} values for {len(trial.windows)} windows; "
+                    "an answer about the trial as a whole needs a `kind`"
+                )
+            if isinstance(trial.form, Which) and len(trial.windows) % trial.form.n:
+                raise Mismatch(
+                    f"[{i}] has {len(trial.windows)} windows, which are no {trial.form.n} groups of one size"
+                )
+
+    return rule
+
+
+def answered(trial: Trial) -> Callable[[list[Judgement]], None]:
+    """Rule for what is read from the replies about a trial: one judgement for each thing judged, in order, and an answer in each
+    that is ok."""
+
+    def rule(found: Sequence[Judgement]) -> None:
+        owed = trial.judged
+        if len(found) != len(owed):
+            raise Mismatch(f"gave {len(found)} judgements of trial {trial.id!r}, in which {len(owed)} are owed")
+        for i, (given, asked) in enumerate(zip(found, owed, strict=True)):
+            said = (given.trial, given.part, given.item, given.kind, given.truth)
+            if said != (trial.id, trial.part, asked.item, asked.kind, asked.truth):
+                raise Mismatch(
+                    f"[{i}] is about (trial, part, item, kind, truth) = {said}, and "
+                    f"{(trial.id, trial.part, asked.item, asked.kind, asked.truth)} is owed there"
+                )
+            held = (given.score, given.answer, given.token_scores, given.token_truth)
+            if given.outcome is Outcome.OK and all(h is None for h in held):
+                raise Mismatch(f"[{i}] is ok and holds no answer")
+            if given.score is not None and not math.isfinite(given.score):
+                raise Mismatch(f"[{i}].score is {given.score}")
+
+    return rule
+
+
+def measured(scorer: Scorer) -> Callable[[Mapping[str, float]], None]:
+    """Rule for the metrics of a latent: those of the table, alone or `@` a kind, each in its range. One that is undefined may be
+    left out or NaN."""
+
+    def rule(found: Mapping[str, float]) -> None:
+        names = {m.name for m in scorer.metric_table()}
+        for name, value in found.items():
+            if name not in names and name.partition("@")[0] not in names:
+                raise Mismatch(f"[{name!r}] is no metric of its table {sorted(names)}")
+            low, high = scorer.range(name)
+            if (
+                math.isinf(value)
+                or (low is not None and value < low - SLACK)
+                or (high is not None and value > high + SLACK)
+            ):
+                raise Mismatch(f"[{name!r}] is {value:g}, outside {_shown(low)} to {_shown(high)}")
+
+    return rule
+
+
+def _shown(bound: float | None) -> str:
+    return "..." if bound is None else f"{bound:g}"
 
 
 def load_scorer(spec: str | Mapping[str, Any]) -> Scorer:
@@ -224,10 +342,10 @@ def load_scorer(spec: str | Mapping[str, Any]) -> Scorer:
         SpecError: unknown task, preset, parameter or field, each with the near names.
     """
     name, path, task, params = read_task("scorers", spec)
-    implementation = lookup("scorer", task.implementation)
-    checked = validate(implementation.params_model, params, f"{path}, params")
+    cls = lookup("scorer", task.implementation)
+    checked = validate(cls.params_model, params, f"{path}, params")
     try:
-        scorer: Scorer = implementation(name, task.version, task.headline or "", checked, task.prompts)
+        scorer: Scorer = built(cls, lambda: cls(name, task.version, task.headline or "", checked, task.prompts))
     except SpecError as e:
         raise SpecError(f"{path}: {e}") from e
     return scorer

@@ -21,7 +21,7 @@ from latentbench.kernel.files import write_text
 from latentbench.kernel.tables import LATENTS
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_page
-from latentbench.leaderboards.rows import rows
+from latentbench.leaderboards.row import rows
 from latentbench.leaderboards.run_page import REPORT, report
 from latentbench.runs.finished import Run, load_run, suite_of
 from latentbench.tracking.entries import TrackedRun, child, parent

@@ -6,18 +6,20 @@ trials that failed: a failed call may have been paid as well. Whatever came from
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentbench.judges.price import cost
 from latentbench.kernel.requests import Usage
+from latentbench.runs.journal import Place
 from latentbench.tuning.tune_spec import Budget
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from latentbench.runs.plan import Plan
+    from latentbench.runs.journal import ExplainedUnit, JudgedUnit
+from latentbench.runs.plan import Plan
 
 FACTS = "facts"
 """User attribute of a trial: what was measured on the latents so far, and `spent`."""
@@ -54,23 +56,23 @@ class Spending:
         return None
 
 
-def spent_by(plan: Plan, units: Iterable[Mapping[str, Any]], seconds: float) -> Spending:
+def spent_by(plan: Plan, units: Iterable[ExplainedUnit | JudgedUnit], seconds: float) -> Spending:
     """Add up what a run paid: the `paid` of its journals' units, each priced by the judge that it was paid to.
 
     Args:
-        units: the lines of both journals.
+        units: of both journals.
         seconds: how long the run took.
     """
     judge_of = {cell.id: cell.judge for cell in plan.cells}
     total = Spending(minutes=seconds / 60)
-    for unit in units:
-        label = judge_of[unit["cell"]] if "cell" in unit else plan.models.get(unit["explainer"])
-        paid = unit["paid"]
-        if label is None or not paid["calls"]:
+    for about, _ in units:
+        label = judge_of[about.cell] if isinstance(about, Place) else plan.models.get(about.explainer)
+        paid = about.paid
+        if label is None or not paid.calls:
             continue
-        usage = Usage(paid["tokens_in"], paid["tokens_out"], paid["tokens_cached"])
+        usage = Usage(paid.tokens_in, paid.tokens_out, paid.tokens_cached)
         dollars = cost(usage, plan.judges[label].identity)
-        total += Spending(paid["calls"], paid["tokens_in"] + paid["tokens_out"], dollars)
+        total += Spending(paid.calls, paid.tokens_in + paid.tokens_out, dollars)
     return total
 
 

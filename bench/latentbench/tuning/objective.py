@@ -27,7 +27,7 @@ from latentbench.kernel.errors import BenchError, RunError, SpecError
 from latentbench.kernel.identity import digest
 from latentbench.kernel.requests import Outcome
 from latentbench.runs.finished import load_run
-from latentbench.runs.journal import Journal
+from latentbench.runs.journal import ExplainedUnit, JudgedUnit, explanation_journal, judgement_journal
 from latentbench.runs.plan import Plan
 from latentbench.runs.record import Identities
 from latentbench.runs.run import Pool, carry_out, open_run, prepare
@@ -186,7 +186,10 @@ class TrialRunner:
             )
 
     def _note(self, trial: Trial, plan: Plan, folder: Path, seconds: float, measured: SettingMeasures) -> None:
-        units = [u for name in ("explanations", "judgements") for u in Journal(folder / f"{name}.jsonl").units()]
+        units: list[ExplainedUnit | JudgedUnit] = [
+            *explanation_journal(folder).units(),
+            *judgement_journal(folder).units(),
+        ]
         # One attribute, not one for each fact: every one is a transaction of its own.
         facts = {
             "folder": folder.relative_to(self.folder).as_posix(),

@@ -26,6 +26,7 @@ import yaml
 from rich.console import Console
 
 from latentbench.judges.cache.replies import ReplyCache
+from latentbench.judges.judge import closed
 from latentbench.kernel.errors import RunError
 from latentbench.kernel.files import write_json, write_text
 from latentbench.runs.run import default_cache
@@ -114,7 +115,7 @@ def tune(asked: TuneRequest, console: Console) -> dict[str, Any] | None:
                 reason = _work(study, spec, tried, console)
         finally:
             for judge in tried.pool.judges.values():
-                runner.run(judge.close())
+                runner.run(closed(judge))
         # A report travels without its folder; the path of a file beside it would only say where it was made.
         where = "study.db" if url == storage.storage_url(None, folder) else storage.shown(url)
         return _finish(study, spec, asked, folder, reason, where, console)

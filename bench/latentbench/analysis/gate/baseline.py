@@ -21,7 +21,7 @@ from latentbench.kernel.errors import DataError, DigestMismatch, UnknownName
 from latentbench.kernel.files import plain, write_text
 from latentbench.kernel.identity import digest
 from latentbench.leaderboards.row import Number, Price, Row
-from latentbench.leaderboards.rows import rows as leaderboard_rows
+from latentbench.leaderboards.row import rows as leaderboard_rows
 from latentbench.runs.finished import Run
 from latentbench.runs.record import CellRecord, JudgeRecord, Named, SuiteRecord
 from latentbench.views.number import rounded

@@ -23,10 +23,12 @@ from pydantic import TypeAdapter
 
 from latentbench.analysis.gate.baseline import Probe
 from latentbench.judges.judge import Judge
+from latentbench.kernel.boundary import Fault
 from latentbench.kernel.identity import canonical, digest
 from latentbench.kernel.requests import Chat, Choice, Continuation, Embed, Reply, Request, Simulate
 from latentbench.kernel.trial import untold
 from latentbench.runs.finished import Run
+from latentbench.runs.judging import trial_exchange
 from latentbench.runs.plan import Plan, trials_of
 from latentbench.views.number import rounded
 
@@ -61,7 +63,8 @@ def probes(run: Run, plan: Plan) -> list[tuple[str, Request]]:
         )
         for latent in (explained[i] for i in sorted(places)):
             trials = trials_of(plan.spec, 0, scorer, latent, texts[(labels[0], latent.id)])
-            for request in (r for trial in trials[:1] for r in scorer.requests(trial, judge.can)[:2]):
+            first_trial = [] if isinstance(trials, Fault) else trials[:1]
+            for request in (r for trial in first_trial for r in trial_exchange(scorer, trial, judge.can).asking[:2]):
                 if type(request).__name__ in KINDS:
                     found.setdefault((judge_label, digest(request)), (judge_label, _bare(request, judge)))
     return list(found.values())

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from latentbench.analysis.gate.baseline import Baseline, read_baseline, snapshot
 from latentbench.analysis.gate.gate_report import GateReport, GateSettings
 from latentbench.analysis.gate.verdicts import compare
+from latentbench.judges.judge import closed
 from latentbench.kernel.errors import RunError
 from latentbench.runs.finished import Run, load_run
 
@@ -125,4 +126,4 @@ def _closing(judges: Mapping[str, Judge]) -> Iterator[None]:
         yield
     finally:
         for judge in judges.values():
-            asyncio.run(judge.close())
+            asyncio.run(closed(judge))

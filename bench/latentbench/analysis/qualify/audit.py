@@ -27,6 +27,7 @@ from statistics import fmean
 
 from latentbench.judges.judge import Judge
 from latentbench.judges.reference import load_judge
+from latentbench.kernel.boundary import Fault
 from latentbench.kernel.errors import DataError, SpecError
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.kinds import RANDOM
@@ -34,7 +35,7 @@ from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome
 from latentbench.runs.judging import judgements_of, trial_exchange
 from latentbench.runs.rounds import converse
-from latentbench.scorers.scorer import Judgement, Scorer
+from latentbench.scorers.scorer import Judgement, Scorer, made
 from latentbench.suites.store import Suite
 from latentbench.views.page import Block, Page, Prose
 from latentbench.views.table import Cell, Column, Table
@@ -124,7 +125,9 @@ def answers(scorer: Scorer, latent: LatentView, judge: Judge) -> list[Judgement]
     `judge` gives them their shape (which fields this scorer fills); then every answer is made right, because even the oracle is
     blind at the edges of windows.
     """
-    trials = scorer.trials(latent, "", seed_for("audit", latent.id))
+    trials = made(scorer, latent, "", seed_for("audit", latent.id))
+    if isinstance(trials, Fault):
+        raise DataError(f"scorer {scorer.name!r} makes no trials of {latent.id}: {trials.line}")
     exchanges = [trial_exchange(scorer, t, judge.can) for t in trials]
     asyncio.run(converse(exchanges, judge.answer))
     read = [j for t, exchange in zip(trials, exchanges, strict=True) for j in judgements_of(scorer, t, exchange)]

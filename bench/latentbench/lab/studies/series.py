@@ -18,6 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from latentbench.judges.cache.cached_judge import ReplyCache
+from latentbench.judges.judge import closed
 from latentbench.kernel.errors import BenchError
 from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest
@@ -93,7 +94,7 @@ def run_studies(
                 pool.suites.clear()
         finally:
             for judge in pool.judges.values():
-                runner.run(judge.close())
+                runner.run(closed(judge))
     write_index(out)
     return failed
 

@@ -1,0 +1,131 @@
+"""The one door through which a judge's replies come, before they are cached, read or counted.
+
+What passes is a `Reply` of the right types that holds what its kind of request asked for, in numbers that mean something and in
+text that a file can hold. Whatever else a judge gives is an outcome with a line that says why. A reader that meets a missing
+field later would raise in the name of the scorer, and a cache that stored the reply first would give it back for ever.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from latentbench.kernel.boundary import encodable
+from latentbench.kernel.conform import Mismatch, conform
+from latentbench.kernel.requests import (
+    Activate,
+    Chat,
+    Choice,
+    Continuation,
+    Embed,
+    Outcome,
+    Reply,
+    Request,
+    Simulate,
+    Usage,
+)
+
+
+def received(judge: object, request: Request, reply: Any) -> Reply:
+    """The reply to a request, or a failed one in its place.
+
+    A reply of wrong types or without what was asked for is a fault of the judge's code (`API`: asked again on resume, never
+    stored). Half of a surrogate pair in the text, or numbers that are no log-probabilities, are what the model said and no
+    answer (`PARSE`).
+    """
+    if isinstance(reply, Reply):
+        half = _half_pair(reply.text)
+        if half:
+            usage = reply.usage if isinstance(reply.usage, Usage) else Usage()
+            return Reply(Outcome.PARSE, usage=usage, error=half)
+        if isinstance(reply.error, str) and not reply.error.isascii():
+            reply = replace(reply, error=encodable(reply.error))
+    try:
+        found = conform(reply, Reply)
+        if found.ok:
+            _complete(request, found)
+    except Mismatch as e:
+        return Reply(Outcome.API, error=f"{type(judge).__module__}.{type(judge).__qualname__}.answer: {e}")
+    wrong = _no_numbers(found) if found.ok else ""
+    return Reply(Outcome.PARSE, usage=found.usage, error=wrong) if wrong else found
+
+
+def _half_pair(text: object) -> str:
+    """Says that a text holds half of a surrogate pair, which a JSON body may name and no encoder takes; "" if it does not.
+
+    Replacing the half would be shorter, and would store a text that nobody wrote.
+    """
+    if not isinstance(text, str):
+        return ""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as e:
+        return f"the reply is not Unicode text: half of a surrogate pair (\\u{ord(text[e.start]):04x}) at character {e.start}"
+    return ""
+
+
+def _complete(request: Request, reply: Reply) -> None:
+    """Whether an ok reply holds what its request asks for, in the right shape."""
+    match request:
+        case Chat():
+            _held("text", reply.text)
+        case Choice():
+            rows = _held("logprobs", reply.logprobs)
+            _sizes("logprobs", rows, [len(request.answers)] * len(request.slots), "[slot][answer]")
+        case Continuation():
+            _held("loglik", reply.loglik)
+            if _held("n_tokens", reply.n_tokens) < 1:
+                raise Mismatch(f".n_tokens is {reply.n_tokens}, not 1 or more")
+        case Embed():
+            if _held("vector", reply.vector).ndim != 1:
+                raise Mismatch(
+                    f".vector has the shape {reply.vector.shape if reply.vector is not None else ()}, not [d]"
+                )
+        case Simulate():
+            shown = request.trial.windows
+            _sizes("tokens", _held("tokens", reply.tokens), [len(w.tokens) for w in shown], "[window][token]")
+            if len(_held("windows", reply.windows)) != len(shown):
+                raise Mismatch(f".windows has {len(reply.windows or ())} values for {len(shown)} windows")
+        case Activate():
+            if len(_held("tokens", reply.tokens)) != 1:
+                raise Mismatch(f".tokens has {len(reply.tokens or ())} rows, not one")
+
+
+def _held(name: str, value: Any) -> Any:
+    if value is None:
+        raise Mismatch(f".{name} is missing from a reply that is ok")
+    return value
+
+
+def _sizes(name: str, rows: Sequence[Sequence[float]], wanted: Sequence[int], axes: str) -> None:
+    if [len(row) for row in rows] != list(wanted):
+        raise Mismatch(f".{name} has rows of {[len(r) for r in rows][:8]} values, not {list(wanted)[:8]} {axes}")
+
+
+def _no_numbers(reply: Reply) -> str:
+    """Says which numbers of an ok reply are none; "" if all are. An answer may have no mass at all (-inf)."""
+    for row in reply.logprobs or ():
+        if any(math.isnan(p) or p > _LOG_ONE for p in row) or all(p == -math.inf for p in row):
+            return f"the reply holds no log-probabilities: {row[:6]}"
+    loglik = reply.loglik
+    if loglik is not None and not math.isfinite(loglik):
+        return f"the reply's log-likelihood is {loglik}"
+    if not all(map(math.isfinite, _flat(reply))):
+        return "the reply holds values that are not finite"
+    if reply.vector is not None and not np.isfinite(reply.vector).all():
+        return "the vector of the reply is not finite"
+    return ""
+
+
+_LOG_ONE = 1e-3
+"""The logarithm of a probability of one, and rounding."""
+
+
+def _flat(reply: Reply) -> Iterable[float]:
+    for row in reply.tokens or ():
+        yield from row
+    yield from reply.windows or ()

@@ -1,0 +1,85 @@
+"""What is written of an explanation or a judgement is what is read back, through the file."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from latentbench.explainers.explainer import Explanation
+from latentbench.kernel.errors import CorruptTable
+from latentbench.kernel.requests import Outcome, Usage
+from latentbench.runs.journal import Call, JudgedUnit, Place, Written, explanation_journal, judgement_journal
+from latentbench.runs.record import Paid
+from latentbench.scorers.scorer import Judgement
+
+FULL = Judgement("t/1", "written", 7, "random", 1, Outcome.OK, 0.25, 0, (0.5, 1.5), (0.0, 2.0), "odd")
+BARE = Judgement("t/1", "", None, "random", 0, Outcome.API, error="HTTP 500")
+PAID = Paid(calls=2, tokens_in=30, tokens_out=4, tokens_cached=1)
+
+
+def judged(*rows: Judgement) -> JudgedUnit:
+    calls = tuple(Call(Usage(10, 2, 1, 0.5), 0.01) for _ in rows)
+    return Place("a/b/c/0", "sae/1", "hash" if rows else "", calls, PAID), rows
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize(
+    "explanation",
+    [
+        Explanation("c/1", "Words for colours.", Outcome.OK, Usage(100, 10, 40, 1.5), None, {"gain": [1.0, 2.0]}),
+        Explanation("c/1", "", note={}),
+        Explanation("c/1", None, Outcome.REFUSAL, Usage(1, 2), "I cannot."),
+    ],
+)
+def test_an_explanation_comes_back(explanation: Explanation, tmp_path: Path) -> None:
+    journal = explanation_journal(tmp_path)
+    unit = (Written("llm", "llm@1-0", "abc", 1, None, PAID), explanation)
+    journal.append(unit)
+    journal.close()
+    assert list(explanation_journal(tmp_path).units()) == [unit]
+
+
+def test_judgements_come_back(tmp_path: Path) -> None:
+    journal = judgement_journal(tmp_path)
+    journal.append(judged(FULL, BARE))
+    journal.append(judged())
+    journal.close()
+    assert list(judgement_journal(tmp_path).units()) == [judged(FULL, BARE), judged()]
+
+
+def test_every_field_of_a_judgement_has_its_place_in_the_line(tmp_path: Path) -> None:
+    journal = judgement_journal(tmp_path)
+    journal.append(judged(FULL))
+    journal.close()
+    (line,) = lines(journal.path)
+    (row,) = line["rows"]  # type: ignore[misc]
+    assert {field.name for field in fields(Judgement)} <= set(row)
+    assert None not in row.values()
+
+
+def test_a_score_without_a_number_is_null(tmp_path: Path) -> None:
+    journal = judgement_journal(tmp_path)
+    journal.append(judged(replace(FULL, score=math.nan)))
+    journal.close()
+    ((_, (judgement,)),) = journal.units()
+    assert judgement.score is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ['{"cell": "a"}', "[1]", '{"cell": "a", "latent": "b", "rows": [1], "paid": {}}', "[" * 100_000],
+    ids=["fields", "list", "row", "deep"],
+)
+def test_a_line_that_is_no_unit_is_named(tmp_path: Path, damage: str) -> None:
+    journal = judgement_journal(tmp_path)
+    journal.append(judged(FULL))
+    journal.close()
+    journal.path.write_text(journal.path.read_text(encoding="utf-8") + damage + "\n", encoding="utf-8")
+    with pytest.raises(CorruptTable, match="line 2 is no(t JSON| unit of a run).*delete that line"):
+        list(journal.units())
