@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 import openai
-from latentbench.judges.remote.openai import OpenAIJudge, OpenAIParams, answer_logprobs, retry_after
+from latentbench.judges.remote.endpoint import asked_to_wait
+from latentbench.judges.remote.openai import OpenAIJudge, OpenAIParams, answer_logprobs
 
 from tests import golden_form as form
 from tests.builders.golden_file import Json
@@ -91,7 +92,9 @@ def endpoint(status: int, body: Any, sent: list[Any]) -> OpenAIJudge:
             wire = httpx.AsyncClient(transport=httpx.MockTransport(answer))
             return openai.AsyncOpenAI(api_key="none", base_url="http://endpoint/v1", max_retries=0, http_client=wire)
 
-    params = OpenAIParams(base_url="http://endpoint/v1", attempts=1, backoff=0, logprobs=True, completions=True)
+    params = OpenAIParams(
+        base_url="http://endpoint/v1", attempts=1, backoff=0, patience=0, logprobs=True, completions=True
+    )
     return Wired("m", params)
 
 
@@ -117,12 +120,5 @@ def openai_file() -> dict[str, Json]:
         "replies": found,
         "sent": sent,
         "first tokens": {name: form.plain(answer_logprobs(a, top)) for name, (a, top) in cases.items()},
-        "asked to wait": {name: form.number(retry_after(limited(value))) for name, value in waits.items()},
+        "asked to wait": {name: form.number(asked_to_wait({"retry-after": value})) for name, value in waits.items()},
     }
-
-
-def limited(value: str) -> Exception:
-    """An endpoint's "too many calls" with a `Retry-After` header."""
-    request = httpx.Request("POST", "http://endpoint/v1")
-    response = httpx.Response(429, headers={"retry-after": value}, request=request)
-    return openai.RateLimitError("slow down", response=response, body=None)

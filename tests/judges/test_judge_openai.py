@@ -11,8 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from latentbench.judges.reference import load_judge
-from latentbench.judges.remote.limiter import Limiter
-from latentbench.judges.remote.openai import OpenAIJudge, OpenAIParams, answer_logprobs, retry_after
+from latentbench.judges.remote.openai import OpenAIJudge, OpenAIParams, answer_logprobs
 from latentbench.kernel.errors import CapabilityError, SpecError
 from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, Message, Outcome
 from latentbench.runs.run import resume, start
@@ -213,11 +210,6 @@ async def test_refusals_are_told_apart(endpoint):
         assert reply.error
 
 
-async def test_a_prompt_that_does_not_fit_is_skipped(endpoint):
-    endpoint.script = [failure(400, "This model's maximum context length is 10 tokens.")]
-    assert (await one(make(endpoint))).outcome is Outcome.SKIPPED
-
-
 async def test_retry_after_is_obeyed_up_to_the_longest_wait(endpoint):
     endpoint.script = [failure(429, headers={"Retry-After": "0.5"}), completion()]
     await one(make(endpoint))
@@ -229,21 +221,6 @@ async def test_retry_after_is_obeyed_up_to_the_longest_wait(endpoint):
     )
     assert (await one(make(endpoint, max_wait=0.2))).ok
     assert 0.2 <= endpoint.times[1] - endpoint.times[0] < 3
-
-
-def test_retry_after_may_be_a_date():
-    class Failure(Exception):
-        response: Any
-
-    e = Failure()
-    for value, low, high in (
-        (format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True), 27, 31),
-        (format_datetime(datetime.now(UTC) - timedelta(seconds=30), usegmt=True), 0, 0),
-    ):
-        e.response = type("R", (), {"headers": {"retry-after": value}})()
-        assert low <= retry_after(e) <= high
-    e.response = type("R", (), {"headers": {"retry-after": "soon"}})()
-    assert retry_after(e) is None
 
 
 async def test_no_more_calls_are_under_way_than_allowed(endpoint):
@@ -258,38 +235,6 @@ async def test_no_more_calls_are_under_way_than_allowed(endpoint):
     await judge.close()
     assert [r.text for r in replies] == [str(i) for i in range(30)]
     assert endpoint.most == 3
-
-
-async def test_the_limit_is_cut_once_per_cool_down_and_grows_back():
-    limiter = Limiter(16, cool_down=60)
-    for _ in range(5):
-        limiter.refused()
-    assert limiter.limit == 8
-    limiter._cut_at = -float("inf")
-    limiter.refused()
-    assert limiter.limit == 4
-    limiter.success()
-    assert limiter.limit == 4  # not used in full: no reason to grow
-    limiter.active = 4
-    for _ in range(4):
-        limiter.success()
-    assert 4.8 < limiter.limit <= 5.0
-
-
-async def test_a_cancelled_waiter_gives_its_place_on():
-    limiter = Limiter(1)
-    done: list[str] = []
-
-    async def work(name: str, seconds: float) -> None:
-        async with limiter.slot():
-            await asyncio.sleep(seconds)
-            done.append(name)
-
-    tasks = [asyncio.create_task(work(n, 0.02)) for n in "abc"]
-    await asyncio.sleep(0.005)
-    tasks[1].cancel()
-    await asyncio.wait_for(asyncio.wait(tasks), 2)
-    assert done == ["a", "c"]
 
 
 async def test_the_key_is_in_no_text(endpoint, caplog):

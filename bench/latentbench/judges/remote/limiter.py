@@ -1,31 +1,33 @@
-"""How many calls may be under way at an endpoint.
+"""How many calls may be under way at an endpoint, and how fast they may follow each other.
 
-The limit grows by one for each limit's worth of successes while it is used in full, and halves when the endpoint says "too
-many" - once per cool-down, because the calls that were already under way will all say it. A fixed number is either too slow
-for one endpoint or a storm for the next.
+Nobody knows an endpoint's limits, so they are found: by calls in flight (`Limiter`) and by calls a second (`Pace`). One number
+for both is the tempting way: an endpoint that answers in a millisecond is over any rate with one call in flight, and one that
+counts calls in flight is over its limit at any rate. Nothing here knows a clock; the caller says what time it is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+FIRST, GROWTH = 10.0, 1.05
+"""Calls a second at which a new endpoint is first asked, and the factor with each call until one is refused: a thousand a second
+after two seconds, and one call too many for an endpoint that allows a few, instead of all that were allowed to be under way."""
+PLATEAU = 8.0
+"""Seconds of paced calls until the rate is again what seemed to be allowed."""
+
 
 class Limiter:
-    """A semaphore whose size follows the endpoint.
+    """A semaphore whose size follows the endpoint: one more for each size's worth of successes, half after a refusal.
 
     Args:
         most: never more calls than this.
-        cool_down: seconds after a cut in which further refusals do not cut again.
     """
 
-    def __init__(self, most: int, cool_down: float = 5.0) -> None:
-        self.most, self.cool_down = most, cool_down
-        self.limit = float(most)
-        self.active = 0
-        self._cut_at = -float("inf")
+    def __init__(self, most: int) -> None:
+        self.most, self.limit, self.active = most, float(most), 0
         self._waiting: list[asyncio.Future[None]] = []
 
     @asynccontextmanager
@@ -46,17 +48,14 @@ class Limiter:
             self.active -= 1
             self._wake()
 
-    def success(self) -> None:
-        """A call went through."""
-        if self.active >= int(self.limit):
+    def success(self, under_way: int) -> None:
+        """A call went through while so many were at the endpoint; those that wait for their turn are no sign of more room."""
+        if under_way >= int(self.limit):
             self.limit = min(self.most, self.limit + 1 / self.limit)
 
-    def refused(self) -> None:
+    def cut(self) -> None:
         """The endpoint said that there are too many calls."""
-        now = time.monotonic()
-        if now - self._cut_at >= self.cool_down:
-            self._cut_at = now
-            self.limit = max(1.0, self.limit / 2)
+        self.limit = max(1.0, self.limit / 2)
 
     def _wake(self) -> None:
         free = int(self.limit) - self.active
@@ -65,3 +64,77 @@ class Limiter:
             if not turn.done():
                 turn.set_result(None)
                 free -= 1
+
+
+class Pace:
+    """When the next call may be sent: after the pause that a refusal asks for, and no sooner after the call before than allowed.
+
+    What an endpoint allows is what it took until it refused, over the time until it took calls again (times 1.5, because a pause
+    is never as short as it could be), and less than the rate that it refused. From 95 % of that the rate goes on along a
+    cubic curve: flat where it was refused, steeper the longer it is not refused (the window of TCP CUBIC, RFC 9438, section 4.2).
+
+    Args:
+        backoff: seconds, of which a first pause is 0.15 to 0.3 where the endpoint names none; it doubles until a call goes
+            through.
+        longest: longest pause in seconds, also where the endpoint asks for more.
+        jitter: for the lengths of pauses, so that two processes do not come back at the same time.
+    """
+
+    def __init__(self, backoff: float, longest: float, jitter: random.Random) -> None:
+        self.backoff, self.longest, self.jitter = max(backoff, 0.01), longest, jitter
+        self.until = self._last = self._since = -float("inf")
+        self._allowed: float | None = None
+        self._tried = self._paced = 0.0
+        self._sent = self._after = self._refused = self._streak = 0
+
+    @property
+    def rate(self) -> float:
+        """Calls a second."""
+        if self._allowed is None:
+            return FIRST * GROWTH ** min(self._sent, 200)
+        return self._allowed * (1 + 0.05 * (self._paced / PLATEAU - 1) ** 3)
+
+    def next(self) -> float:
+        """Time of the next call."""
+        return self.until if self._last < self.until else self._last + 1 / self.rate
+
+    def sent(self, now: float) -> None:
+        """A call is sent."""
+        if self._sent == 0:
+            self._since = now
+        # Only time that calls were held back for says that the endpoint would take this rate.
+        self._paced += min(now - max(self._last, self.until), 1 / self.rate) if self._last > self.until else 0.0
+        self._last = now
+        self._sent += 1
+        self._after += 1
+
+    def accepted(self, sent: float) -> None:
+        """A call that was sent then went through; the first one after a pause begins a new count."""
+        if self._streak and sent >= self.until:
+            self._since, self._sent, self._refused, self._streak = self.until, self._after, 0, 0
+
+    def refused(self, sent: float, now: float, asked: float | None) -> bool:
+        """A call that was sent then was one too many.
+
+        Args:
+            asked: seconds that the endpoint asks to wait, if it says.
+
+        Returns:
+            Whether a pause begins; calls that were under way when one began say the same once more.
+        """
+        self._refused += 1
+        new = sent >= self.until
+        if new:
+            self._tried, self._paced, self._after = self.rate, 0.0, 0
+            own = self.backoff * 2.0 ** min(30, self._streak) * self.jitter.uniform(0.15, 0.3)
+            self._streak += 1
+            self.until = now + min(self.longest, max(own, asked or 0.0))
+        elif asked is not None:
+            self.hold(now, asked)
+        took = max(1, self._sent - self._refused) / max(self.until - self._since, 1e-3)
+        self._allowed = max(1 / 60, min(0.97 * self._tried, 1.5 * took))
+        return new
+
+    def hold(self, now: float, seconds: float) -> None:
+        """Send nothing for so long: the endpoint said that nothing is left."""
+        self.until = max(self.until, now + min(self.longest, seconds))

@@ -1,30 +1,25 @@
 """Any OpenAI-compatible endpoint as a judge.
 
-One call at an endpoint is one request, so batches are only a bound on how many are under way. Every way in which a call can end
-becomes an outcome here; nothing that an endpoint does raises. The key is read from the environment when the client is built
-and is kept nowhere else: not in the identity, not in a message (endpoints quote it back in theirs).
+What is asked, and how an answer is read. One call at an endpoint is one request, so batches are only a bound on how many are
+under way; how a call gets there, and what becomes of it when it fails, is the endpoint's (`latentbench.judges.remote.endpoint`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import math
 import os
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import openai
 import pydantic
-import tenacity
 
 from latentbench.judges.judge import DispatchJudge
-from latentbench.judges.remote.limiter import Limiter
-from latentbench.kernel.config import Frozen
+from latentbench.judges.remote.endpoint import Endpoint, EndpointParams
+from latentbench.judges.remote.endpoint import Malformed as _Malformed
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.requests import Chat, Choice, Continuation, JudgeIdentity, Message, Outcome, Reply, Usage
 
@@ -36,21 +31,9 @@ READING = "2"
 """Version of the way from tokens to answers; part of the identity, because cached replies were read in it."""
 
 
-class OpenAIParams(Frozen):
+class OpenAIParams(EndpointParams):
     """Parameters of `openai:MODEL?...`."""
 
-    base_url: str | None = None
-    """Address of the endpoint, up to and including `/v1`; OpenAI's own by default."""
-    key_env: str = "OPENAI_API_KEY"
-    """Environment variable that holds the key."""
-    concurrency: int = pydantic.Field(default=16, ge=1)
-    timeout: float = pydantic.Field(default=60.0, gt=0)
-    """Seconds per attempt."""
-    attempts: int = pydantic.Field(default=6, ge=1)
-    backoff: float = pydantic.Field(default=1.0, ge=0)
-    """Upper bound of the first random wait in seconds; it doubles with each attempt."""
-    max_wait: float = pydantic.Field(default=60.0, ge=0)
-    """Longest wait between attempts, also where the endpoint asks for more."""
     logprobs: bool = False
     """Whether the endpoint reports `top_logprobs` of chat completions."""
     completions: bool = False
@@ -59,10 +42,6 @@ class OpenAIParams(Frozen):
     """Name by which the endpoint knows the largest number of new tokens."""
     temperature: bool = True
     """Whether the endpoint takes a temperature and seed; some models refuse both."""
-
-
-class _Malformed(Exception):
-    """The endpoint answered something that is not its own format."""
 
 
 class OpenAIJudge(DispatchJudge):
@@ -95,11 +74,7 @@ class OpenAIJudge(DispatchJudge):
             self.serve(Continuation, self._continuations)
         settings = [("endpoint", _without_login(p.base_url)), ("temperature", str(p.temperature)), ("reading", READING)]
         self.identity = JudgeIdentity("openai", model, "unknown", "remote", tuple(settings))
-        self.limiter = Limiter(p.concurrency)
-        self._jitter = random.Random(
-            model
-        )  # its own, because drawing from the process-wide one would change other code
-        self._clients: dict[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = {}
+        self.endpoint = Endpoint(p, model)
 
     async def _texts(self, requests: Sequence[Chat]) -> list[Reply]:
         return await asyncio.gather(*(self._call(r, self._chat) for r in requests))
@@ -123,76 +98,15 @@ class OpenAIJudge(DispatchJudge):
         return await asyncio.gather(*(self._call(r, self._continuation) for r in requests))
 
     async def close(self) -> None:
-        """Close the connections of this event loop. Those of a loop that has ended cannot be closed and are dropped."""
-        own = self._clients.pop(asyncio.get_running_loop(), None)
-        self._clients.clear()
-        if own is not None:
-            await own.close()
+        """Close the connections of this event loop."""
+        await self.endpoint.close()
 
     def _client(self) -> openai.AsyncOpenAI:
-        loop = asyncio.get_running_loop()
-        if loop not in self._clients:
-            self._clients[loop] = openai.AsyncOpenAI(
-                api_key=os.environ.get(self.params.key_env) or "none",
-                base_url=self.params.base_url,
-                timeout=self.params.timeout,
-                max_retries=0,
-            )
-        return self._clients[loop]
+        return self.endpoint.client
 
     async def _call(self, request: R, ask: Callable[[R], Awaitable[Reply]]) -> Reply:
         """One request with its retries; never raises for what the endpoint does."""
-        retrying = tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(self.params.attempts),
-            wait=self._wait,
-            retry=tenacity.retry_if_exception(_transient),
-            reraise=True,
-        )
-        try:
-            async for attempt in retrying:
-                with attempt:
-                    async with self.limiter.slot():
-                        return await self._once(request, ask)
-        except (openai.OpenAIError, _Malformed) as e:
-            return self._failure(e)
-        raise AssertionError("tenacity ends with a result or an exception")
-
-    async def _once(self, request: R, ask: Callable[[R], Awaitable[Reply]]) -> Reply:
-        try:
-            reply = await ask(request)
-        except openai.RateLimitError:
-            self.limiter.refused()
-            raise
-        except (ValueError, TypeError, AttributeError, IndexError) as e:
-            # The client passes a broken body on as whatever its reading of it raises.
-            raise _Malformed(f"the reply is not in the OpenAI format: {type(e).__name__}: {e}") from e
-        self.limiter.success()
-        return reply
-
-    def _wait(self, state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = retry_after(error)
-        drawn = self._jitter.uniform(0, self.params.backoff * 2.0 ** min(30, state.attempt_number - 1))
-        return min(self.params.max_wait, max(drawn, asked or 0.0))
-
-    def _failure(self, error: Exception) -> Reply:
-        text = str(getattr(error, "message", None) or error).replace("\n", " ")
-        key = os.environ.get(self.params.key_env)
-        if key:
-            text = text.replace(key, "***")
-        status = getattr(error, "status_code", None)
-        line = f"{type(error).__name__.lstrip('_')}{f' {status}' if status else ''}: {text[:300]}"
-        if isinstance(error, openai.APITimeoutError):
-            return Reply(
-                Outcome.TIMEOUT, error=f"no answer within {self.params.timeout:g} s, {self.params.attempts} attempts"
-            )
-        if isinstance(error, openai.BadRequestError):
-            code = str(getattr(error, "code", "") or "")
-            if "content_filter" in code or "content_policy" in code:
-                return Reply(Outcome.REFUSAL, error=line)
-            if "context_length" in code or "maximum context length" in text:
-                return Reply(Outcome.SKIPPED, error=line)
-        return Reply(Outcome.API, error=line)
+        return await self.endpoint.call(lambda: ask(request), _size(request))
 
     async def _chat(self, request: Chat) -> Reply:
         asked: dict[str, Any] = {self.params.token_field: request.max_tokens}
@@ -293,27 +207,12 @@ def _refusal(choice: Any) -> str | None:
     return "stopped by a content filter" if choice.finish_reason == "content_filter" else None
 
 
-def _transient(error: BaseException) -> bool:
-    """Worth another attempt: too many calls, a fault of the server or of the connection, a broken body."""
-    if isinstance(error, openai.RateLimitError):
-        return getattr(error, "code", None) != "insufficient_quota"
-    kinds = (openai.APIConnectionError, openai.InternalServerError, openai.APIResponseValidationError, _Malformed)
-    return isinstance(error, kinds) or getattr(error, "status_code", None) in (408, 409)
-
-
-def retry_after(error: BaseException | None) -> float | None:
-    """Seconds that the endpoint asked to wait: the `Retry-After` header, in seconds or as a date."""
-    headers = getattr(getattr(error, "response", None), "headers", None)
-    value = headers.get("retry-after") if headers is not None else None
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        try:
-            return max(0.0, (email.utils.parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-        except (TypeError, ValueError):
-            return None
+def _size(request: Chat | Choice | Continuation) -> int:
+    """About how many tokens a call takes: four characters are one, and an answer is as long as it may be."""
+    if isinstance(request, Continuation):
+        return 1 + (len(request.context) + len(request.text)) // 4
+    answer = request.max_tokens if isinstance(request, Chat) else 1
+    return answer + sum(len(m.content) for m in request.messages) // 4
 
 
 def answer_logprobs(answers: Sequence[str], top: Sequence[tuple[str, float]]) -> tuple[float, ...] | None:
