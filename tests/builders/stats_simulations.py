@@ -3,8 +3,8 @@
 Each case is a function of a generator that draws one data set and says whether the interval held the truth (coverage) or the
 test rejected a true null (size). Printed as the table of docs/statistics.md by
 
-    python tests/stats_simulations.py 2000
-    python tests/stats_simulations.py 2000 limits
+    python tests/builders/stats_simulations.py 2000
+    python tests/builders/stats_simulations.py 2000 limits
 """
 
 from __future__ import annotations

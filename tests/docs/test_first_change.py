@@ -16,12 +16,18 @@ PAGE = ROOT / "docs" / "contributing" / "first-change.md"
 STEP = re.compile(
     r"^\*\*`([^`]+)`\*\*(?:, (below|instead of) `([^`\n]+)`)?\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL
 )
-CODE = ("tasks/scorers", "tasks/explainers", "tests/golden", "tests/builders", "bench/latentbench")
+WRITTEN = re.compile(r"^\*\*`([^`]+)`\*\* is written by `python ([^`]+)`", re.MULTILINE)
+CODE = ("tasks/scorers", "tasks/explainers", "tests/golden", "tests/builders", "tests/docs", "leaderboards", "bench/latentbench")
 
 
 def steps() -> list[tuple[str, str, str, str]]:
     """File, how (`below`, `instead of` or nothing for a new file), the line it refers to, and the text."""
     return STEP.findall(PAGE.read_text(encoding="utf-8"))
+
+
+def commands() -> dict[str, list[str]]:
+    """File -> arguments of the Python command that writes it."""
+    return {file: command.split() for file, command in WRITTEN.findall(PAGE.read_text(encoding="utf-8"))}
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +64,9 @@ def python(copy: Path, *arguments: str) -> str:
 
 
 def test_the_page_names_every_step() -> None:
-    assert len(steps()) == 9
-    assert PAGE.read_text(encoding="utf-8").count("**`") == len(steps())
+    assert len(steps()) == 10
+    assert len(commands()) == 2
+    assert PAGE.read_text(encoding="utf-8").count("**`") == len(steps()) + len(commands())
 
 
 def test_scorer_judge_and_column_come_out_of_a_run(changed: Path) -> None:
@@ -99,11 +106,23 @@ print(coder.n_latents, sorted(zip(found.latents.tolist(), found.values.tolist())
     assert python(changed, "-c", code).split() == ["64", "[(0,", "0.5),", "(33,", "2.0)]"]
 
 
+def test_the_digest_on_the_page_is_that_of_the_task_file(changed: Path) -> None:
+    python(changed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/docs/test_task_yaml.py")
+
+
 def test_the_golden_file_is_written_as_the_page_says(changed: Path) -> None:
-    command = re.search(r"`python (-m tests\.golden [^`]+)`", PAGE.read_text(encoding="utf-8"))
-    assert command is not None
-    python(changed, *command[1].split())
-    assert "Mismatch" in (changed / "tests" / "golden" / "scorers" / "match@1-0.json").read_text(encoding="utf-8")
+    file = "tests/golden/scorers/match@1-0.json"
+    python(changed, *commands()[file])
+    assert "Mismatch" in (changed / file).read_text(encoding="utf-8")
+
+
+def test_the_committed_page_is_written_as_the_page_says(changed: Path) -> None:
+    file = "leaderboards/README.md"
+    before = (changed / file).read_text(encoding="utf-8")
+    assert "repeats" not in before
+    python(changed, *commands()[file])
+    assert "| latents | repeats |" in (changed / file).read_text(encoding="utf-8")
+    python(changed, "-m", "latentbench", "leaderboard", "--check", "leaderboards")
 
 
 def test_what_the_page_adds_keeps_the_direction_of_imports(changed: Path) -> None:

@@ -28,6 +28,9 @@ def leaderboard(
             help="Folder of published results (leaderboards) that the rows are added to and that is rendered again."
         ),
     ] = None,
+    render_only: Annotated[
+        Path | None, typer.Option("--render", help="Only render the README of this folder again from its results.")
+    ] = None,
     check: Annotated[
         Path | None, typer.Option(help="Only check that the README of this folder is what its results render to.")
     ] = None,
@@ -44,11 +47,14 @@ def leaderboard(
     from latentbench.leaderboards.results import add_results, render
     from latentbench.leaderboards.row import read_rows
 
+    if render_only is not None:
+        typer.echo(f"rendered: {render(render_only)}")
+        return
     if check is not None:
         typer.echo(f"{render(check, check=True)} is up to date")
         return
     if not runs:
-        raise typer.BadParameter("name at least one run folder, or use --check", param_hint="RUNS")
+        raise typer.BadParameter("name at least one run folder, or use --render or --check", param_hint="RUNS")
     rows = read_rows(runs, by_coder=by_coder, any_split=tune)
     ranked = tables(rows, "pairs" if paired else "intervals")
     console = Console()

@@ -1,6 +1,6 @@
-"""What a question wants to be told: the form of its answer, apart from any wording.
+"""What a trial wants to be told: the form of its answer, apart from any wording.
 
-A judge that reads text finds the form in the prompt. One that answers the question itself (a mock, an oracle) reads it here, so
+A judge that reads text finds the form in the prompt. One that answers the trial itself (a mock, an oracle) reads it here, so
 it serves a scorer that nobody here has heard of. Guessing the form from the allowed answers is the tempting alternative, and a
 scorer with words of its own would be answered with noise.
 

@@ -1,7 +1,7 @@
 """What can be asked of a judge, and what comes back: the one currency between scorers, explainers, cache and backends.
 
 A request carries both the rendered text (for judges that read text) and the structured `Trial` behind it (for judges that
-answer the question itself: a mock, an oracle, an embedding model, a simulator). So one scorer runs on all of them and no judge
+answer the trial itself: a mock, an oracle, an embedding model, a simulator). So one scorer runs on all of them and no judge
 parses a prompt. A reply always comes back, one per request, in order: a failed call is a reply whose outcome says so, never
 an exception and never an answer.
 """
@@ -49,7 +49,7 @@ class Capability(StrEnum):
     EMBED = "embed"
     """A vector for a text (`Embed`)."""
     SIMULATE = "simulate"
-    """Probability of being active for every token and window of a question (`Simulate`)."""
+    """Probability of being active for every token and window of a trial (`Simulate`)."""
     ACTIVATE = "activate"
     """What a latent does on a text (`Activate`): measured by running subject and coder, not judged."""
 
@@ -127,7 +127,7 @@ class Embed:
 
 @dataclass(frozen=True, slots=True)
 class Simulate:
-    """Probability of being active per token and per window, given the question's explanation.
+    """Probability of being active per token and per window, given the trial's explanation.
 
     Marks, form and the task's name are not read (but by mocks that know the truth): they are the scorer's, which reads the
     marked tokens out of the reply. See `latentbench.kernel.trial.bare`.
@@ -223,7 +223,7 @@ class JudgeIdentity:
 def stored(request: Request, reads_truth: bool) -> dict[str, Any]:
     """The request as far as the judge reads it, in the form that its stored reply is addressed by.
 
-    The structured question is read only by mocks that know the truth and in a `Simulate`, and there only as far as `bare`:
+    The trial is read only by mocks that know the truth and in a `Simulate`, and there only as far as `bare`:
     detection, fuzzing and simulation of the same window are then the same call, paid once. The names of the fields are those of
     replies that users have paid for; see `latentbench.kernel.trial.content`.
     """

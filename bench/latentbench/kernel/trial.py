@@ -1,6 +1,6 @@
 """A trial: one structured question about a latent, before any wording, with what is true of it.
 
-Requests carry the trial behind their text, for judges that answer the question itself. What a judge may read is the form, the
+Requests carry the trial behind their text, for judges that answer it themselves. What a judge may read is the form, the
 explanation and the windows as they are shown; the truth is read by mocks that know it, and by the scorer afterwards.
 """
 
@@ -16,7 +16,7 @@ from latentbench.kernel.latent import LatentRef, Window
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One window as a question shows it; what is true of it stands in the trial.
+    """One window as a trial shows it; what is true of it stands in the trial.
 
     Attributes:
         tokens: token strings; joined they are the text.
@@ -39,7 +39,7 @@ class Seen:
 
 
 def seen(window: Window, marks: tuple[bool, ...] | None = None) -> Seen:
-    """A window of the suite as a question shows it."""
+    """A window of the suite as a trial shows it."""
     return Seen(window.tokens, window.ids, marks, window.id, window.kind)
 
 
@@ -60,7 +60,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One question. Every window is judged, unless `kind` says that the answer is about the trial as a whole.
+    """One structured question. Every window is judged, unless `kind` says that the answer is about the trial as a whole.
 
     Attributes:
         id: unique within latent and scorer, stable under reordering of latents.
@@ -130,7 +130,7 @@ def untold(trial: Trial) -> Trial:
 
 
 def content(trial: Trial) -> dict[str, Any]:
-    """What a trial asks and what is true of it, without its place among others: what two equal questions share.
+    """What a trial asks and what is true of it, without its place among others: what two equal trials share.
 
     Stored replies are addressed by digests of this, and mock judges draw their errors by them: a field that is added, renamed or
     left out asks every judge again and moves every mock's number.

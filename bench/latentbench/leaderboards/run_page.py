@@ -206,7 +206,7 @@ def _limits_of(table: Ranking) -> list[str]:
     real = [(row, rank) for row, rank in zip(table.rows, table.ranks, strict=True) if not row.is_floor]
     floors = [(row, rank) for row, rank in zip(table.rows, table.ranks, strict=True) if row.is_floor]
     if not floors:
-        found.append(f"{table.title}: no floor was measured; add a null explainer such as `shuffled` to the spec.")
+        found.append(f"{table.title}: no floor was measured; add a floor such as `shuffled` to the spec.")
     elif real:
         best_floor = min(rank.low for _, rank in floors)
         lost = [row.explainer.label for row, rank in real if rank.high >= best_floor]

@@ -116,6 +116,6 @@ def _judging(plan: Plan, scorer_label: str, judge_label: str, done: Explanations
                     asked = [] if isinstance(trials, Fault) else trials
                     exchanges += [trial_exchange(scorer, trial, judge.can) for trial in asked]
     _look_up(cache, judge, exchanges)
-    again = _behind(exchanges, type(scorer).follow_up is not Scorer.follow_up, "questions")
+    again = _behind(exchanges, type(scorer).follow_up is not Scorer.follow_up, "trials")
     owed = f"{unknown} explanations are not known yet, and the calls about them not counted." if unknown else ""
     return _line(f"judge {scorer_label} · {judge_label}", judge, exchanges, cache, again, owed)

@@ -2,7 +2,7 @@
 
 k - 1 windows activate the latent about equally strongly, one is silent. It measures whether the latent is recognisable at all,
 so an explanation that scores low on a latent with a high intruder score is to blame itself. The explanation is left out of the
-question, not only of the prompt: every explainer of a grid gets the same numbers, and pays once.
+trial, not only of the prompt: every explainer of a grid gets the same numbers, and pays once.
 
 The intruder's place is balanced: each k prompts of a latent in a row have it once at every place. A judge that always names the
 same place is then right in exactly 1/k of them, and does not score by luck.

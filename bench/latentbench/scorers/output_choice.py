@@ -1,13 +1,13 @@
 """Output choice: which of three groups of steered texts was written under this latent (Gur-Arieh et al., arXiv 2501.08319)?
 
 One group is the latent's own completions of the suite's intervention table, the two others are those of other latents of the same
-coder at the same strength, drawn by seed and never twice in a question. Chance is 1/3.
+coder at the same strength, drawn by seed and never twice in a trial. Chance is 1/3.
 
 Only what the subject wrote is shown, not the prompts, because a latent's prompts end where it fires and name its topic. The topic
-still runs on into the completions: a judge can be right without any steering. So each question is asked a second time with the
+still runs on into the completions: a judge can be right without any steering. So each trial is asked a second time with the
 *clean* completions after the same prompts; `gain` is what steering adds to that.
 
-The true group's place is balanced as in `intruder`: a judge that always names one place is right in 1/3 of a latent's questions.
+The true group's place is balanced as in `intruder`: a judge that always names one place is right in 1/3 of a latent's trials.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class OutputChoiceParams(Params):
 
 
 class OutputChoice(Scorer):
-    """The windows of a question are the completions, group by group.
+    """The windows of a trial are the completions, group by group.
 
-    One judgement per question: `truth` is the place of the latent's own group and `answer` the place named, both from 1; `score`
+    One judgement per trial: `truth` is the place of the latent's own group and `answer` the place named, both from 1; `score`
     is the right place's share of the mass on all three. `kind` is the strength, or `clean`.
     """
 
@@ -93,7 +93,7 @@ class OutputChoice(Scorer):
         return tuple(frozenset({c}) for c in (Capability.CHOICE, Capability.CHAT, Capability.SIMULATE))
 
     def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
-        """Up to `trials` questions per strength and as many controls; one that will be skipped where there is none."""
+        """Up to `trials` trials per strength and as many controls; one that will be skipped where there is none."""
         p = self.params
         found: list[Trial] = []
         for name in dict.fromkeys([self._main, *(kind(x) for x in p.also)]):
@@ -136,7 +136,7 @@ class OutputChoice(Scorer):
         return Trial(trial, self.name, FORM, explanation, windows, (place + 1,), kind=name)
 
     def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
-        """One request, or none where there is no question.
+        """One request, or none where there is nothing to show.
 
         Raises:
             CapabilityError: the judge fits none of `needs`.
