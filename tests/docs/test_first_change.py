@@ -17,7 +17,15 @@ STEP = re.compile(
     r"^\*\*`([^`]+)`\*\*(?:, (below|instead of) `([^`\n]+)`)?\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL
 )
 WRITTEN = re.compile(r"^\*\*`([^`]+)`\*\* is written by `python ([^`]+)`", re.MULTILINE)
-CODE = ("tasks/scorers", "tasks/explainers", "tests/golden", "tests/builders", "tests/docs", "leaderboards", "bench/latentbench")
+CODE = (
+    "tasks/scorers",
+    "tasks/explainers",
+    "tests/golden",
+    "tests/builders",
+    "tests/docs",
+    "leaderboards",
+    "bench/latentbench",
+)
 
 
 def steps() -> list[tuple[str, str, str, str]]:

@@ -30,7 +30,9 @@ def test_the_run_of_mocks_on_the_page_runs_as_it_stands_there(tmp_path: Path) ->
     spec.write_text(block, encoding="utf-8")
     _, record = start(spec, tmp_path / "run", tmp_path / "cache.sqlite", Console(quiet=True))
     assert record.failure_rate == 0
-    scores = {(r.explainer.label, r.scorer.label, r.judge.label): r.score.estimate for r in read_rows([tmp_path / "run"])}
+    scores = {
+        (r.explainer.label, r.scorer.label, r.judge.label): r.score.estimate for r in read_rows([tmp_path / "run"])
+    }
     assert len(scores) == 5 * (2 * 2 + 1)
     for scorer in ("detection", "fuzzing"):
         assert scores["truth", scorer, "oracle"] > 0.5 > scores["shuffled", scorer, "oracle"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import importlib
 import json
+import re
 import shutil
 import sys
 import tomllib
@@ -14,11 +15,14 @@ from typing import Any
 
 import pytest
 import yaml
+from latentbench.cli import app
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.kernel.registry import BUILTIN, lookup, names
 from latentbench.leaderboards.row import read_rows
 from latentbench.runs.run import resume, start
+from latentbench.scorers.scorer import load_scorer
 from rich.console import Console
+from typer.testing import CliRunner
 
 PACKAGE = Path(__file__).parents[1] / "third_party"
 QUIET = Console(quiet=True)
@@ -74,6 +78,20 @@ def test_a_third_party_scorer_is_found_by_its_entry_point(installed: Path) -> No
         lookup("scorer", "nearnes")
 
 
+def test_a_registered_scorer_without_a_task_file_is_listed_with_how_to_name_it(installed: Path) -> None:
+    said = CliRunner().invoke(app, ["list", "scorers"]).output
+    assert re.search(
+        r"^nearness +latentbench_nearness:Nearness, no task file: .*`implementation: nearness`", said, re.M
+    )
+    assert said.count("no task file") == 1
+    with pytest.raises(
+        SpecError, match=r"'nearness' is the name of a registered scorer that has no task file\. Write one"
+    ):
+        load_scorer("nearness")
+    with pytest.raises(UnknownName, match="unknown scorer 'nearnes'"):
+        load_scorer("nearnes")
+
+
 def test_without_the_package_the_name_is_unknown() -> None:
     with pytest.raises(UnknownName):
         lookup("scorer", "nearness")
@@ -117,8 +135,6 @@ def test_a_third_party_scorer_is_run_cached_resumed_and_ranked(installed: Path, 
 
 
 def test_a_change_of_its_source_is_another_scorer(installed: Path, tmp_path: Path) -> None:
-    from latentbench.scorers.scorer import load_scorer
-
     before = load_scorer(str(PACKAGE / "nearness.yaml")).key
     source = installed / "latentbench_nearness" / "__init__.py"
     source.write_text(source.read_text().replace("float(replies[0]", "-float(replies[0]"))

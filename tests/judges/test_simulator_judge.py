@@ -342,7 +342,7 @@ def test_an_unknown_name_key_or_format_is_named(copied, tmp_path):
         load_judge("simulator:no-such-simulator")
     with pytest.raises(SpecError, match=r"unknown key 'ranks'.*Did you mean 'rank'"):
         load_judge(f"simulator:{edited(copied, ranks=3)}")
-    with pytest.raises(SpecError, match="format: Input should be 'heads'"):
+    with pytest.raises(SpecError, match="format must be 'heads'"):
         load_judge(f"simulator:{edited(copied, format='words')}")
     with pytest.raises(ModelError, match=r"holds no simulator\.yaml"):
         load_judge(f"simulator:{tmp_path}")

@@ -295,7 +295,7 @@ def test_bad_run_folders_have_one_clear_message(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not JSON"):
         load_run(broken)
     (broken / "run.json").write_text('{"id": "x"}', encoding="utf-8")
-    with pytest.raises(RunError, match=r"run\.json: name: Field required"):
+    with pytest.raises(RunError, match=r"run\.json: name is missing"):
         load_run(broken)
 
 

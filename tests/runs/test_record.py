@@ -84,12 +84,12 @@ def as_layout_1(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        (lambda d: d["cells"][1].pop("explainer"), r"r/run\.json: cells\.1\.explainer: Field required"),
-        (lambda d: d["cells"][1]["scorer"].pop("headline"), r"r/run\.json: cells\.1\.scorer\.headline: Field required"),
-        (lambda d: d["cells"][1].pop("judge"), r"r/run\.json: cells\.1\.judge: Field required"),
-        (lambda d: d["cells"].append(1), r"r/run\.json: cells\.6: "),
-        (lambda d: d.update(cells={"a": 1}), r"r/run\.json: cells: "),
-        (lambda d: d.pop("cells"), r"r/run\.json: cells: Field required"),
+        (lambda d: d["cells"][1].pop("explainer"), r"r/run\.json: cells\.1\.explainer is missing"),
+        (lambda d: d["cells"][1]["scorer"].pop("headline"), r"r/run\.json: cells\.1\.scorer\.headline is missing"),
+        (lambda d: d["cells"][1].pop("judge"), r"r/run\.json: cells\.1\.judge is missing"),
+        (lambda d: d["cells"].append(1), r"r/run\.json: cells\.6 must be keys with values, and is 1"),
+        (lambda d: d.update(cells={"a": 1}), r"r/run\.json: cells must be a list"),
+        (lambda d: d.pop("cells"), r"r/run\.json: cells is missing"),
     ],
 )
 def test_a_damaged_file_of_layout_1_is_the_users_error_too(

@@ -278,6 +278,18 @@ def test_a_run_is_not_resumed_on_other_inputs(finished, tmp_path):
             "needs a judge with simulate or choice_logprobs+slots",
         ),
         ({"judges": ["mock:lexical", "mock:label?can=chat"], "scorers": ["embedding"]}, SpecError, "serves none"),
+        (
+            {"judges": ["mock:lexical", "mock:label?can=chat"], "scorers": ["embedding"]},
+            SpecError,
+            "to the explainer itself",
+        ),
+        ({"judges": ["mock"]}, SpecError, "`mock:MODEL`. MODEL is one of constant, label, lexical, oracle."),
+        ({"judges": ["openai"]}, SpecError, "names no model; write `openai:MODEL`."),
+        (
+            {"explainers": [{"use": "shuffled", "params": {"of": "shufled"}}, "tokens"]},
+            UnknownName,
+            "unknown explainer that 'shuffled' reads from 'shufled'. Known: tokens.",
+        ),
         ({"coders": ["planed"]}, UnknownName, "Did you mean 'planted'"),
     ],
 )

@@ -13,6 +13,8 @@ def listing(kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}
     """List what can be named in a spec.
 
     These are registered names, shipped suites, run specs, studies and profiles.
+    A registered scorer or explainer without a task file is named by a file of
+    your own that says which implementation it uses.
     """
     from latentbench.kernel.errors import UnknownName
     from latentbench.kernel.registry import names
@@ -26,3 +28,8 @@ def listing(kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}
         return
     for name, path in sorted(available(kind).items()):
         typer.echo(f"{name:<24} {path}")
+    if kind in ("scorers", "explainers"):
+        from latentbench.prompts.task import without_task
+
+        for name, target in sorted(without_task(kind).items()):
+            typer.echo(f"{name:<24} {target}, no task file: name a YAML file with `implementation: {name}`")

@@ -15,6 +15,7 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from latentbench.judges.judge import Judge, JudgeClass, misdeclared
+from latentbench.judges.mock.variants import VARIANTS
 from latentbench.kernel.boundary import built
 from latentbench.kernel.config import validate
 from latentbench.kernel.errors import SpecError, UnknownName
@@ -34,7 +35,7 @@ def split_reference(reference: str) -> tuple[str, str, dict[str, str]]:
     if provider not in known:
         raise UnknownName("judge provider", provider, known)
     if not colon:
-        raise SpecError(f"judge {reference!r} names no model; write `{provider}:MODEL`.")
+        raise SpecError(f"judge {reference!r} names no model; write `{provider}:MODEL`.{_known_models(provider)}")
     params: dict[str, str] = {}
     for part in tail.split("&") if tail else []:
         name, equals, value = part.partition("=")
@@ -44,6 +45,11 @@ def split_reference(reference: str) -> tuple[str, str, dict[str, str]]:
             raise SpecError(f"judge {reference!r}: parameter {name!r} stands twice.")
         params[name] = unquote(value)
     return provider, model, params
+
+
+def _known_models(provider: str) -> str:
+    """A hint for the one provider whose models can be counted: its own four mocks."""
+    return f" MODEL is one of {', '.join(sorted(VARIANTS))}." if provider == "mock" else ""
 
 
 def load_judge(reference: str) -> Judge:

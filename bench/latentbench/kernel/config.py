@@ -7,15 +7,22 @@ and the name that was probably meant. pydantic's own report lists internals and 
 from __future__ import annotations
 
 import difflib
+import reprlib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from latentbench.kernel.errors import SpecError
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 M = TypeVar("M", bound=BaseModel)
+
+MOST = 5
+"""Faults that one message names."""
 
 
 class Frozen(BaseModel):
@@ -36,27 +43,71 @@ def validate(model: type[M], data: Any, where: str) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as e:
-        lines = []
-        for error in e.errors():
-            place = ".".join(str(p) for p in error["loc"])
-            if error["type"] == "extra_forbidden":
-                near = difflib.get_close_matches(str(error["loc"][-1]), sorted(_fields(model)), n=1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
-                lines.append(f"unknown key {place!r}.{hint}")
-            else:
-                lines.append(f"{place or 'document'}: {error['msg'].removeprefix('Value error, ')}")
-        raise SpecError(f"{where}: " + "; ".join(lines)) from e
+        faults = [_sentence(model, error) for error in e.errors()[:MOST]]
+        more = f"; and {e.error_count() - MOST} more" if e.error_count() > MOST else ""
+        raise SpecError(f"{where}: {'; '.join(faults)}{more}") from e
 
 
-def _fields(model: type[BaseModel]) -> set[str]:
-    """Field names of a model and of the models inside it: a misspelt key may stand at any depth."""
-    found: set[str] = set()
-    for name, field in model.model_fields.items():
-        found.add(name)
-        for part in [field.annotation, *getattr(field.annotation, "__args__", ())]:
-            if isinstance(part, type) and issubclass(part, BaseModel) and part is not model:
-                found |= _fields(part)
-    return found
+def _sentence(model: type[BaseModel], error: ErrorDetails) -> str:
+    """One error of pydantic's in the words of somebody who writes a file: where, what it must be, and what it is."""
+    place, kind, limits = ".".join(str(p) for p in error["loc"]), error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = _keys(model, error["loc"][:-1])
+        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"unknown key {place!r}.{hint} Known: {', '.join(known) or 'none'}."
+    if kind == "missing":
+        return f"{place} is missing"
+    if kind == "too_short" and limits["actual_length"] == 0:
+        return f"{place} is empty; list at least {limits['min_length']}"
+    must = _MUST.get(kind)
+    if must is None:
+        return f"{place or 'document'}: {error['msg'].removeprefix('Value error, ')}"
+    found = "empty" if error["input"] is None else reprlib.repr(error["input"])
+    return f"{place or 'document'} must be {must.format(**limits)}, and is {found}"
+
+
+_MUST = {
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "keys with values",
+    "model_type": "keys with values",
+    "model_attributes_type": "keys with values",
+    "string_type": "a text (in quotes, if it looks like a number)",
+    "string_pattern_mismatch": "a text that matches {pattern}",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "below {lt}",
+    "less_than_equal": "at most {le}",
+    "literal_error": "{expected}",
+    "enum": "{expected}",
+}
+"""What pydantic's types of errors say that a value must be."""
+
+
+def _keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Keys that are known at a place of a document, sorted."""
+    here = [model]
+    for part in place:
+        inner = [m for h in here if part in h.model_fields for m in _models(h.model_fields[str(part)].annotation)]
+        # Otherwise the number of an entry, a key of a mapping, or pydantic's name for one of several models.
+        here = inner or [m for m in here if m.__name__ == part] or here
+    return sorted({name for h in here for name in h.model_fields})
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a type names, at any depth of its arguments."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for part in get_args(annotation) for m in _models(part)]
 
 
 def read_yaml(path: Path) -> Any:

@@ -129,7 +129,8 @@ def render(root: Path, check: bool = False) -> Path:
         DataError: with `check`, the page is not what the results render to.
     """
     path = root / PAGE
-    fault = f"{path} is not what {root / RESULTS} renders to. Render it again (`bench leaderboard --render {root}`) and commit both."
+    again = f"bench leaderboard --render {root}"
+    fault = f"{path} is not what {root / RESULTS} renders to. Render it again (`{again}`) and commit both."
     return files.render(path, page(read_results(root)), check, fault)
 
 

@@ -19,8 +19,9 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from latentbench.kernel.config import Frozen, read_yaml, validate
-from latentbench.kernel.errors import UnknownName
-from latentbench.kernel.tasks import find
+from latentbench.kernel.errors import SpecError, UnknownName
+from latentbench.kernel.registry import names
+from latentbench.kernel.tasks import available, find
 
 
 class TaskFile(Frozen):
@@ -50,10 +51,18 @@ def read_task(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, Path, Task
         spec: a name or path, or `{use, preset, params}`.
 
     Raises:
-        UnknownName: no such task or preset; SpecError: the file does not fit.
+        UnknownName: no such task or preset; SpecError: the file does not fit, or the name is that of code without a file.
     """
     entry: dict[str, Any] = {"use": spec} if isinstance(spec, str) else dict(spec)
-    path = find(kind, entry["use"])
+    try:
+        path = find(kind, entry["use"])
+    except UnknownName as e:
+        if e.name not in names(e.kind):
+            raise
+        raise SpecError(
+            f"{e.name!r} is the name of a registered {e.kind} that has no task file. Write one, with `version`, "
+            f"`implementation: {e.name}` and `summary`, and name its path (`use: my-{e.name}.yaml`)."
+        ) from e
     task = validate(TaskFile, read_yaml(path), str(path))
     params = dict(task.params)
     preset = entry.get("preset")
@@ -63,3 +72,17 @@ def read_task(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, Path, Task
         params |= task.presets[preset]
         task = task.model_copy(update={"headline": task.headlines.get(preset, task.headline)})
     return path.stem, path, task, params | dict(entry.get("params") or {})
+
+
+def without_task(kind: str) -> dict[str, str]:
+    """Registered names that no file of `tasks/` uses, with what they stand for: a run spec names a file of one's own for them.
+
+    Args:
+        kind: `scorers` or `explainers`.
+
+    Raises:
+        SpecError: a file is not YAML.
+    """
+    files = [read_yaml(path) for path in available(kind).values() if path.suffix == ".yaml"]
+    used = {file.get("implementation") for file in files if isinstance(file, dict)}
+    return {name: target for name, target in names(kind.removesuffix("s")).items() if name not in used}

@@ -159,7 +159,8 @@ def make_plan(
     idle = [j.label for j in spec.judges if j.label not in used]
     if idle:
         raise SpecError(
-            f"judge {idle[0]!r} serves none of the scorers {sorted(scorers)}; remove it or add a scorer for it."
+            f"judge {idle[0]!r} serves none of the scorers {sorted(scorers)}; remove it or add a scorer for it. A model that "
+            "only writes is no judge: give its reference to the explainer itself, `model: PROVIDER:NAME`."
         )
     return Plan(spec, suite, latents, ordered, models, scorers, judges, tuple(cells))
 
@@ -220,7 +221,8 @@ def _ordered(explainers: Mapping[str, Explainer]) -> dict[str, Explainer]:
             label, explainer = next(iter(waiting.items()))
             missing = [a for a in explainer.after if a not in explainers]
             if missing:
-                raise UnknownName(f"explainer that {label!r} reads from", missing[0], explainers)
+                others = [other for other in explainers if other != label]
+                raise UnknownName(f"explainer that {label!r} reads from", missing[0], others)
             raise SpecError(f"explainers {sorted(waiting)} read from each other in a circle.")
         for label in ready:
             done[label] = waiting.pop(label)
