@@ -299,6 +299,14 @@ def test_bad_run_folders_have_one_clear_message(tmp_path: Path) -> None:
         load_run(broken)
 
 
+def test_a_mean_over_fewer_latents_than_its_row_says_how_many(run: Path) -> None:
+    whole = read_rows([run])
+    assert "(n=" not in board_page(tables(whole)).markdown()
+    few = whole[0].metrics["recall"].model_copy(update={"n": 1})
+    found = tables([whole[0].model_copy(update={"metrics": {"recall": few}}), *whole[1:]])
+    assert board_page(found).markdown().count(f"| {few.estimate:.3f} (n=1) |") == 1
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_terminal_table_fits_and_loses_nothing(run: Path, width: int) -> None:
     text = _render(read_rows([run]), width)

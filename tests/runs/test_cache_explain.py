@@ -91,8 +91,19 @@ def test_a_missing_second_round_is_found(ran: Path) -> None:
 def test_a_missing_first_round_hides_the_later_ones_and_says_so(ran: Path) -> None:
     result = CliRunner().invoke(app, ["cache", "explain", str(ran / "spec.yaml"), "--cache", str(ran / "new.sqlite")])
     assert result.exit_code == 0, result.output
-    explained, judged = result.output.splitlines()
+    place, explained, judged = result.output.splitlines()
+    assert place == f"looked in {ran / 'new.sqlite'}"
     assert counts(explained) == (0, 2 * LATENTS * K)
     assert f"what {2 * LATENTS} latents ask after their missing replies is not known yet and not counted" in explained
     assert counts(judged) == (0, 0)
     assert ReplyCache(ran / "new.sqlite").stats().replies == 0
+
+
+def test_it_says_where_it_looked_and_that_the_run_may_have_had_another_cache(
+    ran: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(ran / "user"))
+    place, explained, _ = CliRunner().invoke(app, ["cache", "explain", str(ran / "run")]).output.splitlines()
+    assert place.startswith(f"looked in {ran / 'user'}")
+    assert "if the run had another, name it with --cache" in place
+    assert counts(explained)[0] == 0

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from latentbench.kernel.errors import CapabilityError, RunError, SpecError, UnknownName
 from latentbench.kernel.identity import table_digest
+from latentbench.runs.finished import load_run
 from latentbench.runs.record import read_record
 from latentbench.runs.run import resume, start
 from rich.console import Console
@@ -314,7 +315,10 @@ def test_exit_codes_and_one_message(tmp_path):
     failing = write_spec(tmp_path, judges=[{"use": "mock:lexical?fail=0.5", "label": "lex"}])
     done = _cli("run", failing, "--out", tmp_path / "y", "--cache", tmp_path / "c", "--no-track")
     assert done.returncode == 1
-    assert "of the calls failed" in done.stderr
+    totals = read_record(tmp_path / "y").totals
+    assert totals is not None
+    assert "% of the explanations and judgements failed; allowed are 5.0% (max_failures)." in done.stderr
+    assert f"Judgements: {totals.judgements['ok']} ok, {totals.judgements['api']} api." in done.stderr
     assert json.loads((tmp_path / "y" / "run.json").read_text(encoding="utf-8"))["status"] == "complete"
 
 
@@ -335,5 +339,7 @@ def test_an_interrupt_leaves_a_run_that_can_be_resumed(tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"bench resume {run}" in said
+    assert f"bench resume {run} --cache {cache}" in said
+    with pytest.raises(RunError, match=f"has not ended .*bench resume {run}"):
+        load_run(run)
     assert resume(run, cache, QUIET).status == "complete"

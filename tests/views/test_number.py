@@ -24,6 +24,8 @@ def test_a_difference_has_its_sign_and_no_negative_zero() -> None:
 def test_not_everything_is_never_all() -> None:
     assert [n.percent(x) for x in (1.0, 0.99999, 0.995, 0.5, 0.0, None)] == ["100%", "99.9%", "99.5%", "50%", "0%", "–"]
     assert n.percent(0.1234, 1) == "12.3%"
+    assert [n.percent(x) for x in (1 / 1229, 0.005, 0.0051)] == ["<1%", "<1%", "1%"]
+    assert [n.percent(x, 1) for x in (1 / 12290, 1 / 1229, 0.0)] == ["<0.1%", "0.1%", "0.0%"]
 
 
 def test_a_p_value_is_never_0_and_reads_in_a_sentence() -> None:

@@ -45,6 +45,10 @@ def explain(
     The answer is the part of the judge or of the request that differs from a stored one.
     """
     from latentbench.runs.cache_report import explain_misses
+    from latentbench.runs.run import default_cache
 
-    for line in explain_misses(run, cache):
+    lines = explain_misses(run, cache)
+    own = "" if cache else " (the user's cache; if the run had another, name it with --cache)"
+    typer.echo(f"looked in {cache or default_cache()}{own}")
+    for line in lines:
         typer.echo(line)

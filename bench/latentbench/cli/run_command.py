@@ -31,7 +31,7 @@ def run(
     try:
         path, record = start(spec, out, cache, console, folder.append)
     except KeyboardInterrupt:
-        _interrupted(folder)
+        _interrupted(folder, cache)
     _finish(path, record, console, not no_track)
 
 
@@ -47,7 +47,7 @@ def resume(
     try:
         record = go_on(run, cache, console)
     except KeyboardInterrupt:
-        _interrupted([run])
+        _interrupted([run], cache)
     _finish(run, record, console, not no_track)
 
 
@@ -93,8 +93,10 @@ def _console() -> Console:
     return Console(stderr=True)
 
 
-def _interrupted(folder: list[Path]) -> None:
-    where = f" Go on with: bench resume {folder[0]}" if folder else ""
+def _interrupted(folder: list[Path], cache: Path | None) -> None:
+    # Without its own cache the run would pay again for what it has not written yet.
+    named = f" --cache {cache}" if cache else ""
+    where = f" Go on with: bench resume {folder[0]}{named}" if folder else ""
     print(f"interrupted.{where}", file=sys.stderr)
     raise typer.Exit(130)
 
@@ -111,5 +113,19 @@ def _finish(folder: Path, record: RunRecord, console: Console, tracked: bool) ->
     rate, allowed = record.failure_rate or 0.0, record.spec.max_failures
     console.print(f"run: {folder}\nreport: {page}", highlight=False, soft_wrap=True)
     if rate > allowed:
-        print(f"{rate:.1%} of the calls failed; allowed are {allowed:.1%} (max_failures).", file=sys.stderr)
+        print(
+            f"{rate:.1%} of the explanations and judgements failed; allowed are {allowed:.1%} (max_failures). {_counts(record)}",
+            file=sys.stderr,
+        )
         raise typer.Exit(1)
+
+
+def _counts(record: RunRecord) -> str:
+    """What the rate is of: explanations and judgements apart, each by outcome."""
+    if record.totals is None:
+        return ""
+    tables = {"Explanations": record.totals.explanations, "Judgements": record.totals.judgements}
+    return " ".join(
+        f"{name}: {', '.join(f'{n:,} {outcome}' for outcome, n in counts.items() if n)}."
+        for name, counts in tables.items()
+    )

@@ -117,13 +117,21 @@ def _ranking(table: Ranking) -> Table:
         cells: list[Cell] = [str(rank), name, _explainer(row), s.estimate, (s.low, s.high), bar(row, scale)]
         if bounded:
             cells.append("" if row.worst is None else f"{number(row.worst)} to {number(row.best)}")
-        cells += [row.metrics[m].estimate if m in row.metrics else None for m in others]
+        cells += [_other(row, m) for m in others]
         cells += [row.coverage, s.n, both.tokens_in + both.tokens_out, both.dollars, both.seconds]
         cells += [p.tokens_in + p.tokens_out for p in parts]
         cells += [p.dollars for p in parts]
         cells += [p.seconds for p in parts]
         rows.append([*cells, row.run])
     return Table(table.title, columns, rows, conditions=table.conditions, tones=_tones(table.rows))
+
+
+def _other(row: Row, metric: str) -> Cell:
+    """Another metric's mean; with its own number of latents where that is not the row's, as after failed judgements."""
+    found = row.metrics.get(metric)
+    if found is None or found.n == row.score.n:
+        return None if found is None else found.estimate
+    return f"{number(found.estimate)} (n={found.n})"
 
 
 def _kinds(table: Ranking) -> list[Block]:

@@ -103,7 +103,9 @@ def _summary(run: Run) -> dict[str, str]:
         if git is None
         else git.revision[:12] + (" with local changes" if git.dirty else ""),
     }
-    return facts if record.failure_rate is None else facts | {"failed calls": percent(record.failure_rate, 1)}
+    if record.failure_rate is None:
+        return facts
+    return facts | {"failed": f"{percent(record.failure_rate, 1)} of the explanations and judgements, taken together"}
 
 
 def _samples(run: Run, suite: Suite | None) -> Iterator[Block]:

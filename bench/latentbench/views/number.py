@@ -30,10 +30,11 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def percent(share: float | None, digits: int = 0) -> str:
-    """Percent, but never 100 % for less than everything."""
+    """Percent, but never 100 % for less than everything and never 0 % for more than nothing."""
     if share is None or not math.isfinite(share):
         return NONE
-    return f"{min(share, 0.9994):.1%}" if 0.995 <= share < 1 else f"{share:.{digits}%}"
+    text = f"{min(share, 0.9994):.1%}" if 0.995 <= share < 1 else f"{share:.{digits}%}"
+    return f"<{10**-digits:g}%" if share > 0 and float(text[:-1]) == 0 else text
 
 
 def p(value: float | None) -> str:
