@@ -14,13 +14,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 INTERVAL = 30.0
+NUMBERS = 52
+"""Columns of a terminal that bar, counts, rate and time left take."""
 
 
 class Stage:
     """Progress of one stage; use as a context manager and call `advance`.
 
     Args:
-        name: short, at most 28 characters are shown.
+        name: whole in a log; on a terminal its two ends, where there is no room for it beside the numbers.
         total: units of work, or 0 when nobody knows.
         unit: what is counted ("latents", "calls", "tokens").
         done: units already on disk.
@@ -36,7 +38,7 @@ class Stage:
     def __enter__(self) -> Self:
         if self.console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description:<28.28}"),
+                TextColumn("{task.description:<28}", markup=False),
                 BarColumn(bar_width=16),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
@@ -44,7 +46,9 @@ class Stage:
                 console=self.console,
             )
             self._bar.start()
-            self._task = self._bar.add_task(self.name, total=self.total or None, completed=self.done, rate="")
+            self._task = self._bar.add_task(
+                _ends(self.name, self.console.width - NUMBERS), total=self.total or None, completed=self.done, rate=""
+            )
         return self
 
     def __exit__(
@@ -77,5 +81,17 @@ class Stage:
         if self.total > self.done > self._first + self.total // 20:
             left = f", {(self.total - self.done) * seconds / (self.done - self._first):.0f} s left"
         self.console.print(
-            f"{self.name:<28.28} {self.done}{of} {self.unit}  {self._rate()}  {seconds:.0f} s{left}", highlight=False
+            f"{self.name:<28} {self.done}{of} {self.unit}  {self._rate()}  {seconds:.0f} s{left}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
+
+
+def _ends(name: str, room: int) -> str:
+    """The name, or its two ends: the scorer stands at one and the judge at the other, and neither alone tells stages apart."""
+    most = max(28, room)
+    if len(name) <= most:
+        return name
+    behind = (most - 1) // 2
+    return f"{name[: most - 1 - behind]}…{name[-behind:]}"
