@@ -81,6 +81,30 @@ def test_what_cannot_be_correlated_is_nan_and_never_zero():
         correlation([1.0, 2.0], [1.0])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("x", "y", "estimate"),
+    [
+        ([0, 0, 0, 0, 1], [0, 0, 0, 0, 1], 1.0),  # one latent alone is the line
+        ([0, 0, 0, 0, 1], [0, 0, 0, 1, 1], None),  # without the fourth the rest is a line, without the last it is flat
+        ([1, 2, 3, 4, 500], [1, 2, 3, 4, -500], None),  # without the last the rest is a line
+    ],
+)
+def test_where_one_latent_decides_there_is_no_interval_and_no_warning(kind, x, y, estimate):
+    found = correlation(x, y, kind)
+    assert math.isfinite(found.estimate)
+    assert estimate is None or found.estimate == estimate
+    assert all(math.isnan(v) for v in (found.low, found.high, found.p))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_straight_line_of_many_latents_has_no_error(kind):
+    found = correlation(np.arange(9.0), -2 * np.arange(9.0) + 7, kind)
+    assert (found.estimate, found.low, found.high, found.p) == (-1, -1, -1, 0.0)
+
+
 def test_rows_without_a_value_are_left_out():
     x, y = _data(40)
     gaps = y.copy()

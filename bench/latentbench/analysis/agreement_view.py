@@ -17,7 +17,10 @@ MOST = 7
 """Columns up to which the terminal lists every pair; beyond, the pairs are in the files."""
 
 MATRIX = "Below the diagonal Spearman, above it Pearson."
-NOTE = "Intervals 95 %, over latents (jackknife on Fisher's scale); p Holm-corrected within each matrix."
+NOTE = (
+    "Intervals 95 %, over latents (jackknife on Fisher's scale); p Holm-corrected within each matrix. There is none (–) with "
+    "fewer than four latents, or where one latent alone decides whether there is a correlation."
+)
 JUDGES = "Judges of one scorer: Krippendorff's alpha (1 = the same values)"
 
 

@@ -21,6 +21,9 @@ from latentbench.stats.bootstrap import LEVEL, Array, holm
 from latentbench.stats.resample import Coefficient, Statistic, codes, jackknife
 
 Kind = Literal["pearson", "spearman", "kendall"]
+LINE = 1 - 1e-12
+"""Beyond this a correlation is that of a straight line, and the rest is rounding."""
+
 KINDS: tuple[Kind, ...] = ("pearson", "spearman", "kendall")
 
 
@@ -189,6 +192,12 @@ def _moments(weights: Array, columns: Sequence[Array]) -> Array:
     return found
 
 
+def _fisher(values: Array) -> Array:
+    """Fisher's scale; NaN on a straight line, whose infinity (or what rounding leaves of it) is no distance from the others."""
+    found: Array = np.arctanh(np.where(np.abs(values) > LINE, np.nan, values))
+    return found
+
+
 def _interval(statistic: Statistic, n: int, groups: NDArray[np.int64]) -> Coefficient:
     nan = math.nan
     m = len(set(groups.tolist()))
@@ -198,12 +207,15 @@ def _interval(statistic: Statistic, n: int, groups: NDArray[np.int64]) -> Coeffi
     degrees = m - 1
     if math.isnan(estimate) or degrees < 3:
         return Coefficient(estimate, nan, nan, nan, n, m)
-    if abs(estimate) > 1 - 1e-12:
-        # On a straight line no latent left out changes anything, and arctanh has no value.
-        return Coefficient(round(estimate), round(estimate), round(estimate), 0.0, n, m)
+    if abs(estimate) > LINE:
+        # No latent left out changes a straight line, unless one of them alone makes it: then there is no error to estimate.
+        line = round(estimate)
+        if math.isfinite(jackknife(statistic, n, groups.tolist()).error):
+            return Coefficient(line, line, line, 0.0, n, m)
+        return Coefficient(line, nan, nan, nan, n, m)
     from scipy.stats import t
 
-    found = jackknife(statistic, n, groups.tolist(), np.arctanh)
+    found = jackknife(statistic, n, groups.tolist(), _fisher)
     if not math.isfinite(found.error) or found.error == 0:
         return Coefficient(estimate, nan, nan, nan, n, m)
     reach = float(t.ppf((1 + LEVEL) / 2, degrees)) * found.error

@@ -29,7 +29,8 @@ class Coefficient:
 
     Attributes:
         estimate: NaN where it is undefined, as where one side does not vary.
-        low, high: confidence bounds; NaN where leaving a latent out leaves nothing to compute, or with fewer than four latents.
+        low, high: confidence bounds; NaN where leaving a latent out leaves nothing to compute or a straight line, or with fewer
+            than four latents.
         p: two-sided p of "no more than chance"; NaN as the bounds.
         n: rows that count.
         clusters: latents among them.
