@@ -11,7 +11,10 @@ import yaml
 from latentbench.cli import main
 from latentbench.kernel.tasks import tasks_dirs
 
+from tests.builders.run_builder import Grid, build_run
+
 TASKS = tasks_dirs()[0]
+BASELINE = TASKS.parent / "leaderboards" / "gate" / "planted-1.json"
 
 
 @pytest.fixture
@@ -190,6 +193,63 @@ def test_a_damaged_run(bench, tmp_path):
     one_message(*bench("leaderboard", tmp_path / "nothing"), "not a run folder")
     (tmp_path / "junk.sqlite").write_bytes(b"not a database, but long enough to be read as one" * 100)
     one_message(*bench("cache", "stats", "--cache", tmp_path / "junk.sqlite"), "junk.sqlite")
+
+
+READERS = {
+    "leaderboard": lambda run, _: ("leaderboard", run),
+    "compare": lambda run, whole: ("compare", whole, run),
+    "agreement": lambda run, _: ("agreement", run),
+    "report": lambda run, _: ("report", run),
+    "track": lambda run, _: ("track", run),
+    "freeze": lambda run, whole: ("baseline", "freeze", run, "-o", whole / "again.json"),
+    "gate": lambda run, whole: ("gate", run, "--baseline", BASELINE, "--out", whole / "gate"),
+}
+"""Command -> words, of a damaged run and a whole one."""
+
+
+def relabelled(record):  # type: ignore[no-untyped-def]
+    record["cells"][0]["explainer"]["label"] = "renamed"
+
+
+def dropped(record):  # type: ignore[no-untyped-def]
+    record["cells"].pop()
+
+
+def shortened(record):  # type: ignore[no-untyped-def]
+    record["latents"] = record["latents"][:-1]
+
+
+def added(record):  # type: ignore[no-untyped-def]
+    record["latents"].append("res9/999")
+
+
+@pytest.mark.parametrize("command", READERS)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d.update(cells=[]), ("run.json: cells is empty", "Restore the file")),
+        (relabelled, ("not of one run", "cell 'llm/detection/mock/0'", "Restore")),
+        (dropped, ("scores.parquet has the cell", "Restore")),
+        (shortened, ("scores.parquet has the latent 'mlp9/9' and run.json has not", "Restore")),
+        (added, ("run.json has the latent 'res9/999' and scores.parquet has not", "Restore")),
+        (None, ("run.json is not JSON", "Restore the file")),
+    ],
+    ids=["no cells", "another label", "a cell less", "a latent less", "a latent more", "nested"],
+)
+def test_whatever_reads_a_run_refuses_a_record_that_is_not_its_own(bench, tmp_path, command, change, said):
+    grid = Grid(scorers=("detection", "fuzzing"))
+    whole, run = build_run(tmp_path / "whole", grid), build_run(tmp_path / "run", grid)
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    text = "[" * 100_000 if change is None else json.dumps(change(record) or record)
+    (run / "run.json").write_text(text, encoding="utf-8")
+    code, message = bench(*READERS[command](run, whole))
+    one_message(code, message, *said)
+
+
+def test_a_baseline_that_is_nested_without_end(bench, tmp_path):
+    run = build_run(tmp_path / "run")
+    (tmp_path / "baseline.json").write_text("[" * 100_000, encoding="utf-8")
+    one_message(*bench("gate", run, "--baseline", tmp_path / "baseline.json"), "baseline.json is not a baseline")
 
 
 def test_unknown_names_and_usage(bench):

@@ -33,6 +33,7 @@ def test_short_and_long_forms(tmp_path):
         (GOOD.replace("params:", "parms:"), "Did you mean 'params'"),
         (GOOD.replace("label: tokens-2", "label: tokens"), "label 'tokens' is used twice"),
         ("name: [t\n", "line 2, column 1: not valid YAML"),
+        ("[" * 5000, "not valid YAML"),
         ("", "is empty"),
         ("- a\n- b\n", "document must be keys with values, and is ['a', 'b']"),
         (GOOD.replace("suite: s\n", ""), "spec.yaml: suite is missing"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
 
@@ -174,3 +175,11 @@ def test_a_cell_without_a_value_is_a_dash(tmp_path):
     assert math.isnan(found.matrices["spearman"].estimate[0, 1])
     assert "–" in agreement_page(found).markdown()
     assert "–" in write(heatmap([found.matrices["spearman"]]), tmp_path / "x")[1].read_text(encoding="utf-8")
+
+
+def test_a_record_with_a_cell_less_is_one_message(tmp_path):
+    run = load_run(build_run(tmp_path / "r", Grid(scorers=("detection", "fuzzing"))))
+    cells = [c for c in run.record.cells if c.labels != ("tokens", "fuzzing", "mock")]
+    less = dataclasses.replace(run, record=run.record.model_copy(update={"cells": tuple(cells)}))
+    with pytest.raises(SpecError, match="no cell of explainer 'tokens', scorer 'fuzzing' and judge 'mock'"):
+        agreement(less)

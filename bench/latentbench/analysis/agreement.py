@@ -85,7 +85,12 @@ def scores_of(run: Run, explainers: Sequence[str] | None = None) -> ExplanationS
     values = np.full((len(wanted) * len(latents), len(columns)), np.nan)
     for j, (scorer, judge) in enumerate(columns):
         for i, label in enumerate(wanted):
-            entry = by_place[(label, scorer, judge)]
+            entry = by_place.get((label, scorer, judge))
+            if entry is None:
+                raise SpecError(
+                    f"{run.folder} has no cell of explainer {label!r}, scorer {scorer!r} and judge {judge!r}, so its run.json is "
+                    "not what was written. Restore it."
+                )
             sign = 1.0 if entry.higher_is_better else -1.0
             own = [sign * entry.values.get(latent, np.nan) for latent in latents]
             values[i * len(latents) : (i + 1) * len(latents), j] = own

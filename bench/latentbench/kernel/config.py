@@ -120,7 +120,7 @@ def read_yaml(path: Path) -> Any:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
         raise SpecError(f"{path} does not exist.") from e
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as e:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, IsADirectoryError) as e:
         mark = getattr(e, "problem_mark", None)
         at = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise SpecError(f"{path}{at}: not valid YAML: {getattr(e, 'problem', None) or e}") from e

@@ -83,7 +83,7 @@ def read_file(path: Path) -> list[Row]:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise DataError(f"{path} is not JSON: {e}.") from e
     content = validate(ResultFile, data, str(path))
     if _digest(content.rows) != content.digest:

@@ -6,14 +6,14 @@ would compare explainers on different latents.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from latentbench.kernel.errors import BenchError, RunError
-from latentbench.runs.record import RunRecord, read_record
+from latentbench.kernel.errors import BenchError, CorruptTable, RunError
+from latentbench.runs.record import RECORD, RunRecord, read_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ def load_run(folder: Path, *, per_token: bool = False) -> Run:
 
     Raises:
         RunError: no run there, it has not ended, or `run.json` cannot be read.
-        CorruptTable: a table that cannot be read.
+        CorruptTable: a table that cannot be read, or that is not of the cells and latents of `run.json`.
     """
     from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, read_table
 
@@ -90,13 +90,50 @@ def load_run(folder: Path, *, per_token: bool = False) -> Run:
     judgements = read_table(folder / "judgements.parquet", JUDGEMENTS)
     if not per_token:
         judgements = judgements.drop_columns(["token_scores", "token_truth"])
-    return Run(
+    run = Run(
         folder,
         record,
         read_table(folder / "explanations.parquet", EXPLANATIONS).to_pandas(),
         judgements.to_pandas(),
         read_table(folder / "scores.parquet", SCORES).to_pandas(),
     )
+    _belong_together(run)
+    return run
+
+
+def _belong_together(run: Run) -> None:
+    """Every cell and latent of the record has scores and every explainer its explanations, and no table has anything else.
+
+    Raises:
+        CorruptTable: an edited `run.json`, or a table of another run; the message names the first that has no counterpart.
+    """
+    record = run.record
+    cells = {(c.cell, *c.labels, c.repeat) for c in record.cells}
+    explained = {(c.explainer.label, c.repeat) for c in record.cells}
+    named = ["cell", "explainer", "scorer", "judge", "repeat"]
+    for name, table, columns, wanted in (
+        ("scores", run.scores, named, cells),
+        ("judgements", run.judgements, named, cells),
+        ("explanations", run.explanations, ["explainer", "repeat"], explained),
+    ):
+        place = run.folder / f"{name}.parquet"
+        _same(place, "cell" if "cell" in columns else "explainer", set(_distinct(table, columns)), wanted)
+        _same(place, "latent", set(table["latent"].unique()), set(record.latents))
+
+
+def _distinct(table: pd.DataFrame, columns: list[str]) -> Iterator[tuple[object, ...]]:
+    return table[columns].drop_duplicates().itertuples(index=False, name=None)
+
+
+def _same(place: Path, what: str, found: set[Any], wanted: set[Any]) -> None:
+    for some, where, other in ((found - wanted, place.name, RECORD), (wanted - found, RECORD, place.name)):
+        if some:
+            first = min(some, key=str)
+            label = first if isinstance(first, str) else first[0]
+            raise CorruptTable(
+                f"{place} and {RECORD} are not of one run: {where} has the {what} {label!r} and {other} has not, or says "
+                "otherwise of it. Restore the one that was changed."
+            )
 
 
 def load_runs(folders: Iterable[Path]) -> list[Run]:

@@ -23,6 +23,7 @@ from latentbench.runs.run_spec import RunSpec
 
 LAYOUT: Literal[2] = 2
 RECORD = "run.json"
+RESTORE = "Restore the file, or carry the run out again in another folder."
 UNQUALIFIED = "unqualified"
 
 Status = Literal["running", "complete"]
@@ -199,7 +200,7 @@ class RunRecord(Frozen):
     suite: SuiteRecord
     split: str
     latents: tuple[str, ...]
-    cells: tuple[CellRecord, ...]
+    cells: tuple[CellRecord, ...] = Field(min_length=1)
     versions: dict[str, str] = Field(default_factory=dict)
     git: GitRecord | None = None
     hardware: HardwareRecord | None = None
@@ -247,10 +248,10 @@ def read_record(folder: Path) -> RunRecord:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as e:
         raise RunError(f"{folder} is not a run folder: it has no {RECORD}. `ls runs` lists yours.") from e
-    except ValueError as e:
-        raise RunError(f"{path} is not JSON: {e}.") from e
+    except (ValueError, RecursionError) as e:
+        raise RunError(f"{path} is not JSON: {e}. {RESTORE}") from e
     if not isinstance(data, dict):
-        raise RunError(f"{path} is not the record of a run: it holds a {type(data).__name__}.")
+        raise RunError(f"{path} is not the record of a run: it holds a {type(data).__name__}. {RESTORE}")
     layout = data.get("layout", 1)
     if layout not in (1, LAYOUT):
         raise RunError(
@@ -259,7 +260,7 @@ def read_record(folder: Path) -> RunRecord:
     try:
         return validate(RunRecord, upgraded(data) if layout == 1 else data, str(path))
     except BenchError as e:
-        raise RunError(str(e)) from e
+        raise RunError(f"{str(e).rstrip('.')}. {RESTORE}") from e
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

@@ -215,7 +215,7 @@ def read_baseline(path: Path) -> Baseline:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
         raise DataError(f"{path} does not exist. Freeze one: bench baseline freeze RUN -o {path}") from e
-    except (ValueError, OSError) as e:
+    except (ValueError, RecursionError, OSError) as e:
         raise DataError(f"{path} is not a baseline: {e}.") from e
     if not isinstance(data, dict) or data.get("layout") != LAYOUT:
         found = data.get("layout") if isinstance(data, dict) else None
