@@ -24,6 +24,9 @@ KNOWN_PAIRS = 200_000
 PLAIN = "role, colon, newline, content, blank line; the reply starts after `assistant:` and a newline"
 """How messages are written for a model without a chat template; part of the judge's identity."""
 
+STOPS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
+"""Ends of an assistant's turn in common chat templates, besides the model's own end tokens."""
+
 
 class Wording:
     """The text side of a model.
@@ -99,3 +102,17 @@ class Wording:
         if not texts:
             return []
         return [tuple(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+
+
+def end_tokens(tokenizer: Any, generation: Any) -> frozenset[int]:
+    """Tokens that end a reply.
+
+    Args:
+        generation: the model's transformers `GenerationConfig`, or None if it has none.
+    """
+    configured = generation.eos_token_id if generation is not None else None
+    ids = set(configured) if isinstance(configured, list) else {configured}
+    ids.add(tokenizer.eos_token_id)
+    known = tokenizer.get_vocab()
+    ids.update(known[s] for s in STOPS if s in known)
+    return frozenset(int(i) for i in ids if i is not None)
