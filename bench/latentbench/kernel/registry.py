@@ -43,6 +43,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "judge": {
         "transformers": "latentbench.judges.transformers:TransformersJudge",
+        "vllm": "latentbench.judges.vllm:VllmJudge",
         "openai": "latentbench.judges.remote.openai:OpenAIJudge",
         "embed": "latentbench.judges.embed:EmbedJudge",
         "simulator": "latentbench.judges.simulator.simulator_judge:SimulatorJudge",
