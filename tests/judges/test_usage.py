@@ -38,7 +38,7 @@ def test_an_unknown_model_costs_none_and_not_nothing():
 
 
 def test_local_models_are_free():
-    for provider in ("transformers", "embed", "mock"):
+    for provider in ("transformers", "vllm", "embed", "mock"):
         assert cost(Usage(1000, 10), JudgeIdentity(provider, "big", "r", "d")) == 0
     here = JudgeIdentity("openai", "big", "unknown", "remote", (("endpoint", "http://127.0.0.1:8000/v1"),))
     assert cost(Usage(1000, 10), here, TABLE) == 0

@@ -22,7 +22,7 @@ from latentbench.kernel.config import Frozen, read_yaml
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.requests import JudgeIdentity, Usage
 
-LOCAL = frozenset({"transformers", "embed", "simulator", "mock"})
+LOCAL = frozenset({"transformers", "vllm", "embed", "simulator", "mock"})
 """Providers that run in this process."""
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})

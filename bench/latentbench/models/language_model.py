@@ -7,6 +7,7 @@ roles. Weights are loaded in the asked dtype and frozen; nothing here trains.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from latentbench.kernel.errors import ModelError
@@ -83,6 +84,31 @@ def hide_library_bars() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+
+
+def load_tokenizer(reference: str) -> Any:
+    """The tokenizer of a model, without its weights where they are not here already.
+
+    Args:
+        reference: any of `latentbench.models.source`, or a folder that holds a tokenizer and no weights.
+
+    Raises:
+        ModelError: no tokenizer there; FetchError as in `resolve`.
+    """
+    from transformers import AutoTokenizer
+
+    folder, revision = Path(reference).expanduser(), None
+    if reference.startswith("pkg:") or folder.is_file():
+        found = str(resolve(reference).folder)
+    elif folder.is_dir():
+        found = str(folder)
+    else:
+        found, _, at = reference.partition("@")
+        revision = at or None
+    try:
+        return AutoTokenizer.from_pretrained(found, revision=revision or "main")
+    except Exception as e:  # as in `load`
+        raise ModelError(f"no tokenizer at {reference!r}: {type(e).__name__}: {' '.join(str(e).split())[:300]}") from e
 
 
 def load(reference: str, dtype: DType = "bfloat16", device: str = "auto") -> Loaded:

