@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import openai
 from latentbench.judges.remote.endpoint import asked_to_wait
-from latentbench.judges.remote.openai import OpenAIJudge, OpenAIParams, answer_logprobs
+from latentbench.judges.remote.openai import OpenAIJudge, OpenAIParams
+from latentbench.judges.remote.reading import answer_logprobs
 
 from tests import golden_form as form
 from tests.builders.golden_file import Json

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from latentbench.judges.mock.variants import VARIANTS, MockParams
-from latentbench.leaderboards.rows import read_rows
+from latentbench.leaderboards.row import read_rows
 from latentbench.runs.run import start
 from rich.console import Console
 

@@ -321,7 +321,7 @@ def test_rounds_are_batched_over_latents_and_each_gets_its_own_replies() -> None
     spec = RunSpec.model_validate({"name": "t", "suite": "planted-1", **entries})
     found = asyncio.run(stage._explain(rounds, Echo(), views, spec, 0, {}))  # type: ignore[arg-type]
     assert [e.text for e, _ in found] == ["", "sae/1", "sae/2|sae/2+", "sae/3|sae/3+|sae/3++"]
-    assert [p["calls"] for _, p in found] == [0, 1, 2, 3]
+    assert [p.calls for _, p in found] == [0, 1, 2, 3]
     assert batches == [["sae/1", "sae/2", "sae/3"], ["sae/2+", "sae/3+"], ["sae/3++"]]
 
 

@@ -9,6 +9,7 @@ shorter and would take the batches away.
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -210,18 +211,32 @@ def chat(messages: tuple[Message, ...], max_tokens: int, temperature: float, see
     return Chat(messages, max_tokens, temperature, seed % 2**31 if temperature > 0 else 0)
 
 
-def first_paragraph(latent: LatentView, text: str, usage: Usage, lead: str = "") -> Explanation:
+SENTENCES = re.compile(r".*[.!?…。！？][\"'”’)\]`]*(?=\s|$)", re.DOTALL)
+"""A text up to the end of its last whole sentence."""
+
+
+def first_paragraph(latent: LatentView, text: str, usage: Usage, lead: str = "", cut: bool = False) -> Explanation:
     """What a model wrote as an explanation: one paragraph, since what follows a blank line is the model talking on.
 
     Args:
         lead: how the prompt opened the reply ("The marked words are"); the explanation gets the whole sentence back.
+        cut: whether the reply was cut off at its limit. What is left of its last paragraph are the whole sentences, with a note
+            that says so; half a sentence alone is no explanation.
     """
-    text = " ".join(text.strip().split("\n\n")[0].split())
+    whole, blank, _ = text.strip().partition("\n\n")
+    text = " ".join(whole.split())
+    note = None
+    if cut and not blank:
+        sentences = SENTENCES.match(text)
+        if sentences is None:
+            error = f"cut off at the limit of its length ({usage.tokens_out} tokens) inside the first sentence: {text[-80:]!r}"
+            return Explanation(latent.id, None, Outcome.PARSE, usage, error)
+        text, note = sentences[0], {"cut": text[len(sentences[0]) :].strip()}
     if not text:
         return Explanation(latent.id, None, Outcome.PARSE, usage, "empty answer")
     if refused(text):
         return Explanation(latent.id, None, Outcome.REFUSAL, usage, text[:120])
-    return Explanation(latent.id, f"{lead} {text}".strip(), Outcome.OK, usage)
+    return Explanation(latent.id, f"{lead} {text}".strip(), Outcome.OK, usage, note=note)
 
 
 def load_explainer(spec: str | Mapping[str, Any], base: Path | None = None) -> Explainer:

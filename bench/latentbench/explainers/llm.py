@@ -115,7 +115,7 @@ class LlmExplainer(Explainer):
             lead = ""
         elif self.params.cot:
             return Explanation(latent.id, None, Outcome.PARSE, usage, f"no {self._marker!r} in {text[:80]!r}")
-        return first_paragraph(latent, text, usage, lead)
+        return first_paragraph(latent, text, usage, lead, cut=reply.finish == "length")
 
 
 def scaled(value: float, scale: float) -> int:

@@ -80,7 +80,7 @@ class OutputExplainer(Explainer):
         if not reply.ok:
             return Explanation(latent.id, None, reply.outcome, usage, reply.error)
         before, marker, after = (reply.text or "").partition(self._marker)
-        return first_paragraph(latent, after if marker else before, usage)
+        return first_paragraph(latent, after if marker else before, usage, cut=reply.finish == "length")
 
 
 def _quoted(token: str) -> str:

@@ -1,8 +1,9 @@
 """The one door through which a judge's replies come, before they are cached, read or counted.
 
 What passes is a `Reply` of the right types that holds what its kind of request asked for, in numbers that mean something and in
-text that a file can hold. Whatever else a judge gives is an outcome with a line that says why. A reader that meets a missing
-field later would raise in the name of the scorer, and a cache that stored the reply first would give it back for ever.
+text that a file can hold, without what the model thought before it answered. Whatever else a judge gives is an outcome with a
+line that says why. A reader that meets a missing field later would raise in the name of the scorer, and a cache that stored the
+reply first would give it back for ever.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from latentbench.judges.reasoning import parted
 from latentbench.kernel.boundary import encodable
 from latentbench.kernel.conform import Mismatch, conform
+from latentbench.kernel.forms import Write
 from latentbench.kernel.requests import (
     Activate,
     Chat,
@@ -42,16 +45,52 @@ def received(judge: object, request: Request, reply: Any) -> Reply:
         if half:
             usage = reply.usage if isinstance(reply.usage, Usage) else Usage()
             return Reply(Outcome.PARSE, usage=usage, error=half)
-        if isinstance(reply.error, str) and not reply.error.isascii():
-            reply = replace(reply, error=encodable(reply.error))
+        # No answer is read from these, so they may be written out with escapes.
+        reply = replace(
+            reply, error=_escaped(reply.error), reasoning=_escaped(reply.reasoning), finish=_escaped(reply.finish)
+        )
     try:
         found = conform(reply, Reply)
         if found.ok:
             _complete(request, found)
     except Mismatch as e:
         return Reply(Outcome.API, error=f"{type(judge).__module__}.{type(judge).__qualname__}.answer: {e}")
-    wrong = _no_numbers(found) if found.ok else ""
-    return Reply(Outcome.PARSE, usage=found.usage, error=wrong) if wrong else found
+    if not found.ok:
+        return found
+    wrong = _no_numbers(found)
+    if wrong:
+        return Reply(Outcome.PARSE, usage=found.usage, error=wrong)
+    return _answer(request, found) if isinstance(request, Chat) else found
+
+
+def _answer(request: Chat, reply: Reply) -> Reply:
+    """A written reply without its thoughts, or a failed one where no answer is left.
+
+    A text that was cut off at the limit is no answer to a trial unless the answer closes itself, as a list does: "1" may have
+    been going to be "12". What a writer wrote (`Write`, explanations) its reader takes as far as it goes.
+    """
+    answer, thoughts, unended = parted(reply.text or "")
+    thought = thoughts if reply.reasoning is None else reply.reasoning
+    found = replace(reply, text=answer, reasoning=thought)
+    cut = reply.finish == "length"
+    ended = f"finish_reason {reply.finish}, {reply.usage.tokens_out} tokens" if reply.finish else "no reason given"
+    if unended:
+        error = (
+            f"the reply ends inside its reasoning ({ended}); give it more tokens (max_tokens=) or turn reasoning off: "
+            f"{thought or ''!r:.100}"
+        )
+    elif not answer.strip():
+        spent = "; all of it went into reasoning, so give it more tokens (max_tokens=)" if thought and cut else ""
+        error = f"the reply is empty ({ended}{spent})"
+    elif cut and request.trial is not None and not isinstance(request.trial.form, Write) and "]" not in answer:
+        error = f"the reply was cut off at its limit ({ended}): {answer.strip()!r:.100}"
+    else:
+        return found
+    return replace(found, outcome=Outcome.PARSE, text=None, error=error)
+
+
+def _escaped(text: str | None) -> str | None:
+    return encodable(text) if isinstance(text, str) else text
 
 
 def _half_pair(text: object) -> str:

@@ -79,13 +79,18 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """Generate an assistant message."""
+    """Generate an assistant message.
+
+    Attributes:
+        listed: whether the message asks for a list with an entry for each window, for judges that can be held to it.
+    """
 
     messages: tuple[Message, ...]
     max_tokens: int = 256
     temperature: float = 0.0
     seed: int = 0
     trial: Trial | None = None
+    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,8 @@ class Reply:
         tokens: of a `Simulate`: p(active) [window][token]; of an `Activate`: one row, the activation on each token, >= 0.
         windows: of a `Simulate`: p(active) per window; of an `Activate`: the largest activation.
         error: one line for the failed outcomes.
+        reasoning: of a `Chat`: what the model thought before it answered; no part of `text`.
+        finish: of a `Chat`: why the text ends, in the words of the backend: "stop", "length" where the allowance was used up.
         cached: answered from the cache, so nothing was paid.
     """
 
@@ -183,6 +190,8 @@ class Reply:
     windows: tuple[float, ...] | None = None
     usage: Usage = field(default_factory=Usage)
     error: str | None = None
+    reasoning: str | None = None
+    finish: str | None = None
     cached: bool = False
 
     @property

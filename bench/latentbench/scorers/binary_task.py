@@ -132,7 +132,7 @@ class BinaryTask(RankedScorer):
             if self.params.answer == "list":
                 lines = "\n".join(f"{i}. {text}" for i, text in enumerate(texts, 1))
                 messages = self._list.render(explanation=trial.explanation, windows=lines, n=str(len(texts)))
-                return [Chat(messages, max_tokens=16 + 4 * len(texts), trial=trial)]
+                return [Chat(messages, max_tokens=16 + 4 * len(texts), trial=trial, listed=True)]
             messages = self._single.render(explanation=trial.explanation, window=texts[0])
             if Capability.CHOICE in need:
                 return [Choice(messages, self._answers, trial=trial)]

@@ -240,6 +240,8 @@ def encode(reply: Reply) -> tuple[str, bytes | None]:
         "tokens": reply.tokens,
         "windows": reply.windows,
         "error": reply.error,
+        "reasoning": reply.reasoning,
+        "finish": reply.finish,
         "usage": [u.tokens_in, u.tokens_out, u.tokens_cached, round(u.seconds, 6)],
     }
     value = json.dumps({k: v for k, v in fields.items() if v is not None}, separators=(",", ":"), ensure_ascii=False)
@@ -262,6 +264,8 @@ def decode(outcome: str, value: str, vector: bytes | None) -> Reply:
         windows=None if windows is None else tuple(windows),
         usage=Usage(*found["usage"]),
         error=found.get("error"),
+        reasoning=found.get("reasoning"),
+        finish=found.get("finish"),
         cached=True,
     )
 

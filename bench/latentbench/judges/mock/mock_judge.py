@@ -170,6 +170,7 @@ def asked(request: Request) -> dict[str, Any]:
         return asdict(request)
     fields = asdict(replace(request, trial=None))
     del fields["trial"]
+    fields.pop("listed", None)
     return fields | {"question": None if request.trial is None else content(request.trial)}
 
 

@@ -25,6 +25,7 @@ import pydantic
 
 from latentbench.judges.remote.call_quota import LATE, Quota
 from latentbench.judges.remote.limiter import Limiter, Pace
+from latentbench.judges.remote.reading import Malformed
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.requests import Outcome, Reply
 from latentbench.models.source import cache_dir
@@ -65,10 +66,6 @@ class EndpointParams(Frozen):
     """Tokens a minute: estimated from the number of characters before a call, corrected by the usage that comes back."""
     quota: str | None = pydantic.Field(default=None, pattern=r"^[\w.-]+$")
     """Name under which all runs on this machine share `rpm`, `tpm` and pauses: a file in the user's cache."""
-
-
-class Malformed(Exception):
-    """The endpoint answered something that is not its own format."""
 
 
 @dataclass

@@ -7,38 +7,39 @@ under way; how a call gets there, and what becomes of it when it fails, is the e
 from __future__ import annotations
 
 import asyncio
-import math
+import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, ClassVar, Literal, TypeVar
-from urllib.parse import urlsplit
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import openai
 import pydantic
 
 from latentbench.judges.judge import DispatchJudge
 from latentbench.judges.remote.endpoint import Endpoint, EndpointParams
-from latentbench.judges.remote.endpoint import Malformed as _Malformed
+from latentbench.judges.remote.reading import READING, body_of, chat_reply, choice_reply, continuation_reply
+from latentbench.judges.remote.structure import Structure, structured, unwrapped
+from latentbench.judges.turns import Turn, merged, unrepeated
 from latentbench.kernel.errors import SpecError
-from latentbench.kernel.requests import (
-    Capability,
-    Chat,
-    Choice,
-    Continuation,
-    JudgeIdentity,
-    Message,
-    Outcome,
-    Reply,
-    Usage,
-)
+from latentbench.kernel.identity import canonical
+from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, JudgeIdentity, Message, Outcome, Reply
 
 R = TypeVar("R", Chat, Choice, Continuation)
 
-TOP = 20
-"""Number of most likely tokens that chat endpoints report."""
-READING = "2"
-"""Version of the way from tokens to answers; part of the identity, because cached replies were read in it."""
+
+def _json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as e:
+        raise ValueError(f"not JSON ({e}); write an object, percent-encoded where it holds & or %") from e
+
+
+JsonObject = Annotated[dict[str, Any], pydantic.BeforeValidator(_json)]
+"""An object, in a reference written as JSON."""
 
 
 class OpenAIParams(EndpointParams):
@@ -54,6 +55,52 @@ class OpenAIParams(EndpointParams):
     """Name by which the endpoint knows the largest number of new tokens."""
     temperature: bool = True
     """Whether the endpoint takes a temperature and seed; some models refuse both."""
+    revision: str = "unknown"
+    """What only you know of what answers: the version of the weights behind the name."""
+    max_tokens: int | None = pydantic.Field(default=None, ge=1)
+    """Tokens that every reply may take at least, thoughts included; the scorer's own allowance is for an answer without them."""
+    reasoning_effort: str | None = None
+    """How much a thinking model is to think, in the endpoint's words."""
+    chat_template_kwargs: JsonObject = pydantic.Field(default_factory=dict)
+    """For the server's chat template, such as `{"enable_thinking": false}`."""
+    extra_body: JsonObject = pydantic.Field(default_factory=dict)
+    """Further fields of every request."""
+    headers: JsonObject = pydantic.Field(default_factory=dict)
+    """Further headers of every request. They say where a call goes and are no part of the identity."""
+    system: Turn = "keep"
+    """`merge` puts the system text in front of the first user message, for models without that role."""
+    prefill: Turn = "keep"
+    """`merge` asks for the beginning of a reply in words, for models that take no trailing assistant message."""
+    top_logprobs: int = pydantic.Field(default=20, ge=1)
+    """Number of likeliest first tokens that are asked for; some endpoints report five at most."""
+    least_mass: float = pydantic.Field(default=0.1, ge=0, le=1)
+    """Share of the first token's probability that must be on the allowed answers; with less, the reply is no answer."""
+    structured: Structure = "off"
+    """How the endpoint is held to the allowed answers: `json_schema` (`response_format`), `choice` or `regex` (vLLM)."""
+
+    @property
+    def chosen(self) -> list[tuple[str, str]]:
+        """Options that can change an answer and are not at their default, as the identity holds them. Where a call goes, and with
+        which key, changes no answer: the same model at another port is the same judge."""
+        return [
+            (name, canonical(value))
+            for name, value in self.model_dump(include=set(ANSWERING)).items()
+            if value != type(self).model_fields[name].get_default(call_default_factory=True)
+        ]
+
+
+ANSWERING = (
+    "max_tokens",
+    "reasoning_effort",
+    "chat_template_kwargs",
+    "extra_body",
+    "system",
+    "prefill",
+    "top_logprobs",
+    "least_mass",
+    "structured",
+)
+"""Parameters that can change an answer."""
 
 
 class OpenAIJudge(DispatchJudge):
@@ -84,10 +131,10 @@ class OpenAIJudge(DispatchJudge):
             self.serve(Choice, self._choices)
         if p.completions:
             self.serve(Continuation, self._continuations)
-        settings = [("endpoint", _without_login(p.base_url)), ("temperature", str(p.temperature)), ("reading", READING)]
+        settings = [("temperature", str(p.temperature)), ("reading", READING), *p.chosen]
         if p.tokenizer:
             settings += self._read_by_tokens(p.tokenizer)
-        self.identity = JudgeIdentity("openai", model, "unknown", "remote", tuple(settings))
+        self.identity = JudgeIdentity("openai", model, p.revision, "remote", tuple(settings))
         self.endpoint = Endpoint(p, model)
 
     def _read_by_tokens(self, tokenizer: str) -> tuple[tuple[str, str], ...]:
@@ -113,8 +160,8 @@ class OpenAIJudge(DispatchJudge):
         They are read from the first token of the reply, so answers must differ there: a request in which one answer begins
         another, or with several slots, is skipped. `end` cannot be asked for.
 
-        An answer that is not among the 20 most likely tokens gets an upper bound: the smallest of them, or all mass outside
-        them if that is less. If none is among them, the reply is no answer.
+        An answer that is not among the likeliest tokens gets an upper bound: the smallest of them, or all mass outside them if
+        that is less. With too little mass on all answers together (`least_mass`) the reply is none.
         """
         return await asyncio.gather(*(self._call(r, self._choice) for r in requests))
 
@@ -137,16 +184,20 @@ class OpenAIJudge(DispatchJudge):
         return await self.endpoint.call(lambda: ask(request), _size(request))
 
     async def _chat(self, request: Chat) -> Reply:
-        asked: dict[str, Any] = {self.params.token_field: request.max_tokens}
-        if self.params.temperature:
+        p = self.params
+        asked: dict[str, Any] = {p.token_field: max(request.max_tokens, p.max_tokens or 0)}
+        if p.temperature:
             asked["temperature"] = request.temperature
             if request.temperature > 0:
                 asked["seed"] = request.seed
-        choice, usage = await self._complete(request.messages, asked)
-        refusal = _refusal(choice)
-        if refusal is not None:
-            return Reply(Outcome.REFUSAL, text=choice.message.content, usage=usage, error=refusal)
-        return Reply(text=choice.message.content or "", usage=usage)
+        form = structured(request, p.structured)
+        started = time.perf_counter()
+        body = await self._complete(request.messages, asked, form)
+        reply = chat_reply(body, time.perf_counter() - started)
+        if not reply.ok:
+            return reply
+        text = unrepeated(request.messages, reply.text or "", p.prefill)
+        return replace(reply, text=unwrapped(text) if p.structured == "json_schema" else text)
 
     async def _choice(self, request: Choice) -> Reply:
         if len(request.slots) > 1 or request.slots[0]:
@@ -155,38 +206,33 @@ class OpenAIJudge(DispatchJudge):
             )
         if any(a != b and b.startswith(a) for a in request.answers for b in request.answers):
             return Reply(Outcome.SKIPPED, error="one answer begins another; the first token cannot tell them apart")
-        asked: dict[str, Any] = {self.params.token_field: 1, "logprobs": True, "top_logprobs": TOP}
-        if self.params.temperature:
+        p = self.params
+        asked: dict[str, Any] = {p.token_field: 1, "logprobs": True, "top_logprobs": p.top_logprobs}
+        if p.temperature:
             asked["temperature"] = 0.0
-        choice, usage = await self._complete(request.messages, asked)
-        refusal = _refusal(choice)
-        if refusal is not None:
-            return Reply(Outcome.REFUSAL, usage=usage, error=refusal)
-        content = choice.logprobs.content if choice.logprobs else None
-        if not content or not content[0].top_logprobs:
-            raise _Malformed("the endpoint reported no logprobs; use it without `logprobs=true`")
-        top = [(t.token, t.logprob) for t in content[0].top_logprobs]
-        read = answer_logprobs(request.answers, top)
-        if read is None:
-            return Reply(
-                Outcome.PARSE,
-                usage=usage,
-                error=f"no answer is among the {len(top)} likeliest first tokens: {', '.join(repr(t) for t, _ in top[:3])}, ...",
-            )
-        return Reply(logprobs=(read,), usage=usage)
-
-    async def _complete(self, messages: Sequence[Message], asked: dict[str, Any]) -> tuple[Any, Usage]:
         started = time.perf_counter()
-        rendered: Any = [{"role": m.role, "content": m.content} for m in messages]
-        found: Any = await self._client().chat.completions.create(model=self.model, messages=rendered, **asked)
-        choices = getattr(found, "choices", None)
-        if not choices or getattr(choices[0], "message", None) is None:
-            raise _Malformed(f"the reply is not a chat completion: {str(found)[:100]!r}")
-        return choices[0], self._usage(found, started)
+        body = await self._complete(request.messages, asked, {})
+        return choice_reply(body, request, p.least_mass, time.perf_counter() - started)
+
+    async def _complete(
+        self, messages: Sequence[Message], asked: Mapping[str, Any], form: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        p = self.params
+        turns = merged(messages, p.system, p.prefill)
+        rendered: Any = [{"role": m.role, "content": m.content} for m in turns]
+        more = {**p.extra_body, **form}
+        if p.chat_template_kwargs:
+            more["chat_template_kwargs"] = p.chat_template_kwargs
+        if p.reasoning_effort is not None:
+            more["reasoning_effort"] = p.reasoning_effort
+        raw = await self._client().chat.completions.with_raw_response.create(
+            model=self.model, messages=rendered, extra_body=more or None, extra_headers=p.headers or None, **asked
+        )
+        return body_of(raw.content)
 
     async def _continuation(self, request: Continuation) -> Reply:
         started = time.perf_counter()
-        found: Any = await self._client().completions.create(
+        raw = await self._client().completions.with_raw_response.create(
             model=self.model,
             prompt=request.context + request.text,
             max_tokens=0,
@@ -194,69 +240,15 @@ class OpenAIJudge(DispatchJudge):
             logprobs=0,
             temperature=0.0,
         )
-        choices = getattr(found, "choices", None)
-        logprobs = getattr(choices[0], "logprobs", None) if choices else None
-        if logprobs is None or not logprobs.tokens or not logprobs.text_offset or logprobs.token_logprobs is None:
-            raise _Malformed("the endpoint echoed no logprobs; use it without `completions=true`")
-        ends = [o + len(t) for o, t in zip(logprobs.text_offset, logprobs.tokens, strict=True)]
-        # Counted from the end, because a start token that the endpoint shows would shift offsets from the front.
-        boundary = ends[-1] - len(request.text)
-        values = [p for p, e in zip(logprobs.token_logprobs, ends, strict=True) if e > boundary]
-        usage = self._usage(found, started)
-        if not values or None in values:
-            return Reply(
-                Outcome.SKIPPED, usage=usage, error="nothing stands before the first token: it has no log-probability"
-            )
-        return Reply(loglik=math.fsum(values), n_tokens=len(values), usage=usage)
-
-    def _usage(self, found: Any, started: float) -> Usage:
-        usage = getattr(found, "usage", None)
-        cached = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)
-        return Usage(
-            getattr(usage, "prompt_tokens", None) or 0,
-            getattr(usage, "completion_tokens", None) or 0,
-            cached or 0,
-            time.perf_counter() - started,
-        )
+        return continuation_reply(body_of(raw.content), request, time.perf_counter() - started)
 
 
-def _without_login(url: str | None) -> str:
-    """An endpoint's address without a user name or password in it."""
-    if url is None:
-        return "default"
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def _refusal(choice: Any) -> str | None:
-    refusal = getattr(choice.message, "refusal", None)
-    if refusal:
-        return f"refused: {refusal[:200]}"
-    return "stopped by a content filter" if choice.finish_reason == "content_filter" else None
-
-
-def _size(request: Chat | Choice | Continuation) -> int:
-    """About how many tokens a call takes: four characters are one, and an answer is as long as it may be."""
+def _size(request: Chat | Choice | Continuation | None) -> int:
+    """About how many tokens a call takes: four characters are one, and an answer is as long as it may be; 1 for a call that asks
+    nothing of a user's."""
+    if request is None:
+        return 1
     if isinstance(request, Continuation):
         return 1 + (len(request.context) + len(request.text)) // 4
     answer = request.max_tokens if isinstance(request, Chat) else 1
     return answer + sum(len(m.content) for m in request.messages) // 4
-
-
-def answer_logprobs(answers: Sequence[str], top: Sequence[tuple[str, float]]) -> tuple[float, ...] | None:
-    """Log-probability per answer from the most likely first tokens; None if no answer has a token.
-
-    A token belongs to the answer that it begins (leading white space aside), if it begins only one; several tokens of one answer
-    add up. An answer without token gets min(1 - mass of all reported tokens, the least of them), an upper bound on what it can
-    have.
-    """
-    mass = [0.0] * len(answers)
-    for token, logprob in top:
-        text = token.strip()
-        fitting = [i for i, a in enumerate(answers) if text and a.strip().startswith(text)]
-        if len(fitting) == 1:
-            mass[fitting[0]] += math.exp(logprob)
-    if not any(mass):
-        return None
-    rest = max(1e-12, min(1.0 - math.fsum(math.exp(p) for _, p in top), *(math.exp(p) for _, p in top)))
-    return tuple(math.log(m) if m > 0 else math.log(rest) for m in mass)
