@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -38,10 +37,10 @@ def test_one_test_per_metric_and_pair_known_without_a_run(pytester: pytest.Pytes
 
 
 def test_verdicts_are_outcomes(pytester: pytest.Pytester, baseline: Path, tmp_path: Path) -> None:
-    worse = build_run(tmp_path / "worse", Grid(explainers={"llm": 0.5, "tokens": 0.75}, repeats=2, seed=9))
-    record = json.loads((worse / "run.json").read_text(encoding="utf-8"))
-    record["latents"] = record["latents"][:-1]
-    (worse / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    fewer = {**GRID.coders, "mlp9": GRID.coders["mlp9"] - 1}
+    worse = build_run(
+        tmp_path / "worse", Grid(explainers={"llm": 0.5, "tokens": 0.75}, coders=fewer, repeats=2, seed=9)
+    )
     options = ("--latentbench-baseline", baseline, "--latentbench-run")
     assert pytest_with(pytester, *options, tmp_path / "base").ret == 0
     done = pytest_with(pytester, *options, worse, "-rs")
