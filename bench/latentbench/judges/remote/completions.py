@@ -91,12 +91,12 @@ class Completions:
         self, requests: Sequence[Choice] | Sequence[Continuation], ask: Callable[[Any], Awaitable[Reply]]
     ) -> list[Reply]:
         if self._named is None:
-            learnt = await self._call(None, self._learn)
+            learnt = await self._call(requests[0], self._learn)
             if not learnt.ok:
                 return [learnt] * len(requests)
         return await asyncio.gather(*(self._call(r, ask) for r in requests))
 
-    async def _learn(self, _: None) -> Reply:
+    async def _learn(self, _: Choice | Continuation) -> Reply:
         """Let the server spell a text, and find out how it reads; a failed reply where this is not its tokenizer."""
         (ids,) = self.wording.raw([SPELLED], start=False)
         (echoed,), _usage = await self._ask([ids], max_tokens=0, echo=True, logprobs=0)
