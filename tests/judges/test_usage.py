@@ -42,8 +42,9 @@ def test_local_models_are_free():
         assert cost(Usage(1000, 10), JudgeIdentity(provider, "big", "r", "d")) == 0
     here = JudgeIdentity("openai", "big", "unknown", "remote", (("endpoint", "http://127.0.0.1:8000/v1"),))
     assert cost(Usage(1000, 10), here, TABLE) == 0
-    there = JudgeIdentity("openai", "big", "unknown", "remote", (("endpoint", "https://127.0.0.1.example.com/v1"),))
-    assert cost(Usage(1_000_000), there, TABLE) == pytest.approx(10)
+    for provider in ("openai", "embed"):
+        there = JudgeIdentity(provider, "big", "unknown", "remote", (("endpoint", "https://127.0.0.1.example.com/v1"),))
+        assert cost(Usage(1_000_000), there, TABLE) == pytest.approx(10)
 
 
 def test_the_first_pattern_that_fits_is_used_and_gateways_may_put_the_maker_in_front():

@@ -19,7 +19,8 @@ import pydantic
 
 from latentbench.judges.judge import DispatchJudge, Worker
 from latentbench.judges.reference import load_judge
-from latentbench.kernel.config import Frozen
+from latentbench.judges.remote.embeddings import Embeddings
+from latentbench.judges.remote.endpoint import EndpointParams
 from latentbench.kernel.errors import CapabilityError, ModelError
 from latentbench.kernel.identity import digest, file_sha256
 from latentbench.kernel.requests import Capability, Embed, JudgeIdentity, Outcome, Reply, Usage
@@ -27,13 +28,13 @@ from latentbench.models.language_model import hide_library_bars, pick_device
 from latentbench.models.source import folder_identity, resolve
 
 
-class EmbedParams(Frozen):
-    """Parameters of `embed:MODEL?...`."""
+class EmbedParams(EndpointParams):
+    """Parameters of `embed:MODEL?...`. With a `base_url` the model is an endpoint's; it has no default here."""
 
     device: str = "auto"
     batch: int = pydantic.Field(default=64, ge=1)
     query_prompt: str | None = None
-    """Put before queries; the model's own `query` prompt by default, if its configuration has one."""
+    """Put before queries; the model's own `query` prompt by default, if its configuration has one; none at an endpoint."""
 
 
 def model_folder(reference: str) -> tuple[Path, str]:
@@ -67,10 +68,10 @@ def model_folder(reference: str) -> tuple[Path, str]:
 
 
 class EmbedJudge(DispatchJudge):
-    """A sentence-transformers model as a judge that embeds.
+    """A sentence-transformers model, or one that an endpoint serves, as a judge that embeds.
 
     Args:
-        model: see `model_folder`.
+        model: see `model_folder`; with an endpoint, the name that it is served under.
         params: see `EmbedParams`.
 
     Raises:
@@ -83,6 +84,10 @@ class EmbedJudge(DispatchJudge):
     def __init__(self, model: str, params: EmbedParams | None = None) -> None:
         super().__init__()
         self.params = params or EmbedParams()
+        self._worker = Worker("embed")
+        self.remote = self._at_endpoint(model) if self.params.base_url is not None else None
+        if self.remote is not None:
+            return
         folder, weights = model_folder(model)
         try:
             from sentence_transformers import SentenceTransformer
@@ -98,8 +103,14 @@ class EmbedJudge(DispatchJudge):
         self.query_prompt: str = prompt if prompt is not None else self.encoder.prompts.get("query") or ""
         dtype = str(next(self.encoder.parameters()).dtype).removeprefix("torch.")
         self.identity = JudgeIdentity("embed", model, weights, dtype, (("query_prompt", self.query_prompt),))
-        self._worker = Worker("embed")
         self.serve(Embed, self._vectors)
+
+    def _at_endpoint(self, model: str) -> Embeddings:
+        """Be the judge of a model that an endpoint serves."""
+        remote = Embeddings(model, self.params, self.params.query_prompt or "", self.params.batch)
+        self.identity = JudgeIdentity("embed", model, "unknown", "remote", remote.settings)
+        self.serve(Embed, remote.vectors)
+        return remote
 
     async def _vectors(self, requests: Sequence[Embed]) -> list[Reply]:
         """Vectors. Equal texts are computed once; a text longer than the model reads is skipped."""
@@ -107,8 +118,10 @@ class EmbedJudge(DispatchJudge):
         return await self._worker.run(lambda _: self._embed(asked))
 
     async def close(self) -> None:
-        """Let the thread end."""
+        """Let the thread end, and close the endpoint's connections."""
         self._worker.close()
+        if self.remote is not None:
+            await self.remote.close()
 
     def _embed(self, requests: Sequence[Embed]) -> list[Reply]:
         started = time.perf_counter()

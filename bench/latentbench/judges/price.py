@@ -23,7 +23,7 @@ from latentbench.kernel.errors import SpecError
 from latentbench.kernel.requests import JudgeIdentity, Usage
 
 LOCAL = frozenset({"transformers", "vllm", "embed", "simulator", "mock"})
-"""Providers that run in this process."""
+"""Providers that run in this process, unless they are given an endpoint."""
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -108,6 +108,7 @@ def estimated(dollars: float | None) -> bool:
 
 def is_local(identity: JudgeIdentity) -> bool:
     """Whether a judge runs on this machine: in this process, or behind a loopback address."""
-    if identity.provider in LOCAL:
-        return True
-    return urlsplit(dict(identity.params).get("endpoint", "")).hostname in LOOPBACK
+    endpoint = dict(identity.params).get("endpoint")
+    if endpoint is None:
+        return identity.provider in LOCAL
+    return urlsplit(endpoint).hostname in LOOPBACK

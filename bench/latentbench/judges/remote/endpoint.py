@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import httpx
 import openai
@@ -229,6 +230,14 @@ class Endpoint:
             elif status == 413 or (status not in (401, 403, 404) and _overflows(f"{line} {error.body}", status)):
                 outcome = Outcome.SKIPPED
         return Reply(outcome, error=line[:300])
+
+
+def without_login(url: str | None) -> str:
+    """An endpoint's address without a user name or password in it, as it stands in an identity."""
+    if url is None:
+        return "default"
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _line(error: Exception) -> str:

@@ -1,0 +1,100 @@
+"""Vectors from an endpoint's `/v1/embeddings`.
+
+Texts go in batches, because a call of one text is mostly the way there and back. A batch that the endpoint refuses as too long is
+halved until the text that does not fit is alone, so that it costs no other text its vector. An endpoint that cuts long texts
+without a word cannot be found out from here; switch that off where it is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from latentbench.judges.remote.endpoint import Endpoint, EndpointParams, without_login
+from latentbench.kernel.requests import Embed, Outcome, Reply, Usage
+
+Vectors = np.ndarray[Any, np.dtype[np.float32]]
+
+
+class Embeddings:
+    """A model behind an endpoint that gives vectors.
+
+    Args:
+        model: the name that it is served under.
+        params: how the endpoint is reached.
+        query_prompt: put before queries.
+        batch: texts per call.
+    """
+
+    def __init__(self, model: str, params: EndpointParams, query_prompt: str, batch: int) -> None:
+        self.model, self.query_prompt, self.batch = model, query_prompt, batch
+        self.endpoint = Endpoint(params, model)
+        self.settings = (("query_prompt", query_prompt), ("endpoint", without_login(params.base_url)))
+
+    async def vectors(self, requests: Sequence[Embed]) -> list[Reply]:
+        """Unit vectors. Equal texts are asked for once; a text that the endpoint finds too long is skipped."""
+        texts = [self.query_prompt + r.text if r.query else r.text for r in requests]
+        unique = list(dict.fromkeys(texts))
+        parts = [unique[k : k + self.batch] for k in range(0, len(unique), self.batch)]
+        found = await asyncio.gather(*(self._embed(part) for part in parts))
+        known = dict(zip(unique, [reply for part in found for reply in part], strict=True))
+        return [known[text] for text in texts]
+
+    async def close(self) -> None:
+        """Close the connections of this event loop."""
+        await self.endpoint.close()
+
+    async def _embed(self, texts: Sequence[str]) -> list[Reply]:
+        """One call, or two halves of it."""
+        replies: list[Reply] = []
+
+        async def ask() -> Reply:
+            started = time.perf_counter()
+            found: Any = await self.endpoint.client.embeddings.create(
+                model=self.model, input=list(texts), encoding_format="float"
+            )
+            counted = found.usage.prompt_tokens if found.usage is not None else 0
+            usage = Usage(counted, 0, 0, time.perf_counter() - started)
+            replies[:] = [
+                Reply(vector=vector, usage=part)
+                for vector, part in zip(_unit(found.data, len(texts)), _parts(usage, texts), strict=True)
+            ]
+            return Reply(usage=usage)
+
+        reply = await self.endpoint.call(ask, sum(map(len, texts)) // 4)
+        if reply.ok:
+            return replies
+        if reply.outcome is not Outcome.SKIPPED or len(texts) == 1:
+            return [reply] * len(texts)
+        half = len(texts) // 2
+        return [*await self._embed(texts[:half]), *await self._embed(texts[half:])]
+
+
+def _unit(data: Sequence[Any], n: int) -> Vectors:
+    """The vectors of a response, in order, at length 1.
+
+    Raises:
+        ValueError: another number of them, of different sizes, with a number that is none, or of length 0.
+    """
+    if len(data) != n:
+        raise ValueError(f"{len(data)} vectors of {n} texts")
+    found = np.array([d.embedding for d in sorted(data, key=lambda d: int(d.index))], np.float32)
+    norms = np.linalg.norm(found, axis=1, keepdims=True)
+    if found.ndim != 2 or not np.isfinite(norms).all() or not (norms > 0).all():
+        raise ValueError("a vector has no direction")
+    unit: Vectors = found / norms
+    return unit
+
+
+def _parts(usage: Usage, texts: Sequence[str]) -> list[Usage]:
+    """A call's usage, shared by the texts' lengths; the sum of tokens stays what the endpoint counted."""
+    total = sum(map(len, texts)) or 1
+    edges = [round(usage.tokens_in * sum(map(len, texts[:k])) / total) for k in range(len(texts) + 1)]
+    return [
+        Usage(b - a, 0, 0, usage.seconds * len(text) / total)
+        for a, b, text in zip(edges, edges[1:], texts, strict=False)
+    ]
