@@ -11,7 +11,7 @@ import pytest
 from latentbench.explainers.explainer import Explanation
 from latentbench.kernel.errors import CorruptTable
 from latentbench.kernel.requests import Outcome, Usage
-from latentbench.runs.journal import Call, JudgedUnit, Place, Written, explanation_journal, judgement_journal
+from latentbench.runs.journal import Asked, Call, JudgedUnit, Written, explanation_journal, judgement_journal
 from latentbench.runs.record import Paid
 from latentbench.scorers.scorer import Judgement
 
@@ -22,7 +22,7 @@ PAID = Paid(calls=2, tokens_in=30, tokens_out=4, tokens_cached=1)
 
 def judged(*rows: Judgement) -> JudgedUnit:
     calls = tuple(Call(Usage(10, 2, 1, 0.5), 0.01) for _ in rows)
-    return Place("a/b/c/0", "sae/1", "hash" if rows else "", calls, PAID), rows
+    return Asked("a/b/c/0", "sae/1", "hash" if rows else "", calls, PAID), rows
 
 
 def lines(path: Path) -> list[dict[str, object]]:

@@ -7,13 +7,13 @@ import pytest
 from latentbench.kernel.errors import CorruptTable
 from latentbench.kernel.files import write_json
 from latentbench.kernel.requests import Outcome, Usage
-from latentbench.runs.journal import Call, Place, finite, judgement_journal
+from latentbench.runs.journal import Asked, Call, finite, judgement_journal
 from latentbench.runs.record import Paid
 from latentbench.scorers.scorer import Judgement
 
 
 def judged(latent):
-    return Place("c", latent, "", (), Paid()), ()
+    return Asked("c", latent, "", (), Paid()), ()
 
 
 def test_a_torn_last_line_is_owed_again(tmp_path):
@@ -44,7 +44,7 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path):
 def test_numpy_scalars_are_written_as_numbers(tmp_path):
     journal = judgement_journal(tmp_path)
     found = Judgement("t", "", np.int64(3), "k", 1, Outcome.OK, score=np.float32(0.5))
-    journal.append((Place("c", "1", "h", (Call(Usage(), None),), Paid()), (found,)))
+    journal.append((Asked("c", "1", "h", (Call(Usage(), None),), Paid()), (found,)))
     journal.close()
     ((_, (judgement,)),) = journal.units()
     assert (judgement.score, judgement.item) == (0.5, 3)

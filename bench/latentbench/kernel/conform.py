@@ -35,7 +35,7 @@ class Mismatch(TypeError):
         self.path = ""
 
     def at(self, place: str) -> Mismatch:
-        """The same, one level further out."""
+        """This mismatch as seen one level further out, at a place of what held the value."""
         self.path = place + self.path
         return self
 

@@ -60,8 +60,8 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where judgements stand: one latent of one cell.
+class Asked:
+    """What judgements are about: one latent of one cell, and the text that was judged.
 
     Attributes:
         cell: id of the cell.
@@ -79,7 +79,7 @@ class Place:
 
 
 ExplainedUnit = tuple[Written, Explanation]
-JudgedUnit = tuple[Place, tuple[Judgement, ...]]
+JudgedUnit = tuple[Asked, tuple[Judgement, ...]]
 U = TypeVar("U")
 
 
@@ -215,7 +215,7 @@ def _judged_unit(held: Mapping[str, Any]) -> JudgedUnit:
     if len(hashes) > 1:
         raise ValueError("its rows judge different explanations")
     calls = tuple(Call(_usage(row), row["cost"]) for row in rows)
-    place = Place(held["cell"], held["latent"], hashes.pop(), calls, Paid.model_validate(held["paid"]))
+    place = Asked(held["cell"], held["latent"], hashes.pop(), calls, Paid.model_validate(held["paid"]))
     return place, tuple(map(_judgement, rows))
 
 

@@ -22,7 +22,7 @@ from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Capability, Outcome, Reply
 from latentbench.kernel.trial import Trial
 from latentbench.runs.explaining import RETRIED, Explanations, paid
-from latentbench.runs.journal import Call, Journal, JudgedUnit, Place
+from latentbench.runs.journal import Asked, Call, Journal, JudgedUnit
 from latentbench.runs.plan import Cell, Plan, trials_of
 from latentbench.runs.progress import Stage
 from latentbench.runs.rounds import Exchange, converse
@@ -129,7 +129,7 @@ async def _judge(
         for unit in units:
             judgements, calls = _judged(unit, scorer, judge)
             spent = paid([r for exchange in unit.exchanges for r in exchange.replies])
-            place = Place(unit.cell.id, unit.latent.id, unit.explanation.hash, tuple(calls), spent)
+            place = Asked(unit.cell.id, unit.latent.id, unit.explanation.hash, tuple(calls), spent)
             journal.append((place, tuple(judgements)))
             stage.advance()
     finally:

@@ -17,7 +17,7 @@ from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome
 from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, table_from, write_table
-from latentbench.runs.journal import Call, ExplainedUnit, Journal, JudgedUnit, Place, Written, finite, note_text
+from latentbench.runs.journal import Asked, Call, ExplainedUnit, Journal, JudgedUnit, Written, finite, note_text
 from latentbench.runs.plan import Cell, Plan
 from latentbench.runs.record import CellRecord, ExplainerRecord, JudgeRecord, MetricRecord, Paid, ScorerRecord, Totals
 from latentbench.scorers.scorer import Judgement, Metric, Scorer, measured, question_key
@@ -52,7 +52,7 @@ _EXPLANATION_COLUMNS: Mapping[str, Callable[[Written, Explanation], object]] = {
     "cost": lambda w, e: w.cost,
     "seconds": lambda w, e: e.usage.seconds,
 }
-_JUDGEMENT_COLUMNS: Mapping[str, Callable[[Cell, Place, Judgement, Call], object]] = {
+_JUDGEMENT_COLUMNS: Mapping[str, Callable[[Cell, Asked, Judgement, Call], object]] = {
     "cell": lambda c, p, j, u: c.id,
     "latent": lambda c, p, j, u: p.latent,
     "explainer": lambda c, p, j, u: c.explainer,
@@ -111,7 +111,7 @@ def write_tables(
         for repeat in range(plan.spec.repeats)
         for latent in plan.latents
     ]
-    judged: list[tuple[Cell, Place, Judgement, Call]] = []
+    judged: list[tuple[Cell, Asked, Judgement, Call]] = []
     scores: list[_Score] = []
     for cell in plan.cells:
         for latent in plan.latents:

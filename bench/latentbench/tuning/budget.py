@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from latentbench.judges.price import cost
 from latentbench.kernel.requests import Usage
-from latentbench.runs.journal import Place
+from latentbench.runs.journal import Asked
 from latentbench.tuning.tune_spec import Budget
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def spent_by(plan: Plan, units: Iterable[ExplainedUnit | JudgedUnit], seconds: f
     judge_of = {cell.id: cell.judge for cell in plan.cells}
     total = Spending(minutes=seconds / 60)
     for about, _ in units:
-        label = judge_of[about.cell] if isinstance(about, Place) else plan.models.get(about.explainer)
+        label = judge_of[about.cell] if isinstance(about, Asked) else plan.models.get(about.explainer)
         paid = about.paid
         if label is None or not paid.calls:
             continue

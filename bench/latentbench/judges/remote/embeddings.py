@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from latentbench.judges.remote.endpoint import Endpoint, EndpointParams, without_login
+from latentbench.judges.remote.endpoint import Endpoint, EndpointParams
 from latentbench.kernel.requests import Embed, Outcome, Reply, Usage
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
@@ -33,7 +33,7 @@ class Embeddings:
     def __init__(self, model: str, params: EndpointParams, query_prompt: str, batch: int) -> None:
         self.model, self.query_prompt, self.batch = model, query_prompt, batch
         self.endpoint = Endpoint(params, model)
-        self.settings = (("query_prompt", query_prompt), ("endpoint", without_login(params.base_url)))
+        self.settings = (("query_prompt", query_prompt),)
 
     async def vectors(self, requests: Sequence[Embed]) -> list[Reply]:
         """Unit vectors. Equal texts are asked for once; a text that the endpoint finds too long is skipped."""

@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 import httpx
 import openai
@@ -43,7 +42,7 @@ UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class EndpointParams(Frozen):
-    """How an endpoint is reached. Only its address is part of a judge's identity."""
+    """How an endpoint is reached. None of it changes an answer, so none is part of a judge's identity."""
 
     base_url: str | None = None
     """Address of the endpoint, up to and including `/v1`; OpenAI's own by default."""
@@ -230,14 +229,6 @@ class Endpoint:
             elif status == 413 or (status not in (401, 403, 404) and _overflows(f"{line} {error.body}", status)):
                 outcome = Outcome.SKIPPED
         return Reply(outcome, error=line[:300])
-
-
-def without_login(url: str | None) -> str:
-    """An endpoint's address without a user name or password in it, as it stands in an identity."""
-    if url is None:
-        return "default"
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _line(error: Exception) -> str:
