@@ -17,6 +17,7 @@ from latentbench.explainers.explainer import Explainer, Explanation
 from latentbench.judges.judge import Judge
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.forms import YesNo
+from latentbench.kernel.identity import digest
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import (
     Activate,
@@ -31,7 +32,9 @@ from latentbench.kernel.requests import (
     Request,
     Simulate,
 )
-from latentbench.kernel.trial import Seen, Trial
+from latentbench.kernel.trial import Seen, Trial, content
+from latentbench.runs import plan
+from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.scorer import Judgement, Metric, Scorer
 
 from tests.builders.golden_file import Json
@@ -191,6 +194,14 @@ def sample_request(kind: str) -> Request:
     return Choice(messages, ("No", "Yes"))
 
 
+def lettered_request(kind: str, letters: int) -> Request:
+    """A request whose prompt, or context and text, have a number of letters."""
+    if kind == "a continuation":
+        return Continuation("x" * (letters - 3), "xxx")
+    messages = (Message("user", "x" * letters),)
+    return Chat(messages, max_tokens=6) if kind == "a chat" else Choice(messages, ("No", "Yes"))
+
+
 def simulate_request(explanation: str, windows: Sequence[tuple[str, ...]]) -> Request:
     """A request for probabilities per token."""
     return Simulate(Trial("0", "detection", YesNo(), explanation, tuple(Seen(w) for w in windows)))
@@ -229,10 +240,10 @@ def wanted(scorer: Scorer) -> list[Json]:
 class Questions:
     """A scorer's questions about one latent, for judges with some capabilities."""
 
-    def __init__(self, scorer: Scorer, latent: LatentView, explanation: str, seed: int, can: Sequence[str]) -> None:
+    def __init__(self, scorer: Scorer, trials: list[Trial], can: Sequence[str]) -> None:
         self.scorer = scorer
         self.can = frozenset(map(Capability, can)) or frozenset(Capability)
-        self.trials: list[Trial] = scorer.trials(latent, explanation, seed)
+        self.trials = trials
         self.first: list[list[Request]] = [scorer.requests(t, self.can) for t in self.trials]
 
     def asked(self) -> list[list[dict[str, Json]]]:
@@ -254,6 +265,10 @@ class Questions:
             number_of += 1
         return replies, later
 
+    def next(self, number: int, replies: Sequence[Reply]) -> list[dict[str, Json]]:
+        """Forms of what is asked after some replies to one question."""
+        return [request_form(r) for r in self.scorer.follow_up(self.trials[number], self.can, replies)]
+
     def judged(self, replies: Sequence[Sequence[Reply]]) -> list[list[Judgement]]:
         """Judgements by question."""
         return [self.scorer.parse(t, own) for t, own in zip(self.trials, replies, strict=True)]
@@ -261,6 +276,13 @@ class Questions:
     def metrics(self, judgements: Sequence[Sequence[Judgement]]) -> dict[str, Json]:
         """The latent's metrics."""
         return {k: number(v) for k, v in self.scorer.metrics([j for own in judgements for j in own]).items()}
+
+
+def question_digest(trials: Sequence[Trial]) -> str:
+    """Digest of all that is in questions, for what no prompt shows: ids of tokens, marks, what is true of each token."""
+    return digest(
+        [[t.id, t.part, t.kind, t.item, t.seed, t.truth, [w.item for w in t.windows], content(t)] for t in trials]
+    )
 
 
 # --- explainers
@@ -293,3 +315,34 @@ def explained(
         replies += answer(requests)
         requests = explainer.follow_up(latent, replies, seed)
     return asked, explanation_form(explainer.parse(latent, replies, seed, others))
+
+
+# --- runs
+
+
+def run_spec(seed: int, explain_seed: int | None = None, order: int = 0) -> RunSpec:
+    """A run as far as it decides what is asked; the names in it decide nothing."""
+    return RunSpec.model_validate(
+        {
+            "name": "golden",
+            "suite": "none",
+            "explainers": ["empty"],
+            "scorers": ["detection"],
+            "judges": ["mock:label"],
+            "seed": seed,
+            "explain_seed": explain_seed,
+            "order": order,
+        }
+    )
+
+
+def run_trials(
+    scorer: Scorer, latent: LatentView, explanation: str, seed: int, repeat: int = 0, order: int = 0
+) -> list[Trial]:
+    """A scorer's questions about one latent in a repeat of a run, in one of its orders."""
+    return plan.trials_of(run_spec(seed, order=order), repeat, scorer, latent, explanation)
+
+
+def run_explain_seed(explainer: Explainer, latent: LatentView, seed: int, own: int | None, repeat: int) -> int:
+    """Seed of an explanation in a repeat of a run that may have an explaining seed of its own."""
+    return plan.explain_seed(run_spec(seed, own), repeat, explainer, latent)

@@ -29,7 +29,7 @@ def test_every_shipped_task_has_a_golden_file_and_none_is_stale() -> None:
     missing = [name for name in NAMES if not (FOLDER / name).exists()]
     assert not missing, f"{missing} are missing: `{golden_file.COMMAND}`"
     for kind in ("scorers", "explainers"):
-        for path in (FOLDER / kind).glob("*"):
+        for path in (*(FOLDER / kind).glob("*"), *(FOLDER / "runs" / kind).glob("*")):
             name, _, version = path.stem.partition("@")
             now = shipped(kind).get(name)
             assert now is not None, f"{path.name} belongs to no shipped task"
@@ -42,9 +42,9 @@ def parts(version: str) -> tuple[int, ...]:
 
 
 def test_golden_files_are_small_enough_to_be_read() -> None:
-    sizes = {path.name: path.stat().st_size for path in FOLDER.rglob("*.json")}
+    sizes = {path: path.stat().st_size for path in FOLDER.rglob("*.json")}
     assert max(sizes.values()) < 60_000, sizes
-    assert sum(sizes.values()) < 800_000
+    assert sum(sizes.values()) < 1_000_000
 
 
 def test_a_file_of_a_published_version_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,7 @@
-"""Which golden files there are: one for each shipped scorer and explainer, by name and version, and one for each judge reader."""
+"""Which golden files there are: two for each shipped scorer and explainer, by name and version, and one for each judge reader.
+
+Those below `runs/` are as a run asks (see `golden_runs`).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import yaml
 from tests.builders.golden_explainers import explainer_file
 from tests.builders.golden_file import Json, dumped
 from tests.builders.golden_readers import READERS
+from tests.builders.golden_runs import plan_file, run_explainer_file, run_scorer_file
 from tests.builders.golden_scorers import scorer_file
 
 TASKS = Path(__file__).parents[2] / "tasks"
@@ -25,11 +29,13 @@ def shipped(kind: str) -> dict[str, str]:
 
 def contents() -> dict[str, Callable[[], dict[str, Json]]]:
     """Path of every golden file -> what makes its content."""
-    found: dict[str, Callable[[], dict[str, Json]]] = {}
+    found: dict[str, Callable[[], dict[str, Json]]] = {"runs/plan.json": plan_file}
     for name, version in shipped("scorers").items():
         found[f"scorers/{name}@{version}.json"] = partial(scorer_file, name)
+        found[f"runs/scorers/{name}@{version}.json"] = partial(run_scorer_file, name)
     for name, version in shipped("explainers").items():
         found[f"explainers/{name}@{version}.json"] = partial(explainer_file, name)
+        found[f"runs/explainers/{name}@{version}.json"] = partial(run_explainer_file, name)
     return found | {f"judges/{name}.json": make for name, make in READERS.items()}
 
 

@@ -55,8 +55,9 @@ TOPS: dict[str, list[tuple[str, float]]] = {
 NUMBERED = [("1", -1.0), ("10", -1.5), (" 2", -2.0), ("", -2.5), ("3", -6.0)]
 
 RESPONSES: list[tuple[str, str, int, Any]] = [
-    *(("chat", "a text", 200, completion(text)) for text in ("fine", "", None)),
+    *(("chat", "a text", 200, completion(text)) for text in ("fine", " fine\n", "", None)),
     ("chat", "a refusal", 200, completion(None, refusal="I will not.")),
+    ("chat", "a long refusal", 200, completion(None, refusal="no, " * 60)),
     ("chat", "a filter", 200, completion("par", "content_filter")),
     ("chat", "cut", 200, completion("as long as", "length")),
     ("chat", "no choices", 200, completion("x") | {"choices": []}),
@@ -114,6 +115,8 @@ def openai_file() -> dict[str, Json]:
     cases = {name: (("No", "Yes"), top) for name, top in TOPS.items()} | {
         "numbers": (("1", "10", "2"), NUMBERED),
         "short": (("1", "2", "3"), NUMBERED),
+        "spaced": (("No", "Yes"), [("Yes ", -0.5), ("\nNo\n", -1.0), (" ", -3.0)]),
+        "certain": (("No", "Yes"), [("Yes", 0.0)]),
         "words": (("Yellow", "Yes"), [("Y", -1.0), ("Yel", -1.0), ("Yes", -2.0)]),
     }
     waits = {"3": "3", "0.5": "0.5", "-1": "-1", "soon": "soon", "long ago": "Thu, 01 Jan 1998 00:00:00 GMT"}

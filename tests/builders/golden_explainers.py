@@ -13,7 +13,8 @@ from latentbench.explainers.explainer import load_explainer
 from tests import golden_form as form
 from tests.builders.golden_file import Json
 from tests.builders.golden_judges import FAILED, mock
-from tests.builders.golden_latents import BARE, CLOCK, FRUIT, SEED, TOOLS, golden_latents
+from tests.builders.golden_latents import BARE, CLOCK, FRUIT, TOOLS
+from tests.builders.golden_scenes import PLAIN, Scene
 
 
 @dataclass(frozen=True)
@@ -113,43 +114,37 @@ FILES = {
 }
 
 
-def others() -> dict[str, dict[str, Any]]:
-    """What other explainers of the run have said."""
-    names = (FRUIT, TOOLS, CLOCK, BARE, "planted/sixth", "planted/seventh")
-    said = {latent: form.explanation_of(latent, f"Text about {latent}.") for latent in names}
-    vocab = {latent: form.explanation_of(latent, f"Makes {latent} likely.") for latent in names}
-    said[CLOCK] = form.explanation_of(CLOCK, None, "refusal", "would not say")
-    vocab[TOOLS] = form.explanation_of(TOOLS, None, "skipped", "no direction")
-    return {"tokens": said, "vocab": vocab}
-
-
-def explainer_file(name: str) -> dict[str, Json]:
+def explainer_file(
+    name: str, ways: Mapping[str, Sequence[Writing]] = EXPLAINERS, scene: Scene = PLAIN
+) -> dict[str, Json]:
     """Content of an explainer's golden file."""
     shared: list[Json] = []
     with tempfile.TemporaryDirectory() as folder:
         for file, text in FILES.items():
             (Path(folder) / file).write_text(text, encoding="utf-8")
-        ways: list[Json] = [explainer_way(name, way, Path(folder), shared) for way in EXPLAINERS.get(name, [Writing()])]
+        asked: list[Json] = [
+            explainer_way(name, way, scene, Path(folder), shared) for way in ways.get(name, [Writing()])
+        ]
     first = load_explainer({"use": name})
     needs: list[Json] = [*sorted(c.value for c in first.needs)]
     return {
         "task": first.id,
         "needs": needs,
         "knows nothing": first.is_floor,
-        "seed": SEED,
+        **scene.drawn,
         "beginnings": shared,
-        "ways": ways,
+        "ways": asked,
     }
 
 
-def explainer_way(name: str, way: Writing, folder: Path, shared: list[Json]) -> dict[str, Json]:
+def explainer_way(name: str, way: Writing, scene: Scene, folder: Path, shared: list[Json]) -> dict[str, Json]:
     """One way of explaining: requests of all rounds and the explanation, by latent."""
     explainer = load_explainer({"use": name, "preset": way.preset, "params": dict(way.params)}, folder)
-    known = golden_latents()
+    known = scene.latents()
     found: list[Json] = []
     for latent in way.latents:
         view = known.get(latent) or replace(known[BARE], id=latent)
-        asked, text = form.explained(explainer, view, scripted(way.said), SEED, others())
+        asked, text = form.explained(explainer, view, scripted(way.said), scene.seed(explainer, view), scene.others())
         # Under odd replies the question is that of the first way.
         kept = [] if len(way.said) == 1 else form.shortened(asked, shared)
         found.append({"asked": kept, "explained": text} if kept else {"explained": text})

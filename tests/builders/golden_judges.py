@@ -8,7 +8,7 @@ from typing import Any
 from tests import golden_form as form
 from tests.builders.golden_latents import RULES
 
-MOCKS = {"label": "label?error=0.3&", "oracle": "oracle?", "lexical": "lexical?"}
+MOCKS = {"label": "label?error=0.3&", "oracle": "oracle?", "lexical": "lexical?", "constant": "constant?"}
 
 
 FAILED: list[dict[str, Any]] = [

@@ -1,4 +1,9 @@
-"""The frozen toy latents of the golden files: literal data, so that no sampler, suite or tokenizer can move them."""
+"""The frozen toy latents of the golden files: literal data, so that no sampler, suite or tokenizer can move them.
+
+`latents.json` holds plain sentences, which a person reads at once. `crooked.json` has latents of the same names with all that a
+text may hold: brackets like marks, fields of templates, carriage returns, tokens without a character; activations stand at halves
+of a level and at thresholds, two windows of a kind at one place, and natural shares give no whole number of windows.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +24,11 @@ FRUIT, TOOLS, CLOCK, BARE = "planted/fruit", "planted/tools", "planted/clock", "
 
 
 def window(row: Mapping[str, Any]) -> Window:
-    """A window of the file: tokens are parted by `|`, activations stand by place, an id of a token is a hash of it."""
+    """A window of a file: tokens are parted by `|`, activations stand by place, an id of a token is a hash of it."""
     tokens = tuple(row["text"].split("|"))
     activations = tuple(float(row["active"].get(str(t), 0.0)) for t in range(len(tokens)))
     ids = tuple(zlib.crc32(token.encode()) % 50_000 for token in tokens)
-    return Window(row["id"], row["role"], row["kind"], ids, tokens, activations, 64 * row["id"])
+    return Window(row["id"], row["role"], row["kind"], ids, tokens, activations, row.get("position", 64 * row["id"]))
 
 
 def steered(row: Mapping[str, Any]) -> Steered:
@@ -32,9 +37,9 @@ def steered(row: Mapping[str, Any]) -> Steered:
     return Steered(**fields)
 
 
-def golden_latents() -> dict[str, LatentView]:
+def golden_latents(file: str = "latents.json") -> dict[str, LatentView]:
     """Latents by id, in the file's order, and one that has nothing."""
-    rows = json.loads((FOLDER / "latents.json").read_text(encoding="utf-8"))["latents"]
+    rows = json.loads((FOLDER / file).read_text(encoding="utf-8"))["latents"]
     peers = {row["id"]: tuple(steered(s) for s in row["interventions"]) for row in rows}
     found: dict[str, LatentView] = {}
     for index, row in enumerate(rows):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from latentbench.kernel.requests import Request
 from latentbench.prompts.answers import read_list, read_word, refused
 from latentbench.scorers.rating import LEVELS
 from latentbench.scorers.saebench import read_numbers
@@ -124,7 +125,29 @@ def transformers_file() -> dict[str, Json]:
             for k in ("chat", "choice", "choice of 1 and 10", "choice at two places", "continuation")
         ]
         replies = answer(requests)
-    return {"replies": [form.reply_form(r, 3) for r in replies], "asked": [form.request_form(r) for r in requests]}
+        limits = {
+            f"{size} more of {kind}": answered(answer, full(kind, size)) for kind in BARE_SIZES for size in (0, 1)
+        }
+    return {
+        "replies": [form.reply_form(r, 3) for r in replies],
+        "asked": [form.request_form(r) for r in requests],
+        "as long as the context, and longer": limits,
+    }
+
+
+BARE_SIZES = {"a chat": 25, "a choice": 21, "a continuation": 0}
+"""Kind of a request -> tokens of the context that are not its own letters: the chat's frame, and the answer."""
+
+
+def full(kind: str, more: int) -> Request:
+    """A request that fills the tiny model's context of 512 tokens, one for each letter, or is longer by some."""
+    return form.lettered_request(kind, 512 - BARE_SIZES[kind] + more)
+
+
+def answered(answer: form.Answers, request: Request) -> dict[str, Json]:
+    """Outcome of a request, and its error, without the numbers of a model that reads one letter many times."""
+    (reply,) = answer([request])
+    return {"outcome": reply.outcome.value} | ({"error": reply.error} if reply.error else {})
 
 
 def simulator_file() -> dict[str, Json]:
@@ -143,7 +166,12 @@ def simulator_file() -> dict[str, Json]:
             form.simulate_request("long " * 120, ((" pear",),)),
         ]
         replies = answer(requests)
-    return {"replies": [form.reply_form(r, 3) for r in replies]}
+        # Frame, window and explanation are one token a letter.
+        limits = {
+            f"{more} more": answered(answer, form.simulate_request("x" * (481 + more), ((" pear",),)))
+            for more in (0, 1)
+        }
+    return {"replies": [form.reply_form(r, 3) for r in replies], "as long as the context, and longer": limits}
 
 
 ASKED: tuple[tuple[str, Mapping[str, Any], tuple[str, ...]], ...] = (
@@ -180,7 +208,8 @@ def mock_file() -> dict[str, Json]:
         said: list[Json] = []
         for name, params, can in ASKED:
             for text in ("The word plum.", "Words such as plum or apple.")[: 2 if variant == "lexical?" else 1]:
-                questions = form.Questions(load_scorer({"use": name, "params": dict(params)}), latent, text, 7, can)
+                scorer = load_scorer({"use": name, "params": dict(params)})
+                questions = form.Questions(scorer, scorer.trials(latent, text, 7), can)
                 replies, _ = questions.replies(answer)
                 rows: list[Json] = [form.reply_form(r, 6) for own in replies[:2] for r in own]
                 said.append({"scorer": name, "judge can": list(can), "explanation": text, "said": rows})

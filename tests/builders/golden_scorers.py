@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from latentbench.judges.mock.lexical import DIMENSIONS
 from latentbench.scorers.scorer import load_scorer
 
 from tests import golden_form as form
 from tests.builders.golden_file import Json
 from tests.builders.golden_judges import FAILED, mock
-from tests.builders.golden_latents import BARE, CLOCK, FRUIT, SEED, TOOLS, golden_latents
+from tests.builders.golden_latents import BARE, CLOCK, FRUIT, TOOLS
+from tests.builders.golden_scenes import PLAIN, Scene
 
 TEXT = "The word plum."
 """A near miss that the oracle knows and that shares a word with some windows, so that no metric stands at its best value."""
@@ -137,54 +139,21 @@ SCORERS: dict[str, list[Way]] = {
 }
 """Task name -> ways of asking; a task that is not here is asked once, with its defaults."""
 
-TEXTS = (
-    *(
-        "[1, 0, 1]",
-        "Sure: [0, 1, 1].",
-        "[1, 0]",
-        "[1, 2, 0]",
-        "[1, 0, 1] or [0, 0, 0]",
-        "[1]",
-        "1",
-        "none",
-        "2, 3",
-        "1, 1",
-    ),
-    *(
-        "Yes.",
-        "no",
-        "Partly",
-        "The answer is 2",
-        "2 or 3",
-        "",
-        "I'm sorry, I can't help with that.",
-        "As an AI I see no text.",
-    ),
-    *(
-        "A plum and a pear lay there.",
-        '"An apple fell."',
-        "[0, 0, 0, 0, 0, 0, 0, 9, 0, 2.5]",
-        "```json\n[3, 0, true]\n```",
-    ),
-)
-ODD: dict[str, list[dict[str, Any]]] = {
-    "chat": [{"text": text} for text in TEXTS],
-    "choice": [{"answers": how} for how in ("equal", "last", "none", "not a number", "falling")],
-    "continuation": [{"loglik": -7.5, "n": 3}, {"loglik": None, "n": 9}, {"loglik": "-inf", "n": 9}],
-    "embed": [{"vector": [0.0] * 8}, {}],
-    "simulate": [{"token_scores": "flat", "scores": "flat"}],
-    "activate": [{"token_scores": [[0, 2.5, 0]], "scores": [2.5]}, {}],
-}
-"""Hand-written replies by kind of request, beside those of `FAILED`."""
+SHARES = {"flat": 0.25, "short": 0.25, "none": 0.0, "a third": 1 / 3, "half": 0.5, "two thirds": 2 / 3, "all": 1.0}
+"""A word for a simulator's numbers -> its probability for every token; another word rises to 1."""
 
 
-def odd_replies(task: str, request: Mapping[str, Json]) -> list[dict[str, Any]]:
+VECTORS = {"equal": [1.0] * DIMENSIONS, "tiny": [-1e-30] * DIMENSIONS, "one": [3.0] + [0.0] * (DIMENSIONS - 1)}
+"""A word for a vector, so that a file stays short -> the vector, as long as those of the mocks."""
+
+
+def odd_replies(scene: Scene, task: str, request: Mapping[str, Json]) -> list[dict[str, Any]]:
     """The odd replies to one request, in the sizes that it asks for."""
     # Only simulation reads a window with a token too few as an outcome.
     short = (
         [{"token_scores": "short", "scores": "flat"}] if (task, request["kind"]) == ("simulation", "simulate") else []
     )
-    return [fitted(said, request) for said in (*ODD[str(request["kind"])], *short, *FAILED)]
+    return [fitted(said, request) for said in (*scene.replies[str(request["kind"])], *short, *FAILED)]
 
 
 def fitted(said: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,37 +166,45 @@ def fitted(said: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any
         "none": ["-inf"] * n,
         "not a number": ["nan"] + [-1.0] * (n - 1),
         "falling": [-0.25 * (i + 1) for i in range(n)],
+        "last nan": [-1.0] * (n - 1) + ["nan"],
+        "nearly none": ["-inf"] * (n - 1) + [-700.0],
+        "far below": [-1e5 - i for i in range(n)],
+        "one": [-0.5] + ["-inf"] * (n - 1),
+        "rising": [-0.25 * (n - i) for i in range(n)],
+        "twice": [-5.0] + [-1.0] * (n - 1),
     }
     if "answers" in out:
         out["answers"] = [rows[out["answers"]]] * len(request.get("slots", ("",)))
     sizes = [len(w.split("|")) for w in request.get("windows", ())]
-    if out.get("token_scores") in ("flat", "short"):
-        less = int(out["token_scores"] == "short")
-        out["token_scores"] = [[0.25] * (size - less) for size in sizes]
-        out["scores"] = [0.75] * len(sizes)
+    if isinstance(how := out.get("token_scores"), str):
+        out["token_scores"] = [
+            [SHARES.get(how, (t + 1) / size) for t in range(size - (how == "short"))] for size in sizes
+        ]
+        flat = 0.75 if how in ("flat", "short") else SHARES.get(how)
+        out["scores"] = [(i + 1) / len(sizes) if flat is None else flat for i in range(len(sizes))]
     return out
 
 
-def scorer_file(name: str) -> dict[str, Json]:
+def scorer_file(name: str, ways: Mapping[str, Sequence[Way]] = SCORERS, scene: Scene = PLAIN) -> dict[str, Json]:
     """Content of a scorer's golden file."""
     shared: list[Json] = []
-    ways: list[Json] = [scorer_way(name, way, shared) for way in SCORERS.get(name, [Way()])]
+    asked: list[Json] = [scorer_way(name, way, scene, shared) for way in ways.get(name, [Way()])]
     first = load_scorer({"use": name})
     return {
         "task": first.id,
         "headline": first.headline,
         "metric table": form.declared(first),
-        "seed": SEED,
+        **scene.drawn,
         "beginnings": shared,
-        "ways": ways,
+        "ways": asked,
     }
 
 
-def scorer_way(name: str, way: Way, shared: list[Json]) -> dict[str, Json]:
+def scorer_way(name: str, way: Way, scene: Scene, shared: list[Json]) -> dict[str, Json]:
     """One way of asking: requests, judgements by judge, metrics, and what odd replies are read as."""
     spec = {"use": name, "preset": way.preset, "params": dict(way.params)}
     scorer, plain = load_scorer(spec), load_scorer({"use": name})
-    questions = form.Questions(scorer, golden_latents()[way.latent], way.text, SEED, way.can)
+    questions = form.Questions(scorer, scene.trials(scorer, scene.latents()[way.latent], way.text), way.can)
     asked = questions.asked()
     out: dict[str, Json] = {
         "preset": way.preset,
@@ -240,11 +217,13 @@ def scorer_way(name: str, way: Way, shared: list[Json]) -> dict[str, Json]:
         "asked": [form.shortened(own, shared) for own in asked],
         "judged": {judge: judged(questions, mock(judge), shared) for judge in way.judges},
     }
+    if scene.full:
+        out["digest of questions"] = form.question_digest(questions.trials)
     if form.declared(scorer) != form.declared(plain):
         known = form.declared(plain)
         out["metric table"] = [row for row in form.declared(scorer) if row not in known]
     if way.odd:
-        out["odd"] = odd(questions, asked)
+        out["odd"] = odd(questions, asked, scene)
     return out
 
 
@@ -263,7 +242,7 @@ def judged(questions: form.Questions, answer: form.Answers, shared: list[Json]) 
     return out | ({"asked next": form.shortened(later, shared)} if later else {})
 
 
-def odd(questions: form.Questions, asked: Sequence[Sequence[Mapping[str, Json]]]) -> list[Json]:
+def odd(questions: form.Questions, asked: Sequence[Sequence[Mapping[str, Json]]], scene: Scene) -> list[Json]:
     """Judgements of the first question whose first or last request gets an odd reply, the others being the lexical judge's."""
     usual, _ = questions.replies(mock("lexical"))
     number = next(i for i, own in enumerate(asked) if own)
@@ -271,8 +250,14 @@ def odd(questions: form.Questions, asked: Sequence[Sequence[Mapping[str, Json]]]
     for place in sorted({0, len(usual[number]) - 1}):
         known = asked[number]
         request = known[place] if place < len(known) else {"kind": "activate"}
-        for said in odd_replies(questions.scorer.name, request):
-            replies = [*usual[number][:place], form.reply_of(said), *usual[number][place + 1 :]]
+        for said in odd_replies(scene, questions.scorer.name, request):
+            if said.get("n") == "same":
+                said = said | {"n": usual[number][place].n_tokens}
+            vector = said.get("vector")
+            meant = said | {"vector": VECTORS[vector]} if isinstance(vector, str) else said
+            replies = [*usual[number][:place], form.reply_of(meant), *usual[number][place + 1 :]]
             read = questions.scorer.parse(questions.trials[number], replies)
-            out.append({"reply": said, "at": place, "read": [form.judgement_form(j) for j in read]})
+            row: dict[str, Json] = {"reply": said, "at": place, "read": [form.judgement_form(j) for j in read]}
+            later = questions.next(number, replies[: place + 1]) if scene.full else []
+            out.append(row | ({"asked next": [*later]} if later else {}))
     return out
