@@ -1,17 +1,23 @@
-"""Eight faults that no key of a scorer or explainer would show; each must fail a golden file.
+"""Faults that no key of a scorer or explainer would show; each must fail a golden file.
 
-A fault is put where the name is looked up. A move of the code is a change of the paths in `FAULTS` and of nothing else.
+A fault is put where the name is looked up. A move of the code is a change of the paths in `FAULTS` and of nothing else. A name
+of Python's own, such as `round`, is put beside those of the module that looks it up.
 """
 
 from __future__ import annotations
 
+import builtins
 import math
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
+from latentbench.kernel.identity import seed_for
+from latentbench.prompts.template import FIELD
 
 from tests.builders.golden_contents import text_of
 from tests.builders.golden_file import difference
@@ -70,6 +76,46 @@ def squared(activation_metrics: Any) -> Any:
     return found
 
 
+def read_again(fill: Any) -> Any:
+    """Fields in an inserted text are filled, too."""
+
+    def found(text: str, values: dict[str, str]) -> str:
+        return FIELD.sub(lambda m: values.get(m[1], m[0]), fill(text, values))
+
+    return found
+
+
+def above(active_marks: Any) -> Any:
+    """A token at the threshold is not marked."""
+    return lambda activations, threshold: tuple(a > threshold * max(activations) for a in activations)
+
+
+def any_mass(masses: Any) -> Any:
+    """Log-probabilities that are no numbers count as none at all."""
+    return lambda logprobs: masses([-math.inf if math.isnan(x) else x for x in logprobs])
+
+
+def half_up(scaled: Any) -> Any:
+    """Halves of a level are rounded up."""
+    return lambda value, scale: max(1, min(10, math.floor(10 * value / scale + 0.5))) if value > 0 else 0
+
+
+def last_peak(cropped: Any) -> Any:
+    """Of equal peaks a window is cut around the last one."""
+
+    def found(window: Any, length: int | None) -> Any:
+        turned = cropped(window_of(window, slice(None, None, -1)), length)
+        return window_of(turned, slice(None, None, -1))
+
+    return found
+
+
+def window_of(window: Any, places: slice) -> Any:
+    """Some tokens of a window."""
+    parts = {name: getattr(window, name)[places] for name in ("ids", "tokens", "activations")}
+    return replace(window, **parts)
+
+
 FAULTS: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
     "accuracy upside down": ([P + "scorers.binary_task.binary_metrics"], upside_down, "scorers/detection@1-0.json"),
     "nothing is shuffled": ([P + "prompts.selection.shuffled"], unshuffled, "scorers/detection@1-0.json"),
@@ -97,13 +143,101 @@ FAULTS: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
 }
 """What goes wrong -> where the name is looked up, what stands there instead, and a file that must show it."""
 
+NOTHING = re.compile(r"(?!)")
+EDGES: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
+    "one seed for all scorers": (
+        [P + "runs.plan.judge_seed"],
+        lambda _: lambda seed, repeat, scorer, latent: seed_for("judge", seed, repeat, latent.id),
+        "runs/plan.json",
+    ),
+    "one seed for all repeats": (
+        [P + "runs.plan.judge_seed"],
+        lambda known: lambda seed, repeat, scorer, latent: known(seed, 0, scorer, latent),
+        "runs/scorers/embedding@1-0.json",
+    ),
+    "explanations by the seed of the judges": (
+        [P + "runs.plan.explain_seed"],
+        lambda known: lambda spec, *rest: known(spec.model_copy(update={"explain_seed": None}), *rest),
+        "runs/explainers/llm@1-0.json",
+    ),
+    "windows dealt alike for all latents": (
+        [P + "runs.plan.reordered"],
+        lambda known: lambda trials, order, seed: known(trials, order),
+        "runs/plan.json",
+    ),
+    "windows dealt without an order": (
+        [P + "runs.plan.reordered"],
+        lambda known: lambda trials, order, seed: known(trials, 1, seed),
+        "runs/plan.json",
+    ),
+    "an inserted text read again": ([P + "prompts.template.fill"], read_again, "runs/scorers/detection@1-0.json"),
+    "an explanation read again": ([P + "explainers.ensemble.fill"], read_again, "runs/explainers/ensemble@1-0.json"),
+    "natural shares cut off": ([P + "prompts.selection.round"], lambda _: int, "runs/scorers/sensitivity@1-1.json"),
+    "brackets of the text like marks": (
+        [P + "prompts.template.OPENING"],
+        lambda _: NOTHING,
+        "runs/scorers/fuzzing@1-0.json",
+    ),
+    "closing brackets like marks": (
+        [P + "prompts.template.CLOSING"],
+        lambda _: NOTHING,
+        "runs/explainers/llm@1-0.json",
+    ),
+    "masses that are no numbers": ([P + "scorers.intruder.masses"], any_mass, "runs/scorers/intruder@1-0.json"),
+    "levels that are no numbers": (
+        [P + "scorers.simulation.expected"],
+        lambda known: lambda row: known([x for x in row if not math.isnan(x)]),
+        "runs/scorers/simulation@1-0.json",
+    ),
+    "carriage returns": (
+        [P + "scorers.binary_task.one_line"],
+        lambda _: lambda text: text.replace("\n", "⏎").strip(),
+        "runs/scorers/detection@1-0.json",
+    ),
+    "tabs in a table": (
+        [P + "scorers.simulation.cell"],
+        lambda known: lambda token: known(token).replace("⇥", "\t"),
+        "runs/scorers/simulation@1-0.json",
+    ),
+    "halves of a level": ([P + "explainers.llm.scaled"], half_up, "runs/explainers/llm@1-0.json"),
+    "a token at the threshold": ([P + "scorers.fuzzing.active_marks"], above, "runs/scorers/fuzzing@1-0.json"),
+    "windows of one place by their row": (
+        [P + "prompts.selection.by_content"],
+        lambda _: lambda windows: sorted(windows, key=lambda w: (w.kind, w.position)),
+        "runs/plan.json",
+    ),
+    "the last of equal peaks": ([P + "explainers.llm.cropped"], last_peak, "runs/explainers/llm@1-0.json"),
+    "ids that are not cut with the tokens": (
+        [P + "scorers.saebench.cut"],
+        lambda known: lambda window, *where: replace(known(window, *where), ids=window.ids),
+        "runs/scorers/saebench@1-0.json",
+    ),
+    "a probability of a third": (
+        [P + "scorers.rating.int"],
+        lambda _: lambda x: math.ceil(x) - 1,
+        "runs/scorers/sensitivity@1-1.json",
+    ),
+    "a word and a comma": (
+        [P + "scorers.binary_task.read_word"],
+        lambda known: lambda text, answers: known(text.strip().strip(","), answers),
+        "runs/scorers/detection@1-0.json",
+    ),
+    "a first token without its end": (
+        ["tests.builders.golden_endpoint.answer_logprobs"],
+        lambda known: lambda answers, top: known(answers, [(t, p) for t, p in top if t == t.rstrip()]),
+        "judges/openai.json",
+    ),
+}
+"""The same at the edges of what a text and a number may be, and of what a run adds to a question."""
 
-@pytest.mark.parametrize("fault", FAULTS)
+
+@pytest.mark.parametrize("fault", {**FAULTS, **EDGES})
 def test_a_change_of_behaviour_fails_a_golden_file(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    places, wrong, name = FAULTS[fault]
+    places, wrong, name = (FAULTS | EDGES)[fault]
     for place in places:
         module, _, attribute = place.rpartition(".")
-        known = getattr(import_module(module), attribute)
-        monkeypatch.setattr(place, wrong(known))
+        room = import_module(module)
+        known = getattr(room, attribute) if hasattr(room, attribute) else getattr(builtins, attribute)
+        monkeypatch.setattr(room, attribute, wrong(known), raising=False)
     said = difference(name, text_of(name)) or ""
     assert "is not what it was" in said

@@ -141,7 +141,7 @@ EXPLAINERS: dict[str, list[Writing]] = {
     "tokens": [
         Writing(None, {}, ALL),
         Writing(None, {"n_tokens": 9, "n_contexts": 6, "reach": 0}, (FRUIT,)),
-        Writing(None, {"n_tokens": 1, "n_contexts": 7, "reach": 1}, (FRUIT,)),
+        Writing(None, {"n_tokens": 30, "n_contexts": 7, "reach": 1}, (FRUIT,)),
         Writing(None, {"n_examples": 4, "sampling": "quantile", "window": 2, "reach": 2}, (FRUIT,)),
     ],
     "vocab": [Writing(None, {}, ALL), Writing(None, {"n_promoted": 3, "n_suppressed": 2}, (FRUIT,))],
