@@ -104,16 +104,13 @@ def last_peak(cropped: Any) -> Any:
     """Of equal peaks a window is cut around the last one."""
 
     def found(window: Any, length: int | None) -> Any:
-        turned = cropped(window_of(window, slice(None, None, -1)), length)
-        return window_of(turned, slice(None, None, -1))
+        seen = list(window.activations)
+        seen[len(seen) - 1 - seen[::-1].index(window.max)] += 1.0
+        piece = cropped(replace(window, activations=tuple(seen)), length)
+        start = piece.position - window.position
+        return replace(piece, activations=window.activations[start : start + len(piece.tokens)])
 
     return found
-
-
-def window_of(window: Any, places: slice) -> Any:
-    """Some tokens of a window."""
-    parts = {name: getattr(window, name)[places] for name in ("ids", "tokens", "activations")}
-    return replace(window, **parts)
 
 
 FAULTS: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
