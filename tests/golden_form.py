@@ -16,6 +16,7 @@ import numpy as np
 from latentbench.explainers.explainer import Explainer, Explanation
 from latentbench.judges.judge import Judge
 from latentbench.judges.reference import load_judge
+from latentbench.kernel.boundary import Fault
 from latentbench.kernel.forms import YesNo
 from latentbench.kernel.identity import digest
 from latentbench.kernel.latent import LatentView
@@ -33,7 +34,7 @@ from latentbench.kernel.requests import (
     Simulate,
 )
 from latentbench.kernel.trial import Seen, Trial, content
-from latentbench.runs import plan
+from latentbench.runs import judging, plan
 from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.scorer import Judgement, Metric, Scorer
 
@@ -340,7 +341,9 @@ def run_trials(
     scorer: Scorer, latent: LatentView, explanation: str, seed: int, repeat: int = 0, order: int = 0
 ) -> list[Trial]:
     """A scorer's questions about one latent in a repeat of a run, in one of its orders."""
-    return plan.trials_of(run_spec(seed, order=order), repeat, scorer, latent, explanation)
+    found = judging.trials_of(run_spec(seed, order=order), repeat, scorer, latent, explanation)
+    assert not isinstance(found, Fault), found.line
+    return found
 
 
 def run_explain_seed(explainer: Explainer, latent: LatentView, seed: int, own: int | None, repeat: int) -> int:

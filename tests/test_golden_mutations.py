@@ -143,12 +143,12 @@ FAULTS: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
 NOTHING = re.compile(r"(?!)")
 EDGES: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
     "one seed for all scorers": (
-        [P + "runs.plan.judge_seed"],
+        [P + "runs.judging.judge_seed"],
         lambda _: lambda seed, repeat, scorer, latent: seed_for("judge", seed, repeat, latent.id),
         "runs/plan.json",
     ),
     "one seed for all repeats": (
-        [P + "runs.plan.judge_seed"],
+        [P + "runs.judging.judge_seed"],
         lambda known: lambda seed, repeat, scorer, latent: known(seed, 0, scorer, latent),
         "runs/scorers/embedding@1-0.json",
     ),
@@ -158,12 +158,12 @@ EDGES: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
         "runs/explainers/llm@1-0.json",
     ),
     "windows dealt alike for all latents": (
-        [P + "runs.plan.reordered"],
+        [P + "runs.judging.reordered"],
         lambda known: lambda trials, order, seed: known(trials, order),
         "runs/plan.json",
     ),
     "windows dealt without an order": (
-        [P + "runs.plan.reordered"],
+        [P + "runs.judging.reordered"],
         lambda known: lambda trials, order, seed: known(trials, 1, seed),
         "runs/plan.json",
     ),

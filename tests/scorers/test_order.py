@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from latentbench.runs.plan import reordered, trials_of
+from latentbench.runs.judging import reordered, trials_of
 from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.scorer import load_scorer
 from latentbench.suites.store import load_suite

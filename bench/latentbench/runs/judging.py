@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from rich.console import Console
@@ -18,15 +18,18 @@ from latentbench.judges.judge import Judge, guarded
 from latentbench.judges.price import cost
 from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.errors import RunError
+from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Capability, Outcome, Reply
 from latentbench.kernel.trial import Trial
+from latentbench.prompts.selection import shuffled
 from latentbench.runs.explaining import RETRIED, Explanations, paid
 from latentbench.runs.journal import Asked, Call, Journal, JudgedUnit
-from latentbench.runs.plan import Cell, Plan, trials_of
+from latentbench.runs.plan import Cell, Plan
 from latentbench.runs.progress import Stage
 from latentbench.runs.rounds import Exchange, converse
-from latentbench.scorers.scorer import Judgement, Scorer, answered, failed
+from latentbench.runs.run_spec import RunSpec
+from latentbench.scorers.scorer import Judgement, Scorer, answered, failed, made
 
 BATCH = 512
 """Requests of the first round per batch: a few seconds of an in-process judge, and what a kill can lose."""
@@ -155,6 +158,48 @@ def _call(replies: Sequence[Reply], judge: Judge) -> Call:
     costs = [cost(r.usage, judge.identity) for r in replies]
     price = None if any(c is None for c in costs) else sum(c for c in costs if c is not None)
     return Call(total_usage(replies), price)
+
+
+def judge_seed(spec_seed: int, repeat: int, scorer: Scorer, latent: LatentView) -> int:
+    """Seed of one latent's trials; without the explainer, so that all explainers are judged on the same windows."""
+    return seed_for("judge", spec_seed, repeat, scorer.name, latent.id)
+
+
+def trials_of(spec: RunSpec, repeat: int, scorer: Scorer, latent: LatentView, explanation: str) -> list[Trial] | Fault:
+    """What a run asks about one explanation of a latent, or why the scorer cannot say it."""
+    seed = judge_seed(spec.seed, repeat, scorer, latent)
+    found = made(scorer, latent, explanation, seed)
+    return found if isinstance(found, Fault) else reordered(found, spec.order, seed)
+
+
+def reordered(trials: Sequence[Trial], order: int, seed: int = 0) -> list[Trial]:
+    """The windows of all trials dealt anew to prompts of the same sizes.
+
+    Args:
+        trials: of one latent.
+        order: number of the order; 0 leaves the trials as they are.
+        seed: of the latent, so that what moves where differs between latents.
+
+    Returns:
+        As many trials, with the ids they had. Trials that show one window each, or whose windows are not judged one by one
+        (an intruder among others), have no such order and come back unchanged.
+    """
+    if order == 0 or any(t.kind for t in trials) or all(len(t.windows) < 2 for t in trials):
+        return list(trials)
+    places = [(t, i) for t in trials for i in range(len(t.windows))]
+    dealt = iter(shuffled(places, seed_for("order", order, seed, trials[0].task)))
+    found = []
+    for trial in trials:
+        own = [next(dealt) for _ in trial.windows]
+        found.append(
+            replace(
+                trial,
+                windows=tuple(t.windows[i] for t, i in own),
+                truth=tuple(t.truth[i] for t, i in own),
+                token_truth=tuple(t.token_truth[i] for t, i in own) if trial.token_truth else (),
+            )
+        )
+    return found
 
 
 def run_trials(plan: Plan, repeat: int, scorer: Scorer, latent: LatentView, explanation: str) -> list[Trial] | Fault:

@@ -6,8 +6,8 @@ not be found out after an hour of explaining. The plan is also what `resume` com
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 from latentbench.explainers.explainer import Explainer, stated
@@ -17,11 +17,9 @@ from latentbench.kernel.errors import CapabilityError, SpecError, UnknownName
 from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.kinds import require_kinds
 from latentbench.kernel.latent import LatentView
-from latentbench.kernel.trial import Trial
-from latentbench.prompts.selection import shuffled
 from latentbench.runs.record import Identities, SuiteRecord
 from latentbench.runs.run_spec import RunSpec
-from latentbench.scorers.scorer import Scorer, declared, made
+from latentbench.scorers.scorer import Scorer, declared
 from latentbench.suites.store import Suite
 
 
@@ -200,18 +198,6 @@ def explain_seed(spec: RunSpec, repeat: int, explainer: Explainer, latent: Laten
     return seed_for("explain", own, repeat, explainer.name, latent.id)
 
 
-def judge_seed(spec_seed: int, repeat: int, scorer: Scorer, latent: LatentView) -> int:
-    """Seed of one latent's trials; without the explainer, so that all explainers are judged on the same windows."""
-    return seed_for("judge", spec_seed, repeat, scorer.name, latent.id)
-
-
-def trials_of(spec: RunSpec, repeat: int, scorer: Scorer, latent: LatentView, explanation: str) -> list[Trial] | Fault:
-    """What a run asks about one explanation of a latent, or why the scorer cannot say it."""
-    seed = judge_seed(spec.seed, repeat, scorer, latent)
-    found = made(scorer, latent, explanation, seed)
-    return found if isinstance(found, Fault) else reordered(found, spec.order, seed)
-
-
 def _ordered(explainers: Mapping[str, Explainer]) -> dict[str, Explainer]:
     done: dict[str, Explainer] = {}
     waiting = dict(explainers)
@@ -235,33 +221,3 @@ def _unfit(scorer: Scorer, labels: list[str], judges: Mapping[str, Judge]) -> st
         f"{label} can {', '.join(sorted(c.value for c in judges[label].can)) or 'nothing'}" for label in labels
     )
     return f"scorer {scorer.name!r} needs a judge with {needs}. {have}."
-
-
-def reordered(trials: Sequence[Trial], order: int, seed: int = 0) -> list[Trial]:
-    """The windows of all trials dealt anew to prompts of the same sizes.
-
-    Args:
-        trials: of one latent.
-        order: number of the order; 0 leaves the trials as they are.
-        seed: of the latent, so that what moves where differs between latents.
-
-    Returns:
-        As many trials, with the ids they had. Trials that show one window each, or whose windows are not judged one by one
-        (an intruder among others), have no such order and come back unchanged.
-    """
-    if order == 0 or any(t.kind for t in trials) or all(len(t.windows) < 2 for t in trials):
-        return list(trials)
-    places = [(t, i) for t in trials for i in range(len(t.windows))]
-    dealt = iter(shuffled(places, seed_for("order", order, seed, trials[0].task)))
-    found = []
-    for trial in trials:
-        own = [next(dealt) for _ in trial.windows]
-        found.append(
-            replace(
-                trial,
-                windows=tuple(t.windows[i] for t, i in own),
-                truth=tuple(t.truth[i] for t, i in own),
-                token_truth=tuple(t.token_truth[i] for t, i in own) if trial.token_truth else (),
-            )
-        )
-    return found

@@ -28,8 +28,8 @@ from latentbench.kernel.identity import canonical, digest
 from latentbench.kernel.requests import Chat, Choice, Continuation, Embed, Reply, Request, Simulate
 from latentbench.kernel.trial import untold
 from latentbench.runs.finished import Run
-from latentbench.runs.judging import trial_exchange
-from latentbench.runs.plan import Plan, trials_of
+from latentbench.runs.judging import trial_exchange, trials_of
+from latentbench.runs.plan import Plan
 from latentbench.views.number import rounded
 
 PER_MEASURE = 6
