@@ -227,7 +227,7 @@ async def test_retry_after_is_obeyed_up_to_the_longest_wait(endpoint):
 async def test_no_more_calls_are_under_way_than_allowed(endpoint):
     def slow(body: dict[str, Any]) -> Answer:
         found = completion(body["messages"][1]["content"])
-        found.wait = 0.02
+        found.wait = 0.15
         return found
 
     endpoint.script = slow

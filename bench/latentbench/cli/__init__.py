@@ -1,8 +1,8 @@
 """The `bench` command: one file per group of commands, each thin.
 
 Command modules import nothing heavy at the top; torch, transformers and mlflow are imported inside the functions that need
-them, so that `bench --help` answers at once. Exit codes: 0 ok; 1 the run has failures above the allowed rate; 2 usage or bad
-input; 3 and 4 are verdicts of `bench gate`; 130 interrupted.
+them, so that `bench --help` answers at once. Exit codes: 0 ok; 1 the run has failures above the allowed rate; 2 usage, bad
+input or an endpoint that answers no call; 3 and 4 are verdicts of `bench gate`; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Cache = Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")]
 NoTrack = Annotated[bool, typer.Option("--no-track", help="Do not log to MLflow now; `bench track` does it later.")]
+CAUSES = 5
+"""Reasons for missing answers that are printed when a run ends."""
 
 
 def run(
@@ -110,6 +112,11 @@ def _finish(folder: Path, record: RunRecord, console: Console, tracked: bool) ->
 
         result = log(folder)
         console.print(f"MLflow: {result.uri if result.ok else result.message}", highlight=False, soft_wrap=True)
+    causes = list((record.totals.causes if record.totals else {}).items())
+    for cause, n in causes[:CAUSES]:
+        console.print(f"{n:>7,} {cause}", highlight=False, markup=False, soft_wrap=True)
+    if causes[CAUSES:]:
+        console.print(f"{sum(n for _, n in causes[CAUSES:]):>7,} for other reasons", highlight=False)
     rate, allowed = record.failure_rate or 0.0, record.spec.max_failures
     console.print(f"run: {folder}\nreport: {page}", highlight=False, soft_wrap=True)
     if rate > allowed:

@@ -49,6 +49,9 @@ class Judge(Protocol):
     async def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """One reply per request, in order. A call that fails is a reply that says so; an exception means a fault of the judge."""
 
+    async def probe(self, request: Request) -> str | None:
+        """Why no request like this one can succeed, on one line; None where nothing is known to be wrong. Asked before a run."""
+
     async def close(self) -> None:
         """Release what is held."""
 
@@ -86,6 +89,10 @@ class BaseJudge(ABC):
     @abstractmethod
     async def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """One reply per request, in order, as `Judge` says."""
+
+    async def probe(self, request: Request) -> str | None:
+        """Why no request like this one can succeed. Nothing by default: what computes in this process is loaded already."""
+        return None
 
     async def close(self) -> None:  # noqa: B027 - optional, and most judges hold nothing
         """Release connections; nothing by default."""

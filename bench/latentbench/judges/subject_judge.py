@@ -107,6 +107,10 @@ class SubjectJudge(BaseJudge):
         measured = iter(await self._worker.run(lambda _: self._activate(own)) if own else [])
         return [next(measured if isinstance(r, Activate) else written) for r in requests]
 
+    async def probe(self, request: Request) -> str | None:
+        """What the writer says; activations are measured here."""
+        return None if isinstance(request, Activate) else await self.writer.probe(request)
+
     async def close(self) -> None:
         """Let the thread end, and close the writer."""
         self._worker.close()

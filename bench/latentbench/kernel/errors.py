@@ -12,6 +12,7 @@
     ├── CoderError                  a coder's folder cannot be used
     │   └── CoderMismatch           shapes or d_model do not fit the configuration or the subject
     ├── CapabilityError             a judge cannot answer the kind of question that a scorer asks
+    ├── JudgeError                  a judge's endpoint answers no call at all
     └── RunError                    a run folder cannot be created, resumed or read
 
 A failed *call* to a judge or explainer is deliberately not in this tree. It is an outcome (`kernel.requests.Outcome`), kept
@@ -86,6 +87,10 @@ class CoderMismatch(CoderError):
 
 class CapabilityError(BenchError):
     """A judge that cannot answer the kind of question that a scorer asks."""
+
+
+class JudgeError(BenchError):
+    """An endpoint that answers no call: it is down, or the address, the key, the model's name or an option is wrong."""
 
 
 class RunError(BenchError):

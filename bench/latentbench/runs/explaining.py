@@ -63,6 +63,7 @@ async def explain(plan: Plan, journal: Journal[ExplainedUnit], done: Explanation
                 for chunk in chunks(owed, CHUNK):
                     for explanation, paid in await _explain(explainer, judge, chunk, plan.spec, repeat, others):
                         mine[explanation.latent] = explanation
+                        stage.causes.add(explanation.outcome, explanation.error)
                         journal.append((_written(plan, label, repeat, explanation, paid), explanation))
                     stage.advance(len(chunk))
 

@@ -134,6 +134,8 @@ async def _judge(
             spent = paid([r for exchange in unit.exchanges for r in exchange.replies])
             place = Asked(unit.cell.id, unit.latent.id, unit.explanation.hash, tuple(calls), spent)
             journal.append((place, tuple(judgements)))
+            for judgement in judgements:
+                stage.causes.add(judgement.outcome, judgement.error)
             stage.advance()
     finally:
         slots.release()

@@ -107,7 +107,8 @@ def make_plan(
 
     Raises:
         SpecError: a judge that no scorer uses, an explainer without its model, an explainer that reads from one that
-            is not in the grid or from itself, or a scorer that asks for a kind of negative windows that the suite lacks.
+            is not in the grid or from itself, or a scorer that asks for steered texts or for a kind of negative windows
+            that the suite lacks.
         CapabilityError: a scorer that no judge of the grid can serve, or an explainer's model that cannot chat.
     """
     latents = tuple(
@@ -136,6 +137,11 @@ def make_plan(
     held = suite.test_kinds
     for entry in spec.scorers:
         scorer = scorers[entry.label]
+        if scorer.uses_interventions and suite.interventions is None:
+            raise SpecError(
+                f"scorer {entry.label!r} reads steered texts, and suite {suite.name} has none yet: make them with "
+                f"`bench suite intervene {suite.name}`."
+            )
         require_kinds(scorer.negative_kinds, held, entry.label, suite.name)
         offered = [j.label for j in spec.judges]
         for name in entry.judges or []:

@@ -13,6 +13,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from latentbench.runs.causes import Causes
+
 INTERVAL = 30.0
 NUMBERS = 52
 """Columns of a terminal that bar, counts, rate and time left take."""
@@ -27,6 +29,9 @@ class Stage:
         unit: what is counted ("latents", "calls", "tokens").
         done: units already on disk.
         console: where to print.
+
+    Attributes:
+        causes: why things had no answer so far; the line shows their number and the most frequent.
     """
 
     def __init__(self, name: str, total: int, unit: str, console: Console, done: int = 0) -> None:
@@ -34,6 +39,7 @@ class Stage:
         self._first = done
         self._start = self._printed = time.monotonic()
         self._bar: Progress | None = None
+        self.causes = Causes()
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -43,11 +49,16 @@ class Stage:
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(compact=True),
+                TextColumn("{task.fields[failed]}", markup=False),
                 console=self.console,
             )
             self._bar.start()
             self._task = self._bar.add_task(
-                _ends(self.name, self.console.width - NUMBERS), total=self.total or None, completed=self.done, rate=""
+                _ends(self.name, self.console.width - NUMBERS),
+                total=self.total or None,
+                completed=self.done,
+                rate="",
+                failed="",
             )
         return self
 
@@ -63,7 +74,7 @@ class Stage:
         """`n` more units are done."""
         self.done += n
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, rate=self._rate())
+            self._bar.update(self._task, completed=self.done, rate=self._rate(), failed=str(self.causes))
         elif time.monotonic() - self._printed > INTERVAL:
             self._print()
 
@@ -81,7 +92,7 @@ class Stage:
         if self.total > self.done > self._first + self.total // 20:
             left = f", {(self.total - self.done) * seconds / (self.done - self._first):.0f} s left"
         self.console.print(
-            f"{self.name:<28} {self.done}{of} {self.unit}  {self._rate()}  {seconds:.0f} s{left}",
+            f"{self.name:<28} {self.done}{of} {self.unit}  {self._rate()}  {seconds:.0f} s{left}  {self.causes}".rstrip(),
             highlight=False,
             markup=False,
             soft_wrap=True,

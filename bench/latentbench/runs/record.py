@@ -167,6 +167,10 @@ class Totals(Frozen):
     explanations: dict[str, int]
     judgements: dict[str, int]
     paid: Paid = Paid()
+    uncalled: int = 0
+    """Explanations and judgements that were no call: an explainer that asks nobody had no text, or there was none to judge."""
+    causes: dict[str, int] = Field(default_factory=dict)
+    """Why there is no answer -> how often, the most frequent first."""
 
     def count(self, outcomes: Collection[str]) -> int:
         """Explanations and judgements with one of these outcomes."""
@@ -174,8 +178,8 @@ class Totals(Frozen):
 
     @property
     def failure_rate(self) -> float:
-        """Share of calls without an answer; `skipped` judgements follow from a failed explanation and are counted too."""
-        attempted = sum(self.explanations.values()) + sum(self.judgements.values())
+        """Share of calls without an answer. What is skipped because a prompt does not fit is one."""
+        attempted = sum(self.explanations.values()) + sum(self.judgements.values()) - self.uncalled
         return 1 - self.count(["ok"]) / attempted if attempted else 0.0
 
 

@@ -27,13 +27,14 @@ from latentbench.explainers.explainer import load_explainer
 from latentbench.judges.cache.cached_judge import CachedJudge, ReplyCache
 from latentbench.judges.judge import Judge, closed
 from latentbench.judges.reference import load_judge
-from latentbench.kernel.errors import RunError
+from latentbench.kernel.errors import JudgeError, RunError
 from latentbench.kernel.files import write_text
 from latentbench.models.source import cache_dir
 from latentbench.runs import explaining, judging
 from latentbench.runs.environment import git, hardware, versions
 from latentbench.runs.journal import ExplainedUnit, Journal, JudgedUnit, explanation_journal, judgement_journal
 from latentbench.runs.plan import Plan, make_plan
+from latentbench.runs.probing import probe
 from latentbench.runs.record import RunRecord, read_record, write_record
 from latentbench.runs.run_spec import RunSpec, load_run_spec
 from latentbench.runs.run_tables import describe, write_tables
@@ -115,6 +116,7 @@ def start(
 
     Raises:
         RunError: the folder exists already.
+        JudgeError: a judge cannot be asked (there is no folder then), or stops answering.
         BenchError: as `prepare`.
     """
     spec = load_run_spec(spec_path)
@@ -144,6 +146,8 @@ def begin(
         raise RunError(f"{folder} exists already and is not empty.{go_on} For a new run give another --out.")
     cache = ReplyCache(cache_path or default_cache())
     plan = prepare(spec, base, cache)
+    # Before there is a folder: what is wrong may stand in the spec, which a run that has begun no longer reads.
+    _try_judges(plan, {}, set(), "Nothing was paid, and no run folder made.")
     record = open_run(plan, base, folder, command)
     created(folder)
     return carry_out(plan, folder, record, console)
@@ -185,6 +189,7 @@ def resume(folder: Path, cache_path: Path | None, console: Console) -> RunRecord
 
     Raises:
         RunError: no run there, or something that can change a number has changed since it was started.
+        JudgeError: a judge cannot be asked, or stops answering.
     """
     record = read_record(folder)
     spec = load_run_spec(folder / "spec.yaml")
@@ -195,7 +200,17 @@ def resume(folder: Path, cache_path: Path | None, console: Console) -> RunRecord
             f"{folder} cannot be resumed: {'; '.join(changed)} changed since it was started. "
             "Its rows stay as they are; start a new run for the new state."
         )
+    done = explaining.stored(explanation_journal(folder))
+    judged = judging.stored(plan, done, judgement_journal(folder))
+    _try_judges(plan, done, judged, f"Nothing was paid; when it is mended, go on with: bench resume {folder}")
     return carry_out(plan, folder, record, console)
+
+
+def _try_judges(plan: Plan, done: explaining.Explanations, judged: set[judging.Key], then: str) -> None:
+    try:
+        asyncio.run(probe(plan, done, judged))
+    except JudgeError as e:
+        raise JudgeError(f"{str(e).rstrip('.')}. {then}") from e
 
 
 def default_cache() -> Path:
@@ -224,9 +239,12 @@ def carry_out(
             runner.run(_stages(plan, explanations, judgements, console))
         else:
             asyncio.run(_closing(plan, explanations, judgements, console))
-    except BaseExceptionGroup as group:
+    except (BaseExceptionGroup, JudgeError) as e:
         # Batches run in a task group; the user is owed the one error, not the group.
-        raise group.exceptions[0] from group
+        one = e.exceptions[0] if isinstance(e, BaseExceptionGroup) else e
+        if isinstance(one, JudgeError):
+            one = JudgeError(f"{one}. What was answered is kept; go on with: bench resume {folder}")
+        raise one from e
     finally:
         explanations.close()
         judgements.close()

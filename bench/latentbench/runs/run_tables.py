@@ -17,6 +17,7 @@ from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome
 from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, table_from, write_table
+from latentbench.runs.causes import Causes
 from latentbench.runs.journal import Asked, Call, ExplainedUnit, Journal, JudgedUnit, Written, finite, note_text
 from latentbench.runs.plan import Cell, Plan
 from latentbench.runs.record import CellRecord, ExplainerRecord, JudgeRecord, MetricRecord, Paid, ScorerRecord, Totals
@@ -123,6 +124,14 @@ def write_tables(
     write_table(table_from(explained, _EXPLANATION_COLUMNS, EXPLANATIONS), folder / "explanations.parquet")
     write_table(table_from(judged, _JUDGEMENT_COLUMNS, JUDGEMENTS), folder / "judgements.parquet")
     write_table(table_from([(s,) for s in scores], _SCORE_COLUMNS, SCORES), folder / "scores.parquet")
+    causes = Causes()
+    for _, explanation in explained:
+        causes.add(explanation.outcome, explanation.error)
+    for _, _, judgement, _ in judged:
+        causes.add(judgement.outcome, judgement.error)
+    silent = {key for key, (_, e) in latest.items() if e.text is None}
+    without = [1 for c, p, _, _ in judged if (c.explainer, c.repeat, p.latent) in silent]
+    skipped = [1 for w, e in latest.values() if e.outcome is Outcome.SKIPPED and w.explainer not in plan.models]
     # Of a session that was killed the calls whose batch was not written yet are missing: their replies came from the cache in
     # the next one.
     spent = [*(w.paid for w, _ in explanations.units()), *(p.paid for p, _ in judgements.units())]
@@ -130,6 +139,8 @@ def write_tables(
         explanations=_counted(latest[key][1].outcome for key in latest),
         judgements=_counted(j.outcome for _, _, j, _ in judged),
         paid=sum(spent, Paid()),
+        uncalled=len(without) + len(skipped),
+        causes=causes.counts,
     )
 
 

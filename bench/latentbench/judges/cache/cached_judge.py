@@ -37,7 +37,7 @@ class CachedJudge(BaseJudge):
 
     async def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer from the cache what it knows, ask the backend the rest and store its replies as they come."""
-        keys = [request_key(self.identity, r, self.reads_truth) for r in requests]
+        keys = self._keys(requests)
         known = self.cache.get(keys)
         waiting = {k: self._flying[k] for k in keys if k not in known and k in self._flying}
         mine = {k: r for k, r in zip(keys, requests, strict=True) if k not in known and k not in waiting}
@@ -61,6 +61,19 @@ class CachedJudge(BaseJudge):
             else:
                 replies.append(known[k] if k in known else shared[k])
         return replies
+
+    def look_up(self, requests: Sequence[Request]) -> list[Reply | None]:
+        """The stored reply to each request, None where there is none."""
+        keys = self._keys(requests)
+        known = self.cache.get(keys)
+        return [known.get(key) for key in keys]
+
+    def _keys(self, requests: Sequence[Request]) -> list[str]:
+        return [request_key(self.identity, r, self.reads_truth) for r in requests]
+
+    async def probe(self, request: Request) -> str | None:
+        """What the backend says."""
+        return await self.judge.probe(request)
 
     async def close(self) -> None:
         """Close the backend; the cache may serve other judges and stays open."""

@@ -3,7 +3,8 @@
 What is asked and how a reply is read is the judge's (`latentbench.judges.remote.openai`). A call holds one of the places until it
 is over, its waits included: a call that gives its place away while it waits lets the next one in, and soon all calls of a run are
 waiting for their retries at once, which an endpoint with a rate never survives. A refusal because of the rate (429) is no failure
-of the call that was refused: it holds all calls back, and costs none of them an attempt. Nothing that an endpoint does raises.
+of the call that was refused: it holds all calls back, and costs none of them an attempt. Nothing that an endpoint does to a call
+raises; an endpoint that answers no call at all ends the run.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import httpx
 import openai
@@ -27,6 +29,7 @@ from latentbench.judges.remote.call_quota import LATE, Quota
 from latentbench.judges.remote.limiter import Limiter, Pace
 from latentbench.judges.remote.reading import Malformed
 from latentbench.kernel.config import Frozen
+from latentbench.kernel.errors import JudgeError
 from latentbench.kernel.requests import Outcome, Reply
 from latentbench.models.source import cache_dir
 
@@ -38,6 +41,10 @@ OVERFLOW = re.compile(
 )
 """A prompt that does not fit, in the words of OpenAI, OpenRouter, Mistral, vLLM, SGLang, llama.cpp, LM Studio, TGI, Ollama,
 Anthropic, Gemini, Groq and Cohere."""
+CONNECT = 10.0
+"""Seconds to wait for a connection: no model has to be computed for one."""
+LASTING = 10.0
+"""Seconds after which a fault that may heal is one that did not."""
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -64,6 +71,9 @@ class EndpointParams(Frozen):
     """Requests a minute, evenly spread; what the endpoint allows is found out by itself, but not without refusals."""
     tpm: float | None = pydantic.Field(default=None, gt=0)
     """Tokens a minute: estimated from the number of characters before a call, corrected by the usage that comes back."""
+    give_up: int = pydantic.Field(default=20, ge=0)
+    """Requests that fail one after the other, for ten seconds or in a way that does not heal, after which the run is stopped; 0
+    for never. A refusal because of the rate is no failure, nor is an answer that cannot be read."""
     quota: str | None = pydantic.Field(default=None, pattern=r"^[\w.-]+$")
     """Name under which all runs on this machine share `rpm`, `tpm` and pauses: a file in the user's cache."""
 
@@ -95,8 +105,15 @@ class Endpoint:
         self.pace = Pace(params.backoff, params.max_wait, self._jitter)
         shared = cache_dir() / "quotas" / f"{params.quota}.json" if params.quota else None
         self.quota = Quota(params.rpm, params.tpm, shared)
-        self._under_way = 0
+        self._under_way = self._failing = 0
+        self._failing_since = 0.0
         self._connections: dict[asyncio.AbstractEventLoop, _Connection] = {}
+
+    @property
+    def address(self) -> str:
+        """Where calls go, without a user name or password, for messages."""
+        parts = urlsplit(self.params.base_url or "https://api.openai.com/v1")
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
     @property
     def client(self) -> openai.AsyncOpenAI:
@@ -110,7 +127,7 @@ class Endpoint:
             client = openai.AsyncOpenAI(
                 api_key=os.environ.get(self.params.key_env) or "none",
                 base_url=self.params.base_url,
-                timeout=self.params.timeout,
+                timeout=openai.Timeout(self.params.timeout, connect=min(CONNECT, self.params.timeout)),
                 max_retries=0,
                 http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [self._heard]}),
             )
@@ -130,6 +147,9 @@ class Endpoint:
         Args:
             ask: sends the request through `client` and reads what comes back.
             tokens: about how many the call will take.
+
+        Raises:
+            JudgeError: too many requests have failed one after the other (`give_up`).
         """
         failed = 0
         give_up = float("inf")
@@ -143,11 +163,11 @@ class Endpoint:
                     if isinstance(e, openai.RateLimitError) and self._reply(e).outcome is Outcome.API and not _spent(e):
                         self._refused(e, sent, now)
                         give_up = min(give_up, now + self.params.patience)
-                        if self.pace.until >= give_up:
-                            return self._reply(e)
-                        continue
+                        if self.pace.until < give_up:
+                            continue
+                    self._count(e, now)
                     failed += 1
-                    if failed >= self.params.attempts or not self._heals(e):
+                    if failed >= self.params.attempts or not heals(e) or self._reply(e).outcome is Outcome.SKIPPED:
                         return self._reply(e)
                     await asyncio.sleep(self._wait(e, failed))
 
@@ -170,6 +190,7 @@ class Endpoint:
             raise Malformed(f"the reply is not in the OpenAI format: {type(e).__name__}: {e}") from e
         finally:
             self._under_way -= 1
+        self._failing = 0
         self.pace.accepted(sent)
         used = reply.usage.tokens_in + reply.usage.tokens_out
         self.quota.correct(used - tokens if used else 0)
@@ -193,7 +214,7 @@ class Endpoint:
         await response.aread()
         try:
             body = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if isinstance(body, dict) and body.get("error") and not body.get("choices"):
             code = body["error"].get("code") if isinstance(body["error"], dict) else None
@@ -204,13 +225,19 @@ class Endpoint:
         drawn = self._jitter.uniform(0, self.params.backoff * 2.0 ** min(30, failed - 1))
         return min(self.params.max_wait, max(drawn, asked_to_wait(headers) or 0.0))
 
-    def _heals(self, error: Exception) -> bool:
-        """Worth another attempt: a fault of the server or of the connection, a broken body."""
-        if self._reply(error).outcome is Outcome.SKIPPED:
-            return False
-        if isinstance(error, openai.APIStatusError):
-            return error.status_code >= 500 or error.status_code in (408, 409)
-        return isinstance(error, openai.APIConnectionError | openai.APIResponseValidationError | Malformed)
+    def _count(self, error: Exception, now: float) -> None:
+        """One more request that failed; enough of them in a row mean that the endpoint answers nobody."""
+        reply = self._reply(error)
+        if reply.outcome not in (Outcome.API, Outcome.TIMEOUT):
+            self._failing = 0
+            return
+        self._failing_since = self._failing_since if self._failing else now
+        self._failing += 1
+        lasting = now - self._failing_since >= LASTING or not heals(error)
+        if 0 < self.params.give_up <= self._failing and lasting:
+            raise JudgeError(
+                f"{self.address}: {self._failing} requests failed one after the other, the last with {reply.error} (give_up)"
+            )
 
     def _reply(self, error: Exception) -> Reply:
         """A failed call as a reply."""
@@ -229,6 +256,13 @@ class Endpoint:
             elif status == 413 or (status not in (401, 403, 404) and _overflows(f"{line} {error.body}", status)):
                 outcome = Outcome.SKIPPED
         return Reply(outcome, error=line[:300])
+
+
+def heals(error: Exception) -> bool:
+    """Worth another attempt: a fault of the server or of the connection, a broken body."""
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code >= 500 or error.status_code in (408, 409)
+    return isinstance(error, openai.APIConnectionError | openai.APIResponseValidationError | Malformed)
 
 
 def _line(error: Exception) -> str:

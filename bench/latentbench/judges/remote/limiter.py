@@ -18,6 +18,9 @@ after two seconds, and one call too many for an endpoint that allows a few, inst
 PLATEAU = 8.0
 """Seconds of paced calls until the rate is again what seemed to be allowed."""
 
+LEAST = 1.0
+"""Calls a second below which pauses alone slow down: an endpoint that is short of something may refuse whatever the rate is."""
+
 
 class Limiter:
     """A semaphore whose size follows the endpoint: one more for each size's worth of successes, half after a refusal.
@@ -127,12 +130,14 @@ class Pace:
         if new:
             self._tried, self._paced, self._after = self.rate, 0.0, 0
             own = self.backoff * 2.0 ** min(30, self._streak) * self.jitter.uniform(0.15, 0.3)
+            # An endpoint that names a pause is believed, until it has refused the call after it three times.
+            pause = asked if asked is not None and self._streak < 3 else max(own, asked or 0.0)
             self._streak += 1
-            self.until = now + min(self.longest, max(own, asked or 0.0))
+            self.until = now + min(self.longest, pause)
         elif asked is not None:
             self.hold(now, asked)
         took = max(1, self._sent - self._refused) / max(self.until - self._since, 1e-3)
-        self._allowed = max(1 / 60, min(0.97 * self._tried, 1.5 * took))
+        self._allowed = max(LEAST, min(0.97 * self._tried, 1.5 * took))
         return new
 
     def hold(self, now: float, seconds: float) -> None:

@@ -24,7 +24,17 @@ from latentbench.judges.remote.structure import Structure, structured, unwrapped
 from latentbench.judges.turns import Turn, merged, unrepeated
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import canonical
-from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, JudgeIdentity, Message, Outcome, Reply
+from latentbench.kernel.requests import (
+    Capability,
+    Chat,
+    Choice,
+    Continuation,
+    JudgeIdentity,
+    Message,
+    Outcome,
+    Reply,
+    Request,
+)
 
 R = TypeVar("R", Chat, Choice, Continuation)
 
@@ -172,6 +182,17 @@ class OpenAIJudge(DispatchJudge):
         """
         return await asyncio.gather(*(self._call(r, self._continuation) for r in requests))
 
+    async def probe(self, request: Request) -> str | None:
+        """Why a call like this one fails: the same roles and limits, a greeting as content, and a judge that tries only twice."""
+        once = {"attempts": min(2, self.params.attempts), "patience": min(30.0, self.params.patience), "give_up": 0}
+        judge = OpenAIJudge(self.model, self.params.model_copy(update=once))
+        try:
+            (reply,) = await judge.answer([_greeting(request)])
+        finally:
+            await judge.close()
+        failed = reply.outcome in (Outcome.API, Outcome.TIMEOUT)
+        return f"{self.endpoint.address}: {reply.error}" if failed else None
+
     async def close(self) -> None:
         """Close the connections of this event loop."""
         await self.endpoint.close()
@@ -241,6 +262,15 @@ class OpenAIJudge(DispatchJudge):
             temperature=0.0,
         )
         return continuation_reply(body_of(raw.content), request, time.perf_counter() - started)
+
+
+def _greeting(request: Request) -> Request:
+    """A request of the same kind and shape that says nothing."""
+    if isinstance(request, Continuation):
+        return Continuation("One, two", ", three")
+    if isinstance(request, Chat | Choice):
+        return replace(request, messages=tuple(Message(m.role, "Hello.") for m in request.messages))
+    return request
 
 
 def _size(request: Chat | Choice | Continuation | None) -> int:

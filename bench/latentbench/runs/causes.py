@@ -1,0 +1,51 @@
+"""Why there is no answer, as a few lines with counts.
+
+Messages of endpoints differ in numbers, ids and quoted texts from call to call, so they are counted by what is left without these
+and shown by the first that came. Counting whole messages is the tempting way, and gives a thousand causes of one call each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from latentbench.kernel.requests import Outcome
+
+VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\b[\w-]*\d[\w-]*\b")
+"""Quoted texts, numbers and ids."""
+SHOWN = 110
+"""Characters of a message."""
+
+
+class Causes:
+    """Counts of outcomes that are no answer, by their reasons."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, outcome: Outcome, error: str | None) -> None:
+        """One more, unless it is an answer."""
+        if outcome is Outcome.OK:
+            return
+        said = " ".join((error or "no reason given").split())
+        # The status of an endpoint is a number that says something.
+        kind = f"{outcome.value}: {said[:4]}{VARYING.sub('', said[4:])[:SHOWN]}"
+        self._counts[kind] += 1
+        cut = said if len(said) <= SHOWN else said[: SHOWN - 1] + "…"
+        self._first.setdefault(kind, f"{outcome.value}: {cut}")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """`api: 401 Unauthorized: invalid key` -> how often, the most frequent first."""
+        found: Counter[str] = Counter()
+        for kind, n in self._counts.most_common():
+            found[self._first[kind]] += n
+        return dict(found.most_common())
+
+    def __str__(self) -> str:
+        """A few words for a progress line; nothing where everything was answered."""
+        if not self._counts:
+            return ""
+        kind, _ = self._counts.most_common(1)[0]
+        return f"{self._counts.total():,} without answer ({self._first[kind][:60]})"
