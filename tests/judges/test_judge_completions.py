@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,24 @@ async def test_a_fault_of_the_server_at_the_first_call_is_tried_again(
     (reply,) = await judge.answer(ASKED[:1])
     await judge.close()
     assert reply.ok
+
+
+async def test_the_judges_turns_and_template_options_shape_the_prompt_on_this_side(
+    endpoint: Endpoint, tiny: Any, tiny_folder: Path, tmp_path: Path
+) -> None:
+    tokenizer = copy.deepcopy(tiny.tokenizer)
+    tokenizer.chat_template = "{% if tone is defined %}{{ tone }}\n{% endif %}" + tokenizer.chat_template
+    tokenizer.save_pretrained(tmp_path)
+    endpoint.script = Served(tiny, True)
+    judge = make(endpoint, tmp_path, system="merge", chat_template_kwargs='{"tone": "dry"}', extra_body='{"rank": 3}')
+    (reply,) = await judge.answer([Choice(PROMPTS[0], ("0",))])
+    await judge.close()
+    assert reply.ok
+    sent = endpoint.sent[-1]
+    assert tiny.tokenizer.decode(sent["prompt"][0]) == (
+        "dry\n<|im_start|>user\nYou judge.\n\nText: The river<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert sent["rank"] == 3
 
 
 def test_template_and_vocabulary_are_part_of_the_identity(endpoint: Endpoint, tiny_folder: Path) -> None:

@@ -26,7 +26,7 @@ NO_TEXT = Reply(Outcome.SKIPPED, error="the text or all that stands before it is
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TokenPlace:
     """One place of a row.
 
     Attributes:
@@ -41,7 +41,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class AnswerPath:
     """One text whose last `count` tokens are read, each given all that stands before it."""
 
     tokens: Tokens
@@ -100,20 +100,20 @@ def continuation_rows(wording: Wording, requests: Sequence[Continuation], contex
     return found
 
 
-def places(row: Row) -> list[Place]:
+def places(row: Row) -> list[TokenPlace]:
     """The places of a row, each once, with all that is read there."""
     found: dict[int, list[int]] = {}
     for k, at in enumerate(row.at.tolist()):
         found.setdefault(at, []).append(k)
-    return [Place(_before(row, at), tuple(row.target[ks].tolist()), tuple(ks)) for at, ks in found.items()]
+    return [TokenPlace(_before(row, at), tuple(row.target[ks].tolist()), tuple(ks)) for at, ks in found.items()]
 
 
-def paths(choice: ChoiceRow) -> list[Path]:
+def paths(choice: ChoiceRow) -> list[AnswerPath]:
     """One text for each answer at each place, in the order of the row's readings."""
     found, k = [], 0
     for count in (n for slot in choice.sizes for n in slot):
         target = tuple(choice.row.target[k : k + count].tolist())
-        found.append(Path(_before(choice.row, int(choice.row.at[k])) + target, count))
+        found.append(AnswerPath(_before(choice.row, int(choice.row.at[k])) + target, count))
         k += count
     return found
 

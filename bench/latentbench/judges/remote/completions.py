@@ -20,24 +20,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import openai
 
+from latentbench.judges.remote.reading import Malformed, usage_of
 from latentbench.judges.sequences import choice_rows, continuation_rows, paths, places, total
 from latentbench.kernel.identity import digest
-from latentbench.kernel.requests import Choice, Continuation, Outcome, Reply, Usage
+from latentbench.kernel.requests import Choice, Continuation, Message, Outcome, Reply, Usage
 from latentbench.models.engine.choices import ChoiceRow
 from latentbench.models.engine.prefix import Tokens
 from latentbench.models.engine.readout import Floats
 from latentbench.models.engine.wording import Wording
 from latentbench.models.language_model import load_tokenizer
 
-Create = Callable[..., Awaitable[Any]]
-"""Completions of the endpoint's client, with the model's name filled in."""
+Create = Callable[[dict[str, Any]], Awaitable[Mapping[str, Any]]]
+"""Sends the fields of a completion to the endpoint, and returns the body of its response."""
+
+Turns = tuple[Message, ...]
 
 Call = Callable[[Any, Callable[[Any], Awaitable[Reply]]], Awaitable[Reply]]
 """One request by a function that asks it, with retries and within the endpoint's limit; what the server does is never raised."""
@@ -47,6 +50,12 @@ PROMPTS = 512
 
 WIDTH = 128
 """Named tokens in one call; a limit of vLLM's."""
+
+ECHO = {"max_tokens": 0, "echo": True, "logprobs": 0}
+"""Fields of a call that reads its prompts."""
+
+LEAST_ABOVE = 1e-3
+"""A log-probability may be above 0 by rounding, and no further."""
 
 SPELLED = "The 3 rivers (Danube, Rhône & Elbe) rise at 47.9° north; see 'sources'."
 """What the server spells: words, digits, signs and characters of two bytes."""
@@ -60,6 +69,8 @@ class Completions:
 
     Args:
         tokenizer: reference of the served model's tokenizer, as in `latentbench.models.language_model.load_tokenizer`.
+        options: what its chat template is given, as the server's is.
+        turns: what becomes of a prompt's messages before the template.
         create: see `Create`.
         call: see `Call`.
 
@@ -67,9 +78,11 @@ class Completions:
         ModelError: there is no tokenizer.
     """
 
-    def __init__(self, tokenizer: str, create: Create, call: Call) -> None:
-        self.reference = tokenizer
-        self.wording = Wording(load_tokenizer(tokenizer))
+    def __init__(
+        self, tokenizer: str, options: Mapping[str, Any], turns: Callable[[Turns], Turns], create: Create, call: Call
+    ) -> None:
+        self.reference, self._turns = tokenizer, turns
+        self.wording = Wording(load_tokenizer(tokenizer), options)
         self._create, self._call = create, call
         self._named: bool | None = None
 
@@ -91,30 +104,30 @@ class Completions:
         self, requests: Sequence[Choice] | Sequence[Continuation], ask: Callable[[Any], Awaitable[Reply]]
     ) -> list[Reply]:
         if self._named is None:
-            learnt = await self._call(requests[0], self._learn)
+            learnt = await self._call(None, self._learn)
             if not learnt.ok:
                 return [learnt] * len(requests)
         return await asyncio.gather(*(self._call(r, ask) for r in requests))
 
-    async def _learn(self, _: Choice | Continuation) -> Reply:
+    async def _learn(self, _: None) -> Reply:
         """Let the server spell a text, and find out how it reads; a failed reply where this is not its tokenizer."""
         (ids,) = self.wording.raw([SPELLED], start=False)
-        (echoed,), _usage = await self._ask([ids], max_tokens=0, echo=True, logprobs=0)
-        theirs, ours = str(echoed.text).strip(), self.wording.decode(ids).strip()
+        (echoed,), _usage = await self._ask([ids], ECHO)
+        theirs, ours = str(echoed.get("text")).strip(), self.wording.decode(ids).strip()
         if theirs != ours:
             error = f"{self.reference} is not the tokenizer of the served model, which reads {theirs[:60]!r} in {ours[:60]!r}"
             return Reply(Outcome.API, error=error)
         try:
-            (choice,), _usage = await self._ask([ids], **_naming(ids[:2]))
+            (choice,), _usage = await self._ask([ids], _naming(ids[:2]))
         except openai.BadRequestError:
             self._named = False
         else:
-            top = choice.logprobs.top_logprobs[0] if choice.logprobs and choice.logprobs.top_logprobs else {}
-            self._named = {_name(i) for i in ids[:2]} <= set(top)
+            self._named = {_name(i) for i in ids[:2]} <= set(_top(choice))
         return Reply()
 
     async def _choice(self, request: Choice) -> Reply:
-        (found,) = choice_rows(self.wording, [request], NO_LIMIT)
+        turned = replace(request, messages=self._turns(request.messages))
+        (found,) = choice_rows(self.wording, [turned], NO_LIMIT)
         if isinstance(found, Reply):
             return found
         values, usage = await (self._at_places(found) if self._named else self._along_paths(found))
@@ -135,44 +148,62 @@ class Completions:
         for k in range(0, len(names), WIDTH):
             named = names[k : k + WIDTH]
             asked = [place for place in own if not set(named).isdisjoint(place.wanted)]
-            found, usage = await self._ask([place.tokens for place in asked], **_naming(named))
-            for place, given in zip(asked, found, strict=True):
-                top = given.logprobs.top_logprobs[0]
+            found, usage = await self._ask([place.tokens for place in asked], _naming(named))
+            for place, top in zip(asked, map(_top, found), strict=True):
                 for at, token in zip(place.readings, place.wanted, strict=True):
                     if token not in named:
                         continue
-                    if _name(token) not in top:
-                        raise ValueError(f"no log-probability of token {token}, which was asked for")
-                    values[at] = top[_name(token)]
+                    values[at] = _number(top.get(_name(token)))
             spent = _sum(spent, usage)
         return values, spent
 
     async def _along_paths(self, choice: ChoiceRow) -> tuple[Floats, Usage]:
         texts = paths(choice)
-        found, usage = await self._ask([path.tokens for path in texts], max_tokens=0, echo=True, logprobs=0)
+        found, usage = await self._ask([path.tokens for path in texts], ECHO)
         values: list[float] = []
         for path, given in zip(texts, found, strict=True):
-            logp = given.logprobs.token_logprobs
-            if len(logp) != len(path.tokens):
-                raise ValueError(f"{len(logp)} log-probabilities of {len(path.tokens)} tokens")
-            values += logp[-path.count :]
+            logp = _logprobs(given).get("token_logprobs")
+            if not isinstance(logp, list) or len(logp) != len(path.tokens):
+                raise Malformed(f"the endpoint echoed no log-probability for each of {len(path.tokens)} tokens")
+            values += map(_number, logp[-path.count :])
         return np.array(values, np.float32), usage
 
-    async def _ask(self, prompts: Sequence[Tokens], **asked: Any) -> tuple[list[Any], Usage]:
+    async def _ask(self, prompts: Sequence[Tokens], asked: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], Usage]:
         """The completion of each prompt, in order."""
-        started, spent, choices = time.perf_counter(), Usage(), []
+        started, spent = time.perf_counter(), Usage()
+        choices: list[Mapping[str, Any]] = []
         for k in range(0, len(prompts), PROMPTS):
             part = [list(tokens) for tokens in prompts[k : k + PROMPTS]]
-            found = await self._create(prompt=part, temperature=0.0, **asked)
-            if len(found.choices) != len(part):
-                raise ValueError(f"{len(found.choices)} completions of {len(part)} prompts")
-            choices += sorted(found.choices, key=lambda c: int(c.index))
-            counted = found.usage
-            details = counted.prompt_tokens_details if counted is not None else None
-            if counted is not None:
-                cached = details.cached_tokens if details is not None else 0
-                spent = _sum(spent, Usage(counted.prompt_tokens, 0, cached or 0))
-        return choices, replace(spent, seconds=time.perf_counter() - started)
+            body = await self._create({"prompt": part, "temperature": 0.0, **asked})
+            given = body.get("choices")
+            own = [c for c in given if isinstance(c, dict)] if isinstance(given, list) else []
+            if sorted(str(c.get("index")) for c in own) != sorted(map(str, range(len(part)))):
+                raise Malformed(f"{len(own)} completions of {len(part)} prompts, or not one for each")
+            choices += sorted(own, key=lambda c: int(c["index"]))
+            spent = _sum(spent, usage_of(body, 0.0))
+        return choices, replace(spent, tokens_out=0, seconds=time.perf_counter() - started)
+
+
+def _logprobs(choice: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = choice.get("logprobs")
+    return found if isinstance(found, dict) else {}
+
+
+def _top(choice: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a completion says of the alternatives of its first token."""
+    found = _logprobs(choice).get("top_logprobs")
+    return found[0] if isinstance(found, list) and found and isinstance(found[0], dict) else {}
+
+
+def _number(value: object) -> float:
+    """A log-probability as the endpoint gives it.
+
+    Raises:
+        Malformed: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value <= LEAST_ABOVE:
+        raise Malformed(f"a log-probability that was asked for is {value!r}")
+    return float(value)
 
 
 def _name(token: int) -> str:
@@ -183,7 +214,7 @@ def _name(token: int) -> str:
 def _naming(tokens: Sequence[int]) -> dict[str, Any]:
     """Fields of a call that reads named tokens behind its prompts."""
     more = {"logprob_token_ids": list(tokens), "return_tokens_as_token_ids": True}
-    return {"max_tokens": 1, "logprobs": 1, "extra_body": more}
+    return {"max_tokens": 1, "logprobs": 1, **more}
 
 
 def _sum(a: Usage, b: Usage) -> Usage:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from latentbench.judges.remote.endpoint import Endpoint, EndpointParams
+from latentbench.judges.remote.reading import Malformed, body_of, usage_of
 from latentbench.kernel.requests import Embed, Outcome, Reply, Usage
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
@@ -54,14 +55,14 @@ class Embeddings:
 
         async def ask() -> Reply:
             started = time.perf_counter()
-            found: Any = await self.endpoint.client.embeddings.create(
+            raw = await self.endpoint.client.embeddings.with_raw_response.create(
                 model=self.model, input=list(texts), encoding_format="float"
             )
-            counted = found.usage.prompt_tokens if found.usage is not None else 0
-            usage = Usage(counted, 0, 0, time.perf_counter() - started)
+            body = body_of(raw.content)
+            usage = usage_of(body, time.perf_counter() - started)
             replies[:] = [
                 Reply(vector=vector, usage=part)
-                for vector, part in zip(_unit(found.data, len(texts)), _parts(usage, texts), strict=True)
+                for vector, part in zip(unit_vectors(body, len(texts)), _parts(usage, texts), strict=True)
             ]
             return Reply(usage=usage)
 
@@ -74,18 +75,26 @@ class Embeddings:
         return [*await self._embed(texts[:half]), *await self._embed(texts[half:])]
 
 
-def _unit(data: Sequence[Any], n: int) -> Vectors:
-    """The vectors of a response, in order, at length 1.
+def unit_vectors(body: Mapping[str, Any], n: int) -> Vectors:
+    """The vectors of a response, in the order of its texts, at length 1.
+
+    Returns:
+        float32 [n, d].
 
     Raises:
-        ValueError: another number of them, of different sizes, with a number that is none, or of length 0.
+        Malformed: another number of them, of different sizes, with an entry that is no number, or of length 0.
     """
-    if len(data) != n:
-        raise ValueError(f"{len(data)} vectors of {n} texts")
-    found = np.array([d.embedding for d in sorted(data, key=lambda d: int(d.index))], np.float32)
-    norms = np.linalg.norm(found, axis=1, keepdims=True)
+    given = body.get("data")
+    own = [d for d in given if isinstance(d, dict)] if isinstance(given, list) else []
+    if sorted(str(d.get("index")) for d in own) != sorted(map(str, range(n))):
+        raise Malformed(f"{len(own)} vectors of {n} texts, or not one for each")
+    try:
+        found = np.array([d.get("embedding") for d in sorted(own, key=lambda d: int(d["index"]))], np.float32)
+    except (ValueError, TypeError) as e:
+        raise Malformed(f"what should be vectors of numbers is none: {e}") from e
+    norms = np.linalg.norm(found, axis=-1, keepdims=True)
     if found.ndim != 2 or not np.isfinite(norms).all() or not (norms > 0).all():
-        raise ValueError("a vector has no direction")
+        raise Malformed("a vector has no direction")
     unit: Vectors = found / norms
     return unit
 

@@ -153,13 +153,24 @@ class OpenAIJudge(DispatchJudge):
             raise SpecError(f"judge openai:{self.model}: `tokenizer` is read with `completions=true` only; add it.")
         from latentbench.judges.remote.completions import Completions
 
-        reader = Completions(tokenizer, self._completions, self._call)
+        p = self.params
+        # A reply that is begun is no matter of the endpoint's here: the template is applied on this side.
+        reader = Completions(
+            tokenizer, p.chat_template_kwargs, lambda m: merged(m, p.system, "keep"), self._completions, self._call
+        )
         self.serve(Choice, reader.choices, Capability.SLOTS)
         self.serve(Continuation, reader.continuations)
         return reader.identity
 
-    async def _completions(self, **asked: Any) -> Any:
-        return await self._client().completions.create(model=self.model, **asked)
+    async def _completions(self, asked: dict[str, Any]) -> Mapping[str, Any]:
+        p = self.params
+        raw = await self._client().completions.with_raw_response.create(
+            model=self.model,
+            prompt=asked["prompt"],
+            extra_body={**p.extra_body, **asked},
+            extra_headers=p.headers or None,
+        )
+        return body_of(raw.content)
 
     async def _texts(self, requests: Sequence[Chat]) -> list[Reply]:
         return await asyncio.gather(*(self._call(r, self._chat) for r in requests))

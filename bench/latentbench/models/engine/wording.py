@@ -8,7 +8,7 @@ is no boundary to read at; the prompt's tokens stay as they are and the answer i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from latentbench.kernel.identity import digest
@@ -33,10 +33,11 @@ class Wording:
 
     Args:
         tokenizer: a transformers tokenizer.
+        options: what its chat template is given beside the messages.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, options: Mapping[str, Any] | None = None) -> None:
+        self.tokenizer, self._options = tokenizer, dict(options or {})
         self.template: str | None = getattr(tokenizer, "chat_template", None)
         self.bos: int | None = tokenizer.bos_token_id
         self._known: dict[tuple[str, str], Tokens] = {}
@@ -55,6 +56,7 @@ class Wording:
                 tokenize=False,
                 add_generation_prompt=not going_on,
                 continue_final_message=going_on,
+                **self._options,
             )
             return text
         blocks = [f"{m.role}:\n{m.content}" for m in messages]
