@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -62,7 +62,15 @@ def chat_prompts(wording: Wording, requests: Sequence[Chat], context: int) -> li
 
 
 def choice_rows(wording: Wording, requests: Sequence[Choice], context: int) -> list[ChoiceRow | Reply]:
-    """What to read of each request, or why it is skipped. An answer's tokens are those that it adds behind its place."""
+    """What to read of each request, or why it is skipped.
+
+    An answer's tokens are those that it adds behind its place. Messages, slots and answers are text, whatever they spell; `end`
+    may be a control token, such as the end of a turn.
+    """
+    requests = [
+        replace(r, answers=tuple(wording.quoted(a) for a in r.answers), slots=tuple(wording.quoted(s) for s in r.slots))
+        for r in requests
+    ]
     texts = [wording.render(r.messages) for r in requests]
     prompts = wording.prompts(texts)
     wording.learn(pair for r, t in zip(requests, texts, strict=True) for pair in endings(r, t))

@@ -4,11 +4,16 @@ An answer is tokenised behind the last characters of its prompt, and the tokens 
 alone gives other tokens (a leading space, a start marker of the tokenizer), and then the log-probability is that of a text
 which the model would never write there. Where the tokenizer would merge the answer with the prompt's last characters, there
 is no boundary to read at; the prompt's tokens stay as they are and the answer is tokenised alone.
+
+What a user or a suite wrote is text, also where it spells a control token: a window with `<|im_end|>` in it would otherwise end
+its own message and put words into the judge's mouth. Only the chat template's own control tokens are control tokens.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from latentbench.kernel.identity import digest
@@ -17,6 +22,11 @@ from latentbench.models.engine.prefix import Tokens
 
 TAIL = 48
 """Characters of the text before an answer that its tokenisation may depend on."""
+
+OPEN, CLOSE = "\ufdd0", "\ufdd1"
+"""Around what is text and nothing else inside a rendered prompt: characters that Unicode reserves for such uses."""
+
+QUOTED = re.compile(f"{OPEN}(.+?){CLOSE}", re.DOTALL)
 
 KNOWN_PAIRS = 200_000
 """Tokenised endings that are remembered."""
@@ -40,6 +50,9 @@ class Wording:
         self.tokenizer, self._options = tokenizer, dict(options or {})
         self.template: str | None = getattr(tokenizer, "chat_template", None)
         self.bos: int | None = tokenizer.bos_token_id
+        control = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+        longest_first = sorted(control, key=lambda word: (-len(word), word))
+        self._control = re.compile("|".join(map(re.escape, [*longest_first, OPEN, CLOSE])))
         self._known: dict[tuple[str, str], Tokens] = {}
 
     @property
@@ -48,7 +61,8 @@ class Wording:
         return f"template:{digest(self.template)}" if self.template else f"plain:{digest(PLAIN)}"
 
     def render(self, messages: Sequence[Message]) -> str:
-        """The prompt's text; a trailing assistant message is left open for the reply to continue."""
+        """The prompt's text, with what `quoted` marks; a trailing assistant message is left open for the reply to continue."""
+        messages = [Message(m.role, self.quoted(m.content)) for m in messages]
         going_on = bool(messages) and messages[-1].role == "assistant"
         if self.template:
             text: str = self.tokenizer.apply_chat_template(
@@ -62,18 +76,22 @@ class Wording:
         blocks = [f"{m.role}:\n{m.content}" for m in messages]
         return "\n\n".join(blocks if going_on else [*blocks, "assistant:\n"])
 
+    def quoted(self, text: str) -> str:
+        """The text with marks around whatever in it would be read as a control token."""
+        return self._control.sub(lambda found: f"{OPEN}{found[0]}{CLOSE}", text)
+
     def prompts(self, texts: Sequence[str]) -> list[Tokens]:
         """Token ids of rendered prompts. A template writes the start token itself; elsewhere it is added."""
         start = () if self.template or self.bos is None else (self.bos,)
         return [start + ids for ids in self._ids(texts)]
 
     def raw(self, texts: Sequence[str], start: bool) -> list[Tokens]:
-        """Token ids of raw texts, with the start token in front if `start` and the model has one."""
+        """Token ids of texts without control tokens, with the start token in front if `start` and the model has one."""
         first = (self.bos,) if start and self.bos is not None else ()
-        return [first + ids for ids in self._ids(texts)]
+        return [first + ids for ids in self._ids([self.quoted(text) for text in texts])]
 
     def after(self, before: str, text: str) -> Tokens:
-        """The tokens that `text` adds to a prompt that ends in `before`."""
+        """The tokens that `text` adds to a prompt that ends in `before`; both are as `render` and `quoted` leave them."""
         key = (before[-TAIL:], text)
         if key not in self._known:
             self.learn([key])
@@ -101,9 +119,23 @@ class Wording:
         return text
 
     def _ids(self, texts: Sequence[str]) -> list[Tokens]:
+        """Token ids of marked texts. Those without marks are one call of the tokenizer; others are put together from parts."""
+        plain = [text for text in texts if OPEN not in text]
+        found = iter(self._encode(plain, control=True))
+        return [next(found) if OPEN not in text else self._parts(text) for text in texts]
+
+    def _parts(self, text: str) -> Tokens:
+        # `split` gives text and quoted text by turns.
+        parts = QUOTED.split(text)
+        outside, inside = self._encode(parts[::2], control=True), self._encode(parts[1::2], control=False)
+        turns = [ids for pair in zip_longest(outside, inside, fillvalue=()) for ids in pair]
+        return tuple(token for ids in turns for token in ids)
+
+    def _encode(self, texts: Sequence[str], control: bool) -> list[Tokens]:
         if not texts:
             return []
-        return [tuple(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+        encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=not control)
+        return [tuple(ids) for ids in encoded["input_ids"]]
 
 
 def end_tokens(tokenizer: Any, generation: Any) -> frozenset[int]:
