@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latentbench.explainers.planted_truth import text_of
-from latentbench.judges.judge import Judge, guarded
+from latentbench.judges.judge import Judge
+from latentbench.judges.received import received
 from latentbench.judges.reference import load_judge
-from latentbench.kernel.requests import Reply
+from latentbench.kernel.requests import Outcome, Reply
 from latentbench.scorers.scorer import Judgement, load_scorer
 from latentbench.suites.store import load_suite
 
@@ -54,9 +55,9 @@ async def asked(judge: Judge, scorer_spec: dict[str, object], latents: int) -> F
             requests += own
             sizes.append(len(own))
     started = time.perf_counter()
-    replies = await guarded(judge, requests)
+    replies = await judge.answer(requests)
     seconds = time.perf_counter() - started
-    rest = iter(replies)
+    rest = iter([received(judge, request, reply) for request, reply in zip(requests, replies, strict=True)])
     judgements = [
         j for t, n in zip(trials, sizes, strict=True) for j in scorer.parse(t, [next(rest) for _ in range(n)])
     ]
@@ -78,12 +79,22 @@ def row(name: str, reference: Found, found: Found) -> str:
         for a, b in zip(reference.replies, found.replies, strict=True)
         for pair in zip(_logs(a), _logs(b), strict=False)
     ]
+    texts = [a.text == b.text for a, b in zip(reference.replies, found.replies, strict=True) if a.text is not None]
     tokens = [pair for a, b in pairs for pair in zip(a.token_scores or (), b.token_scores or (), strict=False)]
-    ok = sum(r.ok for r in found.replies)
-    return (
-        f"| {name} | {len(found.replies)} | {ok} | {len(found.replies) / found.seconds:.2f} | {equal}/{len(pairs)} "
-        f"| {furthest([(a.score, b.score) for a, b in pairs])} | {furthest(tokens)} | {furthest(read)} |"
-    )
+    answered = sum(j.outcome is Outcome.OK for j in found.judgements)
+    same = f"{sum(texts)}/{len(texts)}" if texts else "-"
+    cells = [
+        name,
+        str(len(found.replies)),
+        f"{answered}/{len(pairs)}",
+        f"{len(found.replies) / found.seconds:.2f}",
+        f"{equal}/{len(pairs)}",
+        same,
+        furthest([(a.score, b.score) for a, b in pairs]),
+        furthest(tokens),
+        furthest(read),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _logs(reply: Reply) -> list[float]:
@@ -110,8 +121,10 @@ async def main() -> None:
         await judge.close()
     for name, own in found.items():
         print(f"\n{name}\n")
-        print("| judge | requests | ok | requests/s | same answer | score | token score | log-probability |")
-        print("|---|---:|---:|---:|---:|---:|---:|---:|")
+        print(
+            "| judge | requests | answered | requests/s | same answer | same text | score | token score | log-probability |"
+        )
+        print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
         for reference in given.judges:
             print(row(reference.partition(":")[0], own[given.judges[0]], own[reference]))
 

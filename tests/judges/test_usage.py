@@ -43,6 +43,7 @@ def test_local_models_are_free():
     here = JudgeIdentity("openai", "big", "unknown", "remote", (("endpoint", "http://127.0.0.1:8000/v1"),))
     assert cost(Usage(1000, 10), here, TABLE) == 0
     for provider in ("openai", "embed"):
+        assert cost(Usage(1_000_000), JudgeIdentity(provider, "big", "unknown", "remote"), TABLE) == pytest.approx(10)
         there = JudgeIdentity(provider, "big", "unknown", "remote", (("endpoint", "https://127.0.0.1.example.com/v1"),))
         assert cost(Usage(1_000_000), there, TABLE) == pytest.approx(10)
 

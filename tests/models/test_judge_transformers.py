@@ -215,6 +215,7 @@ async def test_generation_stops_at_the_end_of_the_turn(tiny):
         judge._ends = frozenset({*judge._ends, first})
         cut = (await judge.answer([Chat(PROMPTS[0], max_tokens=6)]))[0]
         assert cut.usage.tokens_out < free.usage.tokens_out
+        assert (free.finish, cut.finish) == ("length", "stop")
 
 
 async def test_a_prompt_that_does_not_fit_is_skipped_and_never_cut(judge):

@@ -108,7 +108,7 @@ def estimated(dollars: float | None) -> bool:
 
 def is_local(identity: JudgeIdentity) -> bool:
     """Whether a judge runs on this machine: in this process, or behind a loopback address."""
-    endpoint = dict(identity.params).get("endpoint")
-    if endpoint is None:
-        return identity.provider in LOCAL
-    return urlsplit(endpoint).hostname in LOOPBACK
+    if identity.provider in LOCAL:
+        # Vectors may be asked of an endpoint.
+        return identity.dtype != "remote"
+    return urlsplit(dict(identity.params).get("endpoint", "")).hostname in LOOPBACK

@@ -151,6 +151,11 @@ def too_long(tokens: int, more: int, context: int) -> Reply:
     )
 
 
+def finished(tokens: int, most: int) -> str:
+    """Why a text ends: at the end that the model wrote, which is not counted, or at the limit."""
+    return "stop" if tokens < most else "length"
+
+
 def shares(started: float, tokens: Sequence[int]) -> list[float]:
     """The seconds since `started` (of `time.perf_counter`), shared by computed tokens."""
     spent, computed = time.perf_counter() - started, sum(tokens)

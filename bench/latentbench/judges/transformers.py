@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 import pydantic
 
 from latentbench.judges.judge import DispatchJudge, Worker
-from latentbench.judges.sequences import chat_prompts, choice_rows, continuation_rows, shares, total
+from latentbench.judges.sequences import chat_prompts, choice_rows, continuation_rows, finished, shares, total
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, JudgeIdentity, Reply, Usage
 from latentbench.models.engine.choices import ChoiceRow
@@ -109,7 +109,11 @@ class TransformersJudge(DispatchJudge):
         texts = [self.wording.decode(d.tokens) for d in drawn]
         seconds = shares(started, [len(d.tokens) - r.saved + len(r.tokens) for d, r in zip(draws, drawn, strict=True)])
         written = iter(
-            Reply(text=text, usage=Usage(len(draw.tokens), len(d.tokens), d.saved, s))
+            Reply(
+                text=text,
+                usage=Usage(len(draw.tokens), len(d.tokens), d.saved, s),
+                finish=finished(len(d.tokens), draw.max_tokens),
+            )
             for text, draw, d, s in zip(texts, draws, drawn, seconds, strict=True)
         )
         return [p if isinstance(p, Reply) else next(written) for p in prompts]

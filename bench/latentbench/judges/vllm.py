@@ -30,7 +30,16 @@ import numpy as np
 import pydantic
 
 from latentbench.judges.judge import DispatchJudge, Worker
-from latentbench.judges.sequences import chat_prompts, choice_rows, continuation_rows, paths, places, shares, total
+from latentbench.judges.sequences import (
+    chat_prompts,
+    choice_rows,
+    continuation_rows,
+    finished,
+    paths,
+    places,
+    shares,
+    total,
+)
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import ModelError
 from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, JudgeIdentity, Reply, Usage
@@ -140,14 +149,13 @@ class VllmJudge(DispatchJudge):
             for r, p in fits
         ]
         outputs = self.engine.run(asked, stop)
-        texts = [out.outputs[0].token_ids for out in outputs]
+        drawn = [list(out.outputs[0].token_ids) for out in outputs]
+        texts = [t[:-1] if t and t[-1] in self._ends else t for t in drawn]
         cached = [out.num_cached_tokens or 0 for out in outputs]
         seconds = shares(started, [len(p) - c + len(t) for (_, p), c, t in zip(fits, cached, texts, strict=True)])
         replies = iter(
-            Reply(
-                text=self.wording.decode(t[:-1] if t and t[-1] in self._ends else t), usage=Usage(len(p), len(t), c, s)
-            )
-            for (_, p), t, c, s in zip(fits, texts, cached, seconds, strict=True)
+            Reply(text=self.wording.decode(t), usage=Usage(len(p), len(t), c, s), finish=finished(len(t), r.max_tokens))
+            for (r, p), t, c, s in zip(fits, texts, cached, seconds, strict=True)
         )
         return [p if isinstance(p, Reply) else next(replies) for p in found]
 
