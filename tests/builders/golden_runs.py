@@ -47,7 +47,10 @@ def binary(kinds: Sequence[str], few: int) -> list[Way]:
 
 SCORERS: dict[str, list[Way]] = {
     "detection": binary(HARD, 5),
-    "fuzzing": binary([*HARD, "wrong_marks"], 11),
+    "fuzzing": [
+        *binary([*HARD, "wrong_marks"], 11),
+        Way("paper", {"negative_kinds": ["random", "wrong_marks"]}, CHAT, LABEL, latent=TOOLS, text=TEXT),
+    ],
     "saebench": [
         Way("paper", {"negatives": 3, "reach": 1, "windows_per_prompt": 3}, CHAT, BOTH, odd=True, text=TEXT),
         Way("paper", {"negatives": 2, "answer": "single", "weighted": 1}, NUMBERS, ("constant",), odd=True, text=TEXT),
@@ -114,7 +117,12 @@ PROSE = (
     *("“I'm sorry”, it says", "[explanation]: Fruit.", "\t<<plum>>  \\1 "),
 )
 SPOKEN = [({"text": text},) for text in PROSE]
-CANDIDATES = ({"text": "{{explanation}} plum"}, {"text": "pear, apple\r\n>> \\1"}, {"text": "{{explanation}}\r\nplum "})
+CANDIDATES = (
+    {"text": "{{explanation}} plum, pear, fig"},
+    {"text": "apple\r\n>> \\1"},
+    {"text": "{{explanation}}\r\nplum, pear, fig "},
+    {"text": "nothing"},
+)
 ALL = (FRUIT, TOOLS, CLOCK)
 EXPLAINERS: dict[str, list[Writing]] = {
     "llm": [
@@ -128,7 +136,7 @@ EXPLAINERS: dict[str, list[Writing]] = {
     ],
     "llm-small": [Writing(None, {}, ALL), *(Writing(None, {}, (TOOLS,), said) for said in SPOKEN)],
     "llm-words": [Writing(None, {}, ALL), Writing(None, {"n_words": 3}, (FRUIT,))],
-    "best-of-k": [Writing(None, {"k": 3, "n_choose": 5, "n_examples": 4}, (FRUIT,), CANDIDATES)],
+    "best-of-k": [Writing(None, {"k": 4, "n_choose": 5, "n_examples": 4}, (FRUIT,), CANDIDATES)],
     "contrastive": [
         Writing(None, {"show_activations": True}, ALL),
         Writing("cot", {"n_examples": 2, "n_contrast": 2, "window": 2}, (FRUIT,)),
