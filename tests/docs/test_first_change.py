@@ -73,7 +73,7 @@ def python(copy: Path, *arguments: str) -> str:
 
 def test_the_page_names_every_step() -> None:
     assert len(steps()) == 10
-    assert len(commands()) == 2
+    assert len(commands()) == 3
     assert PAGE.read_text(encoding="utf-8").count("**`") == len(steps()) + len(commands())
 
 
