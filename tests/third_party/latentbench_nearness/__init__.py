@@ -19,7 +19,7 @@ class Nearness(Scorer):
     def trials(self, latent, explanation, seed):
         """One per test window."""
         return [
-            Trial(str(w.position), self.name, Ordering(), explanation, (seen(w),), (int(w.active),))
+            Trial(str(w.id), self.name, Ordering(), explanation, (seen(w),), (int(w.active),))
             for w in latent.test
         ]
 
