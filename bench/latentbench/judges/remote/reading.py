@@ -57,7 +57,7 @@ def body_of(data: bytes) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise Malformed(f"the reply is {_kind(found)}, not an object")
     if found.get("error") and not found.get("choices"):
-        raise Malformed(f"the reply is an error: {_short(found['error'])}")
+        raise Malformed(f"the reply is an error: {_excerpt(found['error'])}")
     return found
 
 
@@ -198,12 +198,12 @@ def _first(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any
     choices = body.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(first, dict):
-        raise Malformed(f"the reply is not a chat completion: {_short(body)}")
+        raise Malformed(f"the reply is not a chat completion: {_excerpt(body)}")
     if first.get("error"):
-        raise Malformed(f"the reply is an error: {_short(first['error'])}")
+        raise Malformed(f"the reply is an error: {_excerpt(first['error'])}")
     message = first.get("message")
     if not isinstance(message, dict):
-        raise Malformed(f"the reply is not a chat completion: {_short(body)}")
+        raise Malformed(f"the reply is not a chat completion: {_excerpt(body)}")
     return first, message
 
 
@@ -230,7 +230,7 @@ def _content(content: Any) -> tuple[str, list[str], str]:
         elif kind in (None, "text", "output_text") and isinstance(part, dict) and isinstance(part.get("text"), str):
             texts.append(part["text"])
         else:
-            raise Malformed(f"the content of the reply holds a part that is no text: {_short(part)}")
+            raise Malformed(f"the content of the reply holds a part that is no text: {_excerpt(part)}")
     return "".join(texts), thoughts, refusal
 
 
@@ -290,5 +290,5 @@ def _kind(value: Any) -> str:
     return "null" if value is None else f"a {type(value).__name__}"
 
 
-def _short(value: Any) -> str:
+def _excerpt(value: Any) -> str:
     return repr(value)[:160]
