@@ -237,6 +237,7 @@ class VllmEngine:
                 gpu_memory_utilization=params.gpu_memory_utilization,
                 enforce_eager=params.enforce_eager,
                 enable_prefix_caching=True,
+                use_tqdm_on_load=False,
                 # A model's own temperature and the like are no request's.
                 generation_config="vllm",
                 **options,
