@@ -150,6 +150,8 @@ def reply_form(reply: Reply, digits: int = 10) -> dict[str, Json]:
         "token_scores": reply.tokens,
         "scores": reply.windows,
         "error": reply.error,
+        "finish": reply.finish if reply.finish != "stop" else None,
+        "reasoning": reply.reasoning,
     }
     return {name: plain(value, digits) for name, value in fields.items() if value is not None}
 
@@ -167,6 +169,8 @@ def reply_of(said: Mapping[str, Any]) -> Reply:
         tokens=None if tokens is None else tuple(tuple(map(float, row)) for row in tokens),
         windows=None if scores is None else tuple(map(float, scores)),
         error=said.get("error"),
+        reasoning=said.get("reasoning"),
+        finish=said.get("finish"),
     )
 
 

@@ -117,8 +117,8 @@ FAULTS: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
     "accuracy upside down": ([P + "scorers.binary_task.binary_metrics"], upside_down, "scorers/detection@1-0.json"),
     "nothing is shuffled": ([P + "prompts.selection.shuffled"], unshuffled, "scorers/detection@1-0.json"),
     "other marks, opening": ([P + "prompts.template.OPEN"], lambda _: "[[", "scorers/fuzzing@1-0.json"),
-    "other marks, closing": ([P + "prompts.template.CLOSE"], lambda _: "]]", "explainers/llm@1-0.json"),
-    "activations on another scale": ([P + "explainers.llm.scaled"], other_scale, "explainers/llm@1-0.json"),
+    "other marks, closing": ([P + "prompts.template.CLOSE"], lambda _: "]]", "explainers/llm@2-0.json"),
+    "activations on another scale": ([P + "explainers.llm.scaled"], other_scale, "explainers/llm@2-0.json"),
     "no threshold of marks": ([P + "scorers.fuzzing.active_marks"], from_nothing, "scorers/fuzzing@1-0.json"),
     "the strongest instead of weighted ones": (
         [P + "prompts.selection.weighted"],
@@ -155,7 +155,7 @@ EDGES: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
     "explanations by the seed of the judges": (
         [P + "runs.plan.explain_seed"],
         lambda known: lambda spec, *rest: known(spec.model_copy(update={"explain_seed": None}), *rest),
-        "runs/explainers/llm@1-0.json",
+        "runs/explainers/llm@2-0.json",
     ),
     "windows dealt alike for all latents": (
         [P + "runs.judging.reordered"],
@@ -178,7 +178,7 @@ EDGES: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
     "closing brackets like marks": (
         [P + "prompts.template.CLOSING"],
         lambda _: NOTHING,
-        "runs/explainers/llm@1-0.json",
+        "runs/explainers/llm@2-0.json",
     ),
     "masses that are no numbers": ([P + "scorers.intruder.masses"], any_mass, "runs/scorers/intruder@1-0.json"),
     "levels that are no numbers": (
@@ -196,14 +196,14 @@ EDGES: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
         lambda known: lambda token: known(token).replace("⇥", "\t"),
         "runs/scorers/simulation@1-0.json",
     ),
-    "halves of a level": ([P + "explainers.llm.scaled"], half_up, "runs/explainers/llm@1-0.json"),
+    "halves of a level": ([P + "explainers.llm.scaled"], half_up, "runs/explainers/llm@2-0.json"),
     "a token at the threshold": ([P + "scorers.fuzzing.active_marks"], above, "runs/scorers/fuzzing@1-0.json"),
     "windows of one place by their row": (
         [P + "prompts.selection.by_content"],
         lambda _: lambda windows: sorted(windows, key=lambda w: (w.kind, w.position)),
         "runs/plan.json",
     ),
-    "the last of equal peaks": ([P + "explainers.llm.cropped"], last_peak, "runs/explainers/llm@1-0.json"),
+    "the last of equal peaks": ([P + "explainers.llm.cropped"], last_peak, "runs/explainers/llm@2-0.json"),
     "ids that are not cut with the tokens": (
         [P + "scorers.saebench.cut"],
         lambda known: lambda window, *where: replace(known(window, *where), ids=window.ids),

@@ -41,7 +41,14 @@ PROSE = (
     ),
     *("First [EXPLANATION]: a try. [EXPLANATION]: Fruit.", "[EXPLANATION]:", "apple, pear, plum: names of fruit."),
 )
-SPOKEN: list[Mapping[str, Any]] = [*({"text": text} for text in PROSE), *FAILED]
+ENDED: tuple[Mapping[str, Any], ...] = (
+    {"text": "Names of fruit. And names of", "finish": "length"},
+    {"text": "Names of things that", "finish": "length"},
+    {"text": "Names of fruit\n\nExample 9: what", "finish": "length"},
+    {"text": "Names of fruit.\r\n \r\nExample 9: more"},
+    {"text": "```text\nNames of fruit.\n```"},
+)
+SPOKEN: list[Mapping[str, Any]] = [*({"text": text} for text in PROSE), *ENDED, *FAILED]
 
 
 def spoken(preset: str | None = None, **params: Any) -> list[Writing]:

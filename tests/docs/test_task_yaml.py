@@ -19,16 +19,16 @@ TASKS = Path(__file__).parents[2] / "tasks"
 FILES = sorted([*(TASKS / "scorers").glob("*.yaml"), *(TASKS / "explainers").glob("*.yaml")])
 
 DIGESTS = {
-    "explainers/llm-small@1-0": "648f3b04ce821e42",
-    "explainers/llm-words@1-0": "f58e6235cfd0f176",
-    "explainers/best-of-k@1-0": "f7cac8369750ab0d",
+    "explainers/llm-small@2-0": "648f3b04ce821e42",
+    "explainers/llm-words@2-0": "f58e6235cfd0f176",
+    "explainers/best-of-k@2-0": "f7cac8369750ab0d",
     "explainers/constant@1-0": "c8f80855b86afb42",
-    "explainers/contrastive@1-0": "8cd97a97b60acf19",
+    "explainers/contrastive@2-0": "8cd97a97b60acf19",
     "explainers/empty@1-0": "8b49efe1683f46be",
     "explainers/ensemble@1-0": "b7227796ea121a8e",
     "explainers/file@1-0": "e33110699a33136e",
-    "explainers/llm@1-0": "b576e2c186fca898",
-    "explainers/output@1-0": "1bfab3a3ed7e6376",
+    "explainers/llm@2-0": "b576e2c186fca898",
+    "explainers/output@2-0": "1bfab3a3ed7e6376",
     "explainers/planted@1-0": "66435d1d87fa4bc2",
     "explainers/shuffled@1-0": "4a5d856d2d0272ba",
     "explainers/tokens@1-0": "2c40fd2c2183b41a",

@@ -211,6 +211,10 @@ def chat(messages: tuple[Message, ...], max_tokens: int, temperature: float, see
     return Chat(messages, max_tokens, temperature, seed % 2**31 if temperature > 0 else 0)
 
 
+BLANK = re.compile(r"\r?\n[ \t]*\r?\n")
+"""A blank line, whoever wrote it."""
+FENCE = re.compile(r"^```\w*\s*\n|\n?\s*```$")
+"""A code fence around a reply."""
 SENTENCES = re.compile(r".*[.!?…。！？][\"'”’)\]`]*(?=\s|$)", re.DOTALL)
 """A text up to the end of its last whole sentence."""
 
@@ -223,10 +227,10 @@ def first_paragraph(latent: LatentView, text: str, usage: Usage, lead: str = "",
         cut: whether the reply was cut off at its limit. What is left of its last paragraph are the whole sentences, with a note
             that says so; half a sentence alone is no explanation.
     """
-    whole, blank, _ = text.strip().partition("\n\n")
+    whole, *further = BLANK.split(FENCE.sub("", text.strip()).strip(), maxsplit=1)
     text = " ".join(whole.split())
     note = None
-    if cut and not blank:
+    if cut and not further:
         sentences = SENTENCES.match(text)
         if sentences is None:
             error = f"cut off at the limit of its length ({usage.tokens_out} tokens) inside the first sentence: {text[-80:]!r}"
