@@ -46,6 +46,7 @@ def leaderboard(
     from latentbench.leaderboards.export import to_csv, to_json
     from latentbench.leaderboards.results import add_results, render
     from latentbench.leaderboards.row import read_rows
+    from latentbench.runs.record import read_record
 
     if render_only is not None:
         typer.echo(f"rendered: {render(render_only)}")
@@ -58,7 +59,8 @@ def leaderboard(
     rows = read_rows(runs, by_coder=by_coder, any_split=tune)
     ranked = tables(rows, "pairs" if paired else "intervals")
     console = Console()
-    page = board_page(ranked)
+    unasked = [str(pair) for run in runs for pair in read_record(run).unasked]
+    page = board_page(ranked, list(dict.fromkeys(unasked)))
     console.print(page.terminal(console.width))
     folder = out or runs[0]
     for name, text in (("md", page.markdown()), ("csv", to_csv(ranked)), ("json", to_json(ranked))):

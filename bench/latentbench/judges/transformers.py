@@ -17,20 +17,20 @@ from typing import ClassVar, Literal
 
 import pydantic
 
-from latentbench.judges.judge import DispatchJudge, Worker
+from latentbench.judges.judge import Worker
 from latentbench.judges.sequences import chat_prompts, choice_rows, continuation_rows, finished, shares, total
-from latentbench.kernel.config import Frozen
+from latentbench.judges.worded import WordedJudge, WordedParams, wording_of
 from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, JudgeIdentity, Reply, Usage
 from latentbench.models.engine.choices import ChoiceRow
 from latentbench.models.engine.decode import Draw, generate
 from latentbench.models.engine.engine import Engine
 from latentbench.models.engine.readout import Floats, read
 from latentbench.models.engine.shared import SharedPrefixes
-from latentbench.models.engine.wording import Wording, end_tokens
+from latentbench.models.engine.wording import end_tokens
 from latentbench.models.language_model import Loaded, load
 
 
-class TransformersParams(Frozen):
+class TransformersParams(WordedParams):
     """Parameters of `transformers:MODEL?...`."""
 
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
@@ -45,7 +45,7 @@ class TransformersParams(Frozen):
     """GiB for keys and values."""
 
 
-class TransformersJudge(DispatchJudge):
+class TransformersJudge(WordedJudge):
     """A causal language model in this process.
 
     Numbers do not depend on the batch beyond floating-point rounding: in float32 log-probabilities agree with the plain
@@ -60,6 +60,7 @@ class TransformersJudge(DispatchJudge):
         ModelError: the model cannot be loaded, or has an architecture that the engine does not cover.
     """
 
+    params: TransformersParams
     params_model: ClassVar[type[pydantic.BaseModel]] = TransformersParams
     chunk = 512
 
@@ -67,12 +68,16 @@ class TransformersJudge(DispatchJudge):
         super().__init__()
         self.params = params or TransformersParams()
         self.loaded = loaded or load(model, self.params.dtype, self.params.device)
-        self.wording = Wording(self.loaded.tokenizer)
+        self.wording = wording_of(self.loaded.tokenizer, self.params)
         self.engine = Engine(self.loaded)
         least = 16 if self.params.share else 1 << 30
         self.shared = SharedPrefixes(self.engine, self.params.batch_tokens, least)
         self.identity = JudgeIdentity(
-            "transformers", model, self.loaded.files.identity, self.loaded.dtype, (("wording", self.wording.identity),)
+            "transformers",
+            model,
+            self.loaded.files.identity,
+            self.loaded.dtype,
+            (("wording", self.wording.identity), *self.params.chosen),
         )
         self._ends = end_tokens(self.loaded.tokenizer, self.loaded.model.generation_config)
         self._bytes = int(self.params.memory * (1 << 30))

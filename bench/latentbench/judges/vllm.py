@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pydantic
 
-from latentbench.judges.judge import DispatchJudge, Worker
+from latentbench.judges.judge import Worker
 from latentbench.judges.sequences import (
     chat_prompts,
     choice_rows,
@@ -40,12 +40,12 @@ from latentbench.judges.sequences import (
     shares,
     total,
 )
-from latentbench.kernel.config import Frozen
+from latentbench.judges.worded import WordedJudge, WordedParams, wording_of
 from latentbench.kernel.errors import ModelError
 from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, JudgeIdentity, Reply, Usage
 from latentbench.models.engine.prefix import Tokens
 from latentbench.models.engine.shared import check
-from latentbench.models.engine.wording import Wording, end_tokens
+from latentbench.models.engine.wording import end_tokens
 from latentbench.models.language_model import DType, hide_library_bars
 from latentbench.models.source import resolve
 
@@ -62,10 +62,11 @@ GRACE = 30.0
 """Seconds that the engine gets to end by itself before it is killed, and then to be gone."""
 
 
-class VllmParams(Frozen):
+class VllmParams(WordedParams):
     """Parameters of `vllm:MODEL?...`.
 
-    Only the number format and a shorter context are part of the judge's identity. The others change what is computed when, and
+    How it is asked, the number format and a shorter context are part of the judge's identity. The others change what is computed
+    when, and
     log-probabilities by rounding alone, which is the tolerance that backends are compared with.
     """
 
@@ -80,7 +81,7 @@ class VllmParams(Frozen):
     """Do not compile: a shorter start, a slower judge."""
 
 
-class VllmJudge(DispatchJudge):
+class VllmJudge(WordedJudge):
     """A causal language model in a vLLM engine.
 
     In float32 log-probabilities agree with `transformers:` of the same weights within 1e-3. Sampled texts come from vLLM's own
@@ -94,6 +95,7 @@ class VllmJudge(DispatchJudge):
         ModelError: vLLM is missing, or cannot load the model.
     """
 
+    params: VllmParams
     params_model: ClassVar[type[pydantic.BaseModel]] = VllmParams
     chunk = 512
 
@@ -112,8 +114,8 @@ class VllmJudge(DispatchJudge):
         tokenizer = AutoTokenizer.from_pretrained(files.folder)
         has_generation = (files.folder / "generation_config.json").exists()
         generation = GenerationConfig.from_pretrained(files.folder) if has_generation else None
-        self.wording = Wording(tokenizer)
-        settings = [("wording", self.wording.identity)]
+        self.wording = wording_of(tokenizer, p)
+        settings = [("wording", self.wording.identity), *p.chosen]
         if p.max_model_len is not None:
             settings.append(("context", str(p.max_model_len)))
         self.identity = JudgeIdentity("vllm", model, files.identity, p.dtype, tuple(settings))

@@ -7,12 +7,13 @@ and the name that was probably meant. pydantic's own report lists internals and 
 from __future__ import annotations
 
 import difflib
+import json
 import reprlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from latentbench.kernel.errors import SpecError
 
@@ -29,6 +30,19 @@ class Frozen(BaseModel):
     """Base of everything that a file or a caller writes down: an unknown key is an error, and values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as e:
+        raise ValueError(f"not JSON ({e}); write an object, percent-encoded where it holds & or %") from e
+
+
+JsonObject = Annotated[dict[str, Any], BeforeValidator(_json)]
+"""An object, in a judge's reference written as JSON."""
 
 
 def validate(model: type[M], data: Any, where: str) -> M:

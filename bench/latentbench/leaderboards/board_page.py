@@ -69,11 +69,15 @@ def by_kind(table: Ranking) -> ByKind | None:
     return ByKind((RANDOM, *hard), tuple(lines))
 
 
-def board_page(tables: Sequence[Ranking]) -> Page:
-    """All tables, what their columns mean, and the commands behind them."""
+def board_page(tables: Sequence[Ranking], unasked: Sequence[str] = ()) -> Page:
+    """All tables, what their columns mean, and the commands behind them.
+
+    Args:
+        unasked: sentences on pairs of scorer and judge that have no table, because they cannot meet.
+    """
     blocks: list[Block] = [block for table in tables for block in board_blocks(table)]
     rows = [row for table in tables for row in table.rows]
-    blocks += [Prose(note, soft=True) for note in notes(rows)]
+    blocks += [Prose(note, soft=True) for note in [*unasked, *notes(rows)]]
     commands = {row.run: (row.date, row.command) for row in rows}
     runs = [f"{run} ({date[:10]}): `{command}`" for run, (date, command) in sorted(commands.items())]
     return Page("", [*blocks, Prose("Reproduce:", face="page"), Bullets(runs, face="page")])

@@ -190,6 +190,7 @@ def limits(run: Run, tables: Sequence[Ranking]) -> list[str]:
     found = [line for table in tables for line in _limits_of(table)]
     if run.record.split != "test":
         found.insert(0, f"Measured on {run.record.split} latents: these scores are not for the leaderboard.")
+    found += [f"No table: {pair}" for pair in run.record.unasked]
     git = run.record.git
     if git is not None and git.dirty:
         found.append("The code had local changes that the recorded revision does not contain.")

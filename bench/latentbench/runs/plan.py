@@ -17,7 +17,7 @@ from latentbench.kernel.errors import CapabilityError, SpecError, UnknownName
 from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.kinds import require_kinds
 from latentbench.kernel.latent import LatentView
-from latentbench.runs.record import Identities, SuiteRecord
+from latentbench.runs.record import Identities, SuiteRecord, Unasked
 from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.scorer import Scorer, declared
 from latentbench.suites.store import Suite
@@ -49,6 +49,7 @@ class Plan:
         models: explainer label -> label in `judges` of the model that generates for it.
         judges: label -> judge, those of the grid and those that only generate.
         cells: the grid.
+        unasked: scorers and judges of the spec that do not meet in it, because the judge cannot answer the scorer.
     """
 
     spec: RunSpec
@@ -59,6 +60,7 @@ class Plan:
     scorers: Mapping[str, Scorer]
     judges: Mapping[str, Judge]
     cells: tuple[Cell, ...]
+    unasked: tuple[Unasked, ...] = ()
 
     @cached_property
     def explainer_keys(self) -> Mapping[str, str]:
@@ -134,6 +136,7 @@ def make_plan(
                 f"{sorted(model.can)}."
             )
     cells, used = [], set()
+    unasked: list[Unasked] = []
     held = suite.test_kinds
     for entry in spec.scorers:
         scorer = scorers[entry.label]
@@ -154,6 +157,8 @@ def make_plan(
         if not wanted:
             raise CapabilityError(_unfit(scorer, offered, judges))
         used.update(wanted)
+        left_out = [label for label in offered if label not in wanted] if entry.judges is None else []
+        unasked += [Unasked(scorer=entry.label, judge=label, reason=_lack(scorer, judges[label])) for label in left_out]
         cells += [
             Cell(f"{explainer}/{entry.label}/{judge}/{repeat}", explainer, entry.label, judge, repeat)
             for explainer in ordered
@@ -166,7 +171,7 @@ def make_plan(
             f"judge {idle[0]!r} serves none of the scorers {sorted(scorers)}; remove it or add a scorer for it. A model that "
             "only writes is no judge: give its reference to the explainer itself, `model: PROVIDER:NAME`."
         )
-    return Plan(spec, suite, latents, ordered, models, scorers, judges, tuple(cells))
+    return Plan(spec, suite, latents, ordered, models, scorers, judges, tuple(cells), tuple(unasked))
 
 
 def _passes(who: str, fault: Fault | None) -> None:
@@ -221,9 +226,18 @@ def _ordered(explainers: Mapping[str, Explainer]) -> dict[str, Explainer]:
     return done
 
 
+def _lack(scorer: Scorer, judge: Judge) -> str:
+    return f"it needs {_needs(scorer)}, and the judge can {_abilities(judge)}"
+
+
+def _needs(scorer: Scorer) -> str:
+    return " or ".join("+".join(sorted(c.value for c in alternative)) for alternative in scorer.needs)
+
+
+def _abilities(judge: Judge) -> str:
+    return ", ".join(sorted(c.value for c in judge.can)) or "nothing"
+
+
 def _unfit(scorer: Scorer, labels: list[str], judges: Mapping[str, Judge]) -> str:
-    needs = " or ".join("+".join(sorted(c.value for c in alternative)) for alternative in scorer.needs)
-    have = "; ".join(
-        f"{label} can {', '.join(sorted(c.value for c in judges[label].can)) or 'nothing'}" for label in labels
-    )
-    return f"scorer {scorer.name!r} needs a judge with {needs}. {have}."
+    have = "; ".join(f"{label} can {_abilities(judges[label])}" for label in labels)
+    return f"scorer {scorer.name!r} needs a judge with {_needs(scorer)}. {have}."

@@ -161,6 +161,19 @@ class Paid(Frozen):
         )
 
 
+class Unasked(Frozen):
+    """A scorer and a judge of the spec that were not brought together, because the judge cannot answer what the scorer asks."""
+
+    scorer: str
+    judge: str
+    reason: str
+    """What the scorer needs and what the judge can."""
+
+    def __str__(self) -> str:
+        """One sentence."""
+        return f"scorer {self.scorer} is not asked of judge {self.judge}: {self.reason}."
+
+
 class Totals(Frozen):
     """Counts of outcomes, and what was paid."""
 
@@ -205,6 +218,8 @@ class RunRecord(Frozen):
     split: str
     latents: tuple[str, ...]
     cells: tuple[CellRecord, ...] = Field(min_length=1)
+    unasked: tuple[Unasked, ...] = ()
+    """Pairs of the spec that are no cells."""
     versions: dict[str, str] = Field(default_factory=dict)
     git: GitRecord | None = None
     hardware: HardwareRecord | None = None

@@ -146,6 +146,8 @@ def begin(
         raise RunError(f"{folder} exists already and is not empty.{go_on} For a new run give another --out.")
     cache = ReplyCache(cache_path or default_cache())
     plan = prepare(spec, base, cache)
+    for pair in plan.unasked:
+        console.print(str(pair), markup=False, highlight=False, soft_wrap=True)
     # Before there is a folder: what is wrong may stand in the spec, which a run that has begun no longer reads.
     _try_judges(plan, {}, set(), "Nothing was paid, and no run folder made.")
     record = open_run(plan, base, folder, command)
@@ -176,6 +178,7 @@ def open_run(plan: Plan, base: Path, folder: Path, command: str) -> RunRecord:
         split=spec.split,
         latents=tuple(latent.id for latent in plan.latents),
         cells=describe(plan),
+        unasked=plan.unasked,
         versions=versions(),
         git=git(),
         hardware=hardware(),

@@ -18,10 +18,7 @@ class Nearness(Scorer):
 
     def trials(self, latent, explanation, seed):
         """One per test window."""
-        return [
-            Trial(str(w.id), self.name, Ordering(), explanation, (seen(w),), (int(w.active),))
-            for w in latent.test
-        ]
+        return [Trial(str(w.id), self.name, Ordering(), explanation, (seen(w),), (int(w.active),)) for w in latent.test]
 
     def requests(self, trial, can):
         """Both texts."""

@@ -7,12 +7,11 @@ under way; how a call gets there, and what becomes of it when it fails, is the e
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import openai
 import pydantic
@@ -22,6 +21,7 @@ from latentbench.judges.remote.endpoint import Endpoint, EndpointParams
 from latentbench.judges.remote.reading import READING, body_of, chat_reply, choice_reply, continuation_reply
 from latentbench.judges.remote.structure import Structure, structured, unwrapped
 from latentbench.judges.turns import Turn, merged, unrepeated
+from latentbench.kernel.config import JsonObject
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import canonical
 from latentbench.kernel.requests import (
@@ -37,19 +37,6 @@ from latentbench.kernel.requests import (
 )
 
 R = TypeVar("R", Chat, Choice, Continuation)
-
-
-def _json(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError as e:
-        raise ValueError(f"not JSON ({e}); write an object, percent-encoded where it holds & or %") from e
-
-
-JsonObject = Annotated[dict[str, Any], pydantic.BeforeValidator(_json)]
-"""An object, in a reference written as JSON."""
 
 
 class OpenAIParams(EndpointParams):

@@ -12,10 +12,11 @@ its own message and put words into the judge's mouth. Only the chat template's o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from latentbench.kernel.errors import ModelError
 from latentbench.kernel.identity import digest
 from latentbench.kernel.requests import Message
 from latentbench.models.engine.prefix import Tokens
@@ -44,15 +45,20 @@ class Wording:
     Args:
         tokenizer: a transformers tokenizer.
         options: what its chat template is given beside the messages.
+        kept: control tokens that `decode` leaves in a text.
     """
 
-    def __init__(self, tokenizer: Any, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, tokenizer: Any, options: Mapping[str, Any] | None = None, kept: Collection[str] = frozenset()
+    ) -> None:
         self.tokenizer, self._options = tokenizer, dict(options or {})
         self.template: str | None = getattr(tokenizer, "chat_template", None)
         self.bos: int | None = tokenizer.bos_token_id
         control = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
         longest_first = sorted(control, key=lambda word: (-len(word), word))
         self._control = re.compile("|".join(map(re.escape, [*longest_first, OPEN, CLOSE])))
+        hidden = [word for word in longest_first if word not in kept]
+        self._hidden = re.compile("|".join(map(re.escape, hidden))) if len(hidden) < len(control) else None
         self._known: dict[tuple[str, str], Tokens] = {}
 
     @property
@@ -65,13 +71,21 @@ class Wording:
         messages = [Message(m.role, self.quoted(m.content)) for m in messages]
         going_on = bool(messages) and messages[-1].role == "assistant"
         if self.template:
-            text: str = self.tokenizer.apply_chat_template(
-                [{"role": m.role, "content": m.content} for m in messages],
-                tokenize=False,
-                add_generation_prompt=not going_on,
-                continue_final_message=going_on,
-                **self._options,
-            )
+            from jinja2 import TemplateError
+
+            try:
+                text: str = self.tokenizer.apply_chat_template(
+                    [{"role": m.role, "content": m.content} for m in messages],
+                    tokenize=False,
+                    add_generation_prompt=not going_on,
+                    continue_final_message=going_on,
+                    **self._options,
+                )
+            except TemplateError as e:
+                raise ModelError(
+                    f"the model's chat template refuses messages of the roles {[m.role for m in messages]}: {e}. Where it knows "
+                    "no system role, add `system=merge` to the judge's reference."
+                ) from e
             return text
         blocks = [f"{m.role}:\n{m.content}" for m in messages]
         return "\n\n".join(blocks if going_on else [*blocks, "assistant:\n"])
@@ -115,8 +129,9 @@ class Wording:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of generated tokens."""
-        text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
+        hide = self._hidden is None
+        text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=hide, clean_up_tokenization_spaces=False)
+        return text if self._hidden is None else self._hidden.sub("", text)
 
     def _ids(self, texts: Sequence[str]) -> list[Tokens]:
         """Token ids of marked texts. Those without marks are one call of the tokenizer; others are put together from parts."""
