@@ -56,6 +56,15 @@ def test_an_endpoint_that_is_down_is_said_before_there_is_a_run(tmp_path: Path) 
     assert not (tmp_path / "run").exists()
 
 
+def test_an_endpoint_for_vectors_is_tried_too(tmp_path: Path) -> None:
+    with serving(lambda body: refused(404, "no embeddings here")) as server:
+        judges = [{"use": f"embed:m?base_url={server.url}&{SOON}", "label": "vectors"}]
+        spec = write(tmp_path, server.url, scorers=["embedding"], judges=judges)
+        with pytest.raises(JudgeError, match="judge vectors.*404 Not Found: no embeddings here"):
+            go(spec)
+        assert [body["input"] for body in server.sent] == [["Hello."]]
+
+
 @pytest.mark.parametrize(
     ("answer", "said", "requests"),
     [

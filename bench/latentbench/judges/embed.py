@@ -23,7 +23,7 @@ from latentbench.judges.remote.embeddings import Embeddings
 from latentbench.judges.remote.endpoint import EndpointParams
 from latentbench.kernel.errors import CapabilityError, ModelError
 from latentbench.kernel.identity import digest, file_sha256
-from latentbench.kernel.requests import Capability, Embed, JudgeIdentity, Outcome, Reply, Usage
+from latentbench.kernel.requests import Capability, Embed, JudgeIdentity, Outcome, Reply, Request, Usage
 from latentbench.models.language_model import hide_library_bars, pick_device
 from latentbench.models.source import folder_identity, resolve
 
@@ -116,6 +116,10 @@ class EmbedJudge(DispatchJudge):
         """Vectors. Equal texts are computed once; a text longer than the model reads is skipped."""
         asked = list(requests)
         return await self._worker.run(lambda _: self._embed(asked))
+
+    async def probe(self, request: Request) -> str | None:
+        """Why the endpoint gives no vectors, where there is one."""
+        return None if self.remote is None else await self.remote.probe()
 
     async def close(self) -> None:
         """Let the thread end, and close the endpoint's connections."""

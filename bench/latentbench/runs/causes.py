@@ -14,7 +14,6 @@ from latentbench.kernel.requests import Outcome
 VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\b[\w-]*\d[\w-]*\b")
 """Quoted texts, numbers and ids."""
 SHOWN = 110
-"""Characters of a message."""
 
 
 class Causes:
@@ -26,9 +25,9 @@ class Causes:
 
     def add(self, outcome: Outcome, error: str | None) -> None:
         """One more, unless it is an answer."""
+        said = " ".join((error or "no reason given").split())
         if outcome is Outcome.OK:
             return
-        said = " ".join((error or "no reason given").split())
         # The status of an endpoint is a number that says something.
         kind = f"{outcome.value}: {said[:4]}{VARYING.sub('', said[4:])[:SHOWN]}"
         self._counts[kind] += 1
@@ -45,7 +44,5 @@ class Causes:
 
     def __str__(self) -> str:
         """A few words for a progress line; nothing where everything was answered."""
-        if not self._counts:
-            return ""
-        kind, _ = self._counts.most_common(1)[0]
-        return f"{self._counts.total():,} without answer ({self._first[kind][:60]})"
+        kinds = [f"{self._counts.total():,} without answer ({first[:60]})" for first in list(self.counts)[:1]]
+        return "".join(kinds)

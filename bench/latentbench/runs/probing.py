@@ -39,21 +39,17 @@ async def probe(plan: Plan, done: Explanations, judged: set[Key]) -> None:
     for label, model in plan.models.items():
         for repeat in range(plan.spec.repeats):
             owed = next((x for x in reversed(plan.latents) if x.id not in done.get((label, repeat), {})), None)
-            if owed is not None and _remote(plan, model):
+            if owed is not None and plan.judges[model].identity.dtype == "remote":
                 await asked.text(label, repeat, owed)
     for cell in plan.cells:
         owed = next((x for x in reversed(plan.latents) if (cell.id, x.id) not in judged), None)
-        if owed is None or not _remote(plan, cell.judge):
+        if owed is None or plan.judges[cell.judge].identity.dtype != "remote":
             continue
         text = await asked.text(cell.explainer, cell.repeat, owed)
         scorer, can = plan.scorers[cell.scorer], plan.judges[cell.judge].can
         trials = run_trials(plan, cell.repeat, scorer, owed, text) if text is not None else []
         exchanges = [] if isinstance(trials, Fault) else [trial_exchange(scorer, trial, can) for trial in trials]
         await asked.ask(cell.judge, [request for exchange in exchanges for request in exchange.asking])
-
-
-def _remote(plan: Plan, judge: str) -> bool:
-    return plan.judges[judge].identity.dtype == "remote"
 
 
 @dataclass

@@ -33,6 +33,7 @@ class Embeddings:
 
     def __init__(self, model: str, params: EndpointParams, query_prompt: str, batch: int) -> None:
         self.model, self.query_prompt, self.batch = model, query_prompt, batch
+        self.params = params
         self.endpoint = Endpoint(params, model)
         self.settings = (("query_prompt", query_prompt),)
 
@@ -44,6 +45,15 @@ class Embeddings:
         found = await asyncio.gather(*(self._embed(part) for part in parts))
         known = dict(zip(unique, [reply for part in found for reply in part], strict=True))
         return [known[text] for text in texts]
+
+    async def probe(self) -> str | None:
+        """Why the endpoint gives no vectors, if it does not."""
+        trial = Embeddings(self.model, self.params.briefly(), self.query_prompt, 1)
+        try:
+            (reply,) = await trial.vectors([Embed("Hello.")])
+        finally:
+            await trial.close()
+        return self.endpoint.problem(reply)
 
     async def close(self) -> None:
         """Close the connections of this event loop."""

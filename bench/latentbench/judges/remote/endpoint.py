@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -77,6 +78,11 @@ class EndpointParams(Frozen):
     quota: str | None = pydantic.Field(default=None, pattern=r"^[\w.-]+$")
     """Name under which all runs on this machine share `rpm`, `tpm` and pauses: a file in the user's cache."""
 
+    def briefly(self) -> Self:
+        """Parameters for one call that finds out whether the endpoint answers."""
+        once = {"attempts": min(2, self.attempts), "patience": min(30.0, self.patience), "give_up": 0}
+        return self.model_copy(update=once)
+
 
 @dataclass
 class _Connection:
@@ -114,6 +120,10 @@ class Endpoint:
         """Where calls go, without a user name or password, for messages."""
         parts = urlsplit(self.params.base_url or "https://api.openai.com/v1")
         return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    def problem(self, reply: Reply) -> str | None:
+        """What a failed call says of the endpoint; None for any answer, also one that cannot be read."""
+        return f"{self.address}: {reply.error}" if reply.outcome in (Outcome.API, Outcome.TIMEOUT) else None
 
     @property
     def client(self) -> openai.AsyncOpenAI:

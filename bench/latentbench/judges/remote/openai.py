@@ -182,14 +182,12 @@ class OpenAIJudge(DispatchJudge):
 
     async def probe(self, request: Request) -> str | None:
         """Why a call like this one fails: the same roles and limits, a greeting as content, and a judge that tries only twice."""
-        once = {"attempts": min(2, self.params.attempts), "patience": min(30.0, self.params.patience), "give_up": 0}
-        judge = OpenAIJudge(self.model, self.params.model_copy(update=once))
+        judge = OpenAIJudge(self.model, self.params.briefly())
         try:
             (reply,) = await judge.answer([_greeting(request)])
         finally:
             await judge.close()
-        failed = reply.outcome in (Outcome.API, Outcome.TIMEOUT)
-        return f"{self.endpoint.address}: {reply.error}" if failed else None
+        return self.endpoint.problem(reply)
 
     async def close(self) -> None:
         """Close the connections of this event loop."""
