@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from latentbench.kernel.requests import Outcome
+
 app = typer.Typer(help="Look into the reply cache and make it smaller.", no_args_is_help=True)
 
 At = Annotated[Path | None, typer.Option("--cache", help="File of the reply cache; the user's cache by default.")]
@@ -33,6 +35,37 @@ def prune(
     from latentbench.runs.run import default_cache
 
     typer.echo(f"dropped {ReplyCache(cache or default_cache()).prune(timedelta(days=days))} replies")
+
+
+@app.command()
+def forget(
+    judge: Annotated[
+        str | None, typer.Option(help="Judge whose replies are dropped: its label in `stats`, or in the run.")
+    ] = None,
+    outcome: Annotated[
+        list[Outcome] | None,
+        typer.Option(help="Outcome of the replies, or with --run of the run's rows. May be repeated; all by default."),
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder: only replies behind its rows are dropped.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count them and drop none.")] = False,
+    cache: At = None,
+) -> None:
+    """Drop replies by judge, outcome or run; they are asked again.
+
+    What a scorer could not read is a reply with the outcome ok; only a run knows of it.
+    """
+    from latentbench.judges.cache.cached_judge import ReplyCache
+    from latentbench.kernel.errors import SpecError
+    from latentbench.runs.run import default_cache, forget_behind
+
+    if judge is None and not outcome and run is None:
+        raise SpecError("say which replies: --judge, --outcome or --run. (`bench cache prune` drops old ones.)")
+    path = cache or default_cache()
+    if run is not None:
+        gone = forget_behind(run, path, outcome or list(Outcome), judge, dry_run)
+    else:
+        gone = ReplyCache(path).forget(judge=judge, outcomes=outcome or (), dry_run=dry_run)
+    typer.echo(f"{'would drop' if dry_run else 'dropped'} {gone} replies of {path}")
 
 
 @app.command()

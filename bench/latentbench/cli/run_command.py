@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from latentbench.kernel.requests import Outcome
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -39,6 +41,12 @@ def run(
 
 def resume(
     run: Annotated[Path, typer.Argument(help="Folder of the run to go on with.")],
+    retry: Annotated[
+        list[Outcome] | None,
+        typer.Option(
+            help="Outcome that is asked again, too, such as parse; its stored replies are forgotten. May be repeated."
+        ),
+    ] = None,
     cache: Cache = None,
     no_track: NoTrack = False,
 ) -> None:
@@ -47,7 +55,7 @@ def resume(
 
     console = _console()
     try:
-        record = go_on(run, cache, console)
+        record = go_on(run, cache, console, retry or [])
     except KeyboardInterrupt:
         _interrupted([run], cache)
     _finish(run, record, console, not no_track)

@@ -6,7 +6,7 @@ vanishing from the average.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,12 +35,12 @@ Explanations = dict[tuple[str, int], dict[str, Explanation]]
 """(explainer label, repeat) -> latent id -> explanation."""
 
 
-def stored(journal: Journal[ExplainedUnit]) -> Explanations:
-    """Explanations on disk, without those that are owed again."""
+def stored(journal: Journal[ExplainedUnit], again: Collection[Outcome] = RETRIED) -> Explanations:
+    """Explanations on disk, without those that are owed again because of their outcome."""
     found: Explanations = {}
     for written, explanation in journal.units():
         latents = found.setdefault((written.explainer, written.repeat), {})
-        if explanation.outcome in RETRIED:
+        if explanation.outcome in again:
             latents.pop(explanation.latent, None)
         else:
             latents[explanation.latent] = explanation

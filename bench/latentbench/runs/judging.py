@@ -7,7 +7,7 @@ window that several explainers share is computed once. The unit on disk is one l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -49,8 +49,10 @@ class _Unit:
     exchanges: list[Exchange]
 
 
-def stored(plan: Plan, explanations: Explanations, journal: Journal[JudgedUnit]) -> set[Key]:
-    """Units on disk that are not owed again: no call of theirs failed, and what was judged is the explanation of now.
+def stored(
+    plan: Plan, explanations: Explanations, journal: Journal[JudgedUnit], again: Collection[Outcome] = RETRIED
+) -> set[Key]:
+    """Units on disk that are not owed again: no call of theirs failed (`again`), and what was judged is the explanation of now.
 
     The second matters where the call that should have explained failed: the windows were skipped then, and the explanation
     has come since.
@@ -66,7 +68,7 @@ def stored(plan: Plan, explanations: Explanations, journal: Journal[JudgedUnit])
     found: set[Key] = set()
     for place, judgements in journal.units():
         key = (place.cell, place.latent)
-        failed = any(judgement.outcome in RETRIED for judgement in judgements)
+        failed = any(judgement.outcome in again for judgement in judgements)
         if failed or (judgements and place.explanation != texts.get(key)):
             found.discard(key)
         else:

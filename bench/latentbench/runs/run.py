@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,13 +29,16 @@ from latentbench.judges.judge import Judge, closed
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.errors import JudgeError, RunError
 from latentbench.kernel.files import write_text
+from latentbench.kernel.requests import Outcome
 from latentbench.models.source import cache_dir
 from latentbench.runs import explaining, judging
 from latentbench.runs.environment import git, hardware, versions
+from latentbench.runs.explaining import RETRIED
 from latentbench.runs.journal import ExplainedUnit, Journal, JudgedUnit, explanation_journal, judgement_journal
 from latentbench.runs.plan import Plan, make_plan
 from latentbench.runs.probing import probe
 from latentbench.runs.record import RunRecord, read_record, write_record
+from latentbench.runs.retrying import forget
 from latentbench.runs.run_spec import RunSpec, load_run_spec
 from latentbench.runs.run_tables import describe, write_tables
 from latentbench.scorers.scorer import load_scorer
@@ -152,7 +155,9 @@ def begin(
     _try_judges(plan, {}, set(), "Nothing was paid, and no run folder made.")
     record = open_run(plan, base, folder, command)
     created(folder)
-    return carry_out(plan, folder, record, console)
+    record = carry_out(plan, folder, record, console)
+    _say_cached(plan, console)
+    return record
 
 
 def open_run(plan: Plan, base: Path, folder: Path, command: str) -> RunRecord:
@@ -187,8 +192,11 @@ def open_run(plan: Plan, base: Path, folder: Path, command: str) -> RunRecord:
     return record
 
 
-def resume(folder: Path, cache_path: Path | None, console: Console) -> RunRecord:
+def resume(folder: Path, cache_path: Path | None, console: Console, retry: Collection[Outcome] = ()) -> RunRecord:
     """Go on with a run: what is on disk is kept, what failed by API or time-out is asked again.
+
+    Args:
+        retry: further outcomes that are asked again. The stored replies behind them are forgotten, so the judge is really asked.
 
     Raises:
         RunError: no run there, or something that can change a number has changed since it was started.
@@ -203,10 +211,30 @@ def resume(folder: Path, cache_path: Path | None, console: Console) -> RunRecord
             f"{folder} cannot be resumed: {'; '.join(changed)} changed since it was started. "
             "Its rows stay as they are; start a new run for the new state."
         )
-    done = explaining.stored(explanation_journal(folder))
-    judged = judging.stored(plan, done, judgement_journal(folder))
+    again = frozenset({*RETRIED, *retry})
+    explanations, judgements = explanation_journal(folder), judgement_journal(folder)
+    if retry:
+        gone = forget(plan, explanations, judgements, retry)
+        console.print(f"{gone:,} stored replies are forgotten and asked for again", highlight=False)
+    done = explaining.stored(explanations, again)
+    judged = judging.stored(plan, done, judgements, again)
     _try_judges(plan, done, judged, f"Nothing was paid; when it is mended, go on with: bench resume {folder}")
-    return carry_out(plan, folder, record, console)
+    record = carry_out(plan, folder, record, console, again=again)
+    _say_cached(plan, console)
+    return record
+
+
+def forget_behind(
+    folder: Path, cache_path: Path, outcomes: Collection[Outcome], judge: str | None, dry_run: bool
+) -> int:
+    """Forget the stored replies behind a run's rows with these outcomes; how many. Arguments as those of `forget`.
+
+    Raises:
+        RunError: no run there.
+    """
+    record = read_record(folder)
+    plan = prepare(load_run_spec(folder / "spec.yaml"), Path(record.base), ReplyCache(cache_path))
+    return forget(plan, explanation_journal(folder), judgement_journal(folder), outcomes, judge, dry_run)
 
 
 def _try_judges(plan: Plan, done: explaining.Explanations, judged: set[judging.Key], then: str) -> None:
@@ -216,13 +244,25 @@ def _try_judges(plan: Plan, done: explaining.Explanations, judged: set[judging.K
         raise JudgeError(f"{str(e).rstrip('.')}. {then}") from e
 
 
+def _say_cached(plan: Plan, console: Console) -> None:
+    """How much of a run was asked before and when: what answers now may be another model behind the same name."""
+    for label, judge in plan.judges.items():
+        if isinstance(judge, CachedJudge) and judge.seen.found:
+            console.print(f"judge {label}: {judge.seen}", highlight=False, markup=False, soft_wrap=True)
+
+
 def default_cache() -> Path:
     """The reply cache shared by all runs of a user."""
     return cache_dir() / REPLIES
 
 
 def carry_out(
-    plan: Plan, folder: Path, record: RunRecord, console: Console, runner: asyncio.Runner | None = None
+    plan: Plan,
+    folder: Path,
+    record: RunRecord,
+    console: Console,
+    runner: asyncio.Runner | None = None,
+    again: Collection[Outcome] = RETRIED,
 ) -> RunRecord:
     """Do what a run folder owes and write its tables.
 
@@ -231,6 +271,7 @@ def carry_out(
     Args:
         record: `run.json` as it is.
         runner: the caller's event loop. The judges then stay open, for the caller to close.
+        again: outcomes on disk that are owed again.
 
     Returns:
         The record as it was written in the end.
@@ -239,9 +280,9 @@ def carry_out(
     explanations, judgements = explanation_journal(folder), judgement_journal(folder)
     try:
         if runner is not None:
-            runner.run(_stages(plan, explanations, judgements, console))
+            runner.run(_stages(plan, explanations, judgements, console, again))
         else:
-            asyncio.run(_closing(plan, explanations, judgements, console))
+            asyncio.run(_closing(plan, explanations, judgements, console, again))
     except (BaseExceptionGroup, JudgeError) as e:
         # Batches run in a task group; the user is owed the one error, not the group.
         one = e.exceptions[0] if isinstance(e, BaseExceptionGroup) else e
@@ -260,18 +301,26 @@ def carry_out(
 
 
 async def _stages(
-    plan: Plan, explanations: Journal[ExplainedUnit], judgements: Journal[JudgedUnit], console: Console
+    plan: Plan,
+    explanations: Journal[ExplainedUnit],
+    judgements: Journal[JudgedUnit],
+    console: Console,
+    again: Collection[Outcome],
 ) -> None:
-    done = explaining.stored(explanations)
+    done = explaining.stored(explanations, again)
     await explaining.explain(plan, explanations, done, console)
-    await judging.judge(plan, done, judgements, judging.stored(plan, done, judgements), console)
+    await judging.judge(plan, done, judgements, judging.stored(plan, done, judgements, again), console)
 
 
 async def _closing(
-    plan: Plan, explanations: Journal[ExplainedUnit], judgements: Journal[JudgedUnit], console: Console
+    plan: Plan,
+    explanations: Journal[ExplainedUnit],
+    judgements: Journal[JudgedUnit],
+    console: Console,
+    again: Collection[Outcome],
 ) -> None:
     try:
-        await _stages(plan, explanations, judgements, console)
+        await _stages(plan, explanations, judgements, console, again)
     finally:
         for label, judge in plan.judges.items():
             fault = await closed(judge)

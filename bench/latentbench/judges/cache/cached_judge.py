@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from latentbench.judges.cache.replies import CacheStats, ReplyCache
+from latentbench.judges.cache.replies import CacheStats, FromCache, ReplyCache
 from latentbench.judges.judge import BaseJudge, Judge, guarded
 from latentbench.kernel.requests import NEEDS, Activate, Reply, Request, request_key
 
@@ -33,12 +33,15 @@ class CachedJudge(BaseJudge):
         self.judge, self.cache = judge, cache
         self.identity, self.can, self.reads_truth = judge.identity, judge.can, judge.reads_truth
         self.in_flight, self.chunk = judge.in_flight, judge.chunk
+        self.seen = FromCache()
         self._flying: dict[str, asyncio.Future[Reply]] = {}
 
     async def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer from the cache what it knows, ask the backend the rest and store its replies as they come."""
         keys = self._keys(requests)
-        known = self.cache.get(keys)
+        known = self.cache.get(keys, self.seen)
+        self.seen.asked += len(keys)
+        self.seen.found += sum(k in known for k in keys)
         waiting = {k: self._flying[k] for k in keys if k not in known and k in self._flying}
         mine = {k: r for k, r in zip(keys, requests, strict=True) if k not in known and k not in waiting}
         loop = asyncio.get_running_loop()
@@ -67,6 +70,10 @@ class CachedJudge(BaseJudge):
         keys = self._keys(requests)
         known = self.cache.get(keys)
         return [known.get(key) for key in keys]
+
+    def forget(self, requests: Sequence[Request], dry_run: bool = False) -> int:
+        """Delete the stored replies to these requests, or count them; how many."""
+        return self.cache.forget(self._keys(requests), dry_run=dry_run)
 
     def _keys(self, requests: Sequence[Request]) -> list[str]:
         return [request_key(self.identity, r, self.reads_truth) for r in requests]

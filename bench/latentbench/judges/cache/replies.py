@@ -11,7 +11,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -78,6 +78,32 @@ class CacheStats:
         return "\n".join(lines + [f"{n:>10,}  {label}" for label, n in sorted(self.judges.items())])
 
 
+@dataclass(slots=True)
+class FromCache:
+    """What was looked up and found so far.
+
+    Attributes:
+        asked, found: numbers of requests.
+        first, last: when the earliest and the latest of those found were stored, in Unix time.
+    """
+
+    asked: int = 0
+    found: int = 0
+    first: float = float("inf")
+    last: float = float("-inf")
+
+    def add(self, stored: float) -> None:
+        """One reply that was found."""
+        self.first, self.last = min(self.first, stored), max(self.last, stored)
+
+    def __str__(self) -> str:
+        """A line for the end of a run; nothing where nothing was found."""
+        if not self.found:
+            return ""
+        first, last = (f"{datetime.fromtimestamp(t):%Y-%m-%d %H:%M}" for t in (self.first, self.last))
+        return f"{self.found:,} of {self.asked:,} replies came from the cache, stored {first} to {last}"
+
+
 class ReplyCache:
     """Replies on disk. Several processes may use one file.
 
@@ -119,17 +145,19 @@ class ReplyCache:
                 f"the reply cache {self.path} is damaged or is not SQLite: {e}. Move it away; its replies will be asked again."
             ) from e
 
-    def get(self, keys: Iterable[str]) -> dict[str, Reply]:
-        """The stored replies among `keys`."""
+    def get(self, keys: Iterable[str], seen: FromCache | None = None) -> dict[str, Reply]:
+        """The stored replies among `keys`; `seen` is told when each was stored."""
         wanted = list(dict.fromkeys(keys))
         found: dict[str, Reply] = {}
         with self._lock, self._errors():
             for start in range(0, len(wanted), 500):
                 part = wanted[start : start + 500]
                 marks = ",".join("?" * len(part))
-                query = f"SELECT key, outcome, value, vector FROM replies WHERE key IN ({marks})"
-                for key, outcome, value, vector in self._db.execute(query, part):
+                query = f"SELECT key, outcome, value, vector, stored FROM replies WHERE key IN ({marks})"
+                for key, outcome, value, vector, stored in self._db.execute(query, part):
                     found[key] = decode(outcome, value, vector)
+                    if seen is not None:
+                        seen.add(stored)
         return found
 
     def put(self, identity: JudgeIdentity, reads_truth: bool, entries: Sequence[tuple[str, Request, Reply]]) -> int:
@@ -193,8 +221,7 @@ class ReplyCache:
             query = "SELECT identity, count(*) FROM replies JOIN judges ON judges.key = judge GROUP BY judge"
             labels: dict[str, int] = {}
             for text, count in self._db.execute(query):
-                found = json.loads(text)
-                label = f"{found['provider']}:{found['model']}"
+                label = _label(json.loads(text))
                 labels[label] = labels.get(label, 0) + count
         return CacheStats(n, self.path.stat().st_size, labels, oldest, newest)
 
@@ -208,10 +235,49 @@ class ReplyCache:
             self._db.execute("VACUUM")
         return gone
 
+    def forget(
+        self,
+        keys: Collection[str] | None = None,
+        judge: str | None = None,
+        outcomes: Collection[Outcome] = (),
+        dry_run: bool = False,
+    ) -> int:
+        """Delete the replies that fit all that is given, so that they are asked for again.
+
+        Args:
+            judge: label, as in `stats`.
+            outcomes: of the replies; none for all. A text that a scorer could not read is `ok` here.
+            dry_run: only count.
+
+        Returns:
+            How many.
+        """
+        with self._lock, self._errors(), self._transaction():
+            query = "SELECT replies.key, outcome, identity FROM replies JOIN judges ON judges.key = judge"
+            if keys is not None:
+                self._db.execute("CREATE TEMP TABLE named (key TEXT PRIMARY KEY)")
+                self._db.executemany("INSERT OR IGNORE INTO named VALUES (?)", [(key,) for key in keys])
+                query += " WHERE replies.key IN (SELECT key FROM named)"
+            gone = [
+                (key,)
+                for key, outcome, identity in self._db.execute(query)
+                if (judge is None or _label(json.loads(identity)) == judge) and (not outcomes or outcome in outcomes)
+            ]
+            if keys is not None:
+                self._db.execute("DROP TABLE named")
+            if not dry_run:
+                self._db.executemany("DELETE FROM replies WHERE key = ?", gone)
+                self._db.execute("DELETE FROM judges WHERE key NOT IN (SELECT judge FROM replies)")
+        return len(gone)
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._db.close()
+
+
+def _label(identity: Mapping[str, Any]) -> str:
+    return f"{identity['provider']}:{identity['model']}"
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any], what: str = "judge ") -> list[str]:
