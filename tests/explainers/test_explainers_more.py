@@ -311,6 +311,8 @@ def test_rounds_are_batched_over_latents_and_each_gets_its_own_replies() -> None
     batches: list[list[str]] = []
 
     class Echo:
+        can = frozenset({Capability.CHAT})
+
         async def answer(self, requests: list[Chat]) -> list[Reply]:
             batches.append([r.messages[0].content for r in requests])
             return [Reply(text=text) for text in batches[-1]]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +14,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from latentbench.kernel.errors import BenchError, SpecError
+from latentbench.kernel.errors import BenchError, CorruptTable, SpecError
 from latentbench.kernel.forms import AnyOf, Levels, Which, YesNo
 from latentbench.kernel.registry import BUILTIN
-from latentbench.kernel.requests import Chat, Choice, Message, Outcome, Usage
+from latentbench.kernel.requests import Chat, Choice, Embed, Message, Outcome, Usage
 from latentbench.kernel.tasks import find
+from latentbench.runs.record import read_record
 from latentbench.runs.run import resume, start
 from rich.console import Console
 
@@ -154,12 +158,12 @@ def raising(_: Any) -> Any:
     [
         ("metric_table", NONE, "detection.yaml: TwistedScorer cannot be built"),
         ("needs", raising, "scorer 'd': LookupError in tests/runs/wrong_values.py"),
-        ("needs", lambda _: ("chat",), "TwistedScorer.needs: \\[0\\] is str 'chat', not a list"),
+        ("needs", lambda _: ("chat",), "TwistedScorer.needs: \\[0\\] is str 'chat', not a frozenset"),
         ("negative_kinds", lambda _: [1], "TwistedScorer.negative_kinds: \\[0\\] is int 1, not a text"),
         ("fits", lambda _: "yes", "TwistedScorer.fits: is str 'yes', not True or False"),
         ("check", raising, "explainer 'x': LookupError in tests/runs/wrong_values.py"),
         ("init", raising, "TwistedJudge cannot be built: LookupError in tests/runs/wrong_values.py"),
-        ("can", lambda _: {"chat"}, "judge 'twisted:lexical': .*TwistedJudge.can: \\[0\\] is str 'chat'"),
+        ("can", lambda _: {"chat"}, "judge 'twisted:lexical': .*TwistedJudge.can: is set {'chat'}, not a frozenset"),
     ],
 )
 def test_what_code_says_of_itself_is_read_before_anything_is_paid(
@@ -193,3 +197,86 @@ def test_an_entry_point_to_nowhere_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(registry, "names", lambda kind: known)
     with pytest.raises(BenchError, match="scorer 'lost' is 'no_such_package.things:Scorer' of another package"):
         registry.lookup("scorer", "lost")
+
+
+class Loud(str):
+    """A text whose methods are not those of a text."""
+
+    def encode(self, *_: Any) -> bytes:
+        raise LookupError("odd")
+
+
+def cancelled(_: Any) -> Any:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "outcome", "said"),
+    [
+        ("parse", lambda x: [replace(j, answer=2**31) for j in x], "parse", "answer is an integer of more than 32 bits"),
+        ("trials", lambda x: [replace(x[0], truth=(2**40,))], "skipped", "truth holds an integer of more than 32 bits"),
+        ("parse", lambda x: [replace(j, item=2**70) for j in x], "parse", "item is an integer of more than 64 bits"),
+        ("reply", lambda x: replace(x, usage=Usage(2**70)), "api", "usage is a number of tokens and seconds"),
+        ("parse", cancelled, "parse", "CancelledError in tests/runs/wrong_values.py"),
+        ("answer", cancelled, "api", "CancelledError in tests/runs/wrong_values.py"),
+        ("trials", lambda x: [replace(t, windows=(replace(t.windows[0], marks=(True,)),)) for t in x], "skipped", "marks has 1"),
+        ("requests", lambda x: [Embed("a")], "skipped", "is a Embed, which takes a judge that can embed"),
+        ("parse", lambda x: [replace(j, outcome=Outcome.PARSE, error="a\nb\x1b[31m") for j in x], "parse", "a b\\x1b[31m"),
+    ],
+)  # fmt: skip
+def test_what_no_table_holds_and_nobody_expects_is_an_outcome(
+    twist: Callable[..., Path], name: str, change: Callable[[Any], Any], outcome: str, said: str
+) -> None:
+    judge = "twisted:lexical?can=simulate" if name == "requests" else "twisted:lexical"
+    found = errors(twist(name, change, judge))
+    assert any(o == outcome and said in e for o, e in found), found
+
+
+def test_a_reply_that_cannot_be_read_fails_alone(twist: Callable[..., Path]) -> None:
+    found = pq.read_table(
+        twist("reply", lambda x: replace(x, finish=Loud("stop"), tokens=((10**400,),))) / "judgements.parquet"
+    )
+    outcomes = Counter(found.column("outcome").to_pylist())
+    assert outcomes["api"] > 0
+    assert outcomes["ok"] > outcomes["api"]
+
+
+def test_what_an_owner_does_to_its_arguments_it_does_to_a_copy(twist: Callable[..., Path], tmp_path: Path) -> None:
+    def emptied(right: Any) -> Any:
+        wrong_values.SEEN[-1].clear()
+        return right
+
+    record = read_record(twist("parse", emptied))
+    assert record.totals is not None
+    assert record.totals.paid.calls > 0
+    assert errors(tmp_path / "run") == {("ok", "")}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"text": 5}, {"latent": []}, {"explainer": {}}, {"error": 7}, {"cost": "x"}, {"tokens_in": -1}, {"paid": "x"}, {"hash": 3}],
+    ids=str,
+)  # fmt: skip
+def test_a_line_of_another_type_is_named_on_resume(
+    twist: Callable[..., Path], change: dict[str, Any], tmp_path: Path
+) -> None:
+    run = twist("parse", lambda x: x)
+    path = run / "explanations.jsonl"
+    first, *rest = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([json.dumps(json.loads(first) | change), *rest]) + "\n", encoding="utf-8")
+    if change == {"hash": 3}:  # what is made of the text is not read back
+        assert resume(run, tmp_path / "c.sqlite", QUIET).status == "complete"
+        return
+    with pytest.raises(CorruptTable, match=r"explanations.jsonl line 1 is no unit of a run") as told:
+        resume(run, tmp_path / "c.sqlite", QUIET)
+    assert "\n" not in str(told.value)
+
+
+def test_the_line_of_another_latent_stands_for_none(twist: Callable[..., Path], tmp_path: Path) -> None:
+    run = twist("parse", lambda x: x)
+    path = run / "explanations.jsonl"
+    first, *rest = path.read_text(encoding="utf-8").splitlines()
+    path.write_text(
+        "\n".join([json.dumps(json.loads(first) | {"latent": "nowhere/99"}), *rest]) + "\n", encoding="utf-8"
+    )
+    assert resume(run, tmp_path / "c.sqlite", QUIET).status == "complete"

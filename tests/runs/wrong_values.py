@@ -16,6 +16,8 @@ from latentbench.kernel.trial import Trial
 from latentbench.scorers.detection import Detection
 from latentbench.scorers.scorer import Judgement, Metric
 
+SEEN: list[Any] = []
+"""Replies that the scorer was given."""
 TWISTED: dict[str, Callable[[Any], Any]] = {}
 
 
@@ -55,6 +57,7 @@ class TwistedScorer(Detection):
         return found
 
     def parse(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
+        SEEN.append(replies)
         found: list[Judgement] = twisted("parse", super().parse(trial, replies))
         return found
 

@@ -80,8 +80,8 @@ def explains(latent: LatentView) -> Callable[[Explanation], None]:
                 f".outcome is {found.outcome.value} with the text {found.text!r}; ok has a text and nothing else has"
             )
         try:
-            json.dumps(found.note, ensure_ascii=False).encode("utf-8")
-        except (TypeError, ValueError) as e:
+            json.dumps(found.note, ensure_ascii=False, sort_keys=True).encode("utf-8")
+        except (TypeError, ValueError, RecursionError) as e:
             raise Mismatch(f".note cannot be written as JSON: {e}") from e
 
     return rule

@@ -130,7 +130,7 @@ async def guarded(judge: Judge, requests: Sequence[Request]) -> list[Reply]:
     say which of them it was. A judge that wants to lose fewer names a smaller `chunk`. A single reply that answers nothing fails
     alone (`latentbench.judges.received`).
     """
-    found = await attempt_async(judge, "answer", lambda: judge.answer(requests), list[Any])
+    found = await attempt_async(judge, "answer", lambda: judge.answer(list(requests)), list[Any])
     if isinstance(found, Fault):
         return [Reply(Outcome.API, error=found.line)] * len(requests)
     if len(found) != len(requests):

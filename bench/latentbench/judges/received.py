@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from latentbench.judges.reasoning import parted
-from latentbench.kernel.boundary import encodable
+from latentbench.kernel.boundary import blame, encodable, one_line
 from latentbench.kernel.conform import Mismatch, conform
 from latentbench.kernel.forms import Write
 from latentbench.kernel.requests import (
@@ -34,12 +34,19 @@ from latentbench.kernel.requests import (
 
 
 def received(judge: object, request: Request, reply: Any) -> Reply:
-    """The reply to a request, or a failed one in its place.
+    """The reply to a request, or a failed one in its place; one whose reading raises fails alone.
 
     A reply of wrong types or without what was asked for is a fault of the judge's code (`API`: asked again on resume, never
     stored). Half of a surrogate pair in the text, or numbers that are no log-probabilities, are what the model said and no
     answer (`PARSE`).
     """
+    try:
+        return _received(judge, request, reply)
+    except Exception as e:
+        return Reply(Outcome.API, error=f"the reply cannot be read: {blame(e, type(judge))}")
+
+
+def _received(judge: object, request: Request, reply: Any) -> Reply:
     if isinstance(reply, Reply):
         half = _half_pair(reply.text)
         if half:
@@ -47,7 +54,7 @@ def received(judge: object, request: Request, reply: Any) -> Reply:
             return Reply(Outcome.PARSE, usage=usage, error=half)
         # No answer is read from these, so they may be written out with escapes.
         reply = replace(
-            reply, error=_escaped(reply.error), reasoning=_escaped(reply.reasoning), finish=_escaped(reply.finish)
+            reply, error=_line(reply.error), reasoning=_escaped(reply.reasoning), finish=_line(reply.finish)
         )
     try:
         found = conform(reply, Reply)
@@ -87,6 +94,10 @@ def _answer(request: Chat, reply: Reply) -> Reply:
     else:
         return found
     return replace(found, outcome=Outcome.PARSE, text=None, error=error)
+
+
+def _line(text: str | None) -> str | None:
+    return one_line(text) if isinstance(text, str) else text
 
 
 def _escaped(text: str | None) -> str | None:

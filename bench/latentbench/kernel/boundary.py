@@ -3,11 +3,13 @@
 Scorers, explainers and judges raise plain errors and need to know no type of ours. The harness calls them through `attempt` and
 keeps what they raised as the outcome of the one thing that was asked; letting it through would lose the ten thousand answers
 around it. Errors of this package (`BenchError`) say what the user has to change and pass, and so does whatever ends a process
-or a task (`KeyboardInterrupt`, `CancelledError`), which is no `Exception`.
+or a task that is being cancelled (`KeyboardInterrupt`, `SystemExit`, `CancelledError`). Raised by somebody's code of its own
+accord, the last would be taken for an end that was asked for, and its batch lost without a word.
 """
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,6 +21,9 @@ from latentbench.kernel.conform import Mismatch, conform
 from latentbench.kernel.errors import BenchError, SpecError
 
 T = TypeVar("T")
+
+UNUSUAL = (asyncio.CancelledError, GeneratorExit, BaseExceptionGroup)
+"""What is no `Exception` and ends neither process nor task when somebody's code raises it."""
 
 OWN = __name__.partition(".")[0]
 
@@ -50,7 +55,7 @@ def attempt(
         found = call()
     except BenchError:
         raise
-    except Exception as e:
+    except (Exception, *UNUSUAL) as e:
         return Fault(blame(e, type(owner)))
     return _taken(owner, what, found, annotation, rule)
 
@@ -61,7 +66,10 @@ async def attempt_async(owner: object, what: str, call: Callable[[], Awaitable[A
         found = await call()
     except BenchError:
         raise
-    except Exception as e:
+    except (Exception, *UNUSUAL) as e:
+        task = asyncio.current_task()
+        if isinstance(e, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
         return Fault(blame(e, type(owner)))
     return _taken(owner, what, found, annotation)
 
@@ -91,18 +99,18 @@ def _taken(
         return Fault(f"{type(owner).__module__}.{type(owner).__qualname__}.{what}: {e}")
     except BenchError:
         raise
-    except Exception as e:
+    except (Exception, *UNUSUAL) as e:
         return Fault(blame(e, type(owner)))
     return found
 
 
-def blame(error: Exception, owner: type) -> str:
+def blame(error: BaseException, owner: type) -> str:
     """Class, place and message of an error, on one line.
 
     The place is the innermost one in the package of `owner`: what numpy raised is the fault of the line that called it. Where
     the class inherits what failed, it is the innermost one in this package, else the innermost of all.
     """
-    if isinstance(error, ExceptionGroup) and isinstance(error.exceptions[0], Exception):
+    if isinstance(error, BaseExceptionGroup):
         return blame(error.exceptions[0], owner)
     frames = [
         (_module(frame), frame.f_code.co_filename, number) for frame, number in traceback.walk_tb(error.__traceback__)
@@ -112,9 +120,22 @@ def blame(error: Exception, owner: type) -> str:
         inside = [f for f in frames if f[0] != __name__ and package in (None, f[0].partition(".")[0])]
         if inside:
             break
-    said = encodable(" ".join(str(error).split()))[:300]
+    said = one_line(_message(error))
     where = f" in {_path(*inside[-1][:2])}:{inside[-1][2]}" if inside else ""
     return f"{type(error).__name__}{where}{': ' if said else ''}{said}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as e:
+        return f"(its message cannot be read: {type(e).__name__})"
+
+
+def one_line(text: str) -> str:
+    """A text on one line of at most 300 characters that a file and a terminal can hold."""
+    words = encodable(text[:10_000]).split()
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in " ".join(words))[:300]
 
 
 def encodable(text: str) -> str:

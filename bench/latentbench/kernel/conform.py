@@ -22,6 +22,8 @@ T = TypeVar("T")
 Check = Callable[[Any], Any]
 """A value -> the value in the annotated type. Raises `Mismatch`."""
 
+MOST = 1 << 63
+"""Integers below this, and not below its negative, fit the columns of a table."""
 SHOWN = 60
 """Characters of a wrong value in a message."""
 
@@ -75,9 +77,10 @@ def _check(annotation: Any) -> Check:
         if origin is list:
             inner = _items(get_args(annotation)[0])
             return lambda value: list(inner(value))
+        if origin is tuple and get_args(annotation):
+            return _row(get_args(annotation))
         if origin is frozenset:
-            members = _items(get_args(annotation)[0])
-            return lambda value: frozenset(members(value))
+            return _set(get_args(annotation)[0])
         if issubclass(origin, Mapping):
             return _mapping(origin, *get_args(annotation))
         if is_dataclass(origin):
@@ -86,7 +89,10 @@ def _check(annotation: Any) -> Check:
 
 
 def _wrong(value: Any, wanted: str) -> Mismatch:
-    shown = repr(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    try:
+        shown = " ".join(repr(value).encode("utf-8", "backslashreplace").decode("utf-8").split())
+    except Exception:
+        shown = "that cannot be shown"
     shown = shown if len(shown) <= SHOWN else shown[:SHOWN] + "..."
     return Mismatch(
         f"is {shown}, not {wanted}" if value is None else f"is {type(value).__name__} {shown}, not {wanted}"
@@ -96,23 +102,30 @@ def _wrong(value: Any, wanted: str) -> Mismatch:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise _wrong(value, "a text")
-    if not value.isascii():
+    if type(value) is not str:
+        # A subclass may do anything in the methods that this package calls.
+        value = str.__str__(value)
+    text: str = value
+    if not text.isascii():
         try:
-            value.encode("utf-8")
+            text.encode("utf-8")
         except UnicodeEncodeError as e:
             raise Mismatch(
-                f"is not Unicode text: half of a surrogate pair (\\u{ord(value[e.start]):04x}) at character {e.start}"
+                f"is not Unicode text: half of a surrogate pair (\\u{ord(text[e.start]):04x}) at character {e.start}"
             ) from None
-    return value
+    return text
 
 
 def _integer(value: Any) -> int:
-    if type(value) is int:
-        return value
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise _wrong(value, "an integer") from None
+    if type(value) is not int:
+        try:
+            value = int(operator.index(value))
+        except TypeError:
+            raise _wrong(value, "an integer") from None
+    if not -MOST <= value < MOST:
+        raise Mismatch("is an integer of more than 64 bits, which no table holds")
+    found: int = value
+    return found
 
 
 def _number(value: Any) -> float:
@@ -120,7 +133,10 @@ def _number(value: Any) -> float:
         return value
     # NumPy's booleans are no numbers, and neither is True where a number is asked for.
     if isinstance(value, Real) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise Mismatch("is a number too large for a float") from None
     raise _wrong(value, "a number")
 
 
@@ -167,7 +183,7 @@ def _union(members: tuple[Any, ...]) -> Check:
     wanted = " or ".join("None" if m is type(None) else getattr(m, "__name__", str(m)) for m in members)
 
     def check(value: Any) -> Any:
-        own = named.get(type(value))
+        own = named.get(type(value)) or next((c for m, c in named.items() if isinstance(value, m)), None)
         if own is not None:
             return own(value)
         if value is None and type(None) in members:
@@ -208,7 +224,7 @@ def _tuple(annotation: Any) -> Check:
     if annotation is str:
         quick = _all_text
     elif annotation in (int, float, bool):
-        quick = lambda value: set(map(type, value)) <= {annotation}  # noqa: E731 - two lines of def say no more
+        quick = lambda value: set(map(type, value)) <= {annotation} and (annotation is not int or _fit(value))  # noqa: E731
     else:
         quick = lambda value: False  # noqa: E731
 
@@ -222,9 +238,37 @@ def _tuple(annotation: Any) -> Check:
     return check
 
 
+def _fit(value: tuple[int, ...]) -> bool:
+    return not value or (min(value) >= -MOST and max(value) < MOST)
+
+
+def _row(annotations: tuple[Any, ...]) -> Check:
+    checks = [_check(a) for a in annotations]
+
+    def check(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, tuple | list) or len(value) != len(checks):
+            raise _wrong(value, f"{len(checks)} values")
+        return tuple(one(item) for one, item in zip(checks, value, strict=True))
+
+    return check
+
+
+def _set(annotation: Any) -> Check:
+    read = _items(annotation)
+
+    def check(value: Any) -> frozenset[Any]:
+        if not isinstance(value, frozenset):
+            raise _wrong(value, "a frozenset")
+        return frozenset(read(value))
+
+    return check
+
+
 def _all_text(value: tuple[Any, ...]) -> bool:
     try:
         joined = "".join(value)
+        if set(map(type, value)) > {str}:
+            return False
         return joined.isascii() or bool(joined.encode("utf-8"))
     except (TypeError, UnicodeEncodeError):
         return False
@@ -263,6 +307,9 @@ def _dataclass(cls: type) -> Check:
                 raise e.at(f".{name}") from None
             if read is not held:
                 changed[name] = read
+        if type(value) is not cls:
+            # A subclass may do anything in the methods that this package calls; what it holds is taken, and no more.
+            return cls(**{name: changed.get(name, getattr(value, name)) for name, _ in checks})
         rebuilt: Callable[..., Any] = replace
         return rebuilt(value, **changed) if changed else value
 

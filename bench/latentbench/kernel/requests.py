@@ -8,7 +8,6 @@ an exception and never an answer.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -54,6 +53,10 @@ class Capability(StrEnum):
     """What a latent does on a text (`Activate`): measured by running subject and coder, not judged."""
 
 
+MOST = float(1 << 53)
+"""Tokens and seconds that nobody uses; beyond this a float no longer counts in ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens and seconds of one call. `cached` tokens are part of `tokens_in` that the provider did not recompute."""
@@ -65,8 +68,8 @@ class Usage:
 
     def __post_init__(self) -> None:
         for n in (self.tokens_in, self.tokens_out, self.tokens_cached, self.seconds):
-            if not 0 <= n < math.inf:
-                raise ValueError(f"usage is a finite number of tokens and seconds, 0 or more, not {n}")
+            if not 0 <= n < MOST:
+                raise ValueError(f"usage is a number of tokens and seconds from 0 to 2**53, not {n}")
 
 
 @dataclass(frozen=True, slots=True)

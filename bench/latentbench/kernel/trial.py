@@ -111,6 +111,17 @@ class Trial:
         return self.truth if len(self.truth) == len(self.windows) else ()
 
 
+def misshapen(trial: Trial) -> str:
+    """Says what of a trial does not fit together; "" where all does."""
+    for i, window in enumerate(trial.windows):
+        for name, held in (("ids", window.ids or window.tokens), ("marks", window.marks)):
+            if held is not None and len(held) != len(window.tokens):
+                return f".windows[{i}].{name} has {len(held)} values for {len(window.tokens)} tokens"
+    if isinstance(trial.form, Which) and len(trial.windows) % trial.form.n:
+        return f" has {len(trial.windows)} windows, which are no {trial.form.n} groups of one size"
+    return ""
+
+
 def bare(trial: Trial) -> Trial:
     """What a simulator reads of a trial: the explanation and the windows without marks."""
     return Trial("", "", Ordering(), trial.explanation, tuple(Seen(w.tokens, w.ids) for w in trial.windows))

@@ -85,7 +85,7 @@ def _explaining(plan: Plan, label: str, done: Explanations, cache: ReplyCache) -
         for repeat in range(plan.spec.repeats)
         for latent in plan.latents
     ]
-    exchanges = [explainer_exchange(explainer, latent, seed) for _, latent, seed in units]
+    exchanges = [explainer_exchange(explainer, latent, seed, judge) for _, latent, seed in units]
     if judge is not None:
         _look_up(cache, judge, exchanges)
     for (repeat, latent, seed), exchange in zip(units, exchanges, strict=True):

@@ -6,8 +6,10 @@ vanishing from the average.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -15,7 +17,7 @@ from rich.console import Console
 from latentbench.explainers.explainer import Explainer, Explanation, Others, explains, total_usage
 from latentbench.judges.judge import Judge, guarded
 from latentbench.judges.price import cost
-from latentbench.kernel.boundary import Fault, attempt
+from latentbench.kernel.boundary import Fault, attempt, one_line
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome, Reply
 from latentbench.runs.journal import ExplainedUnit, Journal, Written
@@ -52,13 +54,14 @@ async def explain(plan: Plan, journal: Journal[ExplainedUnit], done: Explanation
     for label, explainer in plan.explainers.items():
         judge = plan.judges[plan.models[label]] if label in plan.models else None
         total = len(plan.latents) * plan.spec.repeats
-        have = sum(len(done.get((label, r), {})) for r in range(plan.spec.repeats))
+        known = [done.get((label, r), {}) for r in range(plan.spec.repeats)]
+        have = sum(latent.id in mine for mine in known for latent in plan.latents)
         if have == total:
             continue
         with Stage(f"explain {label}", total, "latents", console, have) as stage:
             for repeat in range(plan.spec.repeats):
                 mine = done.setdefault((label, repeat), {})
-                others = {a: done[(a, repeat)] for a in explainer.after}
+                others = _read_only({a: done[(a, repeat)] for a in explainer.after})
                 owed = [latent for latent in plan.latents if latent.id not in mine]
                 for chunk in chunks(owed, CHUNK):
                     for explanation, paid in await _explain(explainer, judge, chunk, plan.spec, repeat, others):
@@ -72,7 +75,9 @@ async def _explain(
     explainer: Explainer, judge: Judge | None, latents: Sequence[LatentView], spec: RunSpec, repeat: int, others: Others
 ) -> list[tuple[Explanation, Paid]]:
     seeds = [explain_seed(spec, repeat, explainer, latent) for latent in latents]
-    exchanges = [explainer_exchange(explainer, latent, seed) for latent, seed in zip(latents, seeds, strict=True)]
+    exchanges = [
+        explainer_exchange(explainer, latent, seed, judge) for latent, seed in zip(latents, seeds, strict=True)
+    ]
     if judge is not None:
         await converse(exchanges, partial(guarded, judge))
     return [
@@ -81,10 +86,18 @@ async def _explain(
     ]
 
 
-def explainer_exchange(explainer: Explainer, latent: LatentView, seed: int) -> Exchange:
-    """What an explainer asks about a latent."""
+def _read_only(others: Mapping[str, Mapping[str, Explanation]]) -> Others:
+    """Finished explanations for an explainer to read: what it does to them it does to a copy."""
+    return MappingProxyType({label: MappingProxyType(dict(own)) for label, own in others.items()})
+
+
+def explainer_exchange(explainer: Explainer, latent: LatentView, seed: int, judge: Judge | None = None) -> Exchange:
+    """What an explainer asks its model about a latent."""
     return Exchange.begin(
-        explainer, lambda: explainer.requests(latent, seed), lambda replies: explainer.follow_up(latent, replies, seed)
+        explainer,
+        lambda: explainer.requests(latent, seed),
+        lambda replies: explainer.follow_up(latent, replies, seed),
+        judge.can if judge is not None else None,
     )
 
 
@@ -98,13 +111,13 @@ def explanation_of(
     found = attempt(
         explainer,
         "parse",
-        lambda: explainer.parse(latent, exchange.replies, seed, others),
+        lambda: explainer.parse(latent, list(exchange.replies), seed, others),
         Explanation,
         explains(latent),
     )
     if isinstance(found, Fault):
         return Explanation(latent.id, None, Outcome.PARSE, total_usage(exchange.replies), found.line)
-    return found
+    return found if found.error is None else replace(found, error=one_line(found.error))
 
 
 def paid(replies: Sequence[Reply]) -> Paid:

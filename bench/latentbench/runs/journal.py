@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any, Generic, TextIO, TypeVar
 
 from latentbench.explainers.explainer import Explanation
+from latentbench.kernel.boundary import one_line
+from latentbench.kernel.conform import conform
 from latentbench.kernel.errors import CorruptTable, RunError
 from latentbench.kernel.files import plain
 from latentbench.kernel.requests import Outcome, Usage
 from latentbench.runs.record import Paid
-from latentbench.scorers.scorer import Judgement
+from latentbench.scorers.scorer import SMALL, Judgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,10 @@ class Journal(Generic[U]):
         """
         if not self.path.exists():
             return
-        data = self.path.read_bytes()
+        try:
+            data = self.path.read_bytes()
+        except OSError as e:
+            raise CorruptTable(f"{self.path} cannot be read: {e}. Restore it, or start the run anew.") from e
         end = data.rfind(b"\n") + 1
         for number, line in enumerate(data[:end].splitlines(), 1):
             place = f"{self.path} line {number}"
@@ -120,7 +125,8 @@ class Journal(Generic[U]):
                 yield self._unit(held)
             except (KeyError, TypeError, ValueError, AttributeError) as e:
                 raise CorruptTable(
-                    f"{place} is no unit of a run ({type(e).__name__}: {e}); delete that line to have its unit redone."
+                    f"{place} is no unit of a run ({type(e).__name__}: {one_line(str(e))}); delete that line to have its unit "
+                    "redone."
                 ) from e
 
     def append(self, unit: U) -> None:
@@ -200,7 +206,7 @@ def _explained_unit(held: Mapping[str, Any]) -> ExplainedUnit:
     written = Written(
         held["explainer"], held["explainer_id"], held["explainer_key"], held["repeat"], held["cost"], paid
     )
-    return written, explanation
+    return conform(written, Written), conform(explanation, Explanation)
 
 
 def _judged_line(unit: JudgedUnit) -> dict[str, Any]:
@@ -216,7 +222,11 @@ def _judged_unit(held: Mapping[str, Any]) -> JudgedUnit:
         raise ValueError("its rows judge different explanations")
     calls = tuple(Call(_usage(row), row["cost"]) for row in rows)
     place = Asked(held["cell"], held["latent"], hashes.pop(), calls, Paid.model_validate(held["paid"]))
-    return place, tuple(map(_judgement, rows))
+    judgements = tuple(conform(_judgement(row), Judgement) for row in rows)
+    for j in judgements:
+        if any(n is not None and not -SMALL <= n < SMALL for n in (j.truth, j.answer)):
+            raise ValueError("a truth or an answer has more than 32 bits")
+    return conform(place, Asked), judgements
 
 
 def _judgement_line(j: Judgement, explanation: str, call: Call) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rich.console import Console
 from latentbench.explainers.explainer import Explanation, total_usage
 from latentbench.judges.judge import Judge, guarded
 from latentbench.judges.price import cost
-from latentbench.kernel.boundary import Fault, attempt
+from latentbench.kernel.boundary import Fault, attempt, one_line
 from latentbench.kernel.errors import RunError
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView
@@ -214,7 +214,7 @@ def run_trials(plan: Plan, repeat: int, scorer: Scorer, latent: LatentView, expl
 def trial_exchange(scorer: Scorer, trial: Trial, can: frozenset[Capability]) -> Exchange:
     """What a scorer asks a judge with the capabilities `can` about a trial."""
     return Exchange.begin(
-        scorer, lambda: scorer.requests(trial, can), lambda replies: scorer.follow_up(trial, can, replies)
+        scorer, lambda: scorer.requests(trial, can), lambda replies: scorer.follow_up(trial, can, replies), can
     )
 
 
@@ -222,8 +222,12 @@ def judgements_of(scorer: Scorer, trial: Trial, exchange: Exchange) -> list[Judg
     """What a scorer reads from the replies about a trial; its windows are recorded as failed where its code fails."""
     if exchange.fault is not None:
         return failed(trial, Reply(exchange.fault_outcome, error=exchange.fault.line))
-    found = attempt(scorer, "parse", lambda: scorer.parse(trial, exchange.replies), list[Judgement], answered(trial))
-    return failed(trial, Reply(Outcome.PARSE, error=found.line)) if isinstance(found, Fault) else found
+    found = attempt(
+        scorer, "parse", lambda: scorer.parse(trial, list(exchange.replies)), list[Judgement], answered(trial)
+    )
+    if isinstance(found, Fault):
+        return failed(trial, Reply(Outcome.PARSE, error=found.line))
+    return [j if j.error is None else replace(j, error=one_line(j.error)) for j in found]
 
 
 def without_trials(scorer: Scorer, latent: LatentView, fault: Fault) -> list[Judgement]:

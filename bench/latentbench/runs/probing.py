@@ -78,7 +78,8 @@ class _Asked:
         if explanation is None:
             explainer = self.plan.explainers[label]
             seed = explain_seed(self.plan.spec, repeat, explainer, latent)
-            exchange = explainer_exchange(explainer, latent, seed)
+            model = self.plan.models.get(label)
+            exchange = explainer_exchange(explainer, latent, seed, self.plan.judges[model] if model else None)
             if label in self.plan.models:
                 await converse([exchange], partial(self.ask, self.plan.models[label]))
             if exchange.missing:

@@ -267,12 +267,14 @@ def read_record(folder: Path) -> RunRecord:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as e:
         raise RunError(f"{folder} is not a run folder: it has no {RECORD}. `ls runs` lists yours.") from e
+    except OSError as e:
+        raise RunError(f"{path} cannot be read: {e}. {RESTORE}") from e
     except (ValueError, RecursionError) as e:
         raise RunError(f"{path} is not JSON: {e}. {RESTORE}") from e
     if not isinstance(data, dict):
         raise RunError(f"{path} is not the record of a run: it holds a {type(data).__name__}. {RESTORE}")
     layout = data.get("layout", 1)
-    if layout not in (1, LAYOUT):
+    if isinstance(layout, bool) or layout not in (1, LAYOUT):
         raise RunError(
             f"{path} has layout {layout!r}, and this version reads 1 and {LAYOUT}. Read it with the version that wrote it."
         )

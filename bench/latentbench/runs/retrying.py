@@ -58,7 +58,9 @@ async def _behind(
         if explanation.outcome in outcomes and label in plan.models and name in latents:
             explainer, model = plan.explainers[label], plan.models[label]
             seed = explain_seed(plan.spec, repeat, explainer, latents[name])
-            found[model] += await _followed(explainer_exchange(explainer, latents[name], seed), plan.judges[model])
+            found[model] += await _followed(
+                explainer_exchange(explainer, latents[name], seed, plan.judges[model]), plan.judges[model]
+            )
     for (cell_id, name), given in {(at.cell, at.latent): given for at, given in judgements.units()}.items():
         asked = {judgement.trial for judgement in given if judgement.outcome in outcomes}
         if not asked or cell_id not in cells or name not in latents:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.conform import Mismatch
 from latentbench.kernel.forms import AnyOf, words
-from latentbench.kernel.requests import Choice, Outcome, Reply, Request
+from latentbench.kernel.requests import NEEDS, Capability, Chat, Choice, Continuation, Outcome, Reply, Request, Simulate
+from latentbench.kernel.trial import misshapen
 
 Source = Callable[[Sequence[Request]], Awaitable[Sequence[Reply | None]]]
 """Replies to requests, in order; None where there is none and none will come."""
@@ -27,6 +28,7 @@ class Exchange:
     Attributes:
         owner: the scorer or explainer that asks.
         more: the replies so far -> what to ask next; nothing ends the exchange.
+        can: what the judge can; None where nobody answers.
         asking: requests of the round to come.
         replies: what came back to everything asked, in order.
         missing: requests without a reply; nothing is asked after them, because what would be asked depends on it.
@@ -35,6 +37,7 @@ class Exchange:
 
     owner: object
     more: Callable[[Sequence[Reply]], list[Request]]
+    can: frozenset[Capability] | None = None
     asking: list[Request] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     missing: list[Request] = field(default_factory=list)
@@ -42,14 +45,18 @@ class Exchange:
 
     @classmethod
     def begin(
-        cls, owner: object, first: Callable[[], list[Request]], more: Callable[[Sequence[Reply]], list[Request]]
+        cls,
+        owner: object,
+        first: Callable[[], list[Request]],
+        more: Callable[[Sequence[Reply]], list[Request]],
+        can: frozenset[Capability] | None = None,
     ) -> Exchange:
         """An exchange before its first round.
 
         Args:
             first: what to ask first; an exchange without any request is over.
         """
-        exchange = cls(owner, more)
+        exchange = cls(owner, more, can)
         exchange._ask("requests", first)
         return exchange
 
@@ -69,19 +76,29 @@ class Exchange:
         self.replies += [reply for reply in new if reply is not None]
         self.asking = []
         if not self.missing:
-            self._ask("follow_up", lambda: self.more(self.replies))
+            self._ask("follow_up", lambda: self.more(list(self.replies)))
 
     def _ask(self, name: str, what: Callable[[], list[Request]]) -> None:
-        found = attempt(self.owner, name, what, list[Request], _answerable)
+        found = attempt(self.owner, name, what, list[Request], lambda found: _answerable(found, self.can))
         if isinstance(found, Fault):
             self.fault = found
         else:
             self.asking = found
 
 
-def _answerable(requests: list[Request]) -> None:
-    """Rule for requests: one that is answered at places of a text offers the words of its trial's form."""
+def _answerable(requests: list[Request], can: frozenset[Capability] | None) -> None:
+    """Rule for requests: the judge can answer each, its trial fits together, and one that is answered at places of a text offers
+    the words of its trial's form."""
     for i, request in enumerate(requests):
+        need = NEEDS[type(request)]
+        if can is not None and need not in can:
+            raise Mismatch(
+                f"[{i}] is a {type(request).__name__}, which takes a judge that can {need.value}; this one can "
+                f"{', '.join(sorted(c.value for c in can)) or 'nothing'}"
+            )
+        told = request.trial if isinstance(request, Chat | Choice | Continuation | Simulate) else None
+        if told is not None and (wrong := misshapen(told)):
+            raise Mismatch(f"[{i}].trial{wrong}")
         if not isinstance(request, Choice):
             continue
         if len(set(request.answers)) < len(request.answers) or len(request.answers) < 2:

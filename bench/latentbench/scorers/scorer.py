@@ -26,13 +26,12 @@ from latentbench.kernel.boundary import Fault, attempt, built
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.conform import Mismatch
 from latentbench.kernel.errors import SpecError
-from latentbench.kernel.forms import Which
 from latentbench.kernel.identity import digest
 from latentbench.kernel.implementation import implementation
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.registry import lookup
 from latentbench.kernel.requests import Capability, Outcome, Reply, Request
-from latentbench.kernel.trial import Trial
+from latentbench.kernel.trial import Trial, misshapen
 from latentbench.prompts.task import read_task
 
 
@@ -212,6 +211,8 @@ def failed(trial: Trial, reply: Reply) -> list[Judgement]:
     ]
 
 
+SMALL = 1 << 31
+"""Truths and answers below this, and not below its negative, fit their columns."""
 SLACK = 1e-6
 """By how much a metric may pass its declared range: rounding."""
 
@@ -233,6 +234,8 @@ def declared(scorer: Scorer) -> Fault | None:
         attempt(scorer, "negative_kinds", lambda: scorer.negative_kinds, tuple[str, ...]),
         attempt(scorer, "uses_interventions", lambda: scorer.uses_interventions, bool),
         attempt(scorer, "fits", lambda: scorer.fits(frozenset()), bool),
+        attempt(scorer, "fits", lambda: scorer.fits(frozenset(Capability)), bool),
+        attempt(scorer, "key", lambda: scorer.key, str),
     ):
         if isinstance(found, Fault):
             return found
@@ -243,6 +246,9 @@ def _named_once(table: tuple[Metric, ...]) -> None:
     names = [m.name for m in table]
     if not names:
         raise Mismatch("is empty; the first metric of the table is the headline where a task names none")
+    for m in table:
+        if m.low is not None and m.high is not None and not m.low <= m.high:
+            raise Mismatch(f"says that {m.name!r} lies between {m.low:g} and {m.high:g}")
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise Mismatch(f"has {twice[0]!r} twice")
@@ -276,10 +282,10 @@ def _judgeable(scorer: Scorer, latent: LatentView) -> Callable[[list[Trial]], No
                     f"[{i}].truth has {len(trial.truth)} values for {len(trial.windows)} windows; "
                     "an answer about the trial as a whole needs a `kind`"
                 )
-            if isinstance(trial.form, Which) and len(trial.windows) % trial.form.n:
-                raise Mismatch(
-                    f"[{i}] has {len(trial.windows)} windows, which are no {trial.form.n} groups of one size"
-                )
+            if wrong := misshapen(trial):
+                raise Mismatch(f"[{i}]{wrong}")
+            if any(not -SMALL <= t < SMALL for t in trial.truth):
+                raise Mismatch(f"[{i}].truth holds an integer of more than 32 bits: {trial.truth}")
 
     return rule
 
@@ -304,6 +310,8 @@ def answered(trial: Trial) -> Callable[[list[Judgement]], None]:
                 raise Mismatch(f"[{i}] is ok and holds no answer")
             if given.score is not None and not math.isfinite(given.score):
                 raise Mismatch(f"[{i}].score is {given.score}")
+            if given.answer is not None and not -SMALL <= given.answer < SMALL:
+                raise Mismatch(f"[{i}].answer is an integer of more than 32 bits: {given.answer}")
 
     return rule
 
