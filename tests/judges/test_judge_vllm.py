@@ -8,16 +8,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from latentbench.judges import vllm
 from latentbench.judges.judge import guarded
 from latentbench.judges.reference import load_judge
 from latentbench.judges.transformers import TransformersJudge, TransformersParams
 from latentbench.judges.vllm import VllmJudge, VllmParams
 from latentbench.kernel.errors import ModelError
 from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, Message, Outcome
+from latentbench.scorers.scorer import load_scorer
+from latentbench.suites.store import load_suite
 
 from tests.conftest import PACKAGED
 
@@ -59,6 +63,24 @@ def test_a_missing_vllm_is_one_line_that_names_the_extra(monkeypatch: pytest.Mon
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "vllm" else find(name, *a))
     with pytest.raises(ModelError, match=r"^judge vllm:some/model needs vLLM: pip install 'latentbench\[vllm\]'.*$"):
         load_judge("vllm:some/model?dtype=float32")
+
+
+def test_only_what_can_change_an_answer_is_in_the_identity(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: find("json" if name == "vllm" else name, *a))
+    monkeypatch.setattr(vllm, "VllmEngine", lambda *_: SimpleNamespace(context=64))
+    plain, *others = (
+        load_judge(f"vllm:{tiny_folder}?{more}").identity.key
+        for more in (
+            "dtype=float32",
+            "dtype=float32&memory=1&enforce_eager=true&gpu_memory_utilization=0.5",
+            "dtype=bfloat16",
+            "dtype=float32&max_model_len=64",
+            "dtype=float32&structured=true",
+        )
+    )
+    assert [key == plain for key in others] == [True, False, False, False]
+    assert len(set(others)) == len(others)
 
 
 def test_it_is_named_by_the_weights_and_not_by_how_the_engine_is_run(
@@ -146,6 +168,22 @@ async def test_a_caller_that_goes_away_leaves_the_engine_ready(engine: VllmJudge
     (reply,) = await guarded(engine, [Choice(PROMPTS[0], ("Yes", "No"))])
     assert reply.ok
     assert not engine.engine._llm.llm_engine.has_unfinished_requests()
+
+
+async def test_a_structured_reply_is_one_of_the_answers_that_its_trial_allows(
+    engine: VllmJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "params", engine.params.model_copy(update={"structured": True}))
+    latent = load_suite("planted-1").latents()[0]
+    for preset, per_prompt in (("paper", 4), ("single", 1)):
+        params = {"positives": 2, "negatives": 2} | ({"windows_per_prompt": 4} if preset == "paper" else {})
+        scorer = load_scorer({"use": "detection", "preset": preset, "params": params})
+        trials = scorer.trials(latent, "Names of rivers.", 0)
+        asked = [r for t in trials for r in scorer.requests(t, frozenset({Capability.CHAT}))]
+        replies = await guarded(engine, asked)
+        judgements = [j for t, r in zip(trials, replies, strict=True) for j in scorer.parse(t, [r])]
+        assert len(judgements) == 4 == per_prompt * len(asked)
+        assert {j.outcome for j in judgements} == {Outcome.OK}, [r.error or r.text for r in replies]
 
 
 CLOSES = """

@@ -23,13 +23,14 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import pydantic
 
 from latentbench.judges.judge import Worker
+from latentbench.judges.remote.structure import structured
 from latentbench.judges.sequences import (
     chat_prompts,
     choice_rows,
@@ -66,8 +67,7 @@ class VllmParams(WordedParams):
     """Parameters of `vllm:MODEL?...`.
 
     How it is asked, the number format and a shorter context are part of the judge's identity. The others change what is computed
-    when, and
-    log-probabilities by rounding alone, which is the tolerance that backends are compared with.
+    when, and log-probabilities by rounding alone, which is the tolerance that backends are compared with.
     """
 
     dtype: DType = "bfloat16"
@@ -79,6 +79,8 @@ class VllmParams(WordedParams):
     """GiB for keys and values instead; on a CPU it is the only bound."""
     enforce_eager: bool = False
     """Do not compile: a shorter start, a slower judge."""
+    structured: bool = False
+    """Hold written replies to the answers that a trial allows, lists included; part of the identity."""
 
 
 class VllmJudge(WordedJudge):
@@ -118,6 +120,8 @@ class VllmJudge(WordedJudge):
         settings = [("wording", self.wording.identity), *p.chosen]
         if p.max_model_len is not None:
             settings.append(("context", str(p.max_model_len)))
+        if p.structured:
+            settings.append(("structured", "true"))
         self.identity = JudgeIdentity("vllm", model, files.identity, p.dtype, tuple(settings))
         self._ends = end_tokens(tokenizer, generation)
         self._worker = Worker("vllm")
@@ -147,7 +151,14 @@ class VllmJudge(WordedJudge):
         found = chat_prompts(self.wording, requests, self.engine.context)
         fits = [(r, p) for r, p in zip(requests, found, strict=True) if not isinstance(p, Reply)]
         asked = [
-            self.engine.ask(p, r.max_tokens, temperature=r.temperature, seed=r.seed, stop_token_ids=sorted(self._ends))
+            self.engine.ask(
+                p,
+                r.max_tokens,
+                self._allowed(r),
+                temperature=r.temperature,
+                seed=r.seed,
+                stop_token_ids=sorted(self._ends),
+            )
             for r, p in fits
         ]
         outputs = self.engine.run(asked, stop)
@@ -160,6 +171,10 @@ class VllmJudge(WordedJudge):
             for (r, p), t, c, s in zip(fits, texts, cached, seconds, strict=True)
         )
         return [p if isinstance(p, Reply) else next(replies) for p in found]
+
+    def _allowed(self, request: Chat) -> Mapping[str, Any]:
+        fields = structured(request, "choice" if self.params.structured else "off")
+        return fields.get("structured_outputs") or {}
 
     def _choose(self, requests: Sequence[Choice], stop: threading.Event) -> list[Reply]:
         started = time.perf_counter()
@@ -227,7 +242,7 @@ class VllmEngine:
         try:
             from vllm import LLM, SamplingParams
             from vllm.platforms import current_platform
-            from vllm.sampling_params import RequestOutputKind
+            from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
             options: dict[str, Any] = {"block_size": BLOCK} if current_platform.is_cpu() else {}
             if params.memory is not None:
@@ -252,13 +267,21 @@ class VllmEngine:
         self._processes = [p for p in multiprocessing.active_children() if p not in others]
         self.context: int = self._llm.llm_engine.model_config.max_model_len
         self._params: Any = SamplingParams
+        self._structure: Any = StructuredOutputsParams
         self._last: Any = RequestOutputKind.FINAL_ONLY
         self._numbers = itertools.count()
         self._closing = threading.Event()
         self._running = threading.Lock()
 
-    def ask(self, tokens: Tokens, new: int, temperature: float = 0.0, **more: Any) -> tuple[Tokens, Any]:
-        """A request for `new` tokens behind `tokens`; `more` are fields of vLLM's `SamplingParams`."""
+    def ask(
+        self, tokens: Tokens, new: int, allowed: Mapping[str, Any] | None = None, temperature: float = 0.0, **more: Any
+    ) -> tuple[Tokens, Any]:
+        """A request for `new` tokens behind `tokens`.
+
+        Args:
+            allowed: fields of vLLM's `StructuredOutputsParams` that say what may be written; anything by default.
+            more: fields of vLLM's `SamplingParams`.
+        """
         params = self._params(
             max_tokens=new,
             temperature=temperature,
@@ -266,6 +289,7 @@ class VllmEngine:
             detokenize=False,
             output_kind=self._last,
             skip_clone=True,
+            structured_outputs=self._structure(**allowed) if allowed else None,
             **more,
         )
         return tokens, params
