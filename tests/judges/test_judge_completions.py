@@ -173,6 +173,18 @@ async def test_the_judges_turns_and_template_options_shape_the_prompt_on_this_si
     assert sent["rank"] == 3
 
 
+async def test_a_least_mass_holds_where_it_is_asked_for_and_is_then_part_of_the_identity(
+    endpoint: Endpoint, tiny: Any, tiny_folder: Path
+) -> None:
+    endpoint.script = Served(tiny, True)
+    free, held = make(endpoint, tiny_folder), make(endpoint, tiny_folder, least_mass=0.1)
+    for judge, outcome in ((free, Outcome.OK), (held, Outcome.PARSE)):
+        (reply,) = await judge.answer([Choice(PROMPTS[0], ("active there",))])
+        await judge.close()
+        assert reply.outcome is outcome
+    assert free.identity != held.identity
+
+
 def test_template_and_vocabulary_are_part_of_the_identity(endpoint: Endpoint, tiny_folder: Path) -> None:
     plain = make(endpoint, tiny_folder, tokenizer="").identity
     read = make(endpoint, tiny_folder).identity

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, overload
 
 import pydantic
 
@@ -67,6 +67,10 @@ def wording_of(tokenizer: Any, params: WordedParams) -> Wording:
     return Wording(tokenizer, params.chat_template_kwargs, KEPT)
 
 
+@overload
+def worded(request: Choice, params: WordedParams) -> Choice: ...
+@overload
+def worded(request: Request, params: WordedParams) -> Request: ...
 def worded(request: Request, params: WordedParams) -> Request:
     """The request as the options say that it is put."""
     if isinstance(request, Chat):

@@ -29,18 +29,16 @@ import openai
 
 from latentbench.judges.remote.reading import Malformed, usage_of
 from latentbench.judges.sequences import choice_rows, continuation_rows, paths, places, total
+from latentbench.judges.worded import WordedParams, enough, worded, wording_of
 from latentbench.kernel.identity import digest
-from latentbench.kernel.requests import Choice, Continuation, Message, Outcome, Reply, Usage
+from latentbench.kernel.requests import Choice, Continuation, Outcome, Reply, Usage
 from latentbench.models.engine.choices import ChoiceRow
 from latentbench.models.engine.prefix import Tokens
 from latentbench.models.engine.readout import Floats
-from latentbench.models.engine.wording import Wording
 from latentbench.models.language_model import load_tokenizer
 
 Create = Callable[[dict[str, Any]], Awaitable[Mapping[str, Any]]]
 """Sends the fields of a completion to the endpoint, and returns the body of its response."""
-
-Turns = tuple[Message, ...]
 
 Call = Callable[[Any, Callable[[Any], Awaitable[Reply]]], Awaitable[Reply]]
 """One request by a function that asks it, with retries and within the endpoint's limit; what the server does is never raised."""
@@ -69,8 +67,7 @@ class Completions:
 
     Args:
         tokenizer: reference of the served model's tokenizer, as in `latentbench.models.language_model.load_tokenizer`.
-        options: what its chat template is given, as the server's is.
-        turns: what becomes of a prompt's messages before the template.
+        asked: how prompts are worded, as they are in this process.
         create: see `Create`.
         call: see `Call`.
 
@@ -78,19 +75,19 @@ class Completions:
         ModelError: there is no tokenizer.
     """
 
-    def __init__(
-        self, tokenizer: str, options: Mapping[str, Any], turns: Callable[[Turns], Turns], create: Create, call: Call
-    ) -> None:
-        self.reference, self._turns = tokenizer, turns
-        self.wording = Wording(load_tokenizer(tokenizer), options)
+    def __init__(self, tokenizer: str, asked: WordedParams, create: Create, call: Call) -> None:
+        self.reference, self._asked = tokenizer, asked
+        self.wording = wording_of(load_tokenizer(tokenizer), asked)
         self._create, self._call = create, call
         self._named: bool | None = None
 
     @property
     def identity(self) -> tuple[tuple[str, str], ...]:
-        """What decides the tokens: template and vocabulary."""
+        """What decides the tokens, template and vocabulary, and the least mass of an answer if there is one."""
         vocabulary = digest(self.wording.tokenizer.get_vocab())
-        return (("wording", self.wording.identity), ("tokenizer", vocabulary))
+        least = self._asked.least_mass
+        mass = (("exact_mass", f"{least:g}"),) if least else ()
+        return (("wording", self.wording.identity), ("tokenizer", vocabulary), *mass)
 
     async def choices(self, requests: Sequence[Choice]) -> list[Reply]:
         """Log-probabilities of the allowed answers at every place; `end` is scored with its answer."""
@@ -126,12 +123,11 @@ class Completions:
         return Reply()
 
     async def _choice(self, request: Choice) -> Reply:
-        turned = replace(request, messages=self._turns(request.messages))
-        (found,) = choice_rows(self.wording, [turned], NO_LIMIT)
+        (found,) = choice_rows(self.wording, [worded(request, self._asked)], NO_LIMIT)
         if isinstance(found, Reply):
             return found
         values, usage = await (self._at_places(found) if self._named else self._along_paths(found))
-        return Reply(logprobs=found.answers(values), usage=usage)
+        return enough(Reply(logprobs=found.answers(values), usage=usage), self._asked.least_mass)
 
     async def _continuation(self, request: Continuation) -> Reply:
         (found,) = continuation_rows(self.wording, [request], NO_LIMIT)

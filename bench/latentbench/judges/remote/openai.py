@@ -139,12 +139,13 @@ class OpenAIJudge(DispatchJudge):
         if not self.params.completions:
             raise SpecError(f"judge openai:{self.model}: `tokenizer` is read with `completions=true` only; add it.")
         from latentbench.judges.remote.completions import Completions
+        from latentbench.judges.worded import WordedParams
 
         p = self.params
-        # A reply that is begun is no matter of the endpoint's here: the template is applied on this side.
-        reader = Completions(
-            tokenizer, p.chat_template_kwargs, lambda m: merged(m, p.system, "keep"), self._completions, self._call
-        )
+        # The default share is for the few likeliest tokens of a chat; here every answer is read exactly, so it must be asked for.
+        least = p.least_mass if "least_mass" in p.model_fields_set else 0.0
+        asked = WordedParams(system=p.system, chat_template_kwargs=p.chat_template_kwargs, least_mass=least)
+        reader = Completions(tokenizer, asked, self._completions, self._call)
         self.serve(Choice, reader.choices, Capability.SLOTS)
         self.serve(Continuation, reader.continuations)
         return reader.identity
