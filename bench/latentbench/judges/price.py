@@ -3,7 +3,7 @@
 No bill of a provider is read, so a sum may differ from what was charged.
 
 A model without a known price costs `None`, never 0: a table that shows an unknown cost as free ranks it first. Models in this
-process or behind a loopback address are free. Output tokens are priced by the number of output tokens.
+process are free; a server of one's own is once its name has a row of zeros in the user's table (`LATENTBENCH_PRICES`). Output tokens are priced by the number of output tokens.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -24,8 +23,6 @@ from latentbench.kernel.requests import JudgeIdentity, Usage
 
 LOCAL = frozenset({"transformers", "vllm", "embed", "simulator", "mock"})
 """Providers that run in this process, unless they are given an endpoint."""
-
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 OVERRIDE = "LATENTBENCH_PRICES"
 
@@ -107,8 +104,6 @@ def estimated(dollars: float | None) -> bool:
 
 
 def is_local(identity: JudgeIdentity) -> bool:
-    """Whether a judge runs on this machine: in this process, or behind a loopback address."""
-    if identity.provider in LOCAL:
-        # Vectors may be asked of an endpoint.
-        return identity.dtype != "remote"
-    return urlsplit(dict(identity.params).get("endpoint", "")).hostname in LOOPBACK
+    """Whether a judge runs in this process. Where an endpoint's calls go is no part of what answers, so a server of one's own costs
+    what its row in a price table says, and is unknown without one."""
+    return identity.provider in LOCAL and identity.dtype != "remote"
