@@ -3,7 +3,8 @@
 No bill of a provider is read, so a sum may differ from what was charged.
 
 A model without a known price costs `None`, never 0: a table that shows an unknown cost as free ranks it first. Models in this
-process are free; a server of one's own is once its name has a row of zeros in the user's table (`LATENTBENCH_PRICES`). Output tokens are priced by the number of output tokens.
+process are free; a server of one's own is once its name has a row of zeros in the user's table (`LATENTBENCH_PRICES`). Output
+tokens are priced by the number of output tokens.
 """
 
 from __future__ import annotations
@@ -104,6 +105,6 @@ def estimated(dollars: float | None) -> bool:
 
 
 def is_local(identity: JudgeIdentity) -> bool:
-    """Whether a judge runs in this process. Where an endpoint's calls go is no part of what answers, so a server of one's own costs
-    what its row in a price table says, and is unknown without one."""
+    """Whether a judge runs in this process. Where an endpoint's calls go is no part of what answers, so a server of one's own
+    costs what its row in a price table says, and is unknown without one."""
     return identity.provider in LOCAL and identity.dtype != "remote"

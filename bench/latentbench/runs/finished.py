@@ -12,7 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from latentbench.kernel.errors import BenchError, CorruptTable, RunError
+from latentbench.kernel.requests import Outcome
 from latentbench.runs.record import RECORD, RunRecord, read_record
 
 if TYPE_CHECKING:
@@ -119,6 +122,35 @@ def _belong_together(run: Run) -> None:
         place = run.folder / f"{name}.parquet"
         _same(place, "cell" if "cell" in columns else "explainer", set(_distinct(table, columns)), wanted)
         _same(place, "latent", set(table["latent"].unique()), set(record.latents))
+    _once(run.folder / "scores.parquet", run.scores, ["cell", "latent", "metric"])
+    _once(run.folder / "explanations.parquet", run.explanations, ["explainer", "repeat", "latent"])
+    _sound(run)
+
+
+def _once(place: Path, table: pd.DataFrame, key: list[str]) -> None:
+    twice = table[table.duplicated(key)]
+    if len(twice):
+        named = ", ".join(f"{name} {twice.iloc[0][name]!r}" for name in key)
+        raise CorruptTable(f"{place} has {len(twice)} rows twice, the first for {named}. Restore it.")
+
+
+def _sound(run: Run) -> None:
+    """Counts and values that can be: a share of judgements is at most all of them, and a mean is a number."""
+    scores, outcomes = run.scores, {o.value for o in Outcome}
+    wrong = scores[(scores["n_judged"] < 0) | (scores["n_judged"] > scores["n_attempted"]) | np.isinf(scores["value"])]
+    if len(wrong):
+        row = wrong.iloc[0]
+        raise CorruptTable(
+            f"{run.folder / 'scores.parquet'} says of latent {row['latent']!r}: {row['metric']} = {row['value']}, "
+            f"{row['n_judged']} of {row['n_attempted']} judged, which cannot be. Restore it."
+        )
+    for name, table in (("judgements", run.judgements), ("explanations", run.explanations)):
+        unknown = set(table["outcome"].unique()) - outcomes
+        if unknown:
+            raise CorruptTable(
+                f"{run.folder / name}.parquet has the outcome {min(unknown, key=str)!r}; known: {', '.join(sorted(outcomes))}. "
+                "Restore it."
+            )
 
 
 def _distinct(table: pd.DataFrame, columns: list[str]) -> Iterator[tuple[object, ...]]:
