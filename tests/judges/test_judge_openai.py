@@ -186,8 +186,8 @@ async def test_a_bad_request_is_not_tried_again(endpoint):
 
 
 async def test_no_answer_in_time_is_its_own_outcome(endpoint):
-    endpoint.script = [Answer({}, wait=0.6)]
-    reply = await one(make(endpoint, timeout=0.1, attempts=2))
+    endpoint.script = [Answer({}, wait=1.5)]
+    reply = await one(make(endpoint, timeout=0.5, attempts=2))
     assert reply.outcome is Outcome.TIMEOUT
     assert len(endpoint.sent) == 2
 

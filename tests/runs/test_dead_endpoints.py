@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -232,6 +233,16 @@ def test_the_progress_line_says_how_much_failed_and_why() -> None:
             stage.causes.add(Outcome.API, "401 Unauthorized: [bold]invalid key")
         stage.advance(4)
     assert out.getvalue().splitlines()[-1].endswith("3 without answer (api: 401 Unauthorized: [bold]invalid key)")
+
+
+def test_a_narrow_terminal_keeps_its_bar_and_gets_a_line_for_failures() -> None:
+    out = io.StringIO()
+    with Stage("judge x", 10, "latents", Console(file=out, width=80, force_terminal=True)) as stage:
+        stage.causes.add(Outcome.API, "401 Unauthorized: invalid key")
+        stage.advance(4)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    assert re.search(r"4/10 [\d,.]+ latents/s", shown)
+    assert "1 without answer (api: 401 Unauthorized: invalid key)" in shown
 
 
 def test_the_last_lines_of_a_run_name_the_causes(tmp_path: Path) -> None:

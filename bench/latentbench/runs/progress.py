@@ -7,17 +7,32 @@ when it ends. A bar drawn into a log file is a thousand lines nobody reads.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from latentbench.runs.causes import Causes
 
 INTERVAL = 30.0
 NUMBERS = 52
 """Columns of a terminal that bar, counts, rate and time left take."""
+
+
+class _Bar(Progress):
+    """A bar, and under it how much has no answer and why: beside it, a terminal of 80 columns would have no room for the bar."""
+
+    said = ""
+    """Written where the work is done: the bar is drawn by a thread of its own."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bar's line and, once something failed, another one."""
+        yield from super().get_renderables()
+        if self.said:
+            yield Text(self.said, no_wrap=True, overflow="ellipsis")
 
 
 class Stage:
@@ -38,27 +53,22 @@ class Stage:
         self.name, self.total, self.unit, self.done, self.console = name, total, unit, done, console
         self._first = done
         self._start = self._printed = time.monotonic()
-        self._bar: Progress | None = None
+        self._bar: _Bar | None = None
         self.causes = Causes()
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
-            self._bar = Progress(
+            self._bar = _Bar(
                 TextColumn("{task.description:<28}", markup=False),
                 BarColumn(bar_width=16),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(compact=True),
-                TextColumn("{task.fields[failed]}", markup=False),
                 console=self.console,
             )
             self._bar.start()
             self._task = self._bar.add_task(
-                _ends(self.name, self.console.width - NUMBERS),
-                total=self.total or None,
-                completed=self.done,
-                rate="",
-                failed="",
+                _ends(self.name, self.console.width - NUMBERS), total=self.total or None, completed=self.done, rate=""
             )
         return self
 
@@ -74,7 +84,8 @@ class Stage:
         """`n` more units are done."""
         self.done += n
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, rate=self._rate(), failed=str(self.causes))
+            self._bar.said = str(self.causes)
+            self._bar.update(self._task, completed=self.done, rate=self._rate())
         elif time.monotonic() - self._printed > INTERVAL:
             self._print()
 
