@@ -257,6 +257,22 @@ def test_pauses_grow_until_a_call_goes_through() -> None:
     assert pace.until - now - 1 <= 0.3
 
 
+def test_the_rate_does_not_grow_while_it_is_not_used() -> None:
+    pace = Pace(1.0, 60.0, random.Random(0))
+    for i in range(10):
+        pace.sent(i / 10)
+    pace.refused(0.9, 1.0, 2.0)
+    for second in range(3, 60):
+        pace.sent(second)
+        pace.accepted(second)
+    unused, now = pace.rate, 60.0
+    assert unused == pytest.approx(0.95 * pace._allowed)
+    for _ in range(60):
+        now = max(now, pace.next())
+        pace.sent(now)
+    assert pace.rate > 1.1 * unused
+
+
 def test_the_rate_stays_near_what_is_allowed() -> None:
     """Five a second in windows of a second, at a clock of the test's own: few refusals, and little time lost."""
     for seed in range(10):

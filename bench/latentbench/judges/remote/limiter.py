@@ -15,8 +15,11 @@ from contextlib import asynccontextmanager
 FIRST, GROWTH = 10.0, 1.05
 """Calls a second at which a new endpoint is first asked, and the factor with each call until one is refused: a thousand a second
 after two seconds, and one call too many for an endpoint that allows a few, instead of all that were allowed to be under way."""
-PLATEAU = 8.0
-"""Seconds of paced calls until the rate is again what seemed to be allowed."""
+ROUGH, PLATEAU = 3.0, 8.0
+"""Seconds of paced calls until the rate is again what seemed to be allowed: after the first refusal, which is a rough guess, and
+after later ones."""
+UNASKED = 8.0
+"""Longest pause in seconds where the endpoint names none: one that refuses whatever the pause is would wait for ever longer."""
 
 LEAST = 1.0
 """Calls a second below which pauses alone slow down: an endpoint that is short of something may refuse whatever the rate is."""
@@ -77,8 +80,8 @@ class Pace:
     cubic curve: flat where it was refused, steeper the longer it is not refused (the window of TCP CUBIC, RFC 9438, section 4.2).
 
     Args:
-        backoff: seconds, of which a first pause is 0.15 to 0.3 where the endpoint names none; it doubles until a call goes
-            through.
+        backoff: seconds, of which a first pause is 0.15 to 0.3 where the endpoint names none; it doubles, up to
+            `UNASKED`, until a call goes through.
         longest: longest pause in seconds, also where the endpoint asks for more.
         jitter: for the lengths of pauses, so that two processes do not come back at the same time.
     """
@@ -88,6 +91,7 @@ class Pace:
         self.until = self._last = self._since = -float("inf")
         self._allowed: float | None = None
         self._tried = self._paced = 0.0
+        self._plateau = ROUGH
         self._sent = self._after = self._refused = self._streak = 0
 
     @property
@@ -95,7 +99,7 @@ class Pace:
         """Calls a second."""
         if self._allowed is None:
             return FIRST * GROWTH ** min(self._sent, 200)
-        return self._allowed * (1 + 0.05 * (self._paced / PLATEAU - 1) ** 3)
+        return self._allowed * (1 + 0.05 * (self._paced / self._plateau - 1) ** 3)
 
     def next(self) -> float:
         """Time of the next call."""
@@ -105,8 +109,10 @@ class Pace:
         """A call is sent."""
         if self._sent == 0:
             self._since = now
-        # Only time that calls were held back for says that the endpoint would take this rate.
-        self._paced += min(now - max(self._last, self.until), 1 / self.rate) if self._last > self.until else 0.0
+        gap = now - self._last
+        # Only time in which calls were held back says that the endpoint takes this rate; a pause or a lull says nothing.
+        if self._last >= self.until and gap < 1.5 / self.rate:
+            self._paced += gap
         self._last = now
         self._sent += 1
         self._after += 1
@@ -128,8 +134,10 @@ class Pace:
         self._refused += 1
         new = sent >= self.until
         if new:
+            if self._streak == 0 and self._allowed is not None:
+                self._plateau = PLATEAU
             self._tried, self._paced, self._after = self.rate, 0.0, 0
-            own = self.backoff * 2.0 ** min(30, self._streak) * self.jitter.uniform(0.15, 0.3)
+            own = min(UNASKED, self.backoff * 2.0 ** min(30, self._streak) * self.jitter.uniform(0.15, 0.3))
             # An endpoint that names a pause is believed, until it has refused the call after it three times.
             pause = asked if asked is not None and self._streak < 3 else max(own, asked or 0.0)
             self._streak += 1
