@@ -8,17 +8,19 @@ change of numbers.
 from __future__ import annotations
 
 import asyncio
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from latentbench.explainers.explainer import Explainer, Explanation
 from latentbench.judges.judge import Judge
 from latentbench.judges.reference import load_judge
+from latentbench.kernel import requests
 from latentbench.kernel.boundary import Fault
 from latentbench.kernel.forms import YesNo
-from latentbench.kernel.identity import digest
+from latentbench.kernel.identity import canonical, digest
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import (
     Activate,
@@ -34,7 +36,8 @@ from latentbench.kernel.requests import (
     Simulate,
 )
 from latentbench.kernel.trial import Seen, Trial, content
-from latentbench.runs import judging, plan
+from latentbench.runs import explaining, judging, plan
+from latentbench.runs.rounds import converse
 from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.scorer import Judgement, Metric, Scorer
 
@@ -102,6 +105,33 @@ def request_form(request: Request) -> dict[str, Json]:
             return present(kind=kind, text=request.text, latent=request.latent.id)
 
 
+def stored_form(request: Request, reads_truth: bool) -> Json:
+    """What a stored reply is addressed by. Its words are the package's own: a field of another name is another address."""
+    found: Json = json.loads(canonical(requests.stored(request, reads_truth)))
+    return found
+
+
+def trial_form(t: Trial) -> dict[str, Json]:
+    """All that is in a trial, and of each window."""
+    windows: list[Json] = [
+        present(tokens="|".join(w.tokens), ids=w.ids or None, marks=w.marks, item=w.item, kind=w.kind or None)
+        for w in t.windows
+    ]
+    return {"windows": windows} | present(
+        id=t.id,
+        task=t.task,
+        form=t.form.name,
+        explanation=t.explanation,
+        truth=t.truth or None,
+        token_truth=t.token_truth or None,
+        part=t.part or None,
+        kind=t.kind or None,
+        item=t.item,
+        latent=None if t.latent is None else t.latent.id,
+        seed=t.seed or None,
+    )
+
+
 def messages_form(messages: Sequence[Message]) -> list[list[str]]:
     """Role and text of each message."""
     return [[m.role, m.content] for m in messages]
@@ -154,6 +184,14 @@ def reply_form(reply: Reply, digits: int = 10) -> dict[str, Json]:
         "reasoning": reply.reasoning,
     }
     return {name: plain(value, digits) for name, value in fields.items() if value is not None}
+
+
+def whole_reply(reply: Reply) -> dict[str, Json]:
+    """All that is in a reply: also why its text ends, what it used, and whether it was paid for."""
+    u = reply.usage
+    spent = [u.tokens_in, u.tokens_out, u.tokens_cached, u.seconds]
+    more = present(finish=reply.finish, used=spent if any(spent) else None, cached=reply.cached or None)
+    return reply_form(reply) | more
 
 
 def reply_of(said: Mapping[str, Any]) -> Reply:
@@ -353,3 +391,30 @@ def run_trials(
 def run_explain_seed(explainer: Explainer, latent: LatentView, seed: int, own: int | None, repeat: int) -> int:
     """Seed of an explanation in a repeat of a run that may have an explaining seed of its own."""
     return plan.explain_seed(run_spec(seed, own), repeat, explainer, latent)
+
+
+def run_explanation(explainer: Explainer, latent: LatentView, answer: Answers) -> Explanation:
+    """An explanation as a run gets it, whatever the explainer's code does."""
+    exchange = explaining.explainer_exchange(explainer, latent, 0)
+    asyncio.run(converse([exchange], later(answer)))
+    return explaining.explanation_of(explainer, latent, exchange, 0, {})
+
+
+def run_judgements(scorer: Scorer, latent: LatentView, explanation: Explanation, answer: Answers) -> list[Judgement]:
+    """Judgements as a run gets them, whatever the scorer's code does."""
+    trials = judging.trials_of(run_spec(0), 0, scorer, latent, explanation.text or "")
+    asked = [] if explanation.text is None or isinstance(trials, Fault) else trials
+    exchanges = [judging.trial_exchange(scorer, trial, frozenset({Capability.CHAT})) for trial in asked]
+    asyncio.run(converse(exchanges, later(answer)))
+    cell = plan.Cell("e/s/j/0", "e", "s", "j", 0)
+    unit = judging._Unit(cell, latent, explanation, trials, exchanges)
+    return judging._judged(unit, scorer, load_judge("mock:label"))[0]
+
+
+def later(answer: Answers) -> Callable[[Sequence[Request]], Awaitable[list[Reply]]]:
+    """A plain function as a source of replies."""
+
+    async def found(requests: Sequence[Request]) -> list[Reply]:
+        return answer(requests)
+
+    return found

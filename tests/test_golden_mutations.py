@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -228,9 +229,188 @@ EDGES: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
 """The same at the edges of what a text and a number may be, and of what a run adds to a question."""
 
 
-@pytest.mark.parametrize("fault", {**FAULTS, **EDGES})
+class Unclosed(str):
+    """A text of which nobody sees that a list in it is closed."""
+
+    def __contains__(self, part: object) -> bool:
+        return part != "]" and super().__contains__(str(part))
+
+
+def never_closed(parted: Any) -> Any:
+    """A list that is closed before the limit cuts the rest off is no answer either."""
+
+    def found(text: str) -> tuple[str, str | None, bool]:
+        answer, thoughts, unended = parted(text)
+        return Unclosed(answer), thoughts, unended
+
+    return found
+
+
+def without(name: str) -> Callable[[Any], Any]:
+    """A stored request without one of its fields."""
+    return lambda known: lambda *given: {field: value for field, value in known(*given).items() if field != name}
+
+
+def blankless(known: Any) -> Any:
+    """A template strips its texts of all blanks."""
+
+    def found(messages: Any, allowed: Any, where: str) -> Any:
+        bare = [{role: text.strip() for role, text in message.items()} for message in messages]
+        return known(bare, allowed, where)
+
+    return found
+
+
+def one_outcome(parse: Any, skipped: Any) -> Callable[[Any], Any]:
+    """What a fault is recorded as where nothing was answered, and where something was."""
+    return lambda known: SimpleNamespace(PARSE=known[parse], SKIPPED=known[skipped])
+
+
+DOORS: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
+    "any text cut off at the limit": ([P + "judges.received.Write"], lambda _: object, "judges/received.json"),
+    "a closed list cut off at the limit": ([P + "judges.received.parted"], never_closed, "judges/received.json"),
+    "log-probabilities above none": ([P + "judges.received._LOG_ONE"], lambda _: 1.0, "judges/received.json"),
+    "a place without any mass": (
+        [P + "judges.received.all"],
+        lambda known: lambda values: isinstance(values, map) and known(values),
+        "judges/received.json",
+    ),
+    "an infinite simulation": ([P + "judges.received._flat"], lambda _: lambda reply: (), "judges/received.json"),
+    "halves of pairs": ([P + "judges.received._half_pair"], lambda _: lambda text: "", "judges/received.json"),
+    "a reply of another size": ([P + "judges.received._sizes"], lambda _: lambda *given: None, "judges/received.json"),
+    "thoughts that stay in the text": (
+        [P + "judges.received.parted"],
+        lambda _: lambda text: (text, None, False),
+        "judges/received.json",
+    ),
+    "thoughts that do not end": (
+        [P + "judges.received.parted"],
+        lambda known: lambda text: (*known(text)[:2], False),
+        "judges/received.json",
+    ),
+    "quoted tags": ([P + "judges.reasoning.QUOTES"], lambda _: "", "judges/reasoning.json"),
+    "wrappers of the answer": ([P + "judges.reasoning.WRAPPERS"], lambda _: (), "judges/reasoning.json"),
+    "closing tags alone": ([P + "judges.reasoning._CLOSING"], lambda _: set(), "judges/reasoning.json"),
+    "a closing tag of another kind": (
+        [P + "judges.reasoning._OPENING"],
+        lambda known: dict.fromkeys(known, "</think>"),
+        "judges/reasoning.json",
+    ),
+    "a system text before its user": (
+        [P + "judges.turns.merged"],
+        lambda known: lambda messages, system, prefill: known(messages[::-1], system, prefill)[::-1],
+        "judges/turns.json",
+    ),
+    "a beginning that is said again": (
+        [P + "judges.turns.unrepeated"],
+        lambda _: lambda messages, text, prefill: text,
+        "judges/turns.json",
+    ),
+    "a system text that is left where it is": (
+        [P + "judges.worded.merged"],
+        lambda _: lambda messages, *how: tuple(messages),
+        "judges/worded.json",
+    ),
+    "less room than a scorer's": (
+        [P + "judges.worded.max"],
+        lambda _: lambda scorers, own: own or scorers,
+        "judges/worded.json",
+    ),
+    "least mass of the first place alone": (
+        [P + "judges.worded.enough"],
+        lambda known: (
+            lambda reply, least: (
+                reply
+                if known(replace(reply, logprobs=reply.logprobs and reply.logprobs[:1]), least).ok
+                else known(reply, least)
+            )
+        ),
+        "judges/worded.json",
+    ),
+    "answers that are patterns": (
+        [P + "judges.remote.structure.re"],
+        lambda _: SimpleNamespace(escape=str),
+        "judges/structure.json",
+    ),
+    "answers in another order": (
+        [P + "judges.remote.structure.words"],
+        lambda known: lambda *given: known(*given)[::-1],
+        "judges/structure.json",
+    ),
+    "an answer in an object of more": (
+        [P + "judges.remote.structure.set"],
+        lambda _: lambda found: {"answer"},
+        "judges/structure.json",
+    ),
+    **{
+        f"stored without {name}": ([P + "kernel.requests.stored"], without(name), "requests.json")
+        for name in (
+            *("messages", "max_tokens", "temperature", "seed", "answers", "slots", "end", "context", "text", "query"),
+            *("latent", "question"),
+        )
+    },
+    "a simulation told the truth": ([P + "kernel.requests.bare"], lambda _: lambda trial: trial, "requests.json"),
+    "an untold truth": (
+        [P + "kernel.trial.untold"],
+        lambda known: lambda trial: replace(known(trial), token_truth=trial.token_truth),
+        "requests.json",
+    ),
+    "an untold trial without its seed": (
+        [P + "kernel.trial.untold"],
+        lambda known: lambda trial: replace(known(trial), seed=0),
+        "requests.json",
+    ),
+    "an explainer's fault skipped": (
+        [P + "runs.explaining.Outcome"],
+        one_outcome("SKIPPED", "SKIPPED"),
+        "runs/faults.json",
+    ),
+    "a scorer's fault skipped": ([P + "runs.judging.Outcome"], one_outcome("SKIPPED", "SKIPPED"), "runs/faults.json"),
+    "a latent without trials misread": (
+        [P + "runs.judging.Outcome"],
+        one_outcome("PARSE", "PARSE"),
+        "runs/faults.json",
+    ),
+    "a fault after a reply skipped": (
+        [P + "runs.rounds.Outcome"],
+        one_outcome("SKIPPED", "SKIPPED"),
+        "runs/faults.json",
+    ),
+    "a fault before a reply misread": ([P + "runs.rounds.Outcome"], one_outcome("PARSE", "PARSE"), "runs/faults.json"),
+    "a wrong explanation taken": (
+        [P + "runs.explaining.explains"],
+        lambda _: lambda latent: lambda found: None,
+        "runs/faults.json",
+    ),
+    "a judgement too few taken": (
+        [P + "runs.judging.answered"],
+        lambda _: lambda trial: lambda found: None,
+        "runs/faults.json",
+    ),
+    "a list of one window": (
+        [P + "scorers.binary_task.read_list"],
+        lambda known: lambda text, n: known(text, n) or (known(f"[{text}]", n) if n == 1 else None),
+        "edges.json",
+    ),
+    "a mean beside its values": (
+        [P + "scorers.binary_task.pooled"],
+        lambda known: lambda values, how: math.fsum(values) / len(values) if how == "mean" else known(values, how),
+        "edges.json",
+    ),
+    "natural shares without a rate": (
+        [P + "prompts.selection.natural"],
+        lambda known: lambda latent, seed: known(replace(latent, row={"rate_token": 1.0} | latent.row), seed),
+        "edges.json",
+    ),
+    "blanks of a lead": ([P + "prompts.template.Template"], blankless, "edges.json"),
+}
+"""The same between a judge and its readers, in what replies are stored under, and in what a run makes of a fault."""
+KNOWN = FAULTS | EDGES | DOORS
+
+
+@pytest.mark.parametrize("fault", KNOWN)
 def test_a_change_of_behaviour_fails_a_golden_file(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    places, wrong, name = (FAULTS | EDGES)[fault]
+    places, wrong, name = KNOWN[fault]
     for place in places:
         module, _, attribute = place.rpartition(".")
         room = import_module(module)
