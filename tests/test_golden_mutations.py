@@ -80,8 +80,8 @@ def squared(activation_metrics: Any) -> Any:
 def read_again(fill: Any) -> Any:
     """Fields in an inserted text are filled, too."""
 
-    def found(text: str, values: dict[str, str]) -> str:
-        return FIELD.sub(lambda m: values.get(m[1], m[0]), fill(text, values))
+    def found(text: str, /, **values: str) -> str:
+        return FIELD.sub(lambda m: values.get(m[1], m[0]), fill(text, **values))
 
     return found
 

@@ -8,9 +8,10 @@ imports than about the way, so `Passage.ran` keeps that figure apart.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,8 @@ import pydantic
 
 PACKAGE = Path(latentbench.__file__).parent
 DEPTH = 4
+MANY = 80
+"""How deep and how far into a value it is looked for."""
 
 
 class Passage:
@@ -33,7 +36,7 @@ class Passage:
     Attributes:
         files: file -> functions that were handed the explanation.
         types: names of the package's own types that held it.
-        dictionaries: functions of the package that were handed it in a bare dictionary, a record whose own fields are its text.
+        dictionaries: functions of the package that were handed it in a mapping -> in which ways (`ways`).
         ran: every file of the package in which a function was called.
     """
 
@@ -41,7 +44,7 @@ class Passage:
         self.text, self.made = text, made
         self.files: dict[str, set[str]] = {}
         self.types: set[str] = set()
-        self.dictionaries: set[str] = set()
+        self.dictionaries: dict[str, set[str]] = {}
         self.ran: set[str] = set()
 
     @contextmanager
@@ -73,30 +76,59 @@ class Passage:
             return
         file = str(Path(code.co_filename).relative_to(PACKAGE))
         self.ran.add(file)
-        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        starred = bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + starred]
         values = [arg] if event == "return" else [frame.f_locals.get(name) for name in names]
         for value in values:
             if self.holds(value):
+                place = f"{file}: {code.co_qualname}"
                 self.files.setdefault(file, set()).add(code.co_qualname)
-                self._note(value, f"{file}: {code.co_qualname}")
+                self._type(value)
+                if ways := self.ways(value):
+                    self.dictionaries.setdefault(place, set()).update(ways)
 
-    def _note(self, value: Any, place: str) -> None:
-        if type(value) is dict and any(isinstance(part, str) and self.text in part for part in value.values()):
-            self.dictionaries.add(place)
+    def _type(self, value: Any) -> None:
         if type(value).__module__.startswith("latentbench"):
             self.types.add(type(value).__name__)
         elif isinstance(value, list | tuple):
             for part in value[:5]:
                 if self.holds(part):
-                    self._note(part, place)
+                    self._type(part)
+
+    def ways(self, value: Any, depth: int = DEPTH) -> set[str]:
+        """How mappings inside a value hold the explanation, at whatever depth below lists, tuples and mappings.
+
+        `key`: the text is a key. `text`: it is a value, or in a list that is one, so that a field is asked for by a string.
+        `Explanation` and other names of types: the mapping finds one of these by a name, and what is in it has types.
+        """
+        if depth == 0:
+            return set()
+        if isinstance(value, Mapping):
+            found = {"key"} if any(isinstance(key, str) and self.text in key for key in value) else set()
+            for part in value.values():
+                found |= self._held(part, depth - 1)
+            return found
+        if isinstance(value, list | tuple | set | frozenset):
+            return {way for part in value for way in self.ways(part, depth - 1)}
+        return set()
+
+    def _held(self, value: Any, depth: int) -> set[str]:
+        """What of a mapping's value holds the explanation."""
+        if isinstance(value, str):
+            return {"text"} if self.text in value else set()
+        if depth == 0 or not self.holds(value, depth):
+            return set()
+        if isinstance(value, list | tuple | set | frozenset):
+            return {way for part in value for way in self._held(part, depth - 1)}
+        return self.ways(value, depth) if isinstance(value, Mapping) else {type(value).__name__}
 
 
 def parts(value: Any) -> list[Any]:
     """The values inside a container, a dataclass or a model; nothing for anything else."""
-    if isinstance(value, dict):
-        return list(value.values())[:40]
-    if isinstance(value, list | tuple):
-        return list(value[:40])
+    if isinstance(value, Mapping):
+        return [*value, *value.values()][:MANY]
+    if isinstance(value, list | tuple | set | frozenset):
+        return [*value][:MANY]
     if isinstance(value, pydantic.BaseModel):
         return list(value.__dict__.values())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -71,4 +71,4 @@ def test_a_window_stays_on_one_line() -> None:
 
 
 def test_fill_replaces_once() -> None:
-    assert fill("{{ a }}{{b}}", {"a": "{{b}}", "b": "x"}) == "{{b}}x"
+    assert fill("{{ a }}{{b}}", a="{{b}}", b="x") == "{{b}}x"

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, defaultdict
+from pathlib import Path
+from types import MappingProxyType
+
 import pandas as pd
 import pytest
+from latentbench.explainers.explainer import Explanation
 from latentbench.leaderboards.board import Table, tables
 from latentbench.leaderboards.board_page import board_page
 from latentbench.leaderboards.row import Estimate, Row, read_rows
@@ -13,7 +18,7 @@ from latentbench.scorers.scorer import Judgement
 from latentbench.stats.ranks import Rank
 from rich.console import Console
 
-from tests.builders.passage import Passage
+from tests.builders.passage import PACKAGE, Passage
 
 SPEC = """
 name: one
@@ -23,15 +28,38 @@ explainers: [{use: llm, model: "mock:lexical"}]
 scorers: [detection]
 judges: [{use: "mock:lexical", label: lexical}]
 """
+WORDED = """
+name: one
+suite: planted-1
+limit: 1
+explainers: [{use: llm, model: "mock:lexical"}]
+scorers:
+  - {use: detection, params: {simulate: never, positives: 2, negatives: 2}}
+  - {use: embedding, params: {positives: 2, negatives: 2}}
+  - {use: surprisal, params: {positives: 2, negatives: 2}}
+judges: [{use: "mock:lexical", label: lexical}]
+"""
 MADE = (Judgement, Run, Row, Table, Estimate, Rank, pd.DataFrame, pd.Series)
 """What is made of an explanation once it was judged: with a single one in the run, each of these is its own."""
 
 
+TOLD = "Tokens such as"
+
+
 @pytest.fixture(scope="module")
 def passage(tmp_path_factory: pytest.TempPathFactory) -> Passage:
-    folder = tmp_path_factory.mktemp("one")
-    (folder / "one.yaml").write_text(SPEC, encoding="utf-8")
-    passage = Passage("Tokens such as", MADE)
+    return followed(tmp_path_factory.mktemp("one"), SPEC)
+
+
+@pytest.fixture(scope="module")
+def worded(tmp_path_factory: pytest.TempPathFactory) -> Passage:
+    """The same where it is put into words, too: as a message, as a query, before a text."""
+    return followed(tmp_path_factory.mktemp("worded"), WORDED)
+
+
+def followed(folder: Path, spec: str) -> Passage:
+    (folder / "one.yaml").write_text(spec, encoding="utf-8")
+    passage = Passage(TOLD, MADE)
     with passage.followed():
         run, _ = start(folder / "one.yaml", folder / "run", folder / "cache.sqlite", Console(quiet=True))
         assert "llm" in board_page(tables(read_rows([run]))).markdown()
@@ -46,7 +74,75 @@ def test_it_has_few_forms(passage: Passage) -> None:
     assert len(passage.types) <= 12, sorted(passage.types)
 
 
-def test_it_crosses_no_room_as_a_bare_dictionary(passage: Passage) -> None:
-    """It is one where JSON and digests are made, and nowhere else."""
-    made = {"kernel/identity.py", "kernel/trial.py", "judges/cache/replies.py", "runs/journal.py"}
-    assert {place.split(":")[0] for place in passage.dictionaries} <= made, sorted(passage.dictionaries)
+JSON = {
+    "judges/cache/replies.py: encode",
+    "judges/mock/mock_judge.py: asked",
+    "kernel/identity.py: canonical",
+    "kernel/identity.py: digest",
+    "kernel/requests.py: stored",
+    "kernel/trial.py: content",
+    "runs/journal.py: _explained_line",
+    "runs/journal.py: _explained_unit",
+    "runs/journal.py: _usage",
+}
+"""Where JSON and digests are made, or read back."""
+FIELDS = {"prompts/template.py: Template.render", "prompts/template.py: fill"}
+"""Whose keyword arguments are the fields of a prompt, checked by name when a task is loaded: a dictionary by nature."""
+
+
+def test_it_crosses_no_room_as_a_bare_dictionary(passage: Passage, worded: Passage) -> None:
+    """It is one where JSON and digests are made, and as fields of a prompt, and nowhere else."""
+    found = {
+        place.removesuffix(".<locals>.<dictcomp>").removesuffix(".<locals>.convert")
+        for followed in (passage, worded)
+        for place, ways in followed.dictionaries.items()
+        if ways & {"text", "key"}
+    }
+    assert found <= JSON | FIELDS, sorted(found - JSON - FIELDS)
+    assert found >= FIELDS, "the worded run fills no prompt, and so shows nothing of them"
+
+
+def test_a_mapping_that_it_is_found_in_holds_a_type_of_the_package(passage: Passage, worded: Passage) -> None:
+    for followed in (passage, worded):
+        for place, ways in followed.dictionaries.items():
+            assert ways <= followed.types | {"text", "key"}, place
+
+
+LOST = Explanation("a", f"{TOLD} plum")
+
+
+@pytest.mark.parametrize(
+    ("value", "ways"),
+    [
+        ({"a": LOST.text}, {"text"}),
+        (OrderedDict(a=LOST.text), {"text"}),
+        (defaultdict(str, a=LOST.text), {"text"}),
+        (MappingProxyType({"a": LOST.text}), {"text"}),
+        ([{"a": 1}, {"a": LOST.text}], {"text"}),
+        (({"a": LOST.text},), {"text"}),
+        ([0] * 60 + [{"a": LOST.text}], {"text"}),
+        ({"a": {"b": LOST.text}}, {"text"}),
+        ({"a": [LOST.text]}, {"text"}),
+        ({"a": [{"b": (LOST.text,)}]}, {"text"}),
+        ({LOST.text: 1}, {"key"}),
+        ({"a": LOST}, {"Explanation"}),
+        ({"a": [LOST, LOST.text]}, {"Explanation", "text"}),
+        ({"a": {"b": pd.DataFrame()}}, {"DataFrame"}),
+        ([LOST.text], set()),
+        (LOST, set()),
+        ({"a": "another text"}, set()),
+    ],
+)
+def test_a_mapping_is_seen_whatever_its_kind_and_place(value: object, ways: set[str]) -> None:
+    passage = Passage(TOLD, MADE)
+    assert passage.ways(value) == ways
+    assert passage.holds(value) == (value != {"a": "another text"})
+
+
+@pytest.mark.parametrize("call", ["f(a=TEXT)", "f({'a': TEXT})", "f(**{'a': TEXT})", "f(0, [{'a': TEXT}])"])
+def test_arguments_with_a_star_are_seen(call: str) -> None:
+    code = compile(f"def f(*args, **kwargs): pass\n{call}", str(PACKAGE / "made_up.py"), "exec")
+    passage = Passage(TOLD, MADE)
+    with passage.followed():
+        exec(code, {"TEXT": LOST.text})
+    assert passage.dictionaries == {"made_up.py: f": {"text"}}

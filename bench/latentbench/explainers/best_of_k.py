@@ -69,7 +69,7 @@ class BestOfKExplainer(LlmExplainer):
             return []
         windows = self.judged(latent, seed)
         return [
-            Continuation(fill(self._context, {"explanation": text}), window.text)
+            Continuation(fill(self._context, explanation=text), window.text)
             for text in (self._generic, *texts)
             for window in windows
         ]

@@ -43,5 +43,5 @@ class EnsembleExplainer(Explainer):
                     latent.id, None, part.outcome, error=f"{label} has no text: {part.error or part.outcome.value}"
                 )
         first, second = (part.text or "" for part in parts)
-        text = fill(self._joined, {"input": first, "output": second})
+        text = fill(self._joined, input=first, output=second)
         return Explanation(latent.id, text, note={"of": [part.hash for part in parts]})

@@ -57,10 +57,10 @@ class TokensExplainer(Explainer):
         windows = [cropped(w, p.window) for w in chosen(latent.explain, n, p.sampling, p.n_top, seed)]
         # No quotation marks: to an embedding they are content, and they made all explanations alike.
         tokens = ", ".join(strongest(windows, p.n_tokens))
-        text = fill(self._sentence, {"tokens": tokens})
+        text = fill(self._sentence, tokens=tokens)
         quotes = contexts(windows, p.n_contexts, p.reach)
         if quotes:
-            text += " " + fill(self._contexts, {"contexts": " ... ".join(quotes)})
+            text += " " + fill(self._contexts, contexts=" ... ".join(quotes))
         return Explanation(latent.id, text)
 
 

@@ -44,9 +44,9 @@ class VocabExplainer(Explainer):
         if not up:
             error = "the suite lists no promoted tokens: the latent has no direction in the residual stream"
             return Explanation(latent.id, None, Outcome.SKIPPED, error=error)
-        text = fill(self._promoted, {"tokens": _quoted(up)})
+        text = fill(self._promoted, tokens=_quoted(up))
         if down:
-            text += " " + fill(self._suppressed, {"tokens": _quoted(down)})
+            text += " " + fill(self._suppressed, tokens=_quoted(down))
         return Explanation(latent.id, text)
 
 

@@ -63,11 +63,15 @@ class Template:
         Raises:
             KeyError: a field without a value: a fault of the task's code, not of the user.
         """
-        return tuple(Message(role, fill(text, values)) for role, text in self._messages)
+        return tuple(Message(role, fill(text, **values)) for role, text in self._messages)
 
 
-def fill(text: str, values: Mapping[str, str]) -> str:
-    """Replace every field once; what is inserted is not read again."""
+def fill(text: str, /, **values: str) -> str:
+    """Replace every field once by the value of its name; what is inserted is not read again.
+
+    Raises:
+        KeyError: a field without a value: a fault of the task's code, not of the user.
+    """
     return FIELD.sub(lambda m: values[m[1]], text)
 
 

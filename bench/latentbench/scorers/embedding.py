@@ -48,8 +48,8 @@ class Embedding(RankedScorer):
 
     def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
         """The explanation, then the windows in their order."""
-        documents = [Embed(fill(self._document, {"window": w.text})) for w in trial.windows]
-        return [Embed(fill(self._query, {"explanation": trial.explanation}), query=True), *documents]
+        documents = [Embed(fill(self._document, window=w.text)) for w in trial.windows]
+        return [Embed(fill(self._query, explanation=trial.explanation), query=True), *documents]
 
     def parse(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         """Cosines. A window whose vector failed is missing alone; without the query all are."""

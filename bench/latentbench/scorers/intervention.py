@@ -99,7 +99,7 @@ class Intervention(Scorer):
         if not trial.windows or not trial.explanation.strip():
             return []
         text = " " + one_line(trial.explanation)
-        return [Continuation(fill(self._context, {"passage": one_line(w.text)}), text, trial) for w in trial.windows]
+        return [Continuation(fill(self._context, passage=one_line(w.text)), text, trial) for w in trial.windows]
 
     def parse(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         """The difference; both calls must have succeeded."""

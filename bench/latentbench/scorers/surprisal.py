@@ -53,7 +53,7 @@ class Surprisal(RankedScorer):
         """The window after the explanation, then after the generic one (the same call for all explainers)."""
         text = trial.windows[0].text
         return [
-            Continuation(fill(self._context, {"explanation": told}), text, trial)
+            Continuation(fill(self._context, explanation=told), text, trial)
             for told in (trial.explanation, self._generic)
         ]
 
