@@ -114,6 +114,16 @@ def last_peak(cropped: Any) -> Any:
     return found
 
 
+def first_ids(cut: Any) -> Any:
+    """A window that is cut keeps its first ids, as many as it has tokens."""
+
+    def found(window: Any, *where: Any) -> Any:
+        piece = cut(window, *where)
+        return replace(piece, ids=window.ids[: len(piece.tokens)])
+
+    return found
+
+
 FAULTS: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
     "accuracy upside down": ([P + "scorers.binary_task.binary_metrics"], upside_down, "scorers/detection@1-0.json"),
     "nothing is shuffled": ([P + "prompts.selection.shuffled"], unshuffled, "scorers/detection@1-0.json"),
@@ -205,11 +215,7 @@ EDGES: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
         "runs/plan.json",
     ),
     "the last of equal peaks": ([P + "explainers.llm.cropped"], last_peak, "runs/explainers/llm@2-0.json"),
-    "ids that are not cut with the tokens": (
-        [P + "scorers.saebench.cut"],
-        lambda known: lambda window, *where: replace(known(window, *where), ids=window.ids),
-        "runs/scorers/saebench@1-0.json",
-    ),
+    "ids that are not cut with the tokens": ([P + "scorers.saebench.cut"], first_ids, "runs/scorers/saebench@1-0.json"),
     "a probability of a third": (
         [P + "scorers.rating.int"],
         lambda _: lambda x: math.ceil(x) - 1,

@@ -15,7 +15,7 @@ PACKAGE = Path(latentbench.__file__).parent
 ROOT = PACKAGE.parents[1]
 SCRIPT = ROOT / "bench" / "carry_over.py"
 BASELINE = ROOT / "leaderboards" / "gate" / "planted-1.json"
-RESULT = ROOT / "leaderboards" / "results" / "demo-20261122-053130.json"
+RESULT = ROOT / "leaderboards" / "results" / "demo-20261127-081000.json"
 
 
 def other_code(place: Path) -> Path:
