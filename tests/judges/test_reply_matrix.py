@@ -70,6 +70,20 @@ def top(*pairs: tuple[Any, Any], **more: Any) -> Callable[[str], Any]:
     return reply
 
 
+def said_beside(content: Any, **message: Any) -> Callable[[str], Any]:
+    """First tokens that look like an answer, of a message that is none."""
+
+    def reply(answer: str) -> Any:
+        found = top(("Yes", -0.3), ("No", -1.4))(answer)
+        found["choices"][0] |= {
+            "message": {"role": "assistant", "content": content, **message},
+            "finish_reason": "length",
+        }
+        return found
+
+    return reply
+
+
 def edited(**fields: Any) -> Callable[[str], Any]:
     return lambda answer: body(answer) | fields
 
@@ -170,6 +184,8 @@ KINDS: dict[str, Kind] = {
     "with the vocabulary's space": Kind(top(("▁Yes", -0.3), ("Ġno", -1.4)), WRITTEN | ONLY[CHOICE]),
     "in quotation marks": Kind(top(('"Yes', -0.3), ("**No", -1.4)), WRITTEN | ONLY[CHOICE]),
     "no mass on one": Kind(top(("Yes", -0.1), ("No", -float("inf"))), WRITTEN | ONLY[CHOICE]),
+    "a thought in a field beside first tokens": Kind(said_beside(None, reasoning_content="Okay, so")),
+    "an opened thought beside first tokens": Kind(said_beside("<think>\nOkay, so")),
     "a thought first": Kind(top(("<think>", -0.001), ("Yes", -8.0), ("No", -9.0)), WRITTEN),
     "a fence first": Kind(top(("```", -0.01), ("Yes", -5.0), ("No", -6.0)), WRITTEN),
     "no number": Kind(top(("Yes", float("nan")), ("No", -1.0)), WRITTEN),

@@ -26,16 +26,17 @@ OWED = "(an explanation that is still to be written)"
 """Stands for an explanation whose calls are still owed: every question about it is new."""
 
 
-async def probe(plan: Plan, done: Explanations, judged: set[Key]) -> None:
+async def probe(plan: Plan, done: Explanations, judged: set[Key], fresh: bool = False) -> None:
     """Try each judge that is reached over a network and is owed an answer.
 
     Args:
         done, judged: what is on disk.
+        fresh: try a judge also where its replies are stored, because they are going to be forgotten.
 
     Raises:
         JudgeError: a call to one of them failed, with the reason.
     """
-    asked = _Asked(plan, done)
+    asked = _Asked(plan, done, fresh)
     for label, model in plan.models.items():
         for repeat in range(plan.spec.repeats):
             owed = next((x for x in reversed(plan.latents) if x.id not in done.get((label, repeat), {})), None)
@@ -56,6 +57,7 @@ async def probe(plan: Plan, done: Explanations, judged: set[Key]) -> None:
 class _Asked:
     plan: Plan
     done: Explanations
+    fresh: bool = False
     tried: set[tuple[str, type]] = field(default_factory=set)
 
     async def ask(self, label: str, requests: Sequence[Request]) -> list[Reply | None]:
@@ -65,7 +67,7 @@ class _Asked:
         if isinstance(judge, CachedJudge):
             known = judge.look_up(requests)
         for request, reply in zip(requests, known, strict=True):
-            if reply is None and (label, type(request)) not in self.tried:
+            if (reply is None or self.fresh) and (label, type(request)) not in self.tried:
                 self.tried.add((label, type(request)))
                 why = await attempt_async(judge, "probe", partial(judge.probe, request), object)
                 if isinstance(why, str):

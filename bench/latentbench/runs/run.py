@@ -213,12 +213,14 @@ def resume(folder: Path, cache_path: Path | None, console: Console, retry: Colle
         )
     again = frozenset({*RETRIED, *retry})
     explanations, judgements = explanation_journal(folder), judgement_journal(folder)
+    done = explaining.stored(explanations, again)
+    judged = judging.stored(plan, done, judgements, again)
+    command = " ".join([f"bench resume {folder}", *(f"--retry {outcome.value}" for outcome in retry)])
+    # Before anything is forgotten: what a dead endpoint would be asked again is all that there is.
+    _try_judges(plan, done, judged, f"Nothing was paid; when it is mended, go on with: {command}", fresh=bool(retry))
     if retry:
         gone = forget(plan, explanations, judgements, retry)
         console.print(f"{gone:,} stored replies are forgotten and asked for again", highlight=False)
-    done = explaining.stored(explanations, again)
-    judged = judging.stored(plan, done, judgements, again)
-    _try_judges(plan, done, judged, f"Nothing was paid; when it is mended, go on with: bench resume {folder}")
     record = carry_out(plan, folder, record, console, again=again)
     _say_cached(plan, console)
     return record
@@ -237,9 +239,11 @@ def forget_behind(
     return forget(plan, explanation_journal(folder), judgement_journal(folder), outcomes, judge, dry_run)
 
 
-def _try_judges(plan: Plan, done: explaining.Explanations, judged: set[judging.Key], then: str) -> None:
+def _try_judges(
+    plan: Plan, done: explaining.Explanations, judged: set[judging.Key], then: str, fresh: bool = False
+) -> None:
     try:
-        asyncio.run(probe(plan, done, judged))
+        asyncio.run(probe(plan, done, judged, fresh))
     except JudgeError as e:
         raise JudgeError(f"{str(e).rstrip('.')}. {then}") from e
 

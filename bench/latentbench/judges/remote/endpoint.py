@@ -80,7 +80,7 @@ class EndpointParams(Frozen):
 
     def briefly(self) -> Self:
         """Parameters for one call that finds out whether the endpoint answers."""
-        once = {"attempts": min(2, self.attempts), "patience": min(30.0, self.patience), "give_up": 0}
+        once = {"attempts": min(2, self.attempts), "patience": min(8.0, self.patience), "give_up": 0}
         return self.model_copy(update=once)
 
 
@@ -265,7 +265,36 @@ class Endpoint:
                 outcome = Outcome.REFUSAL
             elif status == 413 or (status not in (401, 403, 404) and _overflows(f"{line} {error.body}", status)):
                 outcome = Outcome.SKIPPED
+        if outcome is Outcome.API and isinstance(error, openai.APIStatusError):
+            line = f"{line[:200]}{advice(line)}"
         return Reply(outcome, error=line[:300])
+
+
+ADVICE = (
+    (r"system (role|message|prompt)|role.{0,20}system", "system=merge"),
+    (r"max_completion_tokens", "token_field=max_completion_tokens"),
+    (r"top_logprobs", "top_logprobs=N with the number that it allows (5 is common)"),
+    (
+        r"(>=|at least|minimum).{0,40}max.{0,12}tokens|max.{0,12}tokens.{0,40}(>=|at least|minimum)",
+        "max_tokens=16 or more",
+    ),
+    (r"temperature|seed", "temperature=false"),
+    (r"last message|prefill|assistant message|must end with", "prefill=merge"),
+    (r"logprobs", "logprobs=false"),
+)
+"""What endpoints refuse, in their words -> the option of the reference that leaves it out or says it otherwise."""
+
+
+def advice(said: str) -> str:
+    """What to do about a refusal, as the end of its line; nothing where nobody knows."""
+    if said.startswith("401"):
+        return ". The key is read from the variable that `key_env` names"
+    if said.startswith("404"):
+        return ". Check the model's name, and whether `base_url` ends in /v1"
+    if not said.startswith(("400", "422")):
+        return ""
+    found = next((option for pattern, option in ADVICE if re.search(pattern, said, re.IGNORECASE)), None)
+    return f". Add {found} to the judge's reference" if found else ""
 
 
 def heals(error: Exception) -> bool:

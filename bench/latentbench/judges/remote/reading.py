@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from latentbench.judges.reasoning import parted
 from latentbench.kernel.requests import Choice, Continuation, Outcome, Reply, Usage
 
 READING = "3"
@@ -70,11 +71,7 @@ def chat_reply(body: Mapping[str, Any], seconds: float) -> Reply:
     choice, message = _first(body)
     usage = usage_of(body, seconds)
     text, reasoning, refusal = _content(message.get("content"))
-    for name in ("reasoning_content", "reasoning", "thinking"):
-        if isinstance(message.get(name), str) and message[name].strip():
-            reasoning = [message[name]]
-    if not reasoning:
-        reasoning = _details(message.get("reasoning_details"))
+    reasoning = _thoughts(message) or reasoning
     finish = finish_of(choice)
     refused = _refusal(message, refusal, finish)
     thought = "\n".join(reasoning) or None
@@ -94,9 +91,15 @@ def choice_reply(body: Mapping[str, Any], request: Choice, least: float, seconds
     """
     choice, message = _first(body)
     usage, finish = usage_of(body, seconds), finish_of(choice)
-    refused = _refusal(message, _content(message.get("content"))[2], finish)
+    text, thoughts, refusal = _content(message.get("content"))
+    refused = _refusal(message, refusal, finish)
     if refused:
         return Reply(Outcome.REFUSAL, usage=usage, error=refused)
+    if thoughts or _thoughts(message) or parted(text)[1] is not None:
+        error = (
+            "the reply begins with a thought, so its first token is no answer; turn thinking off, or use logprobs=false"
+        )
+        return Reply(Outcome.PARSE, usage=usage, error=error)
     top = _first_tokens(choice.get("logprobs"))
     if any(not math.isfinite(p) and p != -math.inf for _, p in top) or any(p > 1e-3 for _, p in top):
         shown = ", ".join(f"{t!r} {p}" for t, p in top[:4])
@@ -239,6 +242,14 @@ def _part(part: Mapping[str, Any], *names: str) -> str:
     if isinstance(found, list):
         return "".join(p["text"] for p in found if isinstance(p, dict) and isinstance(p.get("text"), str))
     return found if isinstance(found, str) else ""
+
+
+def _thoughts(message: Mapping[str, Any]) -> list[str]:
+    """Thoughts in a field of their own."""
+    for name in ("reasoning_content", "reasoning", "thinking"):
+        if isinstance(message.get(name), str) and message[name].strip():
+            return [message[name]]
+    return _details(message.get("reasoning_details"))
 
 
 def _details(details: Any) -> list[str]:
