@@ -194,13 +194,7 @@ def total_usage(replies: Sequence[Reply]) -> Usage:
 
     What a run paid is counted apart, per unit (`latentbench.runs.explaining.paid`).
     """
-    usages = [r.usage for r in replies]
-    return Usage(
-        sum(u.tokens_in for u in usages),
-        sum(u.tokens_out for u in usages),
-        sum(u.tokens_cached for u in usages),
-        sum(u.seconds for u in usages),
-    )
+    return sum((r.usage for r in replies), Usage())
 
 
 def chat(messages: tuple[Message, ...], max_tokens: int, temperature: float, seed: int) -> Chat:

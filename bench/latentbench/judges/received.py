@@ -17,7 +17,7 @@ import numpy as np
 
 from latentbench.judges.reasoning import parted
 from latentbench.kernel.boundary import blame, encodable, one_line
-from latentbench.kernel.conform import Mismatch, conform
+from latentbench.kernel.conform import Mismatch, conform, half_pair
 from latentbench.kernel.forms import Write
 from latentbench.kernel.requests import (
     Activate,
@@ -48,10 +48,11 @@ def received(judge: object, request: Request, reply: Any) -> Reply:
 
 def _received(judge: object, request: Request, reply: Any) -> Reply:
     if isinstance(reply, Reply):
-        half = _half_pair(reply.text)
+        # Replacing the half would be shorter, and would store a text that nobody wrote.
+        half = half_pair(reply.text) if isinstance(reply.text, str) else ""
         if half:
             usage = reply.usage if isinstance(reply.usage, Usage) else Usage()
-            return Reply(Outcome.PARSE, usage=usage, error=half)
+            return Reply(Outcome.PARSE, usage=usage, error=f"the reply is {half}")
         # No answer is read from these, so they may be written out with escapes.
         reply = replace(
             reply, error=_line(reply.error), reasoning=_escaped(reply.reasoning), finish=_line(reply.finish)
@@ -102,20 +103,6 @@ def _line(text: str | None) -> str | None:
 
 def _escaped(text: str | None) -> str | None:
     return encodable(text) if isinstance(text, str) else text
-
-
-def _half_pair(text: object) -> str:
-    """Says that a text holds half of a surrogate pair, which a JSON body may name and no encoder takes; "" if it does not.
-
-    Replacing the half would be shorter, and would store a text that nobody wrote.
-    """
-    if not isinstance(text, str):
-        return ""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as e:
-        return f"the reply is not Unicode text: half of a surrogate pair (\\u{ord(text[e.start]):04x}) at character {e.start}"
-    return ""
 
 
 def _complete(request: Request, reply: Reply) -> None:

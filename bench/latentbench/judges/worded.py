@@ -15,10 +15,10 @@ from typing import Any, overload
 import pydantic
 
 from latentbench.judges.judge import DispatchJudge
+from latentbench.judges.options import set_options
 from latentbench.judges.reasoning import TAGS
 from latentbench.judges.turns import Turn, merged
 from latentbench.kernel.config import Frozen, JsonObject
-from latentbench.kernel.identity import canonical
 from latentbench.kernel.requests import Chat, Choice, Outcome, Reply, Request
 from latentbench.models.engine.wording import Wording
 
@@ -40,15 +40,9 @@ class WordedParams(Frozen):
     share still ranks, and none is asked for."""
 
     @property
-    def chosen(self) -> tuple[tuple[str, str], ...]:
+    def chosen(self) -> list[tuple[str, str]]:
         """Options that are not at their default, as the identity holds them."""
-        fields = WordedParams.model_fields
-        given = self.model_dump(include=set(fields))
-        return tuple(
-            (name, canonical(given[name]))
-            for name in fields
-            if given[name] != fields[name].get_default(call_default_factory=True)
-        )
+        return set_options(self, WordedParams.model_fields)
 
 
 class WordedJudge(DispatchJudge):

@@ -88,6 +88,17 @@ def _check(annotation: Any) -> Check:
     return _instance(origin)
 
 
+def half_pair(text: str) -> str:
+    """Says that a text holds half of a surrogate pair, which a JSON body may name and no encoder takes; "" if it does not."""
+    if text.isascii():
+        return ""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as e:
+        return f"not Unicode text: half of a surrogate pair (\\u{ord(text[e.start]):04x}) at character {e.start}"
+    return ""
+
+
 def _wrong(value: Any, wanted: str) -> Mismatch:
     try:
         shown = " ".join(repr(value).encode("utf-8", "backslashreplace").decode("utf-8").split())
@@ -106,13 +117,9 @@ def _text(value: Any) -> str:
         # A subclass may do anything in the methods that this package calls.
         value = str.__str__(value)
     text: str = value
-    if not text.isascii():
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as e:
-            raise Mismatch(
-                f"is not Unicode text: half of a surrogate pair (\\u{ord(text[e.start]):04x}) at character {e.start}"
-            ) from None
+    half = half_pair(text)
+    if half:
+        raise Mismatch(f"is {half}")
     return text
 
 

@@ -71,6 +71,14 @@ class Usage:
             if not 0 <= n < MOST:
                 raise ValueError(f"usage is a number of tokens and seconds from 0 to 2**53, not {n}")
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.tokens_in + other.tokens_in,
+            self.tokens_out + other.tokens_out,
+            self.tokens_cached + other.tokens_cached,
+            self.seconds + other.seconds,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

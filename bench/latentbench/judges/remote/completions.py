@@ -150,7 +150,7 @@ class Completions:
                     if token not in named:
                         continue
                     values[at] = _number(top.get(_name(token)))
-            spent = _sum(spent, usage)
+            spent += usage
         return values, spent
 
     async def _along_paths(self, choice: ChoiceRow) -> tuple[Floats, Usage]:
@@ -176,7 +176,7 @@ class Completions:
             if sorted(str(c.get("index")) for c in own) != sorted(map(str, range(len(part)))):
                 raise Malformed(f"{len(own)} completions of {len(part)} prompts, or not one for each")
             choices += sorted(own, key=lambda c: int(c["index"]))
-            spent = _sum(spent, usage_of(body, 0.0))
+            spent += usage_of(body, 0.0)
         return choices, replace(spent, tokens_out=0, seconds=time.perf_counter() - started)
 
 
@@ -211,9 +211,3 @@ def _naming(tokens: Sequence[int]) -> dict[str, Any]:
     """Fields of a call that reads named tokens behind its prompts."""
     more = {"logprob_token_ids": list(tokens), "return_tokens_as_token_ids": True}
     return {"max_tokens": 1, "logprobs": 1, **more}
-
-
-def _sum(a: Usage, b: Usage) -> Usage:
-    return Usage(
-        a.tokens_in + b.tokens_in, a.tokens_out + b.tokens_out, a.tokens_cached + b.tokens_cached, a.seconds + b.seconds
-    )

@@ -17,13 +17,13 @@ import openai
 import pydantic
 
 from latentbench.judges.judge import DispatchJudge
+from latentbench.judges.options import set_options
 from latentbench.judges.remote.endpoint import Endpoint, EndpointParams
 from latentbench.judges.remote.reading import READING, body_of, chat_reply, choice_reply, continuation_reply
 from latentbench.judges.remote.structure import Structure, structured, unwrapped
 from latentbench.judges.turns import Turn, merged, unrepeated
 from latentbench.kernel.config import JsonObject
 from latentbench.kernel.errors import SpecError
-from latentbench.kernel.identity import canonical
 from latentbench.kernel.requests import (
     Capability,
     Chat,
@@ -79,11 +79,7 @@ class OpenAIParams(EndpointParams):
     def chosen(self) -> list[tuple[str, str]]:
         """Options that can change an answer and are not at their default, as the identity holds them. Where a call goes, and with
         which key, changes no answer: the same model at another port is the same judge."""
-        return [
-            (name, canonical(value))
-            for name, value in self.model_dump(include=set(ANSWERING)).items()
-            if value != type(self).model_fields[name].get_default(call_default_factory=True)
-        ]
+        return set_options(self, ANSWERING)
 
 
 ANSWERING = (
