@@ -282,7 +282,7 @@ DOORS: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
         "judges/received.json",
     ),
     "an infinite simulation": ([P + "judges.received._flat"], lambda _: lambda reply: (), "judges/received.json"),
-    "halves of pairs": ([P + "judges.received._half_pair"], lambda _: lambda text: "", "judges/received.json"),
+    "halves of pairs": ([P + "judges.received.half_pair"], lambda _: lambda text: "", "judges/received.json"),
     "a reply of another size": ([P + "judges.received._sizes"], lambda _: lambda *given: None, "judges/received.json"),
     "thoughts that stay in the text": (
         [P + "judges.received.parted"],
