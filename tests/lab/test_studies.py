@@ -8,7 +8,10 @@ import json
 import pandas as pd
 import pytest
 from latentbench.kernel.errors import SpecError, UnknownName
-from latentbench.lab.studies.contrast import supported
+from latentbench.lab.studies.contrast import LevelContrast, supported
+from latentbench.lab.studies.control import controls, doubt
+from latentbench.lab.studies.series import changed
+from latentbench.lab.studies.study_page import index
 
 from tests.builders.study_builder import PROFILE, carry_out
 
@@ -54,9 +57,9 @@ def test_the_difference_is_that_of_the_runs_scores(demo):
     assert rows.real_minus_shuffled["truth"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_judge_that_reads_carries_the_claim_and_signs_are_compared_with_the_paper(demo):
+def test_a_judge_that_reads_is_said_to_and_signs_are_compared_with_the_paper(demo):
     rows = pd.read_csv(demo / "table.csv").set_index("level")
-    assert bool(rows.carries["truth"]) is True
+    assert rows.reads["truth"] == "yes"
     assert rows.paper_difference["unrelated"] == pytest.approx(-0.3)
     assert rows.sign["unrelated"] == "same"
     order = pd.read_csv(demo / "order.csv").iloc[0]
@@ -65,21 +68,51 @@ def test_a_judge_that_reads_carries_the_claim_and_signs_are_compared_with_the_pa
     assert (claim.claim, claim.sign) == ("truth above unrelated", "same")
     assert claim.difference == pytest.approx(-rows.difference["unrelated"], abs=1e-6)
     assert record(demo)["findings"][0].startswith("truth above unrelated (main, detection): yes: +0.")
-    assert any("carries the claim" in line for line in record(demo)["findings"])
+    assert any("the judge reads the explanations: real minus shuffled +" in line for line in record(demo)["findings"])
+    paper = pd.read_csv(demo / "paper.csv")
+    assert list(paper.columns) == ["scorer", "level", "paper"]
+    assert "paper" not in rows.columns
 
 
-def test_a_judge_that_does_not_read_cannot_carry_the_claim(tmp_path):
+def test_of_a_judge_that_does_not_read_it_is_not_shown_that_it_does(tmp_path):
     profile = copy.deepcopy(PROFILE)
     profile["scorers"]["detection"]["judge"] = "deaf"
     folder = carry_out(tmp_path, profile=profile)
     rows = pd.read_csv(folder / "table.csv").set_index("level")
-    assert not rows.carries.any()
+    assert set(rows.reads) == {"not shown"}
     assert rows.sign["unrelated"] == "unclear"
     said = " ".join(record(folder)["findings"])
-    assert "cannot carry the claim" in said
-    assert "the judge carries the claim" not in said
+    assert "not shown that this judge reads explanations" in said
+    assert "the judge reads the explanations" not in said
     assert record(folder)["findings"][0].startswith("truth above unrelated (main, detection): not shown")
-    assert record(folder)["findings"][0].endswith("The judge does not carry it.")
+    assert record(folder)["findings"][0].endswith("It is not shown that the judge reads explanations.")
+
+
+def test_a_page_is_not_rendered_under_the_name_of_another_judge(tmp_path):
+    folder = carry_out(tmp_path)
+    kept = record(folder)
+    assert f"key {kept['runs'][0]['identities']['judges']['good']}" in (folder / "README.md").read_text()
+    for run in kept["runs"]:
+        run["identities"]["judges"]["good"] = "0123456789abcdef"
+    (folder / "study.json").write_text(json.dumps(kept))
+    assert "good (mock:" in changed(kept)
+    assert "had the key 0123456789abcdef" in changed(kept)
+    page = "\n".join(index(folder.parent, [folder.name], {folder.name: changed(kept)}).splitlines())
+    assert "## Out of date" in page
+    assert kept["findings"][0] not in page
+    carry_out(tmp_path)
+    assert changed(record(folder)) == ""
+
+
+def test_a_judge_is_shown_to_read_only_after_correction_and_each_judge_counts():
+    clear = LevelContrast(0.2, 0.1, 0.3, 0.001, 30, "paired")
+    beside = LevelContrast(0.05, 0.001, 0.1, 0.04, 30, "paired")
+    found = controls({"a": clear, "b": beside, "c": beside, "d": None})
+    assert [c.reads for c in found.values()] == ["yes", "not shown", "not shown", "no control"]
+    assert found["b"].p_holm == pytest.approx(0.08)
+    assert doubt([found["a"]]) == ""
+    assert "2 of its 3 judges" in doubt([found["a"], found["b"], found["c"]])
+    assert controls({"a": LevelContrast(-0.2, -0.3, -0.1, 0.001, 30, "paired")})["a"].reads == "opposite"
 
 
 def test_a_study_that_is_done_is_left_alone_and_gives_the_same_bytes_again(demo, tmp_path):

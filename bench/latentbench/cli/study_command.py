@@ -35,7 +35,12 @@ def study(
     from latentbench.lab.studies.study_spec import load_study, studies
 
     if index:
-        typer.echo(f"rendered: {write_index(out)}")
+        path, refused = write_index(out)
+        typer.echo(f"rendered: {path}")
+        for name, what in refused.items():
+            typer.echo(f"not rendered: {name}: {what}; make it again with `bench study {name} --again`", err=True)
+        if refused:
+            raise typer.Exit(1)
         return
     chosen = list(studies()) if all_ else names or []
     if not chosen:

@@ -1,7 +1,8 @@
 """How often latents fire, and how many have too few windows to be explained and scored, as text and contexts grow.
 
 Read from the activation store, so no judge is asked. A latent that is too rare for the corpus is not in any other table of this
-project: this one says how many those are, and how much text would bring them in.
+project: this one says how many those are. How much text would bring them in is not extrapolated: that rests on the rates of
+latents that fired a handful of times, and grows with the corpus that it is read from.
 """
 
 from __future__ import annotations
@@ -24,10 +25,9 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     *("coder", "context", "tokens", "windows", "latents", "never", "rate_q05", "rate_median", "rate_q95"),
-    *("too_few_50", "too_few_100", "too_few_200", "tokens_for_95_percent"),
+    *("too_few_50", "too_few_100", "too_few_200"),
 )
 NEEDED = (50, 100, 200)
-TARGET = 200
 
 
 class CoverageOptions(Frozen):
@@ -59,8 +59,7 @@ def run(session: Session) -> StudyResult:
         rows += [row(other, coder, context, recipe.window, other.n_contexts) for coder in coders]
     note = (
         "Rates are shares of tokens on which a latent fires (quantiles over latents that fire at all). `too few N`: share of "
-        f"all latents with fewer than N activating windows of {base.window} tokens. `tokens for 95 percent`: text that would "
-        f"give 95 % of the latents that fire at all {TARGET} windows, at their present rates."
+        f"all latents with fewer than N activating windows of {base.window} tokens."
     )
     result = StudyResult([Table("table", session.study.title, COLUMNS, rows, note)])
     result.figures["figure"] = _figure(rows, coders, base.context)
@@ -81,10 +80,7 @@ def row(store: ActivationStore, coder: str, context: int, window: int, n_context
         "coder": coder, "context": context, "tokens": tokens, "windows": len(tiles.start), "latents": len(counts.tokens),
         "never": float((~fires).mean()), "rate_q05": low, "rate_median": middle, "rate_q95": high,
     }  # fmt: skip
-    found |= {f"too_few_{n}": float((counts.windows < n).mean()) for n in NEEDED}
-    per_token = counts.windows[fires] / tokens
-    rare = float(np.quantile(per_token, 0.05)) if fires.any() else 0.0
-    return found | {"tokens_for_95_percent": int(np.ceil(TARGET / rare)) if rare > 0 else None}
+    return found | {f"too_few_{n}": float((counts.windows < n).mean()) for n in NEEDED}
 
 
 def _counts(store: ActivationStore, coder: str, tokens: int, tiles: Any) -> Counts:
@@ -103,12 +99,10 @@ def findings(rows: list[dict[str, Any]], coders: list[str], context: int) -> lis
     for coder in coders:
         mine = [r for r in rows if r["coder"] == coder and r["context"] == context]
         first, last = mine[0], mine[-1]
-        more = last["tokens_for_95_percent"]
         said.append(
             f"{coder}: {last['never']:.1%} of {last['latents']:,} latents never fire in {last['tokens']:,} tokens; "
             f"{last['too_few_100']:.1%} have fewer than 100 windows (in the first {first['tokens']:,} tokens: "
-            f"{first['too_few_100']:.1%})"
-            + (f"; 95 % of those that fire would have {TARGET} after about {more:,} tokens." if more else ".")
+            f"{first['too_few_100']:.1%})."
         )
     other = sorted({r["context"] for r in rows} - {context})
     if other:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentbench.lab.studies.cells import CellGroup, gather
-from latentbench.lab.studies.contrast import agrees, difference, trend
+from latentbench.lab.studies.contrast import LevelContrast, agrees, difference, supported, trend
+from latentbench.lab.studies.control import controls
 from latentbench.lab.studies.deciles import decile_table
 from latentbench.lab.studies.findings import findings
 from latentbench.lab.studies.session import Session
@@ -34,24 +35,25 @@ Row = dict[str, Any]
 MAIN = (
     *("explainer", "scorer", "judge", "metric", "level", "n", "score", "score_low", "score_high", "coverage"),
     *("shuffled", "shuffled_low", "shuffled_high"),
-    *("real_minus_shuffled", "real_minus_shuffled_low", "real_minus_shuffled_high", "p_shuffled", "carries"),
-    *("difference", "difference_low", "difference_high", "p", "p_holm", "design", "paper", "paper_difference", "sign"),
+    *("real_minus_shuffled", "real_minus_shuffled_low", "real_minus_shuffled_high", "p_shuffled", "reads"),
+    *("difference", "difference_low", "difference_high", "p", "p_holm", "design", "paper_difference", "sign"),
 )
 SHOWN = (
-    *("explainer", "scorer", "judge", "level", "n", "coverage", "score", "real_minus_shuffled", "carries"),
-    *("difference", "p_holm", "paper", "paper_difference", "sign"),
+    *("explainer", "scorer", "judge", "level", "n", "coverage", "score", "real_minus_shuffled", "reads"),
+    *("difference", "p_holm", "sign"),
 )
 CLAIMS = (
     *("claim", "explainer", "scorer", "n", "difference", "difference_low", "difference_high", "p", "p_holm"),
     *("design", "sign"),
 )
+PAPER = ("scorer", "level", "paper")
 ORDER = ("explainer", "scorer", "ours", "paper", "pairs", "same", "opposite", "unclear", "order")
 TREND = ("explainer", "scorer", "slope", "slope_low", "slope_high", "p", "n", "design")
 NOTE = (
     "`difference`: to the reference level {reference!r}, over latents; `p_holm` is corrected for all differences. "
-    "`shuffled`: each explanation given to another latent of its coder. `carries`: real explanations beat shuffled ones "
-    "beyond the 95 % interval; without it a difference says nothing about explanations. `sign`: of the "
-    "difference, against the paper's."
+    "`shuffled`: each explanation given to another latent of its coder. `reads`: whether "
+    "real explanations score above shuffled ones, corrected for all rows; where that is not shown, a difference may be one of "
+    "windows and not of explanations. `sign`: of the difference, against the paper's."
 )
 
 
@@ -67,6 +69,15 @@ def result_of(session: Session, scores: pd.DataFrame, runs: Sequence[tuple[CellG
     result.tables.append(
         Table("table", session.study.title, MAIN, rows, NOTE.format(reference=session.reference), SHOWN)
     )
+    theirs = [
+        {"scorer": scorer, "level": level.label, "paper": level.paper.get(scorer)}
+        for scorer in session.study.scorers
+        for level in session.levels
+        if scorer in level.paper
+    ]
+    if theirs:
+        note = f"{session.study.paper.where}. Another statistic, metric, subject and judge than ours: compare signs and orders."
+        result.tables.append(Table("paper", "The paper's numbers, apart from ours", PAPER, theirs, note))
     claims = claim_rows(session, scores)
     if claims:
         note = (
@@ -75,7 +86,7 @@ def result_of(session: Session, scores: pd.DataFrame, runs: Sequence[tuple[CellG
         result.tables.append(Table("claims", "Claims", CLAIMS, claims, note))
     orders = order_rows(session, scores, rows)
     if orders:
-        note = "Pairs of levels that both have a number in the paper; `unclear`: our interval of the difference has 0."
+        note = "Pairs of levels that both have a number in the paper; `unclear`: our difference is not shown after Holm over all."
         result.tables.append(Table("order", "Order of the levels, against the paper's", ORDER, orders, note))
     trends = trend_rows(session, scores)
     if trends:
@@ -96,6 +107,7 @@ def level_rows(session: Session, scores: pd.DataFrame) -> list[Row]:
     study, seed = session.study, session.profile.seed
     paper = {level.label: level.paper for level in session.levels}
     rows: list[Row] = []
+    gaps: dict[int, LevelContrast | None] = {}
     for explainer, scorer in itertools.product(study.explainers, study.scorers):
         reference = values(scores, explainer, scorer, session.reference)
         for level in session.levels:
@@ -116,7 +128,7 @@ def level_rows(session: Session, scores: pd.DataFrame) -> list[Row]:
                 "coverage": own["judged"].sum() / attempted if attempted else math.nan,
                 "shuffled": control.estimate, "shuffled_low": control.low, "shuffled_high": control.high,
                 "real_minus_shuffled": read.estimate, "real_minus_shuffled_low": read.low,
-                "real_minus_shuffled_high": read.high, "p_shuffled": read.p, "carries": bool(read.low > 0),
+                "real_minus_shuffled_high": read.high, "p_shuffled": read.p,
                 "paper": paper[level.label].get(scorer),
             }  # fmt: skip
             if level.label != session.reference:
@@ -128,6 +140,9 @@ def level_rows(session: Session, scores: pd.DataFrame) -> list[Row]:
                 theirs = _gap(paper, scorer, level.label, session.reference)
                 row |= {"paper_difference": theirs, "sign": agrees(found, theirs)}
             rows.append(row)
+            gaps[len(rows) - 1] = read
+    for at, found_control in controls(gaps).items():
+        rows[at]["reads"] = found_control.reads
     tested = [row for row in rows if "p" in row]
     for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = float(p)
@@ -138,16 +153,17 @@ def order_rows(session: Session, scores: pd.DataFrame, rows: Sequence[Row]) -> l
     """Our order of the levels against the paper's, for scorers with at least two numbers in the paper."""
     study, seed = session.study, session.profile.seed
     found: list[Row] = []
-    for explainer, scorer in itertools.product(study.explainers, study.scorers):
-        mine = [r for r in rows if r["explainer"] == explainer and r["scorer"] == scorer and r["paper"] is not None]
-        if len(mine) < 2:
-            continue
-        verdicts = []
-        for a, b in itertools.combinations(mine, 2):
-            ours = difference(
-                values(scores, explainer, scorer, a["level"]), values(scores, explainer, scorer, b["level"]), seed
-            )
-            verdicts.append(agrees(ours, a["paper"] - b["paper"]))
+    known = {
+        key: [r for r in rows if (r["explainer"], r["scorer"]) == key and r["paper"] is not None]
+        for key in itertools.product(study.explainers, study.scorers)
+    }
+    pairs = [(key, a, b) for key, mine in known.items() for a, b in itertools.combinations(mine, 2)]
+    ours = [difference(values(scores, *key, a["level"]), values(scores, *key, b["level"]), seed) for key, a, b in pairs]
+    signs: dict[tuple[str, str], list[str]] = {}
+    for (key, a, b), c, p in zip(pairs, ours, holm([c.p for c in ours]), strict=True):
+        signs.setdefault(key, []).append(supported(agrees(c, a["paper"] - b["paper"]), float(p)))
+    for (explainer, scorer), verdicts in signs.items():
+        mine = known[(explainer, scorer)]
         same, opposite = verdicts.count("same"), verdicts.count("opposite")
         found.append({
             "explainer": explainer, "scorer": scorer,

@@ -16,7 +16,8 @@ from pydantic import Field, field_validator
 
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import SpecError
-from latentbench.lab.studies.contrast import ALPHA, LevelContrast, difference, supported
+from latentbench.lab.studies.contrast import LevelContrast, difference, supported
+from latentbench.lab.studies.control import VERDICTS, reads
 from latentbench.lab.studies.session import CONTROL, Session
 from latentbench.lab.studies.study_result import StudyResult, Table
 from latentbench.lab.studies.study_spec import FactorLevel, ProfileScorer
@@ -32,15 +33,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     *("layer", "coder", "kind", "explainer", "kl", "n", "nats", "nats_low", "nats_high", "sem"),
-    *(
-        "shuffled",
-        "real_minus_shuffled",
-        "real_minus_shuffled_low",
-        "real_minus_shuffled_high",
-        "p",
-        "p_holm",
-        "carries",
-    ),
+    *("shuffled", "real_minus_shuffled", "real_minus_shuffled_low", "real_minus_shuffled_high", "p", "p_holm", "reads"),
     "paper",
 )
 AGAINST = (
@@ -111,6 +104,8 @@ def run(session: Session) -> StudyResult:
     for table in (rows, against):
         for line, p in zip(table, holm([r["p"] for r in table]), strict=True):
             line["p_holm"] = float(p)
+    for line in rows:
+        line["reads"] = reads(line["real_minus_shuffled"], line["p_holm"])
     note = (
         "Nats, mean over latents with 95 % interval; `shuffled`: the explanation of another latent of the same coder."
     )
@@ -194,7 +189,7 @@ def coder_row(
         "nats": mean.estimate, "nats_low": mean.low, "nats_high": mean.high,
         "sem": float(np.std(real, ddof=1) / np.sqrt(len(real))) if len(real) > 1 else None,
         "shuffled": shuffled.estimate, "real_minus_shuffled": gap.estimate, "real_minus_shuffled_low": gap.low,
-        "real_minus_shuffled_high": gap.high, "p": gap.p, "carries": bool(gap.low > 0),
+        "real_minus_shuffled_high": gap.high, "p": gap.p,
         "paper": place.paper.get(f"{kl:g}") if kind == "SAE" else None,
     }  # fmt: skip
 
@@ -249,15 +244,10 @@ def findings(rows: list[dict[str, Any]], against: list[dict[str, Any]], scatter:
     """Sentences from the three tables."""
     said = []
     for r in rows:
-        verdict = (
-            "the judge carries the claim"
-            if r["carries"] and r["p_holm"] < ALPHA
-            else "this judge cannot carry the claim"
-        )
         bounds = f"[{r['real_minus_shuffled_low']:.2f}, {r['real_minus_shuffled_high']:.2f}]"
         said.append(
-            f"{r['layer']}, {r['coder']}, {r['explainer']}, KL {r['kl']:g}: {r['nats']:+.2f} nats; {verdict}: real minus "
-            f"shuffled {r['real_minus_shuffled']:+.2f} {bounds}, p = {r['p_holm']:.2g} after Holm."
+            f"{r['layer']}, {r['coder']}, {r['explainer']}, KL {r['kl']:g}: {r['nats']:+.2f} nats; {VERDICTS[r['reads']]}: "
+            f"real minus shuffled {r['real_minus_shuffled']:+.2f} {bounds}, p = {r['p_holm']:.2g} after Holm."
         )
     for r in against:
         word = {"same": "above", "opposite": "below", "unclear": "not clearly above"}[supported(r["sign"], r["p_holm"])]

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
 
 from latentbench.kernel.config import Frozen, validate
-from latentbench.lab.studies.contrast import ALPHA, difference
+from latentbench.lab.studies.contrast import ALPHA, LevelContrast, difference
+from latentbench.lab.studies.control import Control, controls
 from latentbench.lab.studies.session import CONTROL, Session
 from latentbench.lab.studies.study_result import StudyResult, Table
 from latentbench.stats.bootstrap import bootstrap_mean
@@ -31,7 +33,7 @@ COLUMNS = (
 )
 READS = (
     *("scorer", "judge", "metric", "n", "score", "score_low", "score_high"),
-    *("real_minus_shuffled", "real_minus_shuffled_low", "real_minus_shuffled_high", "p", "carries"),
+    *("real_minus_shuffled", "real_minus_shuffled_low", "real_minus_shuffled_high", "p", "reads"),
 )
 
 
@@ -60,19 +62,18 @@ def run(session: Session) -> StudyResult:
     wide = real.pivot_table(index="latent", columns="scorer", values="value").reindex(columns=list(scorers))
     rank = correlation_matrix(wide.to_numpy(), list(scorers), "spearman", clusters=list(wide.index))
     linear = correlation_matrix(wide.to_numpy(), list(scorers), "pearson", clusters=list(wide.index))
-    reads = [_reads(session, scores, explainer, name) for name in scorers]
+    heard = controls({name: _gap(session, scores, explainer, name) for name in scorers})
+    reads = [_reads(session, scores, explainer, name, heard[name]) for name in scorers]
     rows = pair_rows(rank, linear, options)
     note = "`p_holm`: of no correlation, corrected for the pairs of the matrix. `paper`: its Spearman correlation."
     result = StudyResult(
         tables=[
             Table("table", study.title, COLUMNS, rows, note),
-            Table(
-                "scorers", "Does each judge read the explanation?", READS, reads, "`carries`: beyond the 95 % interval."
-            ),
+            Table("scorers", "Does each judge read the explanation?", READS, reads, "`reads`: corrected for the rows."),
         ],
         figures={"figure": _figure(rank, linear)},
     )
-    result.findings = findings(rows, reads)
+    result.findings = findings(rows, reads, heard)
     complete = int(wide.notna().all(axis=1).sum())
     result.limits.append(
         f"{len(wide)} latents, {complete} of them with a score from every method; one explainer, {explainer}."
@@ -97,15 +98,9 @@ def pair_rows(rank: CorrelationMatrix, linear: CorrelationMatrix, options: Agree
     return rows
 
 
-def findings(rows: list[dict[str, Any]], reads: list[dict[str, Any]]) -> list[str]:
+def findings(rows: list[dict[str, Any]], reads: list[dict[str, Any]], heard: Mapping[str, Control]) -> list[str]:
     """Sentences: which judges read, which pairs correlate, and whether the pairs' order is the paper's."""
-    said = []
-    for r in reads:
-        gap = (
-            f"{r['real_minus_shuffled']:+.3f} [{r['real_minus_shuffled_low']:.3f}, {r['real_minus_shuffled_high']:.3f}]"
-        )
-        verdict = "the judge carries the claim" if r["carries"] else "this judge cannot carry the claim"
-        said.append(f"{r['scorer']} by {r['judge']}: {verdict} (real minus shuffled {gap}, {r['n']} latents).")
+    said = [heard[r["scorer"]].sentence(f"{r['scorer']} by {r['judge']}") for r in reads]
     clear = [r for r in rows if r["p_holm"] < ALPHA]
     said += [
         f"{r['a']} and {r['b']}: Spearman {r['spearman']:.2f} [{r['spearman_low']:.2f}, {r['spearman_high']:.2f}], "
@@ -126,17 +121,24 @@ def findings(rows: list[dict[str, Any]], reads: list[dict[str, Any]]) -> list[st
     return said
 
 
-def _reads(session: Session, scores: pd.DataFrame, explainer: str, scorer: str) -> dict[str, Any]:
-    own = scores[scores["scorer"] == scorer].set_index("latent")
-    real = own[own["explainer"] == explainer]["value"].astype(np.float64)
-    other = own[own["explainer"] == f"{CONTROL}{explainer}"]["value"].astype(np.float64)
-    mean = bootstrap_mean(real.to_numpy(), seed=session.profile.seed)
-    gap = difference(real, other, session.profile.seed)
+def _cell(scores: pd.DataFrame, explainer: str, scorer: str) -> pd.Series[float]:
+    own = scores[(scores["scorer"] == scorer) & (scores["explainer"] == explainer)]
+    return own.set_index("latent")["value"].astype(np.float64)
+
+
+def _gap(session: Session, scores: pd.DataFrame, explainer: str, scorer: str) -> LevelContrast:
+    real, other = (_cell(scores, name, scorer) for name in (explainer, f"{CONTROL}{explainer}"))
+    return difference(real, other, session.profile.seed)
+
+
+def _reads(session: Session, scores: pd.DataFrame, explainer: str, scorer: str, control: Control) -> dict[str, Any]:
+    mean = bootstrap_mean(_cell(scores, explainer, scorer).to_numpy(), seed=session.profile.seed)
+    gap = control.gap
     return {
         "scorer": scorer, "judge": session.profile.scorers[scorer].judge,
         "metric": session.profile.scorers[scorer].metric, "n": mean.n, "score": mean.estimate, "score_low": mean.low,
-        "score_high": mean.high, "real_minus_shuffled": gap.estimate, "real_minus_shuffled_low": gap.low,
-        "real_minus_shuffled_high": gap.high, "p": gap.p, "carries": gap.low > 0,
+        "score_high": mean.high, "real_minus_shuffled": gap and gap.estimate, "real_minus_shuffled_low": gap and gap.low,
+        "real_minus_shuffled_high": gap and gap.high, "p": gap and gap.p, "reads": control.reads,
     }  # fmt: skip
 
 

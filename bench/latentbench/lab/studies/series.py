@@ -1,8 +1,9 @@
 """Carry out studies by name: load, run, write, and leave alone what is done.
 
-A study that is done under the same key (its spec, its profile, the suites they start from) is skipped; the harness makes going on
-cheap, but seventeen studies still take minutes to look through. `again` is for when code has changed, which the key cannot see;
-runs then decide by their own identities what must be asked anew.
+A study that is done under the same key (its spec, its profile, the suites they start from) by the judges that its references
+still name is skipped; the harness makes going on cheap, but seventeen studies still take minutes to look through. `again` is for
+when code has changed, which the key cannot see; runs then decide by their own identities what must be asked anew. A page whose
+judge is another one by now is not rendered again: it would print today's name beside numbers that another judge made.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,13 @@ from rich.console import Console
 
 from latentbench.judges.cache.cached_judge import ReplyCache
 from latentbench.judges.judge import closed
+from latentbench.judges.reference import load_judge
 from latentbench.kernel.errors import BenchError
 from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest
 from latentbench.kernel.tasks import find
 from latentbench.lab.studies.session import Session
-from latentbench.lab.studies.study_page import INDEX, index, read_study, write_pages, write_study
+from latentbench.lab.studies.study_page import INDEX, index, judge_keys, read_study, write_pages, write_study
 from latentbench.lab.studies.study_spec import Profile, StudySpec, check_names, load_profile, load_study, studies
 from latentbench.runs.run import Pool, default_cache
 
@@ -103,7 +106,7 @@ def _one(session: Session, out: Path, again: bool) -> dict[str, Any]:
     folder = out / session.name
     key = study_key(session.study, session.profile)
     old = read_study(folder)
-    if old is not None and old["key"] == key and not again:
+    if old is not None and old["key"] == key and not again and not changed(old):
         session.console.print(f"{session.name}: done on {old['date'][:10]} (--again does it anew)", highlight=False)
         return old
     session.console.print(f"{session.name}: {session.study.title}", highlight=False)
@@ -124,12 +127,49 @@ def study_key(study: StudySpec, profile: Profile) -> str:
     return digest([study, profile, recipes])
 
 
-def write_index(out: Path) -> Path:
-    """Render the pages of the studies in a folder from their `study.json`, and the index."""
-    path = out / INDEX
+def changed(record: Mapping[str, Any]) -> str:
+    """Which judges of a study are others by now, on one line; empty where none is known to be.
+
+    A reference that cannot be loaded here, such as weights of another machine, is not known to have changed.
+    """
+    keys = judge_keys(record)
+    found = []
+    for name, reference in record["judges"].items():
+        today = _key(reference)
+        if today is not None and keys.get(name, today) != today:
+            found.append(f"{name} ({reference}) had the key {keys[name]} and has {today} today")
+    return ", ".join(found)
+
+
+@lru_cache
+def _key(reference: str) -> str | None:
+    """The key of the judge that a reference names today."""
+    try:
+        judge = load_judge(reference)
+    except BenchError:
+        return None
+    key = judge.identity.key
+    asyncio.run(closed(judge))
+    return key
+
+
+def outdated(out: Path) -> dict[str, str]:
+    """Studies in a folder whose judges are others by now: name -> which."""
+    records = {name: read_study(out / name) for name in studies()}
+    found = {name: changed(record) for name, record in records.items() if record is not None}
+    return {name: what for name, what in found.items() if what}
+
+
+def write_index(out: Path) -> tuple[Path, dict[str, str]]:
+    """Render the index of a folder of studies, and from their `study.json` the pages of those that are not `outdated`.
+
+    Returns:
+        Path of the index, and what was not rendered, as `outdated` gives it.
+    """
+    path, refused = out / INDEX, outdated(out)
     for name in studies():
-        record = read_study(out / name)
+        record = None if name in refused else read_study(out / name)
         if record is not None:
             write_pages(out / name, record)
-    write_text(path, index(out, list(studies())))
-    return path
+    write_text(path, index(out, list(studies()), refused))
+    return path, refused

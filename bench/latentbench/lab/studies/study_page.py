@@ -95,6 +95,11 @@ def write_report(folder: Path) -> Path:
     return folder / REPORT
 
 
+def judge_keys(record: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of the judges that made a study's numbers, by their names in its tables, from the identities of its runs."""
+    return {name: key for run in record["runs"] for name, key in run["identities"].get("judges", {}).items()}
+
+
 def judges(session: Session) -> dict[str, str]:
     """Judges that the study's runs asked: the name in its tables -> the reference behind it."""
     used = dict.fromkeys(label for run in session.runs for label in run.record.judges)
@@ -149,12 +154,21 @@ def study_page(record: Mapping[str, Any], figures: Mapping[str, str] | None = No
     ]
     blocks += [Heading("Limits"), Bullets(record["limits"])]
     if record["runs"]:
-        blocks += [Heading("Judges and runs"), Facts(record["judges"]), _runs(record["runs"])]
+        blocks += [Heading("Judges and runs"), Facts(_named(record)), _runs(record["runs"])]
         blocks.append(Heading("Identities", face="html"))
         blocks.append(Listing.of_json({r["id"]: r["identities"] for r in record["runs"]}, face="html"))
     blocks.append(Heading("Specification", face="html"))
     blocks.append(Listing.of_json({"study": record["spec"], "profile": record["profile"]}, face="html"))
     return Page(record["title"], blocks)
+
+
+def _named(record: Mapping[str, Any]) -> dict[str, str]:
+    """The references of a study's judges, each with the key that answered: a reference may mean another judge by now."""
+    keys = judge_keys(record)
+    return {
+        name: f"{reference} (key {keys[name]})" if name in keys else reference
+        for name, reference in record["judges"].items()
+    }
 
 
 def _picture(name: str, address: str | None) -> Picture:
@@ -192,11 +206,12 @@ INTRO = """# Studies
 
 The tables and figures of "Automatically Interpreting Millions of Features in Large Language Models" (arXiv 2410.13928), each as
 a spec ([tasks/studies](../../tasks/studies)), a table, a figure and a page that says what it found and what it cannot show. The
-paper's numbers stand beside ours, with a column that says whether a difference has the paper's sign. The paper's subjects, coders
-and judges are several hundred times larger than the embedded ones, so only signs and orders are compared, never levels.
+paper's numbers stand in a table of their own: they are mostly medians, of other metrics, and the paper's subjects, coders and
+judges are several hundred times larger than the embedded ones. So only signs and orders are compared, never levels.
 
-Every table of scores has a control: the same explanations, each given to another latent. Where real explanations do not beat
-those, the page says *this judge cannot carry the claim*, and no difference in that row is a finding about explanations.
+Every table of scores has a control: the same explanations, each given to another latent. Where real explanations are not shown
+to score above those (corrected for all controls of the study), the page says *not shown that this judge reads explanations*, and
+a difference in that row may be one of windows and not of explanations.
 
 ```bash
 bench study                                  # what there is
@@ -212,15 +227,17 @@ What a study's names mean (`main`, `detection`, ...) is said by a profile: suite
 """
 
 
-def index(folder: Path, names: Sequence[str]) -> str:
+def index(folder: Path, names: Sequence[str], outdated: Mapping[str, str]) -> str:
     """The index page of a folder of studies.
 
     Args:
         folder: with a folder per study.
         names: every study that there is, in order.
+        outdated: name -> what has changed since; they are listed apart, without a finding.
     """
     records = {name: read_study(folder / name) for name in names}
-    done = {name: r for name, r in records.items() if r}
+    made = {name: r for name, r in records.items() if r}
+    done = {name: r for name, r in made.items() if name not in outdated}
     lines = [INTRO, "## What was run", ""]
     if not done:
         lines.append("Nothing yet.")
@@ -234,10 +251,19 @@ def index(folder: Path, names: Sequence[str]) -> str:
         total = sum(r["seconds"] for r in done.values())
         pages = ", ".join(f"[{name}]({name}/{INDEX})" for name in done)
         lines += ["", f"Pages: {pages}.", "", f"{len(done)} of {len(names)} studies, {duration(total)} in all."]
-    missing = [name for name in names if name not in done]
+    if outdated:
+        lines += [
+            "",
+            "## Out of date",
+            "",
+            "Their pages say what was measured with the judges of their day. To make one again: ",
+        ]
+        lines[-1] += "`bench study NAME --again`."
+        lines += ["", *(f"- [{name}]({name}/{INDEX}): {what}" for name, what in outdated.items())]
+    missing = [name for name in names if name not in made]
     if missing:
         lines += ["", "## What was not run", "", f"Here: {', '.join(f'`{m}`' for m in missing)}."]
-    if not any(r["size"] == "large" for r in done.values()):
+    if not any(r["size"] == "large" for r in made.values()):
         lines += ["", "No study has been run at size `large`."]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -68,7 +68,7 @@ def view(table: Table) -> View:
             cells.append(value if low is None or high is None else (value, low, high))
         rows.append(cells)
     columns = [Column(h.replace("_", " "), "p" if h.partition("_")[0] == "p" else "value") for h in heads]
-    tones: list[Tone] = ["floor" if row.get("carries") is False else "" for row in table.rows]
+    tones: list[Tone] = ["floor" if row.get("reads") == "not shown" else "" for row in table.rows]
     return View(table.title, columns, rows, note=table.note, tones=tones)
 
 
