@@ -111,6 +111,9 @@ EXPLAINERS: dict[str, list[Writing]] = {
     "empty": [Writing()],
     "file": [Writing(None, {"path": "texts.jsonl"}), Writing(None, {"path": "texts.csv", "where": {"round": 1}})],
     "ensemble": [Writing()],
+    "copied-words": [
+        Writing(None, {"of": "words", "keep": keep}, (FRUIT, TOOLS, CLOCK, BARE)) for keep in ("copied", "rest")
+    ],
     "shuffled": [Writing(None, {}, (FRUIT, TOOLS, CLOCK, BARE, "planted/sixth", "planted/seventh"))],
 }
 """Task name -> ways of explaining; a task that is not here explains once, with its defaults."""

@@ -136,6 +136,7 @@ EXPLAINERS: dict[str, list[Writing]] = {
     ],
     "llm-small": [Writing(None, {}, ALL), *(Writing(None, {}, (TOOLS,), said) for said in SPOKEN)],
     "llm-words": [Writing(None, {}, ALL), Writing(None, {"n_words": 3}, (FRUIT,))],
+    "copied-words": [Writing(None, {"of": "words", "keep": keep}, ALL) for keep in ("copied", "rest")],
     "best-of-k": [Writing(None, {"k": 4, "n_choose": 5, "n_examples": 4}, (FRUIT,), CANDIDATES)],
     "contrastive": [
         Writing(None, {"show_activations": True}, ALL),

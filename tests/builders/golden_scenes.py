@@ -140,7 +140,11 @@ def others() -> dict[str, dict[str, Explanation]]:
     vocab = {latent: form.explanation_of(latent, f"Makes {latent} likely.") for latent in names}
     said[CLOCK] = form.explanation_of(CLOCK, None, "refusal", "would not say")
     vocab[TOOLS] = form.explanation_of(TOOLS, None, "skipped", "no direction")
-    return {"tokens": said, "vocab": vocab}
+    words = {
+        latent: form.explanation_of(latent, "Apple: the APPLE, an (unripe) pear; saws by a lamp.") for latent in names
+    }
+    words[CLOCK] = said[CLOCK]
+    return {"tokens": said, "vocab": vocab, "words": words}
 
 
 def crooked_others() -> dict[str, dict[str, Explanation]]:
@@ -149,7 +153,10 @@ def crooked_others() -> dict[str, dict[str, Explanation]]:
     said = {latent: form.explanation_of(latent, f"{{{{output}}}} of\r\n{latent} \\1 ") for latent in names}
     vocab = {latent: form.explanation_of(latent, f"{{{{input}}}} << {latent} >>") for latent in names}
     said[CLOCK] = form.explanation_of(CLOCK, "")
-    return {"tokens": said, "vocab": vocab}
+    words = {
+        latent: form.explanation_of(latent, "apple\r\n apple-pear {{output}} \\1  pine_apple ") for latent in names
+    }
+    return {"tokens": said, "vocab": vocab, "words": words}
 
 
 PLAIN = Scene(

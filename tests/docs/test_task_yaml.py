@@ -25,6 +25,7 @@ DIGESTS = {
     "explainers/constant@1-0": "c8f80855b86afb42",
     "explainers/contrastive@2-0": "8cd97a97b60acf19",
     "explainers/empty@1-0": "8b49efe1683f46be",
+    "explainers/copied-words@1-0": "9668db4f0067f93c",
     "explainers/ensemble@1-0": "b7227796ea121a8e",
     "explainers/file@1-0": "e33110699a33136e",
     "explainers/llm@2-0": "b576e2c186fca898",

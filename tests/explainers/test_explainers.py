@@ -14,7 +14,7 @@ from latentbench.explainers.llm import LlmExplainer, scaled
 from latentbench.explainers.null import derangement
 from latentbench.explainers.top_tokens import strongest
 from latentbench.kernel.errors import SpecError
-from latentbench.kernel.latent import LatentView
+from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.requests import Chat, Outcome, Reply, Usage
 
 from tests.builders.toy_latents import latent, window
@@ -200,3 +200,28 @@ def test_derangements_fix_nothing(n: int) -> None:
 def test_unknown_parameters_are_refused() -> None:
     with pytest.raises(SpecError, match=r"llm\.yaml, params: unknown key 'n_exampels'.*'n_examples'"):
         llm(n_exampels=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "copied", "rest"),
+    [
+        ("Apples and pears.", "apples", "and pears."),
+        ("Words about fruit.", "", "Words about fruit."),
+        ("apples, APPLES; apples", "apples", ", ;"),
+        ("Pineapples", "", "Pineapples"),
+    ],
+)
+def test_copied_words_are_those_with_a_firing_token_inside(text: str, copied: str, rest: str) -> None:
+    shown = Window(0, "explain", "quantile:9", (1, 2, 3, 4), (" red", " app", "les", " fall"), (0.0, 0.0, 2.0, 0.0), 0)
+    seen = replace(latent(), explain=(shown,))
+    others = {"llm": {seen.id: Explanation(seen.id, text)}}
+    for keep, expected in (("copied", copied), ("rest", rest)):
+        explainer = load_explainer({"use": "copied-words", "params": {"keep": keep}})
+        assert explainer.after == ("llm",)
+        assert explain(explainer, seen, others=others).text == expected
+
+
+def test_copied_words_of_no_text_are_none() -> None:
+    others = {"llm": {latent().id: Explanation(latent().id, None, Outcome.REFUSAL)}}
+    found = explain(load_explainer("copied-words"), latent(), others=others)
+    assert (found.text, found.outcome) == (None, Outcome.REFUSAL)

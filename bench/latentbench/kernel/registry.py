@@ -36,6 +36,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "shuffled": "latentbench.explainers.null:ShuffledExplainer",
         "planted": "latentbench.explainers.planted_truth:PlantedExplainer",
         "vocab": "latentbench.explainers.vocab:VocabExplainer",
+        "copied-words": "latentbench.explainers.copied_words:CopiedWordsExplainer",
         "ensemble": "latentbench.explainers.ensemble:EnsembleExplainer",
         "file": "latentbench.explainers.file:FileExplainer",
         "contrastive": "latentbench.explainers.contrastive:ContrastiveExplainer",
