@@ -32,6 +32,7 @@ DIGESTS = {
     "explainers/output@2-0": "1bfab3a3ed7e6376",
     "explainers/planted@1-0": "66435d1d87fa4bc2",
     "explainers/shuffled@1-0": "4a5d856d2d0272ba",
+    "explainers/shuffled@2-0": "4a5d856d2d0272ba",
     "explainers/tokens@1-0": "2c40fd2c2183b41a",
     "explainers/vocab@1-0": "e6f4a0bf2af623db",
     "scorers/detection@1-0": "35ed76bbb92735e7",

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from latentbench.explainers.explainer import Explainer, Explanation, load_explainer
 from latentbench.explainers.llm import LlmExplainer, scaled
-from latentbench.explainers.null import derangement
 from latentbench.explainers.top_tokens import strongest
 from latentbench.kernel.errors import SpecError
-from latentbench.kernel.latent import LatentView, Window
+from latentbench.kernel.identity import seed_for
+from latentbench.kernel.latent import LatentView, Window, coder_of
 from latentbench.kernel.requests import Chat, Outcome, Reply, Usage
 
 from tests.builders.toy_latents import latent, window
@@ -159,42 +159,60 @@ def test_null_explainers_are_floors_and_know_nothing() -> None:
     assert explain(constant, latent()) == replace(explain(constant, latent(name="b/2")), latent="sae/7")
 
 
-def test_shuffled_gives_everybody_another_latents_text_of_the_same_coder() -> None:
-    ids = [f"sae/{i}" for i in range(9)] + [f"other/{i}" for i in range(4)]
-    others = {"tokens": {i: Explanation(i, f"text of {i}") for i in ids}}
+def shuffled_of(others: dict[str, dict[str, Explanation]], seed: int) -> dict[str, Explanation]:
+    """What `shuffled` gives each latent that `tokens` has explained; seeds as a run has them, one for each latent."""
     shuffled = load_explainer("shuffled")
-    assert shuffled.after == ("tokens",)
-    texts = {i: explain(shuffled, latent(name=i), others=others, seed=n).text for n, i in enumerate(ids)}
-    assert sorted(texts.values()) == sorted(f"text of {i}" for i in ids)
-    assert all(t != f"text of {i}" and t.split()[-1].split("/")[0] == i.split("/")[0] for i, t in texts.items())
-    again = {"tokens": dict(reversed(others["tokens"].items()))}
-    assert texts == {i: explain(shuffled, latent(name=i), others=again, seed=99).text for i in ids}
-
-
-def test_shuffled_of_a_lonely_latent() -> None:
-    shuffled = load_explainer("shuffled")
-    alone = {"tokens": {"sae/7": Explanation("sae/7", "mine"), "b/1": Explanation("b/1", "theirs")}}
-    assert explain(shuffled, latent(), others=alone).text == "theirs"
-    found = explain(shuffled, latent(), others={"tokens": {"sae/7": Explanation("sae/7", "mine")}})
-    assert found.outcome is Outcome.SKIPPED
-    assert found.error
-
-
-def test_shuffled_of_a_failed_explanation_is_no_explanation() -> None:
-    others = {
-        "tokens": {"sae/7": Explanation("sae/7", "mine"), "sae/8": Explanation("sae/8", None, Outcome.PARSE, error="x")}
+    return {
+        i: explain(shuffled, latent(name=i), others=others, seed=seed_for("explain", seed, i)) for i in others["tokens"]
     }
-    found = explain(load_explainer("shuffled"), latent(), others=others)
-    assert found.text is None
-    assert found.outcome is Outcome.PARSE
 
 
-@pytest.mark.parametrize("n", range(2, 30))
-def test_derangements_fix_nothing(n: int) -> None:
-    ids = [str(i) for i in range(n)]
-    found = derangement(ids, "shuffled")
-    assert sorted(found) == sorted(found.values()) == sorted(ids)
-    assert all(a != b for a, b in found.items())
+def test_shuffled_gives_everybody_another_latents_text_of_the_same_coder_and_another_one_each_repeat() -> None:
+    ids = [f"sae/{i}" for i in range(30)] + [f"layers/9/{i}" for i in range(20)] + [f"other/{i}" for i in range(2)]
+    others = {"tokens": {i: Explanation(i, f"text of {i}") for i in ids}}
+    assert load_explainer("shuffled").after == ("tokens",)
+    repeats = [shuffled_of(others, seed) for seed in range(40)]
+    for found in repeats:
+        for i, given in found.items():
+            assert given.note is not None
+            other = str(given.note["from"])
+            assert given.text == f"text of {other}"
+            assert other != i
+            assert coder_of(other) == coder_of(i)
+    # Of the 29 others each is drawn about as often.
+    for i in ids[:30]:
+        drawn = {found[i].text for found in repeats}
+        assert len(drawn) > 15
+    # In one repeat the latents draw independently: 1 - 1/e of the texts are used, each about once.
+    used = [len({found[i].text for i in ids[:30]}) for found in repeats]
+    assert 0.55 < sum(used) / len(used) / 30 < 0.72
+    again = {"tokens": dict(reversed(others["tokens"].items()))}
+    assert shuffled_of(again, 3) == repeats[3]
+
+
+def test_a_missing_text_moves_only_the_latents_that_had_drawn_it() -> None:
+    ids = [f"sae/{i}" for i in range(12)]
+    whole = {"tokens": {i: Explanation(i, f"text of {i}") for i in ids}}
+    less = {"tokens": {**whole["tokens"], "sae/4": Explanation("sae/4", None, Outcome.PARSE, error="x")}}
+    before, after = shuffled_of(whole, 1), shuffled_of(less, 1)
+    moved = [i for i in ids if before[i] != after[i]]
+    assert moved == [i for i in ids if before[i].text == "text of sae/4"]
+    # Whoever failed is judged under another's text like everybody: a floor's coverage does not hang on the explainer's.
+    assert all(given.outcome is Outcome.OK for given in after.values())
+
+
+def test_shuffled_of_a_lonely_latent_says_so_and_takes_from_no_other_coder() -> None:
+    failed = Explanation("sae/8", None, Outcome.REFUSAL, error="no")
+    for more in (
+        {},
+        {"b/1": Explanation("b/1", "theirs"), "sae/x/9": Explanation("sae/x/9", "theirs"), "sae/8": failed},
+    ):
+        found = explain(
+            load_explainer("shuffled"), latent(), others={"tokens": {"sae/7": Explanation("sae/7", "mine"), **more}}
+        )
+        assert found.text is None
+        assert found.outcome is Outcome.SKIPPED
+        assert found.error == "tokens has no text of another latent of sae to take"
 
 
 def test_unknown_parameters_are_refused() -> None:

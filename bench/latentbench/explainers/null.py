@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
-
 from latentbench.explainers.explainer import Explainer, Explanation, Others, Params
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView, coder_of
@@ -55,31 +53,21 @@ class ShuffledParams(Params):
 
 
 class ShuffledExplainer(Explainer):
-    """Gives every latent the explanation of another one of its coder."""
+    """Gives every latent the explanation of another one of its coder, drawn anew for every repeat."""
 
     params_model = ShuffledParams
     is_floor = True
 
     def parse(self, latent: LatentView, replies: Sequence[Reply], seed: int, others: Others) -> Explanation:
-        """The other latent's text, or its outcome if it has none."""
-        pool = others[self.params.of]
-        ids = sorted(pool)
-        mine = [i for i in ids if coder_of(i) == latent.coder]
-        partner = derangement(mine if len(mine) > 1 else ids, self.name).get(latent.id)
-        if partner is None:
-            return Explanation(latent.id, None, Outcome.SKIPPED, error="there is no other latent to take from")
-        other = pool[partner]
-        return Explanation(latent.id, other.text, other.outcome, error=other.error, note={"from": partner})
+        """The text of another latent of the same coder, among those that have one.
 
-
-def derangement(ids: Sequence[str], name: str) -> dict[str, str]:
-    """Each id -> another one, each taken once: a drawn circle through all of them.
-
-    A drawn permutation with its fixed points repaired is the tempting way; a circle has none. It depends on the set of ids
-    alone, so the same latents are exchanged in every run and repeat.
-    """
-    if len(ids) < 2:
-        return {}
-    ordered = sorted(ids)
-    circle = [ordered[i] for i in np.random.default_rng(seed_for(name, *ordered)).permutation(len(ordered))]
-    return dict(zip(circle, [*circle[1:], circle[0]], strict=True))
+        Each latent ranks the others by a hash, so a text that is missing moves only those that had drawn it. Another coder's
+        text is no substitute where there is none: of another style, it would be told from the latent's own by that alone.
+        """
+        known = others[self.params.of]
+        pool = [i for i, e in known.items() if e.text is not None and i != latent.id and coder_of(i) == latent.coder]
+        if not pool:
+            error = f"{self.params.of} has no text of another latent of {latent.coder} to take"
+            return Explanation(latent.id, None, Outcome.SKIPPED, error=error)
+        partner = min(pool, key=lambda i: (seed_for(seed, i), i))
+        return Explanation(latent.id, known[partner].text, note={"from": partner})
