@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from statistics import median
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,7 @@ from latentbench.suites.build.build import build_suite
 from latentbench.suites.build.suite_recipe import anchored_recipe, load_recipe
 from latentbench.suites.intervention_table import save_interventions
 from latentbench.suites.steer.intervene import SteerSettings, _places, intervene
+from latentbench.suites.steer.steer import middle
 from latentbench.suites.steer.steer_prompts import prompts
 from latentbench.suites.store import load_suite
 from rich.console import Console
@@ -543,3 +545,8 @@ def test_a_run_scores_the_table_and_is_not_resumed_on_another_one(steered, tmp_p
     save_interventions(copy, table.slice(0, len(table) - 1), {"suite": suite.digest})
     with pytest.raises(RunError, match="interventions"):
         resume(run, tmp_path / "c.sqlite", quiet)
+
+
+def test_a_median_of_an_even_number_is_the_mean_of_the_two_middle_values():
+    for values in ([3.0], [1.0, 2.0], [9.0, 1.0, 4.0], [4.0, 1.0, 2.0, 100.0]):
+        assert middle(torch.tensor(values)) == pytest.approx(median(values))

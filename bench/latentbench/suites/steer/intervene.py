@@ -35,7 +35,7 @@ from latentbench.suites.steer.steer import SteerGroup, StrengthEffect
 from latentbench.suites.steer.steer_prompts import CorpusContext, SteerPrompt, prompts
 from latentbench.suites.store import Suite
 
-FORMAT = 1
+FORMAT = 2
 MODES = ("add", "ablate")
 Say = Callable[[str], None]
 

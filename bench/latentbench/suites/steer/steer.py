@@ -76,7 +76,7 @@ class SteerGroup:
             self.clean = torch.cat([iv.log_probs(self.ready, part, None) for part in torch.split(every, ROWS)])
         norms = torch.cat(seen)
         self.scales = [
-            float(norms[own["test"]].median() / self.directions[i].norm().clamp_min(1e-12))
+            middle(norms[own["test"]]) / float(self.directions[i].norm().clamp_min(1e-12))
             for i, own in enumerate(self.of)
         ]
 
@@ -131,3 +131,8 @@ class SteerGroup:
         deltas = [asked[a][1] for a, _ in part]
         strength = None if deltas[0] is None else torch.tensor(deltas, dtype=torch.float32, device=device)
         return torch.tensor([p for _, p in part], device=device), self.change(latent, strength)
+
+
+def middle(values: Tensor) -> float:
+    """The median, which of an even number is the mean of the two middle ones; torch's own is the lower of them."""
+    return float(values.quantile(0.5))
