@@ -477,3 +477,19 @@ def test_a_report_is_the_same_every_time(run: Path, base: Baseline, tmp_path: Pa
     first, second = ({**gate(worse, tmp_path / "b.json", FAST, QUIET)[0].as_dict(), "seconds": 0} for _ in range(2))
     assert first == second
     assert not any(isinstance(c["p"], float) and math.isnan(c["p"]) for c in first["checks"])
+
+
+def test_checks_of_labels_that_hold_separators_have_names_of_their_own(tmp_path: Path) -> None:
+    """`a/b` with `c`, and `a` with `b/c`, were one check: the plugin gave both the first one's verdict."""
+    grid = Grid(
+        explainers={"a/b": 0.9, "a": 0.6},
+        scorers=("c", "b/c", "c ~ b"),
+        judges=("j", "c/j", "b ~ c/j"),
+        coders={"res9": 8},
+    )
+    found = freeze(build_run(tmp_path / "slashed", grid), offline=True)
+    checks = planned(found)
+    assert len(set(checks)) == len(checks)
+    cases = ET.fromstring(junit(compare(found, found, GateSettings(resamples=20)))).iter("testcase")
+    names = [(case.attrib["classname"], case.attrib["name"]) for case in cases]
+    assert len(set(names)) == len(names) == len(checks)

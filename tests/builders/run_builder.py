@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from latentbench.kernel.identity import digest, seed_for, table_digest, text_digest
 from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, LATENTS, SCORES, WINDOWS, write_table
+from latentbench.runs.plan import cells_of
 
 METRICS = [
     {"name": "accuracy", "floor": 0.5, "higher_is_better": True, "low": 0.0, "high": 1.0},
@@ -60,13 +61,10 @@ def build_run(folder: Path, grid: Grid | None = None) -> Path:
     """Write run.json, explanations, judgements and scores; returns the folder."""
     grid = grid or Grid()
     folder.mkdir(parents=True, exist_ok=True)
-    cells = [
-        (f"{e}/{s}/{j}/{r}", e, s, j, r)
-        for s in grid.scorers
-        for j in grid.judges
-        for e in grid.explainers
-        for r in range(grid.repeats)
+    places = [
+        (e, s, j, r) for s in grid.scorers for j in grid.judges for e in grid.explainers for r in range(grid.repeats)
     ]
+    cells = [(c.id, c.explainer, c.scorer, c.judge, c.repeat) for c in cells_of(places)]
     judged: list[dict[str, Any]] = []
     scores: list[dict[str, Any]] = []
     for cell in cells:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import itertools
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from latentbench.kernel.identity import canonical, digest, seed_for, table_digest
+from latentbench.kernel.identity import canonical, digest, joined, seed_for, table_digest
 
 
 def test_canonical_ignores_key_order_but_not_values():
@@ -55,3 +57,22 @@ def test_table_digest_sees_values_order_types_and_list_boundaries():
     moved = pa.array([[1], [2], [3]], pa.list_(pa.int32()))
     assert table_digest({"t": table.set_column(1, "ids", moved)}) != base
     assert table_digest({"u": table}) != base
+
+
+@pytest.mark.parametrize("by", ["/", " / ", " ~ ", ": "])
+def test_joined_parts_can_be_told_apart(by):
+    sign = by.strip()
+    letters = ["a", " ", sign, "%", f"{ord(sign):02X}", "25"]
+    words = ["".join(w) for n in range(4) for w in itertools.product(letters, repeat=n)]
+    names = {joined(pair, by) for pair in itertools.product(words, repeat=2)}
+    assert len(names) == len({*itertools.product(dict.fromkeys(words), repeat=2)})
+    few = [w for w in words if len(w) < 3]
+    assert len({joined(three, by) for three in itertools.product(few, repeat=3)}) == len({*few}) ** 3
+
+
+def test_ordinary_parts_are_joined_as_they_are():
+    judge = "openai:meta/llama-3?base_url=http%3A%2F%2Fx"
+    assert joined(("tokens", "detection", judge)) == f"tokens/detection/{judge}"
+    assert joined(("best of k", "50%", judge, "all"), " / ") == f"best of k / 50% / {judge} / all"
+    assert joined(("a", judge)) == f"a/{judge}"
+    assert joined(("a/b/c", "auroc@kl:1"), ": ") == "a/b/c: auroc@kl:1"

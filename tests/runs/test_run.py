@@ -16,6 +16,7 @@ import yaml
 from latentbench.kernel.errors import CapabilityError, RunError, SpecError, UnknownName
 from latentbench.kernel.identity import table_digest
 from latentbench.runs.finished import load_run
+from latentbench.runs.plan import cells_of
 from latentbench.runs.record import read_record
 from latentbench.runs.run import resume, start
 from rich.console import Console
@@ -343,3 +344,46 @@ def test_an_interrupt_leaves_a_run_that_can_be_resumed(tmp_path):
     with pytest.raises(RunError, match=f"has not ended .*bench resume {run}"):
         load_run(run)
     assert resume(run, cache, QUIET).status == "complete"
+
+
+SLASHED = {
+    "limit": 3,
+    "explainers": [{"use": "tokens", "label": "a/b"}, {"use": "empty", "label": "a"}, {"use": "vocab", "label": "%2F"}],
+    "scorers": [{"use": "detection", "label": "c"}, {"use": "detection", "label": "b/c"}],
+}
+
+
+def test_cells_whose_labels_hold_a_slash_are_told_apart(tmp_path):
+    """`a/b` with `c`, and `a` with `b/c`, had one id, and the scores of the later stood under both names."""
+    folder, record = carry_out(tmp_path, **SLASHED)
+    assert len({cell.cell for cell in record.cells}) == len(record.cells) == 6
+    same = carry_out(tmp_path, "plain", limit=3, explainers=["tokens", "empty", "vocab"], scorers=["detection"])[0]
+    wanted = load_run(same).per_latent().set_index(["explainer", "latent"])["value"]
+    found = load_run(folder).per_latent().set_index(["explainer", "scorer", "latent"])["value"]
+    for label, name in (("a/b", "tokens"), ("a", "empty"), ("%2F", "vocab")):
+        for scorer in ("c", "b/c"):
+            assert found[label, scorer].equals(wanted[name])
+    before = digests(folder)
+    resume(folder, tmp_path / "run.sqlite", QUIET)
+    assert digests(folder) == before
+
+
+def test_cells_keep_the_ids_of_stored_runs_where_these_differ():
+    grid = [("a/b", "c", "openai:x/y", 0), ("a", "c", "openai:x/y", 0), ("50%", "c", "lex", 1)]
+    assert [c.id for c in cells_of(grid)] == ["a/b/c/openai:x/y/0", "a/c/openai:x/y/0", "50%/c/lex/1"]
+    equal = [*grid, ("a", "b/c", "openai:x/y", 0)]
+    assert [c.id for c in cells_of(equal)][:3] == ["a%2Fb/c/openai:x%2Fy/0", "a/c/openai:x%2Fy/0", "50%/c/lex/1"]
+
+
+def test_a_record_whose_cells_share_an_id_is_refused(finished, tmp_path):
+    held = json.loads((finished / "run.json").read_text(encoding="utf-8"))
+    held["cells"][1]["cell"] = held["cells"][0]["cell"]
+    (tmp_path / "run.json").write_text(json.dumps(held), encoding="utf-8")
+    with pytest.raises(RunError, match="2 cells with the id .* cannot be told apart"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("label", ["a\nb", "\x1b[31m", "a\u2028b", "\x00"])
+def test_a_label_with_a_control_character_is_refused(tmp_path, label):
+    with pytest.raises(SpecError, match="holds a control character"):
+        carry_out(tmp_path, explainers=[{"use": "tokens", "label": label}])

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 from latentbench.kernel.errors import RunError
+from latentbench.kernel.identity import joined
+from latentbench.kernel.requests import JudgeIdentity
 from latentbench.leaderboards.row import read_rows
-from latentbench.tracking.entries import clean
+from latentbench.tracking.entries import ENDS, apart, child, clean
 from latentbench.tracking.mlflow import TrackResult, track
 from latentbench.tracking.mlflow_settings import forced, lent
 from latentbench.tracking.prompt_registry import prompts_of
@@ -253,6 +255,53 @@ def test_a_folder_without_a_run_is_the_users_error(tmp_path: Path, uri: str) -> 
 def test_prompt_names_and_parts() -> None:
     judged = toy_scorer("d", prompts={"system": "  "})
     found = prompts_of(record([toy_cell("my llm/1", judged, "j", prompts={"few": [{"a": 1}], "none": []})]))
-    assert list(found) == ["explainer.my_llm_1.few"]
-    assert json.loads(found["explainer.my_llm_1.few"][0]) == [{"a": 1}]
+    (name,) = found
+    assert name.startswith("explainer.my_llm_1.few.")
+    assert json.loads(found[name][0]) == [{"a": 1}]
     assert clean("pkg:x==1") == "pkg_x__1"
+
+
+def test_prompt_names_of_different_labels_differ() -> None:
+    labels = ("a b", "a_b", "a/b", "a.b", "a")
+    prompts = {"c": "1", "b.c": "2", "b c": "3", "b_c": "4"}
+    found = prompts_of(record([toy_cell(x, toy_scorer("d"), "j", prompts=prompts) for x in labels]))
+    assert len(found) == len(labels) * len(prompts)
+    assert {"explainer.a_b.c", "explainer.a.b.c", "explainer.a.c", "explainer.a.b_c"} <= set(found)
+
+
+def test_metrics_and_labels_that_are_cleaned_alike_keep_names_of_their_own(run: Path) -> None:
+    assert apart(["kl:1", "auroc"]) == {"auroc": "auroc", "kl:1": "kl_1"}
+    found = apart(["a b", "a_b", "a/b", "score", "a_b_low"], ENDS, ["score", "score_low"])
+    every = [name + end for name in found.values() for end in ENDS]
+    assert len(set(every)) == len(every) == 25
+    assert not {"score", "score_low"} & set(every)
+    assert found["a_b"] == "a_b"
+    row, *_ = read_rows([run])
+    mine = row.model_copy(
+        update={"metrics": dict.fromkeys(("score", "accuracy low", "accuracy_low", "coverage"), row.score)}
+    )
+    kept = child(mine, JudgeIdentity("mock", "m", "0", "exact")).metrics
+    plain = child(row.model_copy(update={"metrics": {}}), JudgeIdentity("mock", "m", "0", "exact")).metrics
+    assert {name: kept[name] for name in plain} == plain
+    assert len(kept) == len(plain) + 4 * len(ENDS)
+
+
+def test_labels_that_are_joined_or_cleaned_alike_have_runs_and_params_of_their_own(tmp_path: Path, uri: str) -> None:
+    """The faults: `a / b` with `c`, and `a` with `b / c`, were one MLflow run, and `a b` and `a_b` one param."""
+    labels = {"a / b": 0.9, "a": 0.5, "a b": 0.7, "a_b": 0.6, "a/b": 0.8}
+    grid = Grid(explainers=labels, scorers=("c", "b / c", "b/c"), coders={"res9": 3})
+    folder = build_run(tmp_path / "slashed", grid)
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    found = [track(folder, uri=uri) for _ in range(2)]
+    assert found[0].ok, found[0].message
+    assert found[0] == found[1]
+    assert len(set(found[0].children.values())) == len(labels) * len(grid.scorers)
+    for row in read_rows([folder]):
+        name = joined((row.explainer.label, row.scorer.label, row.judge.label, "all"), " / ")
+        data = client.get_run(found[0].children[name]).data
+        assert data.metrics["score"] == row.score.estimate
+        assert (data.params["explainer"], data.params["scorer"]) == (row.explainer.label, row.scorer.label)
+    params = client.get_run(found[0].parent).data.params
+    assert len([p for p in params if p.startswith("explainer_")]) == len(labels)

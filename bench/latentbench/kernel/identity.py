@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,21 @@ def seed_for(*parts: str | int) -> int:
     """
     h = hashlib.sha256("\x1f".join(str(p) for p in parts).encode()).digest()
     return int.from_bytes(h[:8], "big") >> 1
+
+
+def joined(parts: Sequence[str], by: str = "/") -> str:
+    """Parts as one name that no other parts of the same number have; ordinary parts stay as they are.
+
+    A sign that could be taken for the separator is written as `%2F` and the like, and what looks so already as `%252F`: in every
+    part but the last where the separator is a bare sign, and where it touches a space or an end of its part otherwise.
+    """
+    sign = by.strip()
+    code = f"{ord(sign):02X}"
+    alike = rf"(?:{re.escape(sign)}|%(?:25)*{code})"
+    if sign != by:
+        alike = rf"(?:^|(?<= )){alike}|{alike}(?=$| )"
+    told = [re.sub(alike, lambda m: f"%{code}" if m[0] == sign else f"%25{m[0][1:]}", part) for part in parts]
+    return by.join(told if sign != by else [*told[:-1], *parts[-1:]])
 
 
 def table_digest(tables: Mapping[str, pa.Table]) -> str:

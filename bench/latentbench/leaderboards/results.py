@@ -19,7 +19,7 @@ from pydantic import Field
 from latentbench.kernel import files
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import DataError, DigestMismatch, SpecError
-from latentbench.kernel.identity import digest
+from latentbench.kernel.identity import digest, joined
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_page
 from latentbench.leaderboards.row import LEADERBOARD_SPLIT, Row
@@ -139,7 +139,7 @@ def moved(old: Iterable[Row], new: Iterable[Row]) -> list[str]:
     now = {row.name: row for row in new}
     faults = []
     for row in old:
-        name = " / ".join(row.name[1:])
+        name = joined(row.name[1:], " / ")
         if row.name not in now:
             faults.append(f"the row {name} of run {row.run} is gone")
         elif _stored(now[row.name]) != _stored(row):

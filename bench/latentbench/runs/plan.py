@@ -6,15 +6,16 @@ not be found out after an hour of explaining. The plan is also what `resume` com
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from unicodedata import category
 
 from latentbench.explainers.explainer import Explainer, stated
 from latentbench.judges.judge import Judge
 from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.errors import CapabilityError, SpecError, UnknownName
-from latentbench.kernel.identity import digest, seed_for
+from latentbench.kernel.identity import digest, joined, seed_for
 from latentbench.kernel.kinds import require_kinds
 from latentbench.kernel.latent import LatentView
 from latentbench.runs.record import Identities, SuiteRecord, Unasked
@@ -28,7 +29,7 @@ class Cell:
     """One explainer x scorer x judge x repeat.
 
     Attributes:
-        id: `explainer/scorer/judge/repeat` by label.
+        id: `explainer/scorer/judge/repeat` by label; no two cells of a plan share one.
         explainer, scorer, judge: labels.
         repeat: number of the repeat.
     """
@@ -108,9 +109,9 @@ def make_plan(
         models: explainer label -> label in `judges`.
 
     Raises:
-        SpecError: a judge that no scorer uses, an explainer without its model, an explainer that reads from one that
-            is not in the grid or from itself, or a scorer that asks for steered texts or for a kind of negative windows
-            that the suite lacks.
+        SpecError: a label with a control character, a judge that no scorer uses, an explainer without its model, an explainer
+            that reads from one that is not in the grid or from itself, or a scorer that asks for steered texts or for a kind
+            of negative windows that the suite lacks.
         CapabilityError: a scorer that no judge of the grid can serve, or an explainer's model that cannot chat.
     """
     latents = tuple(
@@ -118,6 +119,11 @@ def make_plan(
     )
     if not latents:
         raise SpecError(f"suite {suite.name} has no latents with split {spec.split!r} and coders {spec.coders}.")
+    for label in (*explainers, *scorers, *judges):
+        if any(category(c) in ("Cc", "Cs", "Zl", "Zp") for c in label):
+            raise SpecError(
+                f"label {label!r} holds a control character or a line break; give the entry another `label`."
+            )
     for label, explainer in explainers.items():
         _passes(f"explainer {label!r}", stated(explainer))
     for label, scorer in scorers.items():
@@ -135,7 +141,8 @@ def make_plan(
                 f"explainer {label!r} needs {' and '.join(sorted(explainer.needs))}, but {model.identity.label} can "
                 f"{sorted(model.can)}."
             )
-    cells, used = [], set()
+    grid: list[tuple[str, str, str, int]] = []
+    used: set[str] = set()
     unasked: list[Unasked] = []
     held = suite.test_kinds
     for entry in spec.scorers:
@@ -159,19 +166,22 @@ def make_plan(
         used.update(wanted)
         left_out = [label for label in offered if label not in wanted] if entry.judges is None else []
         unasked += [Unasked(scorer=entry.label, judge=label, reason=_lack(scorer, judges[label])) for label in left_out]
-        cells += [
-            Cell(f"{explainer}/{entry.label}/{judge}/{repeat}", explainer, entry.label, judge, repeat)
-            for explainer in ordered
-            for judge in wanted
-            for repeat in range(spec.repeats)
-        ]
+        grid += [(e, entry.label, judge, repeat) for e in ordered for judge in wanted for repeat in range(spec.repeats)]
     idle = [j.label for j in spec.judges if j.label not in used]
     if idle:
         raise SpecError(
             f"judge {idle[0]!r} serves none of the scorers {sorted(scorers)}; remove it or add a scorer for it. A model that "
             "only writes is no judge: give its reference to the explainer itself, `model: PROVIDER:NAME`."
         )
-    return Plan(spec, suite, latents, ordered, models, scorers, judges, tuple(cells), tuple(unasked))
+    return Plan(spec, suite, latents, ordered, models, scorers, judges, cells_of(grid), tuple(unasked))
+
+
+def cells_of(grid: Sequence[tuple[str, str, str, int]]) -> tuple[Cell, ...]:
+    """Cells of labels and repeats. A `/` in a label is written as `%2F` only where two ids would be one, so that stored runs keep
+    theirs."""
+    plain = ["/".join(map(str, place)) for place in grid]
+    ids = plain if len(set(plain)) == len(plain) else [joined([*map(str, place)]) for place in grid]
+    return tuple(Cell(name, *place) for name, place in zip(ids, grid, strict=True))
 
 
 def _passes(who: str, fault: Fault | None) -> None:

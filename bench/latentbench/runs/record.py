@@ -8,6 +8,7 @@ read here too, by one function that turns them into today's.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -279,9 +280,15 @@ def read_record(folder: Path) -> RunRecord:
             f"{path} has layout {layout!r}, and this version reads 1 and {LAYOUT}. Read it with the version that wrote it."
         )
     try:
-        return validate(RunRecord, upgraded(data) if layout == 1 else data, str(path))
+        record = validate(RunRecord, upgraded(data) if layout == 1 else data, str(path))
     except BenchError as e:
         raise RunError(f"{str(e).rstrip('.')}. {RESTORE}") from e
+    twice, times = Counter(cell.cell for cell in record.cells).most_common(1)[0]
+    if times > 1:
+        raise RunError(
+            f"{path} has {times} cells with the id {twice!r}, so their rows cannot be told apart. Carry the run out again."
+        )
+    return record
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

@@ -7,16 +7,19 @@ chart of bare means is what people would otherwise compare.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from latentbench.kernel.identity import joined, text_digest
 from latentbench.kernel.requests import JudgeIdentity
 from latentbench.leaderboards.row import Estimate, Price, Row
 from latentbench.runs.finished import Run
 
 PARAM_CHARS = 6000
 """MLflow's limit for one value."""
+ENDS = ("", "_low", "_high", "_n", "_floor")
+"""What follows a metric's name in the names of its estimate, its bounds, its n and its floor."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,23 @@ def clean(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.\-]", "_", name)
 
 
+def apart(names: Iterable[str], ends: Sequence[str] = ("",), taken: Iterable[str] = ()) -> dict[str, str]:
+    """Name -> the name in MLflow: cleaned, with a digest where that would be another's.
+
+    Args:
+        ends: what is put behind each; none of the results may be equal.
+        taken: names that are there already.
+    """
+    used, found = set(taken), {}
+    for name in sorted(set(names), key=lambda n: (clean(n) != n, n)):
+        own = clean(name)
+        if any(own + end in used for end in ends):
+            own = f"{own}.{text_digest(name)[:8]}"
+        used |= {own + end for end in ends}
+        found[name] = own
+    return found
+
+
 def parent(run: Run) -> TrackedRun:
     """The grid as a whole: identities, environment, totals."""
     record = run.record
@@ -49,9 +69,9 @@ def parent(run: Run) -> TrackedRun:
         "repeats": record.spec.repeats,
         **{f"version_{k}": v for k, v in record.versions.items()},
         **{f"hardware_{k}": list(v) if isinstance(v, tuple) else v for k, v in hardware.items()},
-        **{f"explainer_{clean(label)}_key": part.key for label, part in record.explainers.items()},
-        **{f"scorer_{clean(label)}_key": part.key for label, part in record.scorers.items()},
-        **{f"judge_{clean(label)}_key": part.key for label, part in record.judges.items()},
+        **{f"explainer_{label}_key": part.key for label, part in record.explainers.items()},
+        **{f"scorer_{label}_key": part.key for label, part in record.scorers.items()},
+        **{f"judge_{label}_key": part.key for label, part in record.judges.items()},
     }
     tags = {
         "latentbench.kind": "grid",
@@ -102,16 +122,17 @@ def child(row: Row, identity: JudgeIdentity) -> TrackedRun:
         **_price("explain", row.explaining),
         **_price("judge", row.judging),
     }
-    for name, estimate in {row.headline: row.score, **row.metrics}.items():
-        metrics |= _estimate(clean(name), estimate)
-    name = " / ".join((row.explainer.label, row.scorer.label, row.judge.label, row.coders))
+    of_scorer = {row.headline: row.score, **row.metrics}
+    names = apart(of_scorer, ENDS, metrics)
+    for name, estimate in of_scorer.items():
+        metrics |= _estimate(names[name], estimate)
+    name = joined((row.explainer.label, row.scorer.label, row.judge.label, row.coders), " / ")
     tags = {"latentbench.kind": "row", "latentbench.row": name, "latentbench.floor": str(row.is_floor).lower()}
     return TrackedRun(name, tags, texts(params), numbers(metrics))
 
 
 def _estimate(name: str, e: Estimate) -> dict[str, float | None]:
-    parts: dict[str, float | None] = {name: e.estimate, f"{name}_low": e.low, f"{name}_high": e.high, f"{name}_n": e.n}
-    return parts | {f"{name}_floor": e.floor}
+    return dict(zip((name + end for end in ENDS), (e.estimate, e.low, e.high, e.n, e.floor), strict=True))
 
 
 def _price(what: str, price: Price) -> dict[str, float | None]:
@@ -133,9 +154,11 @@ def _totals(run: Run) -> dict[str, float]:
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Metrics that have a value: MLflow stores NaN, and its charts then hide the whole run."""
-    return {clean(name): float(value) for name, value in metrics.items() if value is not None and value == value}
+    names = apart(metrics)
+    return {names[name]: float(value) for name, value in metrics.items() if value is not None and value == value}
 
 
 def texts(params: Mapping[str, object]) -> dict[str, str]:
     """Values as MLflow stores them, without those that are not known."""
-    return {clean(k): str(v)[:PARAM_CHARS] for k, v in params.items() if v is not None}
+    names = apart(params)
+    return {names[k]: str(v)[:PARAM_CHARS] for k, v in params.items() if v is not None}

@@ -10,7 +10,7 @@ import json
 import threading
 from typing import TYPE_CHECKING
 
-from latentbench.kernel.identity import text_digest
+from latentbench.kernel.identity import digest, text_digest
 from latentbench.runs.record import ExplainerRecord, RunRecord, ScorerRecord
 from latentbench.tracking.entries import clean
 from latentbench.tracking.mlflow_settings import forced
@@ -25,8 +25,8 @@ LINK_SECONDS = 10
 def prompts_of(record: RunRecord) -> dict[str, tuple[str, dict[str, str]]]:
     """Prompt name -> (text, tags) for all explainers and scorers of a `run.json`.
 
-    A name is `scorer.detection.system`: kind, label and part. A part that is not text (few-shot examples) is JSON; an empty
-    one is left out.
+    A name is `scorer.detection.system`: kind, label and part, with a digest where other words would give the same name. A part
+    that is not text (few-shot examples) is JSON; an empty one is left out.
     """
     found: dict[str, tuple[str, dict[str, str]]] = {}
     named: list[tuple[str, ExplainerRecord | ScorerRecord]] = [
@@ -37,6 +37,9 @@ def prompts_of(record: RunRecord) -> dict[str, tuple[str, dict[str, str]]]:
             text = _text(value)
             if text.strip():
                 name = ".".join(clean(word) for word in (kind, part.label, prompt))
+                # A registry outlives the run, so the name alone must say which label and prompt it is of.
+                if name != f"{kind}.{part.label}.{prompt}" or "." in prompt:
+                    name += f".{digest([part.label, prompt])[:8]}"
                 tags = {"latentbench.id": part.id, "latentbench.key": part.key, "latentbench.text": text_digest(text)}
                 found[name] = (text, tags)
     return found

@@ -13,6 +13,7 @@ from latentbench.analysis.gate.baseline import Baseline, BaselineScores, array
 from latentbench.analysis.gate.decide import Verdict
 from latentbench.analysis.gate.evidence import Array
 from latentbench.analysis.gate.gate_report import Check, GateSettings
+from latentbench.kernel.identity import joined
 from latentbench.leaderboards.row import Price
 
 
@@ -56,7 +57,7 @@ def _latents(base: Baseline, head: Baseline) -> Check:
 
 def _rows(base: Baseline, head: Baseline) -> Check:
     there = {s.id for s in head.scores}
-    missing = [" / ".join(s.id) for s in base.scores if s.id not in there]
+    missing = [joined(s.id, " / ") for s in base.scores if s.id not in there]
     message = f"{len(base.scores) - len(missing)} of {len(base.scores)} rows of the baseline were measured"
     message += f"; the first that is missing: {missing[0]}" if missing else ""
     return _check("rows", not missing, message, infrastructure=True)
@@ -73,7 +74,7 @@ def _both(base: Baseline, head: Baseline, measure: tuple[str, str]) -> Both:
 
 def _coverage(measure: tuple[str, str], both: Both, settings: GateSettings) -> Check:
     """The worst explainer counts: a mean over all would hide one that always fails among five."""
-    name = f"coverage {'/'.join(measure)}"
+    name = f"coverage {joined(measure)}"
     if not both:
         return _check(name, False, "the run has no such rows", infrastructure=True)
     was, now, which = max(
@@ -88,7 +89,7 @@ def _share(s: BaselineScores) -> float:
 
 def _attempts(measure: tuple[str, str], both: Both) -> Check:
     """Fewer windows asked than before is not seen in coverage, which is relative to what was asked."""
-    name = f"windows {'/'.join(measure)}"
+    name = f"windows {joined(measure)}"
     if not both:
         return _check(name, False, "the run has no such rows", infrastructure=True)
     was, now, which = min(
@@ -127,11 +128,11 @@ def _explaining(base: Baseline, head: Baseline, settings: GateSettings) -> Check
 
 
 def _judging(measure: tuple[str, str], both: Both, settings: GateSettings) -> Check:
-    return _cost(f"cost {'/'.join(measure)}", [b.judging for b, _ in both], [h.judging for _, h in both], settings)
+    return _cost(f"cost {joined(measure)}", [b.judging for b, _ in both], [h.judging for _, h in both], settings)
 
 
 def _latency(measure: tuple[str, str], both: Both, settings: GateSettings, same_machine: bool) -> Check:
-    name = f"latency {'/'.join(measure)}"
+    name = f"latency {joined(measure)}"
     was, now = (sum(pair[side].judging.seconds for pair in both) for side in (0, 1))
     if not same_machine:
         return _check(name, True, "not checked: the baseline was frozen on other hardware")
@@ -168,7 +169,7 @@ def _canaries(base: Baseline, head: Baseline, settings: GateSettings) -> list[Ch
         if canaries:
             message = f"{ranked} of {canaries} planted canaries still rank"
             message += f"; lost first: {lost[0]}" if lost else ""
-            found.append(_check(f"canaries {'/'.join(measure)}", ranked >= settings.canaries * canaries, message))
+            found.append(_check(f"canaries {joined(measure)}", ranked >= settings.canaries * canaries, message))
     return found
 
 

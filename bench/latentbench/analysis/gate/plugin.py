@@ -72,10 +72,10 @@ class GateCollector(pytest.File):
         except BenchError as e:
             raise pytest.UsageError(f"--latentbench-baseline: {e}") from e
         for kind, name in checks:
-            yield GateItem.from_parent(self, name=f"{kind}[{name}]", check=name)
+            yield GateItem.from_parent(self, name=f"{kind}[{name}]", check=(kind, name))
 
-    def check(self, name: str) -> Check:
-        """The verdict on one check, from the report that the first call makes.
+    def check(self, which: tuple[str, str]) -> Check:
+        """The verdict on one check, by kind and name, from the report that the first call makes.
 
         Raises:
             GateError: the run could not be carried out or compared.
@@ -84,7 +84,7 @@ class GateCollector(pytest.File):
             raise self._fault
         if self._report is None:
             self._report = self._gate()
-        return next(c for c in self._report.checks if c.name == name)
+        return next(c for c in self._report.checks if (c.kind, c.name) == which)
 
     def _gate(self) -> GateReport:
         from rich.console import Console
@@ -113,9 +113,10 @@ class GateCollector(pytest.File):
 class GateItem(pytest.Item):
     """One check."""
 
-    def __init__(self, *, check: str, **kwargs: Any) -> None:
+    def __init__(self, *, check: tuple[str, str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._name = check
+        self._name = check[1]
+        self._which = check
         self._check: Check | None = None
 
     def setup(self) -> None:
@@ -124,7 +125,7 @@ class GateItem(pytest.Item):
 
         collector = self.parent
         assert isinstance(collector, GateCollector)
-        self._check = collector.check(self._name)
+        self._check = collector.check(self._which)
         if outcome(self._check) == "error":
             raise GateError(self._check.message)
 

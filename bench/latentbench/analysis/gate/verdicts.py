@@ -25,6 +25,7 @@ from latentbench.analysis.gate.evidence import (
 )
 from latentbench.analysis.gate.gate_report import Check, GateReport, GateSettings, Kind
 from latentbench.analysis.gate.invariants import invariants
+from latentbench.kernel.identity import joined
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def _pairs(agreement: BaselineAgreement, sides: _Sides, settings: GateSettings) 
 
 
 def _pair_name(measures: Sequence[tuple[str, str]], i: int, j: int) -> str:
-    return f"{'/'.join(measures[i])} ~ {'/'.join(measures[j])}"
+    return joined((joined(measures[i]), joined(measures[j])), " ~ ")
 
 
 def _apart(kind: Kind, name: str, reason: str) -> Check:
@@ -212,7 +213,7 @@ def _apart(kind: Kind, name: str, reason: str) -> Check:
 
 
 def _metric_name(s: BaselineScores) -> str:
-    return f"{'/'.join(s.cell)}: {s.metric}"
+    return joined((joined(s.cell), s.metric), ": ")
 
 
 def _statistical(test: _Test, decision: Decision) -> Check:
@@ -253,9 +254,9 @@ def _notes(base: Baseline, head: Baseline) -> list[str]:
             notes[f"judge {s.judge.label}: other settings ({s.judge.key} to {other.judge.key})"] = None
     new = {s.cell for s in head.scores} - {s.cell for s in base.scores}
     if new:
-        notes[
-            f"{len(new)} rows of the run are not in the baseline and were not gated, such as {'/'.join(min(new))}"
-        ] = None
+        notes[f"{len(new)} rows of the run are not in the baseline and were not gated, such as {joined(min(new))}"] = (
+            None
+        )
     return list(notes)
 
 
