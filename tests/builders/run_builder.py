@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from latentbench.kernel.identity import digest, seed_for, table_digest, text_digest
-from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, LATENTS, SCORES, WINDOWS, write_table
+from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, LATENTS, SCORES, SECONDS, WINDOWS, write_table
 from latentbench.runs.plan import cells_of
 
 METRICS = [
@@ -80,6 +80,13 @@ def build_run(folder: Path, grid: Grid | None = None) -> Path:
     _write(explained, EXPLANATIONS, folder / "explanations.parquet")
     _write(judged, JUDGEMENTS, folder / "judgements.parquet")
     _write(scores, SCORES, folder / "scores.parquet")
+    times = [
+        {"table": name, "row": i, "seconds": row["seconds"]}
+        for name, rows in (("explanations", explained), ("judgements", judged))
+        for i, row in enumerate(rows)
+        if row["seconds"]
+    ]
+    _write(times, SECONDS, folder / "seconds.parquet")
     (folder / "run.json").write_text(json.dumps(_record(folder.name, grid, cells, judged), indent=2), encoding="utf-8")
     return folder
 
@@ -181,6 +188,8 @@ def _cell(
             for w in range(grid.windows)
         ]
         ok = ~failed
+        hits = int((right & ok).sum())
+        ends = {"accuracy": (hits / grid.windows, (hits + int(failed.sum())) / grid.windows)} if failed.any() else {}
         values = {
             "accuracy": float(right[ok].mean()) if ok.any() else None,
             "recall": float(right[ok & (label == 1)].mean()) if (ok & (label == 1)).any() else None,
@@ -188,7 +197,9 @@ def _cell(
         for name, value in values.items():
             if value is None and name != "accuracy":
                 continue
-            counts = {"n_judged": int(ok.sum()), "n_attempted": grid.windows}
+            counts: dict[str, Any] = {"n_judged": int(ok.sum()), "n_attempted": grid.windows}
+            low, high = ends.get(name, (None, None))
+            counts |= {"lowest": low, "highest": high}
             scores.append(where | {"coder": coder, "metric": name, "value": value} | counts)
     return judged, scores
 

@@ -10,10 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from latentbench.kernel.errors import CapabilityError, RunError, SpecError, UnknownName
+from latentbench.kernel.errors import CapabilityError, CorruptTable, RunError, SpecError, UnknownName
 from latentbench.kernel.identity import table_digest
 from latentbench.runs.finished import load_run
 from latentbench.runs.plan import cells_of
@@ -387,3 +388,49 @@ def test_a_record_whose_cells_share_an_id_is_refused(finished, tmp_path):
 def test_a_label_with_a_control_character_is_refused(tmp_path, label):
     with pytest.raises(SpecError, match="holds a control character"):
         carry_out(tmp_path, explainers=[{"use": "tokens", "label": label}])
+
+
+def test_equal_runs_have_equal_tables_byte_for_byte_whatever_time_they_took(tmp_path):
+    """Times are in a table of their own; in that of the judgements they made equal runs differ."""
+    asked = {
+        "limit": 4,
+        "explainers": ["tokens", {"use": "llm", "model": "lex"}, {"use": "shuffled", "params": {"of": "llm"}}],
+    }
+    runs = []
+    for name, judge in (("one", "mock:lexical?seconds=0.001&fail=0.2"), ("two", "mock:lexical?seconds=0.003&fail=0.2")):
+        judges = [{"use": judge, "label": "lex"}]
+        runs.append(carry_out(tmp_path, name, judges=judges, repeats=2, max_failures=1.0, **asked)[0])
+    for table_name in TABLES:
+        one, two = ((run / f"{table_name}.parquet").read_bytes() for run in runs)
+        assert one == two, table_name
+    took = [load_run(run) for run in runs]
+    for name in ("explanations", "judgements"):
+        one, two = (getattr(run, name)["seconds"].sum() for run in took)
+        assert two == pytest.approx(3 * one)
+        assert one > 0
+
+
+def test_times_of_an_older_run_are_read_from_its_tables(finished, tmp_path):
+    before = load_run(finished)
+    for path in finished.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "seconds.parquet").unlink()
+    with pytest.raises(CorruptTable, match="seconds.parquet is missing"):
+        load_run(tmp_path)
+    for name in ("explanations", "judgements"):
+        held = pq.read_table(tmp_path / f"{name}.parquet")
+        times = pa.array([i / 8 for i in range(len(held))], pa.float64())
+        pq.write_table(held.append_column("seconds", times), tmp_path / f"{name}.parquet")
+    old = load_run(tmp_path)
+    assert old.judgements["seconds"].tolist() == [i / 8 for i in range(len(old.judgements))]
+    assert old.judgements.drop(columns="seconds").equals(before.judgements.drop(columns="seconds"))
+
+
+@pytest.mark.parametrize("row", [-1, 10**6])
+def test_times_of_rows_that_are_not_there_are_refused(finished, tmp_path, row):
+    for path in finished.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    rows = pa.table({"table": ["judgements"], "row": pa.array([row], pa.int64()), "seconds": [1.0]})
+    pq.write_table(rows, tmp_path / "seconds.parquet")
+    with pytest.raises(CorruptTable, match="seconds.parquet is not of judgements.parquet"):
+        load_run(tmp_path)

@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from latentbench.scorers.metrics.fade import CLEAN, faithfulness, gini, input_success, purity
+from latentbench.stats.fade import CLEAN, faithfulness, gini, input_success, purity
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 

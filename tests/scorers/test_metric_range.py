@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,65 +59,53 @@ def test_the_worst_ranking_is_within_the_range_of_the_normalised_precision(n_on:
     assert -1 <= 1 - (1 + r) * math.log(1 + 1 / r) <= worst + 1e-12 <= 0 + 1e-9
 
 
-def test_headlines_have_bounds_but_for_nats() -> None:
-    for name in sorted({scorer for scorer, _ in RANGES}):
-        scorer = load_scorer(name)
-        low, high = scorer.range(scorer.headline)
-        assert (low is None or high is None) == (name == "intervention"), name
-
-
-def changed(folder: Path, **fields: Any) -> Path:
-    """A run whose scorer declares other fields of its headline; a field that is None is taken out with `del`."""
-    path = folder / "run.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
-    for cell in record["cells"]:
-        for metric in cell["scorer"]["metrics"]:
-            for name, value in fields.items():
-                if value is Ellipsis:
-                    metric.pop(name, None)
-                else:
-                    metric[name] = value
-    path.write_text(json.dumps(record), encoding="utf-8")
-    return folder
-
-
 @pytest.fixture
 def holes(tmp_path: Path) -> Path:
     return build_run(tmp_path / "r", Grid(explainers={"llm": 0.8}, coders={"x": 12}, windows=20, fail=0.3))
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1), (-2.5, 1)])
-def test_bounds_fill_missing_judgements_with_the_ends_of_the_declared_range(
-    holes: Path, low: float, high: float
-) -> None:
-    (row,) = read_rows([changed(holes, low=low, high=high)])
+def rewritten(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Path:
+    """A run whose scores were written otherwise."""
+    path = folder / "scores.parquet"
+    change(pd.read_parquet(path)).to_parquet(path)
+    return folder
+
+
+def test_bounds_are_the_mean_of_the_extremes_of_the_latents(holes: Path) -> None:
+    (row,) = read_rows([holes])
     scores = pd.read_parquet(holes / "scores.parquet").query("metric == 'accuracy'")
-    share = scores.n_judged / scores.n_attempted
-    assert (share < 1).any()
-    assert row.worst == pytest.approx((scores.value.fillna(0) * share + low * (1 - share)).mean())
-    assert row.best == pytest.approx((scores.value.fillna(0) * share + high * (1 - share)).mean())
+    assert row.worst == pytest.approx(scores.lowest.mean())
+    assert row.best == pytest.approx(scores.highest.mean())
+    whole = build_run(holes.parent / "whole", Grid(explainers={"llm": 0.8}, coders={"x": 12}, windows=20, fail=0.02))
+    scores = pd.read_parquet(whole / "scores.parquet").query("metric == 'accuracy'")
+    assert scores.lowest.isna().any()  # a latent whose judgements are all there has one value
+    (row,) = read_rows([whole])
+    assert row.worst == pytest.approx(scores.lowest.fillna(scores.value).mean())
+    assert row.best == pytest.approx(scores.highest.fillna(scores.value).mean())
 
 
-@pytest.mark.parametrize(("low", "high"), [(None, None), (None, 1), (0, None)])
-def test_a_metric_with_an_open_end_has_no_bounds_and_the_report_says_so(
-    holes: Path, low: float | None, high: float | None
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.drop(columns=["lowest", "highest"]),  # an older run
+        lambda t: t.assign(lowest=None, highest=None).astype({"lowest": float, "highest": float}),
+        lambda t: t.assign(lowest=t.lowest.where(t.index > t.lowest.first_valid_index())),
+    ],
+)
+def test_without_the_extremes_of_every_latent_there_are_no_bounds_and_the_report_says_so(
+    holes: Path, change: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> None:
     from latentbench.leaderboards.board import tables
     from latentbench.leaderboards.run_page import limits
     from latentbench.runs.finished import load_run
 
-    (row,) = found = read_rows([changed(holes, low=low, high=high)])
+    (row,) = found = read_rows([rewritten(holes, change)])
     assert row.coverage is not None
     assert row.coverage < 1
     assert (row.worst, row.best) == (None, None)
     said = " ".join(limits(load_run(holes), tables(found)))
     assert "judgements are missing" in said
-    assert "accuracy has no range, so no bounds" in said
-
-
-def test_a_run_that_recorded_no_range_has_no_bounds(holes: Path) -> None:
-    without = read_rows([changed(holes, low=..., high=...)])[0]
-    assert (without.worst, without.best) == (None, None)
+    assert "no bounds are known for accuracy" in said
 
 
 def test_a_run_records_the_ranges_of_its_scorers(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from latentbench.kernel.errors import CapabilityError
 from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply
-from latentbench.scorers.metrics.token_metrics import activation_metrics
 from latentbench.scorers.scorer import Scorer, load_scorer
 from latentbench.scorers.simulation import expected, read_json
+from latentbench.stats.token_metrics import activation_metrics
 from scipy import stats
 from sklearn.metrics import r2_score
 

@@ -1,4 +1,4 @@
-"""Intervals, paired differences, Holm, normalisation and bounds, against scipy, hand-worked numbers and a simulation."""
+"""Intervals, paired differences, Holm, normalisation, against scipy, hand-worked numbers and a simulation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 import scipy.stats
 from latentbench.stats.bootstrap import bootstrap_mean, cluster_means, holm, paired_difference, resampled_means
 from latentbench.stats.ranking import normalise
-from latentbench.stats.ranks import missing_bounds
 
 
 def _scipy(x: np.ndarray, method: str, seed: int = 1) -> tuple[float, float]:
@@ -157,30 +156,6 @@ def test_normalise_maps_floor_to_zero_and_keeps_what_is_below_it() -> None:
     np.testing.assert_allclose(normalise(np.array([0.25, 0.75]), 0.5), [-0.5, 0.5])
     with pytest.raises(ValueError, match="below 1"):
         normalise(0.5, 1.0)
-
-
-def test_missing_bounds_on_a_worked_example() -> None:
-    # Latent 1: .8 over half -> .4 to .9; latent 2: complete, 1; latent 3: nothing judged -> 0 to 1.
-    worst, best = missing_bounds([0.8, 1.0, math.nan], [0.5, 1.0, 0.0])
-    assert worst == pytest.approx(1.4 / 3)
-    assert best == pytest.approx(2.9 / 3)
-    assert missing_bounds([0.2], [0.5], low=-1, high=1) == pytest.approx((-0.4, 0.6))
-    assert missing_bounds([0.3], [1.0]) == pytest.approx((0.3, 0.3))
-    assert all(math.isnan(x) for x in missing_bounds([], []))
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        missing_bounds([0.3], [1.1])
-
-
-def test_missing_bounds_hold_the_accuracy_that_complete_answers_would_have_given() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        right = rng.random((8, 20)) < 0.7
-        answered = rng.random((8, 20)) < rng.random()
-        answered[0] = False
-        n = answered.sum(axis=1)
-        scores = np.array([r[k].mean() if k.any() else np.nan for r, k in zip(right, answered, strict=True)])
-        worst, best = missing_bounds(scores, n / 20)
-        assert worst - 1e-12 <= right.mean() <= best + 1e-12
 
 
 def _coverage(method: str, sets: int, n: int = 96) -> float:

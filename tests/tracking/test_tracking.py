@@ -122,7 +122,7 @@ def test_totals_of_the_grid(tracked: TrackResult, client: Any) -> None:
 
 def test_artifacts_are_the_tables_and_the_pages(tracked: TrackResult, client: Any, store: Path, run: Path) -> None:
     names = {f.path for f in client.list_artifacts(tracked.parent)}
-    tables = {"explanations.parquet", "judgements.parquet", "scores.parquet"}
+    tables = {"explanations.parquet", "judgements.parquet", "scores.parquet", "seconds.parquet"}
     assert names == {"run.json", "report.html", "leaderboard.md", *tables}
     got = Path(client.download_artifacts(tracked.parent, "scores.parquet"))
     assert got.read_bytes() == (run / "scores.parquet").read_bytes()

@@ -96,7 +96,6 @@ EXPLANATIONS = pa.schema(
         ("tokens_out", pa.int64()),
         ("tokens_cached", pa.int64()),
         ("cost", pa.float64()),  # dollars
-        ("seconds", pa.float64()),
     ]
 )
 
@@ -126,9 +125,12 @@ JUDGEMENTS = pa.schema(
         ("tokens_out", pa.int64()),
         ("tokens_cached", pa.int64()),
         ("cost", pa.float64()),
-        ("seconds", pa.float64()),
     ]
 )
+
+SECONDS = pa.schema([("table", _STR), ("row", pa.int64()), ("seconds", pa.float64())])
+"""What rows of explanations and judgements took; rows that took no time are left out. Times are never the same twice, so they
+stand apart from tables that are."""
 
 RENAMED = {
     "window": "item",
@@ -153,8 +155,13 @@ SCORES = pa.schema(
         ("value", pa.float64()),
         ("n_judged", pa.int32()),
         ("n_attempted", pa.int32()),
+        # Where judgements are missing: the least and greatest value that there could have been, null where it is not known.
+        ("lowest", pa.float64()),
+        ("highest", pa.float64()),
     ]
 )
+LATER = ("lowest", "highest")
+"""Columns of the scores that older runs do not have."""
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -183,7 +190,8 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read a table and check it against its declared schema. Judgements in their first layout come in that of today.
+    """Read a table and check it against its declared schema. Judgements in their first layout come in that of today, and a table
+    that has its own column of seconds, as older runs have, keeps it.
 
     Raises:
         CorruptTable: missing, unreadable, or without a declared column of the declared type.
@@ -196,6 +204,11 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         raise CorruptTable(f"{path} is not a readable Parquet file: {e}. Rebuild or restore it.") from e
     if schema is JUDGEMENTS and not set(RENAMED) - set(table.schema.names):
         table = _second_layout(table)
+    for name in LATER if schema is SCORES else ():
+        if name not in table.schema.names:
+            table = table.append_column(name, pa.nulls(len(table), pa.float64()))
+    if schema in (EXPLANATIONS, JUDGEMENTS) and "seconds" in table.schema.names:
+        schema = schema.append(SECONDS.field("seconds"))
     missing = [f.name for f in schema if f.name not in table.schema.names]
     if missing:
         raise CorruptTable(f"{path} has no column {', '.join(missing)}; it was written by another version or program.")

@@ -27,13 +27,14 @@ from latentbench.views.number import rounded
 
 RESULTS = "results"
 PAGE = "README.md"
-SCHEMA = 1
+SCHEMA = 2
+"""In the first layout bounds under missing judgements were those of a mean, whatever the metric."""
 
 
 class ResultFile(Frozen):
     """Content of one file under `results/`."""
 
-    layout: Literal[1]
+    layout: Literal[1, 2]
     digest: str
     """Over the rows: an edited number is found at once."""
     rows: list[Row] = Field(min_length=1)
@@ -94,7 +95,8 @@ def read_file(path: Path) -> list[Row]:
     if other:
         raise SpecError(f"{path} holds rows of run {other[0]}; a file is named after its run.")
     _held_out(content.rows)
-    return content.rows
+    inexact = {"worst": None, "best": None} if content.layout == 1 else {}
+    return [row.model_copy(update=inexact) for row in content.rows]
 
 
 def write_file(path: Path, rows: Sequence[Row]) -> None:

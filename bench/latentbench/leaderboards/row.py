@@ -23,7 +23,6 @@ from latentbench.kernel.identity import digest
 from latentbench.runs.finished import Run, load_runs
 from latentbench.runs.record import UNQUALIFIED, MetricRecord, Named, SuiteRecord
 from latentbench.stats.bootstrap import bootstrap_mean
-from latentbench.stats.ranks import missing_bounds
 from latentbench.views.number import finite
 
 POOLED = "all"
@@ -89,7 +88,7 @@ class Row(Frozen):
     """What is known of the judge's ability for the task."""
     score: Estimate
     worst: Number = None
-    """Lower bound of the mean under missing judgements; null when coverage is complete."""
+    """The least mean that there could have been; null when coverage is complete or the extremes are not known."""
     best: Number = None
     n_latents: int = Field(ge=0)
     repeats: int = Field(ge=1)
@@ -198,7 +197,7 @@ def _group(run: Run, group: str, seed: int) -> list[Row]:
             for m in scorer.metrics
             if m.name != scorer.headline and m.name in per_latent and per_latent[m.name].notna().any()
         }
-        worst, best = _bounds(own, scorer.ranking)
+        worst, best = _bounds(own)
         found.append(
             Row(
                 run=run.id,
@@ -238,19 +237,15 @@ def _estimate(values: pd.Series[float], metric: MetricRecord, seed: int) -> Esti
     )
 
 
-def _bounds(asked: pd.DataFrame, metric: MetricRecord) -> tuple[float | None, float | None]:
-    """Bounds under missing judgements, over latents and repeats; none when nothing is missing or the metric has no range.
-
-    The range is what the scorer declared; one that is open at an end is never guessed, because a guess would bound nothing.
-    """
-    if metric.low is None or metric.high is None:
+def _bounds(asked: pd.DataFrame) -> tuple[float | None, float | None]:
+    """The mean if every missing judgement had come out for the worst and for the best; none when nothing is missing, or where the
+    extremes of a latent are not known: a guess would bound nothing."""
+    whole = asked["n_judged"] == asked["n_attempted"]
+    ends = [asked[end].where(~whole, asked["value"]) for end in ("lowest", "highest")]
+    if whole.all() or ends[0][~whole].isna().any():
         return None, None
-    values = asked["value"].to_numpy(np.float64)
-    judged, attempted = asked["n_judged"].to_numpy(np.float64), asked["n_attempted"].to_numpy(np.float64)
-    if (judged == attempted).all() and not np.isnan(values).any():
-        return None, None
-    coverage = np.divide(judged, attempted, out=np.zeros_like(judged), where=attempted > 0)
-    return missing_bounds(values, coverage, metric.low, metric.high)
+    low, high = (float(e.groupby(asked["latent"]).mean().mean()) for e in ends)
+    return low, high
 
 
 def _sums(table: pd.DataFrame, by: str) -> pd.DataFrame:

@@ -223,7 +223,7 @@ def _limits_of(table: Ranking) -> list[str]:
         bounded = any(row.worst is not None for row in holes)
         found.append(
             f"{table.title}: judgements are missing (coverage down to {percent(worst.coverage)} for {worst.explainer.label}); "
-            + ("compare the bounds before the scores." if bounded else f"{table.headline} has no range, so no bounds.")
+            + ("compare the bounds before the scores." if bounded else f"no bounds are known for {table.headline}.")
         )
     few = min(row.score.n for row in table.rows)
     if few < FEW_LATENTS:

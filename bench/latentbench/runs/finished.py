@@ -34,7 +34,8 @@ class Run:
     Attributes:
         folder: where it was read from.
         record: `run.json`.
-        explanations, judgements, scores: its tables, schemas EXPLANATIONS, JUDGEMENTS (see `load_run`), SCORES.
+        explanations, judgements, scores: its tables, schemas EXPLANATIONS, JUDGEMENTS (see `load_run`), SCORES. The first two
+            have a column `seconds` besides.
     """
 
     folder: Path
@@ -96,12 +97,26 @@ def load_run(folder: Path, *, per_token: bool = False) -> Run:
     run = Run(
         folder,
         record,
-        read_table(folder / "explanations.parquet", EXPLANATIONS).to_pandas(),
-        judgements.to_pandas(),
+        _timed(folder, "explanations", read_table(folder / "explanations.parquet", EXPLANATIONS).to_pandas()),
+        _timed(folder, "judgements", judgements.to_pandas()),
         read_table(folder / "scores.parquet", SCORES).to_pandas(),
     )
     _belong_together(run)
     return run
+
+
+def _timed(folder: Path, name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its seconds, which are in a table of their own but in older runs."""
+    from latentbench.kernel.tables import SECONDS, read_table
+
+    if "seconds" in table:
+        return table
+    times = read_table(folder / "seconds.parquet", SECONDS).to_pandas().query("table == @name").set_index("row")
+    if not set(times.index) <= set(table.index) or not times.index.is_unique:
+        raise CorruptTable(
+            f"{folder / 'seconds.parquet'} is not of {name}.parquet beside it. Restore the one that was changed."
+        )
+    return table.assign(seconds=times["seconds"].reindex(table.index, fill_value=0.0))
 
 
 def _belong_together(run: Run) -> None:

@@ -16,7 +16,7 @@ from latentbench.judges.qualification import qualification
 from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome
-from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, table_from, write_table
+from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, SECONDS, table_from, table_of, write_table
 from latentbench.runs.causes import Causes
 from latentbench.runs.journal import Asked, Call, ExplainedUnit, Journal, JudgedUnit, Written, finite, note_text
 from latentbench.runs.plan import Cell, Plan
@@ -34,6 +34,7 @@ class _Score:
     value: float | None
     judged: int
     attempted: int
+    ends: tuple[float | None, float | None] = (None, None)
 
 
 _EXPLANATION_COLUMNS: Mapping[str, Callable[[Written, Explanation], object]] = {
@@ -51,7 +52,6 @@ _EXPLANATION_COLUMNS: Mapping[str, Callable[[Written, Explanation], object]] = {
     "tokens_out": lambda w, e: e.usage.tokens_out,
     "tokens_cached": lambda w, e: e.usage.tokens_cached,
     "cost": lambda w, e: w.cost,
-    "seconds": lambda w, e: e.usage.seconds,
 }
 _JUDGEMENT_COLUMNS: Mapping[str, Callable[[Cell, Asked, Judgement, Call], object]] = {
     "cell": lambda c, p, j, u: c.id,
@@ -76,7 +76,6 @@ _JUDGEMENT_COLUMNS: Mapping[str, Callable[[Cell, Asked, Judgement, Call], object
     "tokens_out": lambda c, p, j, u: u.usage.tokens_out,
     "tokens_cached": lambda c, p, j, u: u.usage.tokens_cached,
     "cost": lambda c, p, j, u: u.cost,
-    "seconds": lambda c, p, j, u: u.usage.seconds,
 }
 _SCORE_COLUMNS: Mapping[str, Callable[[_Score], object]] = {
     "cell": lambda s: s.cell.id,
@@ -90,13 +89,15 @@ _SCORE_COLUMNS: Mapping[str, Callable[[_Score], object]] = {
     "value": lambda s: finite(s.value),
     "n_judged": lambda s: s.judged,
     "n_attempted": lambda s: s.attempted,
+    "lowest": lambda s: finite(s.ends[0]),
+    "highest": lambda s: finite(s.ends[1]),
 }
 
 
 def write_tables(
     plan: Plan, folder: Path, explanations: Journal[ExplainedUnit], judgements: Journal[JudgedUnit]
 ) -> Totals:
-    """Write `explanations.parquet`, `judgements.parquet` and `scores.parquet` into the run folder.
+    """Write `explanations.parquet`, `judgements.parquet`, `scores.parquet` and `seconds.parquet` into the run folder.
 
     Where a scorer's metrics fail, no number stands for what was answered, so the answers are written as unreadable, with the
     fault, and coverage falls; in the journal they stay.
@@ -124,6 +125,12 @@ def write_tables(
     write_table(table_from(explained, _EXPLANATION_COLUMNS, EXPLANATIONS), folder / "explanations.parquet")
     write_table(table_from(judged, _JUDGEMENT_COLUMNS, JUDGEMENTS), folder / "judgements.parquet")
     write_table(table_from([(s,) for s in scores], _SCORE_COLUMNS, SCORES), folder / "scores.parquet")
+    spans = {
+        "explanations": [e.usage.seconds for _, e in explained],
+        "judgements": [u.usage.seconds for *_, u in judged],
+    }
+    times = [{"table": t, "row": i, "seconds": s} for t, own in spans.items() for i, s in enumerate(own) if s]
+    write_table(table_of(times, SECONDS), folder / "seconds.parquet")
     causes = Causes()
     for _, explanation in explained:
         causes.add(explanation.outcome, explanation.error)
@@ -172,7 +179,18 @@ def _scores(
     """Scores of one latent in one cell; the headline always has a row, so that coverage is never lost."""
     values: dict[str, float | None] = {scorer.headline: None, **metrics}
     ok = sum(judgement.outcome is Outcome.OK for judgement in found)
-    return [_Score(cell, latent, name, value, ok, len(found)) for name, value in values.items()]
+    ends = (
+        attempt(scorer, "extremes", lambda: scorer.extremes(found), dict[str, tuple[float, float]])
+        if _open(found)
+        else {}
+    )
+    known = {} if isinstance(ends, Fault) else ends
+    return [_Score(cell, latent, n, value, ok, len(found), known.get(n, (None, None))) for n, value in values.items()]
+
+
+def _open(found: Sequence[Judgement]) -> bool:
+    """Whether judgements are missing, of trials that are known: those that could not be made might have been others."""
+    return any(j.outcome is not Outcome.OK for j in found) and not any(not j.trial and j.error for j in found)
 
 
 def describe(plan: Plan) -> tuple[CellRecord, ...]:

@@ -28,6 +28,7 @@ from latentbench.prompts.answers import NO_MASS, masses, read_number, unread
 from latentbench.prompts.template import Prompts, active_marks, marked, one_line, random_marks
 from latentbench.scorers.metrics.yes_no import normalised
 from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged
+from latentbench.stats.bounds import scaled, share
 
 
 class IntruderParams(Params):
@@ -151,6 +152,13 @@ class Intruder(Scorer):
             return [judged(trial, score=share, answer=logp.index(max(logp)) + 1)]
         said = read_number(reply.text or "", self._answers)
         return failed(trial, unread(reply.text or "")) if said is None else [judged(trial, answer=said)]
+
+    def extremes(self, judgements: Sequence[Judgement]) -> dict[str, tuple[float, float]]:
+        """Those of the share found."""
+        ends = share(
+            sum(j.answer == j.truth for j in judgements), sum(j.answer is not None for j in judgements), len(judgements)
+        )
+        return {"accuracy": ends, "accuracy_normalised": scaled(ends, 1 / self.params.k)}
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """Share found, also per group of deciles (named by its lowest); `accuracy_normalised` = (s - 1/k) / (1 - 1/k)."""

@@ -28,9 +28,10 @@ from latentbench.prompts import selection
 from latentbench.prompts.answers import NO_MASS, masses, read_number, unread
 from latentbench.prompts.template import Prompts, one_line
 from latentbench.scorers.intervention import KLS, kind
-from latentbench.scorers.metrics.fade import CLEAN
 from latentbench.scorers.metrics.yes_no import normalised
 from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged, with_own
+from latentbench.stats.bounds import scaled, share
+from latentbench.stats.fade import CLEAN
 from latentbench.suites.planted.rules import TOKEN
 
 GROUPS = 3
@@ -181,6 +182,14 @@ class OutputChoice(Scorer):
             return [judged(trial, score=share, answer=mass.index(max(mass)) + 1)]
         said = read_number(reply.text or "", ANSWERS)
         return failed(trial, unread(reply.text or "")) if said is None else [judged(trial, answer=said)]
+
+    def extremes(self, judgements: Sequence[Judgement]) -> dict[str, tuple[float, float]]:
+        """Those of the share found at the headline's strength."""
+        main = [j for j in judgements if j.kind == self._main]
+        if not main:
+            return {}
+        ends = share(sum(j.answer == j.truth for j in main), sum(j.answer is not None for j in main), len(main))
+        return {"accuracy": ends, "accuracy_normalised": scaled(ends, 1 / GROUPS)}
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """Shares found at the headline's strength, at each strength and without steering; `gain` is the first minus the last.

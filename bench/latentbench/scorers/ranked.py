@@ -14,8 +14,10 @@ from pydantic import AfterValidator, Field
 
 from latentbench.kernel.kinds import HARD_KINDS, RANDOM, known_kinds
 from latentbench.kernel.latent import LatentView, Window
+from latentbench.kernel.requests import Outcome
 from latentbench.prompts import selection
 from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer
+from latentbench.stats.bounds import yes_no
 
 
 class RankedParams(Params):
@@ -64,6 +66,19 @@ class RankedScorer(Scorer):
         """Negative windows with their label 0."""
         p = self.params
         return [(w, 0) for kind in p.negative_kinds for w in selection.negatives(latent, kind, p.negatives, seed)]
+
+    def extremes(self, judgements: Sequence[Judgement]) -> dict[str, tuple[float, float]]:
+        """Those of the metrics against random windows: by score if all that is judged has one, by answer if all has that."""
+        used = [j for j in judgements if j.truth == 1 or j.kind == RANDOM]
+        ok = [j for j in used if j.outcome is Outcome.OK]
+        answers, scores = [j.answer for j in ok if j.answer is not None], [j.score for j in ok if j.score is not None]
+        found = yes_no(
+            [j.truth for j in ok],
+            answers if len(answers) == len(ok) else None,
+            scores if len(scores) == len(ok) else None,
+            [j.truth for j in used if j.outcome is not Outcome.OK],
+        )
+        return {m.name: found[m.name] for m in self.metric_table() if m.name in found}
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """`quantile:*` against `random`; each harder kind, against the same positives, under `metric@kind`."""

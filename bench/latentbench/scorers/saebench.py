@@ -29,6 +29,7 @@ from latentbench.prompts.answers import unread
 from latentbench.scorers.binary_task import BinaryParams, BinaryTask
 from latentbench.scorers.metrics.yes_no import normalised
 from latentbench.scorers.scorer import Judgement, Metric, Params, failed, judged
+from latentbench.stats.bounds import scaled
 
 NONE = "none"
 NUMBERS = re.compile(r"\d{1,4}(\s*,\s*\d{1,4})*")
@@ -90,6 +91,14 @@ class SaeBench(BinaryTask):
         for w, label in super().negatives_of(latent, seed):
             rng = random.Random(seed_for(seed, "cut", w.kind, w.position, *w.ids))
             found.append((cut(w, rng.randrange(len(w.tokens)), self.params.reach), label))
+        return found
+
+    def extremes(self, judgements: Sequence[Judgement]) -> dict[str, tuple[float, float]]:
+        """Those of detection, and of normalised accuracy, whose floor no answer moves once all are there."""
+        found = super().extremes(judgements)
+        truths = [j.truth for j in judgements if j.truth or j.kind == "random"]
+        if "accuracy" in found:
+            found["accuracy_normalised"] = scaled(found["accuracy"], 1 - sum(truths) / len(truths))
         return found
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:

@@ -84,8 +84,7 @@ class Metric:
         name: key in `metrics()`.
         floor: its value for an answer that knows nothing; None where only a measured floor exists.
         higher_is_better: direction.
-        low, high: least and greatest value that it can have; None where it has none or it is not known. A leaderboard gives
-            bounds under missing judgements only for a metric with both.
+        low, high: least and greatest value that it can have; None where it has none or it is not known.
     """
 
     name: str
@@ -155,6 +154,14 @@ class Scorer(ABC):
     @abstractmethod
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
         """Per-latent metrics over the `ok` judgements of one latent; a metric that is undefined is left out."""
+
+    def extremes(self, judgements: Sequence[Judgement]) -> dict[str, tuple[float, float]]:
+        """Metric -> least and greatest value that it could have had, had all these judgements of one latent been answered.
+
+        Only exact ones (`latentbench.stats.bounds`), and only of metrics that have a value whatever is answered; a leaderboard
+        shows no bounds of the others. Whoever overrides `metrics` of a scorer that has extremes overrides these too.
+        """
+        return {}
 
     def fits(self, can: frozenset[Capability]) -> bool:
         """Whether a judge with these capabilities can serve this scorer."""

@@ -32,10 +32,10 @@ from latentbench.prompts import selection
 from latentbench.prompts.answers import refused, unread
 from latentbench.prompts.template import Prompts
 from latentbench.scorers.intervention import kind
-from latentbench.scorers.metrics.fade import CLEAN, HALVES, faithfulness, gini, input_success, purity
 from latentbench.scorers.metrics.yes_no import normalised
 from latentbench.scorers.rating import CLEARLY, LEVELS, NEEDS, PARTLY, Rating, rating_request, read_rating
 from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged
+from latentbench.stats.fade import CLEAN, HALVES, faithfulness, gini, input_success, purity
 from latentbench.suites.planted.rules import TOKEN
 
 WRITTEN, NEUTRAL, NATURAL, RATE, STEER = "written", "neutral", "natural", "rate", "steer"
@@ -88,7 +88,7 @@ class Sensitivity(Scorer):
         self._levels = Levels(self._answers)
 
     def metric_table(self) -> tuple[Metric, ...]:
-        """The numbers of `latentbench.scorers.metrics.fade`."""
+        """The numbers of `latentbench.stats.fade`."""
         return (
             Metric("clarity_signed", 0.0, low=-1.0, high=1.0),
             Metric("clarity", 0.0, low=0.0, high=1.0),
@@ -235,7 +235,7 @@ class Sensitivity(Scorer):
         return [judged(trial, token_truth=measured[0])]
 
     def metrics(self, judgements: Sequence[Judgement]) -> dict[str, float]:
-        """The numbers of `latentbench.scorers.metrics.fade`, as far as they are defined; `n` is the number of judgements."""
+        """The numbers of `latentbench.stats.fade`, as far as they are defined; `n` is the number of judgements."""
         parts: dict[str, list[Judgement]] = {}
         for j in judgements:
             if j.outcome is Outcome.OK:

@@ -28,8 +28,8 @@ from latentbench.kernel.trial import Trial, seen
 from latentbench.prompts import selection
 from latentbench.prompts.answers import unread
 from latentbench.prompts.template import Prompts, one_line
-from latentbench.scorers.metrics.token_metrics import activation_metrics
 from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged
+from latentbench.stats.token_metrics import activation_metrics
 
 LEVELS = tuple(str(v) for v in range(11))
 UNKNOWN = "unknown"

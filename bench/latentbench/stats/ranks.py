@@ -1,4 +1,4 @@
-"""Rank intervals, and bounds of a mean with missing judgements: a place is only as sharp as the scores behind it.
+"""Rank intervals: a place is only as sharp as the scores behind it.
 
 A strict order inside the noise is a claim that nobody tested, and the first thing that a reader quotes. So a rank is the range
 of places that the data allow. Two modes: from the entries' own intervals (needs only the published rows; conservative, because
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from latentbench.stats.bootstrap import LEVEL, RESAMPLES, Interval, holm, paired_difference
 
@@ -100,39 +100,3 @@ def _ranks(better: NDArray[np.bool_], estimates: NDArray[np.float64]) -> list[Ra
             leader, group = i, group + 1
         ties[i] = group
     return [Rank(1 + int(better[:, i].sum()), n - int(better[i].sum()), ties[i]) for i in range(n)]
-
-
-def missing_bounds(scores: ArrayLike, coverage: ArrayLike, low: float = 0.0, high: float = 1.0) -> tuple[float, float]:
-    """Bound the mean over latents that a score could have had, had the missing judgements been answered.
-
-    A failed call is no answer, so it must not be scored; but a judge that fails on the hard windows would look better for
-    failing. So the missing judgements are filled with the worst and with the best value, assuming nothing about why they are
-    missing. Scoring failures as wrong is the tempting shortcut: it gives only the lower end and calls it the score.
-
-    Per latent with score s over the share c of its judgements: s c + low (1 - c) and s c + high (1 - c) (Manski 1989).
-    Exact for scores that are means over judgements (accuracy). For ranking metrics (AUROC, average precision) and balanced
-    accuracy under uneven failures a missing judgement also moves the others' ranks or weights, and the numbers are
-    indicative only.
-
-    Args:
-        scores: [n] per latent, in [low, high]; NaN where nothing was judged.
-        coverage: [n] judged / attempted, in [0, 1]. A latent with NaN score counts as coverage 0.
-        low: smallest possible score.
-        high: largest possible score.
-
-    Returns:
-        (worst, best); (NaN, NaN) for no latents.
-
-    Raises:
-        ValueError: lengths differ, or a coverage outside [0, 1].
-    """
-    s, c = np.asarray(scores, dtype=np.float64), np.asarray(coverage, dtype=np.float64)
-    if s.shape != c.shape:
-        raise ValueError(f"scores and coverage must be of one shape, not {s.shape} and {c.shape}.")
-    if ((c < 0) | (c > 1) | np.isnan(c)).any():
-        raise ValueError("coverage must lie between 0 and 1.")
-    if not s.size:
-        return float("nan"), float("nan")
-    c = np.where(np.isnan(s), 0.0, c)
-    known = np.where(np.isnan(s), 0.0, s) * c
-    return float((known + low * (1 - c)).mean()), float((known + high * (1 - c)).mean())

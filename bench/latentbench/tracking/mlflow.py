@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "latentbench"
 STORE = Path("mlruns")
 RUN_TAG = "latentbench.run_id"
-FILES = ("run.json", "spec.yaml", "explanations.parquet", "judgements.parquet", "scores.parquet")
+FILES = ("run.json", "spec.yaml", "explanations.parquet", "judgements.parquet", "scores.parquet", "seconds.parquet")
 REASON_CHARS = 120
 METRICS_PER_CALL, PARAMS_PER_CALL = 850, 90
 """Below MLflow's limits for one batch (1,000 in all, 100 params, 100 tags)."""
