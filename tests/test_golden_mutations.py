@@ -125,23 +125,23 @@ def first_ids(cut: Any) -> Any:
 
 
 FAULTS: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
-    "accuracy upside down": ([P + "scorers.binary_task.binary_metrics"], upside_down, "scorers/detection@1-0.json"),
-    "nothing is shuffled": ([P + "prompts.selection.shuffled"], unshuffled, "scorers/detection@1-0.json"),
-    "other marks, opening": ([P + "prompts.template.OPEN"], lambda _: "[[", "scorers/fuzzing@1-0.json"),
+    "accuracy upside down": ([P + "scorers.binary_task.binary_metrics"], upside_down, "scorers/detection@2-0.json"),
+    "nothing is shuffled": ([P + "prompts.selection.shuffled"], unshuffled, "scorers/detection@2-0.json"),
+    "other marks, opening": ([P + "prompts.template.OPEN"], lambda _: "[[", "scorers/fuzzing@2-0.json"),
     "other marks, closing": ([P + "prompts.template.CLOSE"], lambda _: "]]", "explainers/llm@2-0.json"),
     "activations on another scale": ([P + "explainers.llm.scaled"], other_scale, "explainers/llm@2-0.json"),
-    "no threshold of marks": ([P + "scorers.fuzzing.active_marks"], from_nothing, "scorers/fuzzing@1-0.json"),
+    "no threshold of marks": ([P + "scorers.fuzzing.active_marks"], from_nothing, "scorers/fuzzing@2-0.json"),
     "the strongest instead of weighted ones": (
         [P + "prompts.selection.weighted"],
         by_strength,
-        "scorers/saebench@1-0.json",
+        "scorers/saebench@2-0.json",
     ),
-    "lists of any length": ([P + "scorers.binary_task.read_list"], any_length, "scorers/detection@1-0.json"),
-    "pearson squared": ([P + "scorers.simulation.activation_metrics"], squared, "scorers/simulation@1-0.json"),
+    "lists of any length": ([P + "scorers.binary_task.read_list"], any_length, "scorers/detection@2-0.json"),
+    "pearson squared": ([P + "scorers.simulation.activation_metrics"], squared, "scorers/simulation@2-0.json"),
     "a simulator's tokens by their maximum": (
         [P + "scorers.binary_task.pooled", P + "scorers.fuzzing.pooled"],
         lambda _: lambda values, how: max(values, default=0.0),
-        "scorers/fuzzing@1-0.json",
+        "scorers/fuzzing@2-0.json",
     ),
     "pieces of a token by their minimum": (
         [P + "judges.simulator.reader.per_token"],
@@ -153,15 +153,20 @@ FAULTS: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
 
 NOTHING = re.compile(r"(?!)")
 EDGES: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
-    "one seed for all scorers": (
-        [P + "runs.judging.judge_seed"],
-        lambda _: lambda seed, repeat, scorer, latent: seed_for("judge", seed, repeat, latent.id),
+    "one seed for what each scorer draws alone": (
+        [P + "scorers.scorer.seed_for"],
+        lambda known: lambda seed, name, *parts: known(seed, *parts),
+        "runs/plan.json",
+    ),
+    "a seed of each scorer's own for windows": (
+        [P + "runs.judging.made"],
+        lambda known: lambda scorer, latent, text, seed: known(scorer, latent, text, seed_for(seed, scorer.name)),
         "runs/plan.json",
     ),
     "one seed for all repeats": (
         [P + "runs.judging.judge_seed"],
-        lambda known: lambda seed, repeat, scorer, latent: known(seed, 0, scorer, latent),
-        "runs/scorers/embedding@1-0.json",
+        lambda known: lambda seed, repeat, latent: known(seed, 0, latent),
+        "runs/scorers/embedding@2-0.json",
     ),
     "explanations by the seed of the judges": (
         [P + "runs.plan.explain_seed"],
@@ -178,53 +183,53 @@ EDGES: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
         lambda known: lambda trials, order, seed: known(trials, 1, seed),
         "runs/plan.json",
     ),
-    "an inserted text read again": ([P + "prompts.template.fill"], read_again, "runs/scorers/detection@1-0.json"),
+    "an inserted text read again": ([P + "prompts.template.fill"], read_again, "runs/scorers/detection@2-0.json"),
     "an explanation read again": ([P + "explainers.ensemble.fill"], read_again, "runs/explainers/ensemble@1-0.json"),
-    "natural shares cut off": ([P + "prompts.selection.round"], lambda _: int, "runs/scorers/sensitivity@1-1.json"),
+    "natural shares cut off": ([P + "prompts.selection.round"], lambda _: int, "runs/scorers/sensitivity@2-0.json"),
     "brackets of the text like marks": (
         [P + "prompts.template.OPENING"],
         lambda _: NOTHING,
-        "runs/scorers/fuzzing@1-0.json",
+        "runs/scorers/fuzzing@2-0.json",
     ),
     "closing brackets like marks": (
         [P + "prompts.template.CLOSING"],
         lambda _: NOTHING,
         "runs/explainers/llm@2-0.json",
     ),
-    "masses that are no numbers": ([P + "scorers.intruder.masses"], any_mass, "runs/scorers/intruder@1-0.json"),
+    "masses that are no numbers": ([P + "scorers.intruder.masses"], any_mass, "runs/scorers/intruder@2-0.json"),
     "levels that are no numbers": (
         [P + "scorers.simulation.expected"],
         lambda known: lambda row: known([x for x in row if not math.isnan(x)]),
-        "runs/scorers/simulation@1-0.json",
+        "runs/scorers/simulation@2-0.json",
     ),
     "carriage returns": (
         [P + "scorers.binary_task.one_line"],
         lambda _: lambda text: text.replace("\n", "⏎").strip(),
-        "runs/scorers/detection@1-0.json",
+        "runs/scorers/detection@2-0.json",
     ),
     "tabs in a table": (
         [P + "scorers.simulation.cell"],
         lambda known: lambda token: known(token).replace("⇥", "\t"),
-        "runs/scorers/simulation@1-0.json",
+        "runs/scorers/simulation@2-0.json",
     ),
     "halves of a level": ([P + "explainers.llm.scaled"], half_up, "runs/explainers/llm@2-0.json"),
-    "a token at the threshold": ([P + "scorers.fuzzing.active_marks"], above, "runs/scorers/fuzzing@1-0.json"),
+    "a token at the threshold": ([P + "scorers.fuzzing.active_marks"], above, "runs/scorers/fuzzing@2-0.json"),
     "windows of one place by their row": (
         [P + "prompts.selection.by_content"],
         lambda _: lambda windows: sorted(windows, key=lambda w: (w.kind, w.position)),
         "runs/plan.json",
     ),
     "the last of equal peaks": ([P + "explainers.llm.cropped"], last_peak, "runs/explainers/llm@2-0.json"),
-    "ids that are not cut with the tokens": ([P + "scorers.saebench.cut"], first_ids, "runs/scorers/saebench@1-0.json"),
+    "ids that are not cut with the tokens": ([P + "scorers.saebench.cut"], first_ids, "runs/scorers/saebench@2-0.json"),
     "a probability of a third": (
         [P + "scorers.rating.int"],
         lambda _: lambda x: math.ceil(x) - 1,
-        "runs/scorers/sensitivity@1-1.json",
+        "runs/scorers/sensitivity@2-0.json",
     ),
     "a word and a comma": (
         [P + "scorers.binary_task.read_word"],
         lambda known: lambda text, answers: known(text.strip().strip(","), answers),
-        "runs/scorers/detection@1-0.json",
+        "runs/scorers/detection@2-0.json",
     ),
     "a first token without its end": (
         ["tests.builders.golden_endpoint.answer_logprobs"],

@@ -19,8 +19,6 @@ TASKS = Path(__file__).parents[2] / "tasks"
 FILES = sorted([*(TASKS / "scorers").glob("*.yaml"), *(TASKS / "explainers").glob("*.yaml")])
 
 DIGESTS = {
-    "explainers/llm-small@2-0": "648f3b04ce821e42",
-    "explainers/llm-words@2-0": "f58e6235cfd0f176",
     "explainers/best-of-k@2-0": "f7cac8369750ab0d",
     "explainers/constant@1-0": "c8f80855b86afb42",
     "explainers/contrastive@2-0": "8cd97a97b60acf19",
@@ -28,6 +26,8 @@ DIGESTS = {
     "explainers/copied-words@1-0": "9668db4f0067f93c",
     "explainers/ensemble@1-0": "b7227796ea121a8e",
     "explainers/file@1-0": "e33110699a33136e",
+    "explainers/llm-small@2-0": "648f3b04ce821e42",
+    "explainers/llm-words@2-0": "f58e6235cfd0f176",
     "explainers/llm@2-0": "b576e2c186fca898",
     "explainers/output@2-0": "1bfab3a3ed7e6376",
     "explainers/planted@1-0": "66435d1d87fa4bc2",
@@ -36,16 +36,25 @@ DIGESTS = {
     "explainers/tokens@1-0": "2c40fd2c2183b41a",
     "explainers/vocab@1-0": "e6f4a0bf2af623db",
     "scorers/detection@1-0": "35ed76bbb92735e7",
+    "scorers/detection@2-0": "35ed76bbb92735e7",
     "scorers/embedding@1-0": "f5fef3a24eb71f18",
+    "scorers/embedding@2-0": "f5fef3a24eb71f18",
     "scorers/fuzzing@1-0": "73c1f48ee83b6e69",
+    "scorers/fuzzing@2-0": "73c1f48ee83b6e69",
     "scorers/intervention@1-0": "b81505667a32a8fc",
     "scorers/intruder@1-0": "2d054d8439ee28ae",
+    "scorers/intruder@2-0": "2d054d8439ee28ae",
     "scorers/output_choice@1-0": "036cfa97dd03bc30",
+    "scorers/output_choice@2-0": "036cfa97dd03bc30",
     "scorers/saebench@1-0": "4d21a6a80184eae8",
+    "scorers/saebench@2-0": "4d21a6a80184eae8",
     "scorers/sensitivity@1-0": "7dd81e85bb696abf",
     "scorers/sensitivity@1-1": "3573e6d770679d38",
+    "scorers/sensitivity@2-0": "3573e6d770679d38",
     "scorers/simulation@1-0": "6758f221ce7713b9",
+    "scorers/simulation@2-0": "6758f221ce7713b9",
     "scorers/surprisal@1-0": "6a73a754d1e4c0e8",
+    "scorers/surprisal@2-0": "6a73a754d1e4c0e8",
 }
 
 
@@ -133,7 +142,7 @@ def test_a_prompt_variant_is_one_file(tmp_path: Path) -> None:
     mine = tmp_path / "terse.yaml"
     mine.write_text(text.replace("You check descriptions", "You verify descriptions"), encoding="utf-8")
     scorer = load_scorer({"use": str(mine), "preset": "single"})
-    assert scorer.id == "terse@1-0"
+    assert scorer.id == "terse@2-0"
     assert scorer.key != load_scorer({"use": "detection", "preset": "single"}).key
 
 
@@ -153,7 +162,7 @@ def test_parameters_and_presets_change_the_key() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("version: 1-0", "version: one"), "version"),
+        (("version: 2-0", "version: one"), "version"),
         (("headline: ap_normalised", "headlin: ap_normalised"), "'headlin'.*'headline'"),
         (("headline: ap_normalised", "headline: apn"), r"terse\.yaml.*'apn' is not one of its metrics"),
         (("implementation: detection", "implementation: detecton"), "unknown scorer 'detecton'.*'detection'"),

@@ -159,8 +159,7 @@ SCORERS = {
 def test_the_truth_outranks_every_unrelated_explanation_on_every_planted_latent(name, planted):
     spec, can = SCORERS[name]
     own = load_judge(f"mock:oracle{can}")
-    count = 5 if name == "embedding" else 3
-    size = {} if spec["use"] == "saebench" else {"positives": count, "negatives": count}
+    size = {} if spec["use"] == "saebench" else {"positives": 5, "negatives": 5}
     scorer = load_scorer({**spec, "params": {**spec.get("params", {}), **size}})
     for latent in planted:
         truth = json.loads(latent.row["truth"])

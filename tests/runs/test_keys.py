@@ -128,7 +128,7 @@ def test_a_run_writes_the_keys_that_its_plan_resolved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("version: 1-0", "version: 2-0"),
+        ("version: 2-0", "version: 3-0"),
         ("You check descriptions", "You verify descriptions"),
         ("implementation: detection", "implementation: fuzzing"),
     ],

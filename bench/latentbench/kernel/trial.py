@@ -7,7 +7,7 @@ explanation and the windows as they are shown; the truth is read by mocks that k
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from latentbench.kernel.forms import Form, Ordering, Which, words
@@ -120,6 +120,12 @@ def misshapen(trial: Trial) -> str:
     if isinstance(trial.form, Which) and len(trial.windows) % trial.form.n:
         return f" has {len(trial.windows)} windows, which are no {trial.form.n} groups of one size"
     return ""
+
+
+def alone(trial: Trial, place: int) -> Trial:
+    """The trial about one of its windows, with what is true of it."""
+    at = slice(place, place + 1)
+    return replace(trial, windows=trial.windows[at], truth=trial.truth[at], token_truth=trial.token_truth[at])
 
 
 def bare(trial: Trial) -> Trial:

@@ -1,7 +1,9 @@
 """Which test windows a scorer judges, and in which order. Pure and seeded.
 
 A draw depends on the seed and on what the windows are, never on their order in the table: windows are put into the order of
-their content first. So permuting a suite's rows changes no score.
+their content first. So permuting a suite's rows changes no score. All scorers of a run draw by one seed, and a smaller draw lies
+within a larger one, so they judge the same windows as far as they want the same kind. A seed of each scorer's own is the tempting
+way: scorers then differ by their windows too, and a judge whose one reply would serve several is asked again for each.
 """
 
 from __future__ import annotations
@@ -47,11 +49,11 @@ def negatives(latent: LatentView, kind: str, count: int | None, seed: int) -> li
 
 
 def _draw(windows: Sequence[Window], count: int, seed: int) -> list[Window]:
-    """`count` windows without replacement, in the order given."""
+    """The first `count` windows of a seeded order, put back into the order of their content; each place in that order comes
+    from the window itself."""
     if count >= len(windows):
         return list(windows)
-    chosen = sorted(random.Random(seed).sample(range(len(windows)), count))
-    return [windows[i] for i in chosen]
+    return by_content(sorted(windows, key=lambda w: seed_for(seed, w.position, *w.ids))[:count])
 
 
 def weighted(windows: Sequence[Window], count: int, seed: int) -> list[Window]:

@@ -18,7 +18,7 @@ from latentbench.kernel.boundary import Fault
 from latentbench.kernel.requests import Reply, Request, request_key
 from latentbench.runs.explaining import Explanations, explainer_exchange, explanation_of, stored
 from latentbench.runs.journal import explanation_journal
-from latentbench.runs.judging import run_trials, trial_exchange
+from latentbench.runs.judging import trial_exchange, trials_of
 from latentbench.runs.plan import Plan, explain_seed
 from latentbench.runs.record import read_record
 from latentbench.runs.rounds import Exchange, converse
@@ -111,7 +111,7 @@ def _judging(plan: Plan, scorer_label: str, judge_label: str, done: Explanations
                 if explanation is None:
                     unknown += 1
                 elif explanation.text is not None:
-                    trials = run_trials(plan, repeat, scorer, latent, explanation.text)
+                    trials = trials_of(plan.spec, repeat, scorer, latent, explanation.text)
                     # A scorer that fails on a latent asks nothing about it.
                     asked = [] if isinstance(trials, Fault) else trials
                     exchanges += [trial_exchange(scorer, trial, judge.can) for trial in asked]

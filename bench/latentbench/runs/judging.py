@@ -109,7 +109,7 @@ def _batches(
     for cell, latent in owed:
         explanation = explanations[(cell.explainer, cell.repeat)][latent.id]
         # A failed explanation still makes its trials: their windows are recorded as skipped.
-        trials = run_trials(plan, cell.repeat, scorer, latent, explanation.text or "")
+        trials = trials_of(plan.spec, cell.repeat, scorer, latent, explanation.text or "")
         owners = [] if explanation.text is None or isinstance(trials, Fault) else trials
         exchanges = [trial_exchange(scorer, trial, judge.can) for trial in owners]
         batch.append(_Unit(cell, latent, explanation, trials, exchanges))
@@ -164,14 +164,15 @@ def _call(replies: Sequence[Reply], judge: Judge) -> Call:
     return Call(total_usage(replies), price)
 
 
-def judge_seed(spec_seed: int, repeat: int, scorer: Scorer, latent: LatentView) -> int:
-    """Seed of one latent's trials; without the explainer, so that all explainers are judged on the same windows."""
-    return seed_for("judge", spec_seed, repeat, scorer.name, latent.id)
+def judge_seed(spec_seed: int, repeat: int, latent: LatentView) -> int:
+    """Seed of one latent's trials; without explainer and scorer, so that all explainers are judged on the same windows by all
+    scorers. What a scorer alone draws has its name in the seed (`Scorer.own`)."""
+    return seed_for("judge", spec_seed, repeat, latent.id)
 
 
 def trials_of(spec: RunSpec, repeat: int, scorer: Scorer, latent: LatentView, explanation: str) -> list[Trial] | Fault:
     """What a run asks about one explanation of a latent, or why the scorer cannot say it."""
-    seed = judge_seed(spec.seed, repeat, scorer, latent)
+    seed = judge_seed(spec.seed, repeat, latent)
     found = made(scorer, latent, explanation, seed)
     return found if isinstance(found, Fault) else reordered(found, spec.order, seed)
 
@@ -204,11 +205,6 @@ def reordered(trials: Sequence[Trial], order: int, seed: int = 0) -> list[Trial]
             )
         )
     return found
-
-
-def run_trials(plan: Plan, repeat: int, scorer: Scorer, latent: LatentView, explanation: str) -> list[Trial] | Fault:
-    """What a run asks about an explanation, or why the scorer cannot say it."""
-    return trials_of(plan.spec, repeat, scorer, latent, explanation)
 
 
 def trial_exchange(scorer: Scorer, trial: Trial, can: frozenset[Capability]) -> Exchange:

@@ -18,7 +18,7 @@ from latentbench.kernel.errors import JudgeError
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Reply, Request
 from latentbench.runs.explaining import Explanations, explainer_exchange, explanation_of
-from latentbench.runs.judging import Key, run_trials, trial_exchange
+from latentbench.runs.judging import Key, trial_exchange, trials_of
 from latentbench.runs.plan import Plan, explain_seed
 from latentbench.runs.rounds import converse
 
@@ -48,7 +48,7 @@ async def probe(plan: Plan, done: Explanations, judged: set[Key], fresh: bool = 
             continue
         text = await asked.text(cell.explainer, cell.repeat, owed)
         scorer, can = plan.scorers[cell.scorer], plan.judges[cell.judge].can
-        trials = run_trials(plan, cell.repeat, scorer, owed, text) if text is not None else []
+        trials = trials_of(plan.spec, cell.repeat, scorer, owed, text) if text is not None else []
         exchanges = [] if isinstance(trials, Fault) else [trial_exchange(scorer, trial, can) for trial in trials]
         await asked.ask(cell.judge, [request for exchange in exchanges for request in exchange.asking])
 

@@ -17,7 +17,7 @@ from latentbench.kernel.boundary import Fault
 from latentbench.kernel.requests import Outcome, Reply, Request
 from latentbench.runs.explaining import explainer_exchange
 from latentbench.runs.journal import ExplainedUnit, Journal, JudgedUnit
-from latentbench.runs.judging import run_trials, trial_exchange
+from latentbench.runs.judging import trial_exchange, trials_of
 from latentbench.runs.plan import Plan, explain_seed
 from latentbench.runs.rounds import Exchange, converse
 
@@ -68,7 +68,7 @@ async def _behind(
         cell = cells[cell_id]
         scorer, judge = plan.scorers[cell.scorer], plan.judges[cell.judge]
         text = written[(cell.explainer, cell.repeat, name)].text
-        trials = [] if text is None else run_trials(plan, cell.repeat, scorer, latents[name], text)
+        trials = [] if text is None else trials_of(plan.spec, cell.repeat, scorer, latents[name], text)
         for trial in [] if isinstance(trials, Fault) else trials:
             if trial.id in asked:
                 found[cell.judge] += await _followed(trial_exchange(scorer, trial, judge.can), judge)

@@ -19,10 +19,9 @@ from pydantic import Field
 
 from latentbench.kernel.errors import CapabilityError
 from latentbench.kernel.forms import Form, YesNo
-from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply, Request, Simulate
-from latentbench.kernel.trial import Seen, Trial, seen
+from latentbench.kernel.trial import Seen, Trial, alone, seen
 from latentbench.prompts import selection
 from latentbench.prompts.answers import NO_MASS, read_list, read_word, unread
 from latentbench.prompts.template import Prompts, one_line
@@ -103,7 +102,7 @@ class BinaryTask(RankedScorer):
         chosen = self.positives_of(latent, seed) + self.negatives_of(latent, seed)
         pairs = list(zip(chosen, self.shown(latent, chosen, seed), strict=True))
         size = self.params.windows_per_prompt if self.params.answer == "list" else 1
-        groups = selection.batches(selection.shuffled(pairs, seed_for(seed, "order")), size)
+        groups = selection.batches(selection.shuffled(pairs, self.own(seed, "order")), size)
         return [
             Trial(
                 str(number),
@@ -118,7 +117,7 @@ class BinaryTask(RankedScorer):
         ]
 
     def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
-        """One request per trial.
+        """One request per trial; a simulator is asked about each window alone, so that one reply serves all scorers.
 
         Raises:
             CapabilityError: the judge fits none of `needs`.
@@ -127,7 +126,7 @@ class BinaryTask(RankedScorer):
             if not need <= can:
                 continue
             if Capability.SIMULATE in need:
-                return [Simulate(trial)]
+                return [Simulate(alone(trial, i)) for i in range(len(trial.windows))]
             texts = [self.text(w) for w in trial.windows]
             if self.params.answer == "list":
                 lines = "\n".join(f"{i}. {text}" for i, text in enumerate(texts, 1))
@@ -144,6 +143,8 @@ class BinaryTask(RankedScorer):
 
         An answer is 1 where the probability is above 1/2.
         """
+        if len(replies) > 1:
+            return [j for i, own in enumerate(replies) for j in self.parse(alone(trial, i), [own])]
         reply = replies[0]
         if not reply.ok:
             return failed(trial, reply)

@@ -14,7 +14,6 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from latentbench.kernel.identity import seed_for
 from latentbench.kernel.kinds import IN_SUITES, RANDOM, WRONG_MARKS, known_kinds
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.trial import Seen, seen
@@ -54,7 +53,7 @@ class Fuzzing(BinaryTask):
             if kind == WRONG_MARKS:
                 # Drawn like the positives, then without those in which nearly every token fires: nothing could be marked.
                 able = [w for w in latent.test if w.decile is not None and 0.0 in w.activations]
-                drawn = selection.positives(replace(latent, test=tuple(able)), p.negatives, seed_for(seed, kind))
+                drawn = selection.positives(replace(latent, test=tuple(able)), p.negatives, self.own(seed, kind))
                 found += [(replace(w, kind=WRONG_MARKS), 0) for w in drawn]
             else:
                 found += [(w, 0) for w in selection.negatives(latent, kind, p.negatives, seed)]
@@ -67,7 +66,7 @@ class Fuzzing(BinaryTask):
         counts = sorted(sum(m) for m in true.values()) or [1]
         found = []
         for w, y in chosen:
-            own = seed_for(seed, "marks", w.kind, w.position, *w.ids)
+            own = self.own(seed, "marks", w.kind, w.position, *w.ids)
             marks = true[id(w)] if y else random_marks(w, counts, own)
             found.append(seen(w, marks))
         return found

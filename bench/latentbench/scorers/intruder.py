@@ -19,7 +19,6 @@ from pydantic import Field
 
 from latentbench.kernel.errors import CapabilityError
 from latentbench.kernel.forms import Which, words
-from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.requests import Capability, Chat, Choice, Reply, Request
 from latentbench.kernel.trial import Seen, Trial, seen
@@ -82,16 +81,16 @@ class Intruder(Scorer):
         for coarser in () if p.groups else (5, 2, 1):
             if min(map(len, per_group.values()), default=0) < p.k - 1:
                 per_group = grouped(active, coarser)
-        silent = selection.shuffled(selection.negatives(latent, "random", None, seed), seed_for(seed, "intruders"))
+        silent = selection.shuffled(selection.negatives(latent, "random", None, seed), self.own(seed, "intruders"))
         found: list[Trial] = []
         places: list[int] = []
         for lowest, windows in sorted(per_group.items()):
             for number in range(p.trials if len(windows) >= p.k - 1 and silent else 0):
-                own = seed_for(seed, "trial", lowest, number)
+                own = self.own(seed, "trial", lowest, number)
                 same = random.Random(own).sample(windows, p.k - 1)
                 intruder = silent[len(found) % len(silent)]
                 if not places:
-                    places = selection.shuffled(range(p.k), seed_for(seed, "places", len(found)))
+                    places = selection.shuffled(range(p.k), self.own(seed, "places", len(found)))
                 place = places.pop()
                 # `sample` has put the others in random order.
                 order = [*same[:place], intruder, *same[place:]]
@@ -117,7 +116,7 @@ class Intruder(Scorer):
         if window.active:
             return seen(window, active_marks(window.activations, self.params.threshold))
         counts = [sum(active_marks(w.activations, self.params.threshold)) for w in same]
-        return seen(window, random_marks(window, counts, seed_for(seed, "marks")))
+        return seen(window, random_marks(window, counts, self.own(seed, "marks")))
 
     def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
         """One request.

@@ -20,7 +20,6 @@ from pydantic import Field
 
 from latentbench.kernel.errors import CapabilityError
 from latentbench.kernel.forms import Which, words
-from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView, Steered
 from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply, Request, Simulate
 from latentbench.kernel.trial import Seen, Trial
@@ -115,15 +114,15 @@ class OutputChoice(Scorer):
         if len(own) < p.texts or len(usable) < GROUPS - 1:
             return []
         # One order for all strengths, so that they differ in the strength alone.
-        mine = selection.shuffled(own, seed_for(seed, "own"))
+        mine = selection.shuffled(own, self.own(seed, "own"))
         found: list[tuple[list[tuple[Steered, ...]], int]] = []
         places: list[int] = []
         for number in range(min(p.trials, len(own) // p.texts)):
             # By a key of each candidate: a latent that joins the table displaces few of the others.
-            drawn = sorted(usable, key=lambda k: seed_for(seed, "other", number, k))[: GROUPS - 1]
-            groups = [tuple(selection.shuffled(others[k], seed_for(seed, number, k))[: p.texts]) for k in drawn]
+            drawn = sorted(usable, key=lambda k: self.own(seed, "other", number, k))[: GROUPS - 1]
+            groups = [tuple(selection.shuffled(others[k], self.own(seed, number, k))[: p.texts]) for k in drawn]
             if not places:
-                places = selection.shuffled(range(GROUPS), seed_for(seed, "places", number))
+                places = selection.shuffled(range(GROUPS), self.own(seed, "places", number))
             place = places.pop()
             groups.insert(place, tuple(mine[number * p.texts : (number + 1) * p.texts]))
             found.append((groups, place))

@@ -20,7 +20,6 @@ from typing import ClassVar
 from pydantic import Field
 
 from latentbench.kernel.forms import AnyOf, Form
-from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.requests import Reply
 from latentbench.kernel.trial import Trial
@@ -82,14 +81,14 @@ class SaeBench(BinaryTask):
         """`top` strongest and `weighted` others, cut around their peaks."""
         p = self.params
         ranked = sorted(selection.positives(latent, None, seed), key=lambda w: -w.max)
-        chosen = ranked[: p.top] + selection.weighted(ranked[p.top :], p.weighted, seed)
+        chosen = ranked[: p.top] + selection.weighted(ranked[p.top :], p.weighted, self.own(seed, "weighted"))
         return [(cut(w, w.activations.index(w.max), p.reach), 1) for w in chosen]
 
     def negatives_of(self, latent: LatentView, seed: int) -> list[tuple[Window, int]]:
         """Silent windows, cut around a random token."""
         found = []
         for w, label in super().negatives_of(latent, seed):
-            rng = random.Random(seed_for(seed, "cut", w.kind, w.position, *w.ids))
+            rng = random.Random(self.own(seed, "cut", w.kind, w.position, *w.ids))
             found.append((cut(w, rng.randrange(len(w.tokens)), self.params.reach), label))
         return found
 

@@ -26,7 +26,7 @@ from latentbench.kernel.boundary import Fault, attempt, built
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.conform import Mismatch
 from latentbench.kernel.errors import SpecError
-from latentbench.kernel.identity import digest
+from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.implementation import implementation
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.registry import lookup
@@ -133,7 +133,7 @@ class Scorer(ABC):
 
     @abstractmethod
     def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
-        """What to ask about one latent; `seed` is already specific to the latent."""
+        """What to ask about one latent; `seed` is that of the latent, the same for all scorers (see `own`)."""
 
     @abstractmethod
     def requests(self, trial: Trial, can: frozenset[Capability]) -> list[Request]:
@@ -162,6 +162,10 @@ class Scorer(ABC):
         shows no bounds of the others. Whoever overrides `metrics` of a scorer that has extremes overrides these too.
         """
         return {}
+
+    def own(self, seed: int, *parts: str | int) -> int:
+        """Seed of what this scorer alone draws; test windows are drawn by `seed` itself, so that all scorers judge the same."""
+        return seed_for(seed, self.name, *parts)
 
     def fits(self, can: frozenset[Capability]) -> bool:
         """Whether a judge with these capabilities can serve this scorer."""

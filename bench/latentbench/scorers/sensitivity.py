@@ -23,7 +23,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from latentbench.kernel.forms import Levels, Ordering, Write
-from latentbench.kernel.identity import seed_for
 from latentbench.kernel.kinds import RANDOM
 from latentbench.kernel.latent import LatentRef, LatentView, Steered
 from latentbench.kernel.requests import Activate, Capability, Chat, Outcome, Reply, Request
@@ -137,9 +136,9 @@ class Sensitivity(Scorer):
                     part=part,
                     kind=part,
                     latent=ref,
-                    seed=seed_for(seed, "write", number) % 2**31,
+                    seed=self.own(seed, "write", number) % 2**31,
                 )
-        maxima = tuple(w.max for w in selection.natural(latent, seed_for(seed, NATURAL)))
+        maxima = tuple(w.max for w in selection.natural(latent, self.own(seed, NATURAL)))
         yield Trial(NATURAL, self.name, Ordering(), "", (), (0,), (maxima,), part=NATURAL, kind=NATURAL)
 
     def _windows(self, latent: LatentView, explanation: str, seed: int) -> Iterator[Trial]:
@@ -157,7 +156,7 @@ class Sensitivity(Scorer):
         reached = {kind(s.target) for s in rows if s.reached}
         for name in [k for k in wanted if k not in reached] or ([] if wanted else [STEER]):
             yield self._completion(f"{STEER}/-/{name}", explanation, None, name, STEER)
-        halves = _halves(rows, self.params.prompts, seed)
+        halves = _halves(rows, self.params.prompts, self.own(seed, "halves"))
         asked: set[int] = set()
         for s in sorted(rows, key=lambda s: (s.target or 0.0, s.prompt, s.clean)):
             name = kind(s.target)
@@ -266,7 +265,7 @@ def _halves(rows: Sequence[Steered], n: int | None, seed: int) -> dict[int, tupl
     for s in rows:
         first.setdefault(s.window, (s.prompt, s.clean))
     ordered = sorted(first, key=lambda window: first[window])
-    chosen = selection.shuffled(ordered, seed_for(seed, "halves"))[:n]
+    chosen = selection.shuffled(ordered, seed)[:n]
     cut = (len(chosen) + 1) // 2
     return {window: (HALVES[place >= cut], place) for place, window in enumerate(chosen)}
 

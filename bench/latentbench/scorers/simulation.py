@@ -21,7 +21,6 @@ from pydantic import Field
 
 from latentbench.kernel.errors import CapabilityError
 from latentbench.kernel.forms import Levels
-from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Capability, Chat, Choice, Outcome, Reply, Request, Simulate
 from latentbench.kernel.trial import Trial, seen
@@ -85,7 +84,7 @@ class Simulation(Scorer):
         chosen += [(w, 0) for w in selection.negatives(latent, "random", p.negatives, seed)]
         scale = latent.max or max((w.max for w, _ in chosen), default=0.0) or 1.0
         trials = []
-        for number, (w, label) in enumerate(selection.shuffled(chosen, seed_for(seed, "order"))):
+        for number, (w, label) in enumerate(selection.shuffled(chosen, self.own(seed, "order"))):
             actual = tuple(10 * a / scale for a in w.activations)
             form = Levels(LEVELS, "token")
             trials.append(Trial(str(number), self.name, form, explanation, (seen(w),), (label,), (actual,)))
