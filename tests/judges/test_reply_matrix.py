@@ -11,6 +11,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -248,12 +249,17 @@ SCORERS = {
 }
 
 
+latents = lru_cache(lambda: load_suite("planted-1").latents(split="test", limit=1))
+scorer_of = lru_cache(lambda asked: load_scorer(SCORERS[asked]))
+llm = lru_cache(lambda: load_explainer("llm"))
+
+
 async def outcome_of(server: Server, cache: ReplyCache, kind: str, asked: str) -> tuple[Outcome, str]:
     """What became of one question, from the request to the judgement or explanation."""
     options = "&logprobs=true" if asked == CHOICE else ""
     judge = load_judge(f"openai:{kind}?base_url={server.url}&attempts=1&backoff=0{options}")
     wrapped = CachedJudge(judge, cache)
-    (latent, *_) = load_suite("planted-1").latents(split="test", limit=1)
+    (latent, *_) = latents()
 
     async def source(requests: Any) -> Any:
         return await guarded(wrapped, requests)
@@ -264,7 +270,7 @@ async def outcome_of(server: Server, cache: ReplyCache, kind: str, asked: str) -
 
     try:
         if asked == EXPLANATION:
-            explainer = load_explainer("llm")
+            explainer = llm()
             server.right = "[EXPLANATION]: Words for numbers."
             exchange = await carried(explainer_exchange(explainer, latent, 0))
             found = explanation_of(explainer, latent, exchange, 0, {})
@@ -272,7 +278,7 @@ async def outcome_of(server: Server, cache: ReplyCache, kind: str, asked: str) -
             assert "think" not in (found.text or "").lower()
             assert THOUGHT[:20] not in (found.text or "")
             return found.outcome, found.error or ""
-        scorer = load_scorer(SCORERS[asked])
+        scorer = scorer_of(asked)
         (trial, *_) = scorer.trials(latent, "Words for numbers.", 0)
         server.right = right(asked, trial)
         can = frozenset({Capability.CHOICE}) if asked == CHOICE else frozenset({Capability.CHAT})

@@ -6,9 +6,11 @@ and the name that was probably meant. pydantic's own report lists internals and 
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import reprlib
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
@@ -24,6 +26,7 @@ M = TypeVar("M", bound=BaseModel)
 
 MOST = 5
 """Faults that one message names."""
+_parsed = lru_cache(yaml.safe_load)  # Parsing a task file takes 10 ms and more, and every use of it reads it.
 
 
 class Frozen(BaseModel):
@@ -131,7 +134,7 @@ def read_yaml(path: Path) -> Any:
         SpecError: missing, not YAML, or empty; the message has file, line and column.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except FileNotFoundError as e:
         raise SpecError(f"{path} does not exist.") from e
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, IsADirectoryError) as e:
