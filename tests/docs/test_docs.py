@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from latentbench.cli import app
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -45,8 +45,8 @@ _GROUPS = {"suite", "models", "coder", "cache", "judge", "scorer", "baseline", "
 
 def test_commands_in_the_docs_exist():
     for words in sorted(_commands()):
-        done = subprocess.run([sys.executable, "-m", "latentbench", *words, "--help"], capture_output=True, text=True)
-        assert done.returncode == 0, f"bench {' '.join(words)}: {done.stderr}"
+        done = CliRunner().invoke(app, [*words, "--help"])
+        assert done.exit_code == 0, f"bench {' '.join(words)}: {done.output}"
 
 
 def test_no_page_is_empty():
@@ -61,11 +61,7 @@ def test_published_results_render_to_their_pages():
     render(ROOT / "leaderboards", check=True)
 
 
-def test_the_judge_leaderboard_is_up_to_date():
-    done = subprocess.run(
-        [sys.executable, "-m", "latentbench", "judge", "leaderboard", "--check"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr
+def test_the_judge_leaderboard_is_up_to_date(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke(app, ["judge", "leaderboard", "--check"])
+    assert done.exit_code == 0, done.exception or done.output

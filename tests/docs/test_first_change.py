@@ -64,6 +64,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def python(copy: Path, *arguments: str) -> str:
     """What a Python process in the copy prints."""
     env = {**os.environ, "PYTHONPATH": str(copy / "bench"), "COLUMNS": "80"}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # Else each process compiles the copied package anew.
     done = subprocess.run(
         [sys.executable, *arguments], cwd=copy, env=env, capture_output=True, text=True, encoding="utf-8", check=False
     )
