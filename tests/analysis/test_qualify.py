@@ -189,9 +189,13 @@ def test_the_oracle_is_at_the_ceiling(oracle):
     assert abs(oracle.yes_bias.estimate) < 0.05
     assert (oracle.position.spread < 0.05, oracle.position.p > 0.05) == (True, True)
     assert oracle.verdict.startswith("truth>near ")
-    assert oracle.verdict.endswith("truth>unrelated 100% (n=3)")
-    # 9 explanations x 3 latents x (4 + 3 + 3) windows x 2 askings.
-    assert oracle.judgements == 540
+    assert oracle.verdict.endswith("truth>unrelated 100% (planted-1, n=3)")
+    # 10 explanations, the token list among them, x 3 latents x (4 + 3 + 3) windows x 2 askings.
+    assert oracle.judgements == 600
+    # A token list is no text of the rules, so the oracle knows nothing of it.
+    assert oracle.truth_over["tokens"].estimate == 1
+    assert oracle.paraphrase_over == {name: oracle.truth_over[name] for name in ("near", "unrelated")}
+    assert (oracle.distribution, oracle.in_distribution) == ("rules", False)
 
 
 @pytest.mark.parametrize(

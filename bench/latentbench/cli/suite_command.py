@@ -25,11 +25,15 @@ def build(
     from latentbench.judges.embed import embedder
     from latentbench.kernel.config import read_yaml
     from latentbench.suites.build.build import build_from_file
+    from latentbench.suites.planted.labelled import build_labelled
     from latentbench.suites.planted.planted_suite import build_planted
 
     data = read_yaml(recipe)
-    if isinstance(data, dict) and data.get("kind") == "planted":
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if kind == "planted":
         built = build_planted(recipe, out)
+    elif kind == "labelled":
+        built = build_labelled(recipe, out)
     else:
         built = build_from_file(recipe, out, work, Console(stderr=True), embedder)
     typer.echo(f"{built.name}@{built.version}  digest {built.digest}  {built.path}")

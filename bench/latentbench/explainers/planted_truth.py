@@ -14,9 +14,8 @@ from latentbench.explainers.explainer import Explainer, Explanation, Others, Par
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome, Reply
 
-Which = Literal[
-    "truth", "paraphrase", "narrow", "broad", "wrong", "sibling", "unrelated:0", "unrelated:1", "unrelated:2"
-]
+Near = Literal["narrow", "broad", "wrong", "sibling"]
+Which = Literal["truth", "paraphrase", Near, "unrelated:0", "unrelated:1", "unrelated:2"]
 EVERY: tuple[Which, ...] = get_args(Which)
 
 
@@ -37,7 +36,10 @@ class PlantedExplainer(Explainer):
         planted = latent.row.get("truth")
         if planted is None:
             return Explanation(latent.id, None, Outcome.SKIPPED, error="not a planted latent: it has no known truth")
-        return Explanation(latent.id, text_of(json.loads(planted), self.params.which))
+        truth = json.loads(planted)
+        if self.params.which in get_args(Near) and self.params.which not in truth["near"]:
+            return Explanation(latent.id, None, Outcome.SKIPPED, error=f"it has no near miss {self.params.which!r}")
+        return Explanation(latent.id, text_of(truth, self.params.which))
 
 
 def text_of(truth: Mapping[str, object], which: Which) -> str:

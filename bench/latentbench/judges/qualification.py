@@ -3,7 +3,11 @@
 Runs read these files and carry the verdict beside every score, so this module stands low and knows no harness. A run whose judge
 has no file here says `unqualified`; leaving the field out would look like a pass.
 
-    leaderboards/judges/JUDGEKEY-SCORER.json    written by `bench judge qualify --submit`, with a digest over its content
+    leaderboards/judges/JUDGEKEY-SCORER.json          written by `bench judge qualify --submit`, with a digest over its content
+    leaderboards/judges/JUDGEKEY-SCORER-SUITE.json    the same on another suite than `planted-1`
+
+An exam of the kind of truth that a judge was trained on is in distribution, and flatters it. So where there is another exam, that
+one gives the verdict.
 """
 
 from __future__ import annotations
@@ -23,6 +27,11 @@ from latentbench.views.number import rounded
 
 FOLDER = Path("leaderboards") / "judges"
 UNQUALIFIED = "unqualified"
+FIRST = "planted-1"
+RULES = "rules"
+"""Distribution of suites whose truths are rules over words; that of every suite that names none."""
+STRENGTH = (RULES, "written", "people")
+"""Distributions of truths, the one whose exam says most of a judge last: labels by people on text by people."""
 
 
 class Mean(Frozen):
@@ -71,6 +80,10 @@ class Qualification(Frozen):
     headline: str
     suite: str
     suite_digest: str
+    distribution: str = RULES
+    """Where the suite's truths come from."""
+    trained_on: tuple[str, ...] | None = None
+    """Distributions that the judge was trained on; None in rows from before there was more than one exam."""
     split: str
     latents: int
     repeats: int
@@ -78,9 +91,13 @@ class Qualification(Frozen):
     coverage: float
     truth_over: dict[str, Mean]
     """Share of latents on which the truth has the higher headline, a tie counting half: over `near` and `unrelated` as a
-    whole and over each near miss. Chance is 0.5."""
+    whole, over each near miss, and over the list of the latent's strongest `tokens`. Chance is 0.5."""
+    paraphrase_over: dict[str, Mean] = Field(default={})
+    """The same shares for the truth in other words, over `near` and `unrelated`."""
     truth_over_by_family: dict[str, Mean]
     """Share of latents on which the truth beats its near misses, by family of concepts."""
+    unrelated_by_family: dict[str, Mean] = Field(default={})
+    """The same over unrelated explanations."""
     paraphrase_gap: Mean | None
     """Headline of the truth minus that of its paraphrase."""
     auroc: dict[str, dict[str, Mean]]
@@ -103,13 +120,29 @@ class Qualification(Frozen):
     @property
     def name(self) -> str:
         """File name without suffix."""
-        return f"{self.judge_key}-{self.scorer_label}"
+        suite = self.suite.partition("@")[0]
+        return f"{self.judge_key}-{self.scorer_label}" + (f"-{suite}" if suite != FIRST else "")
+
+    @property
+    def in_distribution(self) -> bool:
+        """Whether the judge was trained on truths of this suite's kind."""
+        if self.trained_on is None:  # all such rows are of rules, which is what every simulator learned until then
+            return self.judge_identity.get("provider") == "simulator"
+        return self.distribution in self.trained_on
 
     @property
     def verdict(self) -> str:
         """What a run says of its judge."""
         parts = [f"truth>{over} {self.truth_over[over].estimate:.0%}" for over in ("near", "unrelated")]
-        return f"{', '.join(parts)} (n={self.latents})"
+        where = f"{self.suite.partition('@')[0]}, n={self.latents}" + (
+            ", in distribution" if self.in_distribution else ""
+        )
+        return f"{', '.join(parts)} ({where})"
+
+    @property
+    def weight(self) -> tuple[bool, int]:
+        """What orders exams of one judge: outside of its lessons first, then by `STRENGTH`."""
+        return (not self.in_distribution, STRENGTH.index(self.distribution) if self.distribution in STRENGTH else 0)
 
 
 class _File(Frozen):
@@ -143,10 +176,10 @@ def read(folder: Path) -> list[Qualification]:
         except ValueError as e:
             raise DataError(f"{path} is not JSON: {e}.") from e
         content = validate(_File, data, str(path))
-        if digest(content.row) != content.digest:
-            raise DigestMismatch(
-                f"{path}: the row hashes to {digest(content.row)}, not to {content.digest}; restore it."
-            )
+        # The row as it was written: fields that came later are not in its digest.
+        found = digest(data["row"])
+        if found != content.digest:
+            raise DigestMismatch(f"{path}: the row hashes to {found}, not to {content.digest}; restore it.")
         rows.append(content.row)
     return rows
 
@@ -159,7 +192,7 @@ def folders() -> list[Path]:
 
 
 def qualification(judge_key: str, question_key: str, places: Iterable[Path] | None = None) -> str:
-    """The verdict on a judge that is asked in this way, or `unqualified`.
+    """The verdict on a judge that is asked in this way, by the exam that says most of it, or `unqualified`.
 
     Args:
         judge_key: `JudgeIdentity.key`.
@@ -167,7 +200,7 @@ def qualification(judge_key: str, question_key: str, places: Iterable[Path] | No
         places: folders, nearest first; `folders()` by default.
     """
     for place in folders() if places is None else places:
-        for row in read(place):
-            if (row.judge_key, row.question_key) == (judge_key, question_key):
-                return row.verdict
+        rows = [row for row in read(place) if (row.judge_key, row.question_key) == (judge_key, question_key)]
+        if rows:
+            return max(rows, key=lambda row: row.weight).verdict
     return UNQUALIFIED

@@ -19,7 +19,8 @@ from rich.console import Console
 
 from latentbench.analysis.qualify import qualify_measures as measure
 from latentbench.explainers.planted_truth import EVERY
-from latentbench.judges.qualification import Qualification
+from latentbench.judges.qualification import RULES, Qualification
+from latentbench.judges.simulator.artifact import lessons
 from latentbench.kernel.config import validate
 from latentbench.kernel.errors import DataError, SpecError
 from latentbench.kernel.identity import digest
@@ -104,7 +105,7 @@ def row(
     judgements = pd.concat([run.judgements.assign(asked=n) for n, run in enumerate(runs)], ignore_index=True)
     scores = pd.concat([run.per_latent() for run in runs], ignore_index=True)
     headline = scores.pivot_table(index="latent", columns="explainer", values="value")
-    missing = [name for name in ("truth", "paraphrase") if name not in headline]
+    missing = [name for name in ("truth", measure.PARAPHRASE) if name not in headline]
     if missing:
         raise DataError(f"{folders[0]}: no {scorer.headline} of {missing[0]}; the judge answered nothing that counts.")
     ok = measure.scored(judgements)
@@ -121,6 +122,8 @@ def row(
         headline=scorer.headline,
         suite=f"{suite.name}@{suite.version}",
         suite_digest=suite.digest,
+        distribution=suite.manifest.get("distribution", RULES),
+        trained_on=lessons(judge.identity.model) if judge.identity.provider == "simulator" else (),
         split=asked.split,
         latents=len(runs[0].record.latents),
         repeats=asked.repeats,
@@ -156,7 +159,10 @@ def _spec(asked: QualifyRequest, number: int) -> RunSpec:
             "suite": asked.suite,
             "split": asked.split,
             "limit": asked.limit,
-            "explainers": [{"use": "planted", "label": which, "params": {"which": which}} for which in EVERY],
+            "explainers": [
+                *({"use": "planted", "label": which, "params": {"which": which}} for which in EVERY),
+                {"use": "tokens", "label": measure.TOKENS, "params": {"n_tokens": 8, "n_contexts": 0}},
+            ],
             "scorers": [
                 {"use": asked.scorer, "label": asked.label, "preset": asked.preset, "params": _sampling(asked)}
             ],

@@ -21,6 +21,9 @@ from latentbench.suites.planted.planted_suite import NEAR
 from latentbench.views.number import finite
 
 PERMUTATIONS = 999
+TOKENS = "tokens"
+"""Label of the token list: what a judge must rank below the truth if it reads meanings and not only words."""
+PARAPHRASE = "paraphrase"
 TRIAL = ["asked", "explainer", "latent", "trial"]
 
 
@@ -29,15 +32,15 @@ def group(explanation: str) -> str:
     return explanation.partition(":")[0]
 
 
-def outranks(headline: pd.DataFrame, over: Iterable[str]) -> pd.Series[float]:
-    """Per latent: the share of some explanations that the truth outranks, a tie counting half.
+def outranks(headline: pd.DataFrame, over: Iterable[str], of: str = "truth") -> pd.Series[float]:
+    """Per latent: the share of some explanations that the truth (or `of`) outranks, a tie counting half.
 
     Args:
         headline: one row per latent, one column per explanation; NaN where there is no score. A comparison without both
             scores is left out, and a latent without any is not in the result.
         over: columns.
     """
-    truth = headline["truth"]
+    truth = headline[of]
     won = pd.DataFrame(
         {
             name: (np.sign(truth - headline[name]) + 1) / 2
@@ -181,10 +184,13 @@ def comparisons(headline: pd.DataFrame, family: Mapping[str, str]) -> dict[str, 
             raise DataError(
                 f"no latent has scores of the truth and of one {name} explanation; the judge answered too little."
             )
-    over |= {which: outranks(headline, [which]) for which in NEAR}
-    gap = (headline["truth"] - headline["paraphrase"]).dropna()
+    over |= {which: outranks(headline, [which]) for which in (*NEAR, TOKENS)}
+    paraphrase = {"near": outranks(headline, NEAR, PARAPHRASE), "unrelated": outranks(headline, unrelated, PARAPHRASE)}
+    gap = (headline["truth"] - headline[PARAPHRASE]).dropna()
     return {
         "truth_over": {name: mean(values) for name, values in over.items() if len(values)},
         "truth_over_by_family": by_family(near, family),
+        "unrelated_by_family": by_family(over["unrelated"], family),
+        "paraphrase_over": {name: mean(values) for name, values in paraphrase.items() if len(values)},
         "paraphrase_gap": mean(gap) if len(gap) else None,
     }

@@ -20,6 +20,7 @@ from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.errors import DigestMismatch, ModelError
 from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest, file_sha256
+from latentbench.kernel.tasks import find
 from latentbench.models.language_model import DType, Loaded
 from latentbench.models.language_model import load as load_model
 
@@ -73,6 +74,8 @@ class HeadsConfig(Frozen):
     adapter_sha256: str
     heads_sha256: str
     calibration: Calibration = Calibration()
+    trained_on: tuple[str, ...] = ("rules",)
+    """Distributions of planted truths (`distribution` of a suite) that its lessons are of; an exam of these says less."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Artifact:
     @property
     def identity(self) -> str:
         """Digest of everything in the folder that can change a number; a base is told apart by its content, not its name."""
-        return digest(self.config.model_dump(mode="json", exclude={"base"}))
+        return digest(self.config.model_dump(mode="json", exclude={"base", "trained_on"}))
 
 
 def save(
@@ -162,6 +165,16 @@ def load(folder: Path) -> Artifact:
         )
     adapter = _tensors(folder / ADAPTER, config.adapter_sha256)
     return Artifact(folder, config, adapter, _tensors(folder / HEADS, config.heads_sha256))
+
+
+def lessons(model: str) -> tuple[str, ...]:
+    """`trained_on` of a simulator, by name or folder; nothing of its weights is read.
+
+    Raises:
+        UnknownName: no such simulator. SpecError: `simulator.yaml` does not fit its schema.
+    """
+    path = find("judges", model) / CONFIG
+    return validate(HeadsConfig, read_yaml(path), str(path)).trained_on
 
 
 def load_base(artifact: Artifact, dtype: DType, device: str) -> Loaded:
