@@ -15,6 +15,9 @@ def build(
     recipe: Annotated[Path, typer.Argument(help="Recipe of the suite (YAML).")],
     out: Annotated[Path | None, typer.Option(help="Folder for the suite; the recipe's own folder by default.")] = None,
     work: Annotated[Path | None, typer.Option(help="Folder for activations; the user cache by default.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--data", help="Folder of the labels of a recipe of kind gold.")
+    ] = None,
 ) -> None:
     """Build a suite: draw latents and windows and freeze them.
 
@@ -25,6 +28,7 @@ def build(
     from latentbench.judges.embed import embedder
     from latentbench.kernel.config import read_yaml
     from latentbench.suites.build.build import build_from_file
+    from latentbench.suites.planted.gold import build_gold
     from latentbench.suites.planted.labelled import build_labelled
     from latentbench.suites.planted.planted_suite import build_planted
 
@@ -34,6 +38,8 @@ def build(
         built = build_planted(recipe, out)
     elif kind == "labelled":
         built = build_labelled(recipe, out)
+    elif kind == "gold":
+        built = build_gold(recipe, labels, out)
     else:
         built = build_from_file(recipe, out, work, Console(stderr=True), embedder)
     typer.echo(f"{built.name}@{built.version}  digest {built.digest}  {built.path}")
