@@ -32,6 +32,7 @@ class Grid:
         explainers: label -> probability of a right answer; `empty`, `constant` and `shuffled` are nulls.
         scorers, judges: labels.
         coders: name -> number of latents.
+        kinds: name -> kind, as far as it is on record.
         windows: judged windows per latent, half of them active.
         fail: share of judgements with outcome `api`.
         dead: latents (by number) on which every judgement fails.
@@ -41,6 +42,7 @@ class Grid:
     scorers: Sequence[str] = ("detection",)
     judges: Sequence[str] = ("mock",)
     coders: Mapping[str, int] = field(default_factory=lambda: {"res9": 20, "mlp9": 10})
+    kinds: Mapping[str, str] = field(default_factory=dict)
     repeats: int = 1
     windows: int = 10
     split: str = "test"
@@ -258,6 +260,7 @@ def _record(
         },
         "identities": {"suite": digest(grid.suite), "seed": grid.seed},
         "suite": {"name": grid.suite, "version": "1-0", "digest": digest(grid.suite)},
+        "kinds": dict(grid.kinds),
         "split": grid.split,
         "latents": [latent for latent, _ in latents_of(grid)],
         "cells": [

@@ -53,7 +53,8 @@ class Table:
     def conditions(self) -> str:
         """What all rows have in common."""
         r = self.rows[0]
-        coders = "all coders" if r.coders == POOLED else f"coder {r.coders}"
+        kind = f" of kind {r.kind}" if r.kind else ""
+        coders = f"all coders{kind}" if r.coders == POOLED else f"coder {r.coders}"
         held = "" if self.for_leaderboard else ", NOT FOR THE LEADERBOARD"
         floor = "" if r.score.floor is None else f"; floor of {r.headline} {r.score.floor:g}"
         latents = f"{r.n_latents} {'' if r.split == 'all' else f'{r.split} '}latents{held}"
@@ -80,7 +81,16 @@ def tables(rows: Iterable[Row], rank_by: RankBy = "intervals", seed: int = 0) ->
 
 def _place(table: Table) -> tuple[object, ...]:
     r = table.rows[0]
-    return (r.suite.id, not table.for_leaderboard, r.scorer.label, r.judge.label, r.coders != POOLED, r.coders, r.table)
+    return (
+        r.suite.id,
+        not table.for_leaderboard,
+        r.scorer.label,
+        r.judge.label,
+        r.coders != POOLED,
+        r.coders,
+        r.kind or "",
+        r.table,
+    )
 
 
 def _ranked(rows: Sequence[Row], rank_by: RankBy, seed: int) -> Table:

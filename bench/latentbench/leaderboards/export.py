@@ -21,7 +21,8 @@ def flat(table: Table) -> list[dict[str, Any]]:
         for name, e in {row.headline: row.score, **row.metrics}.items():
             first = name == row.headline
             line = {
-                "suite": row.suite.id, "suite_digest": row.suite.digest, "split": row.split, "coders": row.coders,
+                "suite": row.suite.id, "suite_digest": row.suite.digest, "split": row.split,
+                "coders": row.coders, "kind": row.kind,
                 "scorer": row.scorer.label, "scorer_key": row.scorer.key, "judge": row.judge.label, "judge_key": row.judge.key,
                 "qualification": row.qualification, "rank_low": rank.low if first else None,
                 "rank_high": rank.high if first else None, "tie": rank.tie if first else None,

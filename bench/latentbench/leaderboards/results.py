@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -87,10 +87,10 @@ def read_file(path: Path) -> list[Row]:
     except (ValueError, RecursionError) as e:
         raise DataError(f"{path} is not JSON: {e}.") from e
     content = validate(ResultFile, data, str(path))
-    if _digest(content.rows) != content.digest:
-        raise DigestMismatch(
-            f"{path}: the rows hash to {_digest(content.rows)}, not to {content.digest}; restore the file."
-        )
+    # Of the text, because a row that is read has the fields of today.
+    found = digest(data["rows"])
+    if found != content.digest:
+        raise DigestMismatch(f"{path}: the rows hash to {found}, not to {content.digest}; restore the file.")
     other = sorted({row.run for row in content.rows} - {path.stem})
     if other:
         raise SpecError(f"{path} holds rows of run {other[0]}; a file is named after its run.")
@@ -101,7 +101,8 @@ def read_file(path: Path) -> list[Row]:
 
 def write_file(path: Path, rows: Sequence[Row]) -> None:
     """Write the rows of one run as its result file."""
-    content = {"layout": SCHEMA, "digest": _digest(rows), "rows": _dump(rows)}
+    dumped = [row.model_dump(mode="json") for row in rows]
+    content = {"layout": SCHEMA, "digest": digest(dumped), "rows": dumped}
     files.write_json(path, content, indent=1)
 
 
@@ -162,11 +163,3 @@ def _held_out(rows: Iterable[Row]) -> None:
 def _stored(row: Row) -> Row:
     """The row as it is after a round trip through its file."""
     return Row.model_validate(rounded(row.model_dump()))
-
-
-def _dump(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    return [row.model_dump() for row in rows]
-
-
-def _digest(rows: Iterable[Row]) -> str:
-    return digest(_dump(rows))

@@ -11,6 +11,7 @@ enter the score.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,6 +74,8 @@ class Row(Frozen):
     split: str
     coders: str
     """Name of the coder, or `all`."""
+    kind: str | None = None
+    """Kind of coder that all latents have, as the suite names it; null where kinds are mixed or not on record."""
     latents: str
     """Digest of the ids of the latents: tables never mix different ones."""
     explainer: Named
@@ -98,8 +101,8 @@ class Row(Frozen):
     """The scorer's other metrics."""
     explaining: Price
     judging: Price
-    values: dict[str, float] = Field(default_factory=dict, exclude=True, repr=False)
-    """Headline per latent, averaged over repeats; in memory only."""
+    values: dict[str, float] = Field(default_factory=dict, repr=False)
+    """Headline per latent, averaged over repeats: what others need to compare with this row; empty in files of before."""
 
     @property
     def price(self) -> Price:
@@ -118,6 +121,7 @@ class Row(Frozen):
             self.suite.digest,
             self.split,
             self.coders,
+            self.kind or "",
             self.latents,
             self.scorer.key,
             self.headline,
@@ -127,7 +131,7 @@ class Row(Frozen):
     @property
     def name(self) -> tuple[str, ...]:
         """What identifies the row for good: the same run never has two scores for it."""
-        return (self.run, self.explainer.label, self.scorer.label, self.judge.label, self.coders)
+        return (self.run, self.explainer.label, self.scorer.label, self.judge.label, self.coders, self.kind or "")
 
 
 if TYPE_CHECKING:
@@ -138,13 +142,32 @@ _LABELS = ["explainer", "scorer", "judge"]
 _SPENT = ["tokens_in", "tokens_out", "cost", "seconds"]
 
 
+@dataclass(frozen=True)
+class Group:
+    """Latents that share a row: those of one coder, of all coders of one kind, or of the run (neither is named)."""
+
+    kind: str | None = None
+    coder: str | None = None
+
+
+def groups(run: Run, by_coder: bool) -> list[Group]:
+    """The groups that have rows: the run; each kind of coder where it has several, because a mean over SAE latents and neurons
+    says nothing of either; each coder where that is asked for and there are several."""
+    coders = list(dict.fromkeys(run.scores["coder"]))
+    kinds = run.record.kinds
+    found = list(dict.fromkeys(kinds.get(coder) for coder in coders))
+    if len(found) == 1:
+        return [Group(found[0]), *(Group(found[0], coder) for coder in coders if by_coder and len(coders) > 1)]
+    return [Group(), *(Group(kind) for kind in found if kind), *(Group(kinds.get(c), c) for c in coders if by_coder)]
+
+
 def read_rows(folders: Iterable[Path], *, by_coder: bool = False, any_split: bool = False, seed: int = 0) -> list[Row]:
     """Rows of run folders; `rows` after reading them."""
     return rows(load_runs(folders), by_coder=by_coder, any_split=any_split, seed=seed)
 
 
 def rows(runs: Iterable[Run], *, by_coder: bool = False, any_split: bool = False, seed: int = 0) -> list[Row]:
-    """One row per run x explainer x scorer x judge, over all coders.
+    """One row per run x explainer x scorer x judge and group of latents (`groups`).
 
     Args:
         by_coder: also one row per coder, where a run has several.
@@ -163,20 +186,22 @@ def rows(runs: Iterable[Run], *, by_coder: bool = False, any_split: bool = False
                 f"tuned on the others. Run the spec with `split: {LEADERBOARD_SPLIT}`, or show it with --tune, "
                 "marked as not for the leaderboard."
             )
-        coders = list(dict.fromkeys(run.scores["coder"]))
-        groups = [POOLED, *coders] if by_coder and len(coders) > 1 else [POOLED]
-        for group in groups:
+        for group in groups(run, by_coder):
             found += _group(run, group, seed)
     return found
 
 
-def _group(run: Run, group: str, seed: int) -> list[Row]:
-    """Rows over one group of coders."""
+def _group(run: Run, group: Group, seed: int) -> list[Row]:
+    """Rows over one group of latents."""
     import pandas as pd
 
     scores, means, judgements, explanations = run.scores, run.means, run.judgements, run.explanations
-    if group != POOLED:
-        scores, means = scores[scores["coder"] == group], means[means["coder"] == group]
+    kinds = run.record.kinds
+    coders = [
+        c for c in dict.fromkeys(scores["coder"]) if group.coder in (None, c) and group.kind in (None, kinds.get(c))
+    ]
+    if len(coders) < scores["coder"].nunique():
+        scores, means = scores[scores["coder"].isin(coders)], means[means["coder"].isin(coders)]
         inside = set(scores["latent"])
         judgements = judgements[judgements["latent"].isin(inside)]
         explanations = explanations[explanations["latent"].isin(inside)]
@@ -205,7 +230,8 @@ def _group(run: Run, group: str, seed: int) -> list[Row]:
                 command=run.record.command,
                 suite=run.record.suite,
                 split=run.record.split,
-                coders=group,
+                coders=group.coder or POOLED,
+                kind=group.kind,
                 latents=digest([latents, scorer.steered] if scorer.steered is not None else latents),
                 explainer=Named(label=explainer.label, id=explainer.id, key=explainer.key),
                 model=explainer.model,

@@ -17,7 +17,7 @@ from latentbench.kernel.files import write_text
 from latentbench.leaderboards.board import Table as Ranking
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_blocks, notes
-from latentbench.leaderboards.row import rows
+from latentbench.leaderboards.row import POOLED, rows
 from latentbench.runs.finished import Run, load_run, suite_of
 from latentbench.runs.record import UNQUALIFIED
 from latentbench.views.escape import Html, html
@@ -59,8 +59,8 @@ def report(run: Run, suite: Suite | None) -> str:
     """The page of a run; pure."""
     record = run.record
     ranked = tables(rows([run], by_coder=True, any_split=True))
-    pooled = [t for t in ranked if t.rows[0].coders == "all"]
-    by_coder = [t for t in ranked if t.rows[0].coders != "all"]
+    pooled = [t for t in ranked if t.rows[0].coders == POOLED]
+    by_coder = [t for t in ranked if t.rows[0].coders != POOLED]
     body: list[Block] = [
         Prose(f"{run.id}, started {record.started}, {number(record.seconds, 0)} s", soft=True),
         Facts(_summary(run)),

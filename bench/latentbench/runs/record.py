@@ -221,6 +221,8 @@ class RunRecord(Frozen):
     cells: tuple[CellRecord, ...] = Field(min_length=1)
     unasked: tuple[Unasked, ...] = ()
     """Pairs of the spec that are no cells."""
+    kinds: dict[str, str] = Field(default_factory=dict)
+    """Coder -> its kind (`sae`, `neurons`, ...), as the suite says; without those of which it says nothing."""
     versions: dict[str, str] = Field(default_factory=dict)
     git: GitRecord | None = None
     hardware: HardwareRecord | None = None

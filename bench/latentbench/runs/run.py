@@ -184,6 +184,7 @@ def open_run(plan: Plan, base: Path, folder: Path, command: str) -> RunRecord:
         latents=tuple(latent.id for latent in plan.latents),
         cells=describe(plan),
         unasked=plan.unasked,
+        kinds=plan.suite.kinds,
         versions=versions(),
         git=git(),
         hardware=hardware(),

@@ -171,6 +171,12 @@ class Suite:
                 found.setdefault(coder, {})[latent] = self.interventions.of(latent)
         return {coder: MappingProxyType(rows) for coder, rows in found.items()}
 
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Coder -> its kind (`sae`, `neurons`, ...), for those of which the manifest says it."""
+        entries = self.manifest.get("coders", ())
+        return {entry["name"]: entry["kind"] for entry in entries if {"name", "kind"} <= set(entry)}
+
     @cached_property
     def _origins(self) -> dict[str, str]:
         """Coder -> origin of its latents, of what the manifest says."""

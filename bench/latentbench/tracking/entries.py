@@ -13,7 +13,7 @@ from typing import Any
 
 from latentbench.kernel.identity import joined, text_digest
 from latentbench.kernel.requests import JudgeIdentity
-from latentbench.leaderboards.row import Estimate, Price, Row
+from latentbench.leaderboards.row import POOLED, Estimate, Price, Row
 from latentbench.runs.finished import Run
 
 PARAM_CHARS = 6000
@@ -104,6 +104,7 @@ def child(row: Row, identity: JudgeIdentity) -> TrackedRun:
         "judge_key": row.judge.key,
         "qualification": row.qualification,
         "coders": row.coders,
+        "coder_kind": row.kind,
         "suite": row.suite.id,
         "suite_digest": row.suite.digest,
         "split": row.split,
@@ -126,7 +127,8 @@ def child(row: Row, identity: JudgeIdentity) -> TrackedRun:
     names = apart(of_scorer, ENDS, metrics)
     for name, estimate in of_scorer.items():
         metrics |= _estimate(names[name], estimate)
-    name = joined((row.explainer.label, row.scorer.label, row.judge.label, row.coders), " / ")
+    of = [row.coders, row.kind] if row.kind and row.coders == POOLED else [row.coders]
+    name = joined((row.explainer.label, row.scorer.label, row.judge.label, *of), " / ")
     tags = {"latentbench.kind": "row", "latentbench.row": name, "latentbench.floor": str(row.is_floor).lower()}
     return TrackedRun(name, tags, texts(params), numbers(metrics))
 
