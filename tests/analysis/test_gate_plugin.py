@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import pandas  # noqa: F401 - pytester unloads what is imported after it, and to pyarrow a second pandas is a stranger.
 import pytest
 from latentbench.analysis.gate.baseline import write_baseline
 from latentbench.analysis.gate.gate import freeze
@@ -24,7 +25,8 @@ def baseline(tmp_path: Path) -> Path:
 
 def pytest_with(pytester: pytest.Pytester, *words: object) -> pytest.RunResult:
     plugin = () if INSTALLED else ("-p", "latentbench.analysis.gate.plugin")
-    return pytester.runpytest_inprocess(*plugin, *map(str, words))
+    scope = ("-o", "asyncio_default_fixture_loop_scope=function")  # Unset, pytest-asyncio warns of each run.
+    return pytester.runpytest_inprocess(*plugin, *scope, *map(str, words))
 
 
 def test_one_test_per_metric_and_pair_known_without_a_run(pytester: pytest.Pytester, baseline: Path) -> None:
