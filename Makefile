@@ -19,7 +19,7 @@ demo: $(BIN)/.ready
 	$(BIN)/bench leaderboard $$run
 
 test: $(BIN)/.ready
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --benchmark-disable -m "not slow and not gpu"
 
 test-slow: $(BIN)/.ready
 	$(BIN)/python -m pytest -m slow
