@@ -66,3 +66,9 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Usage:" in done.stdout
     assert done.stdout.rstrip().endswith("loaded: []")
+
+
+def test_judges_are_listed_with_the_parameters_of_their_references() -> None:
+    said = CliRunner().invoke(app, ["list", "judges"]).output.split()
+    for option in ("base_url=", "rpm=", "system=keep", "dtype=bfloat16", "logprobs=false", "writer", "error=0.0"):
+        assert option in said

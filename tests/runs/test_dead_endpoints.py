@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 import yaml
 from latentbench.cli import app
+from latentbench.cli.run_command import _hanging
 from latentbench.judges.remote import endpoint as transport
 from latentbench.judges.remote.openai import OpenAIJudge, OpenAIParams
 from latentbench.kernel.errors import JudgeError, SpecError
 from latentbench.kernel.requests import Chat, Choice, Message, Outcome
-from latentbench.runs.causes import Causes
-from latentbench.runs.progress import Stage
 from latentbench.runs.record import RunRecord, read_record
 from latentbench.runs.run import resume, start
+from latentbench.views.causes import Causes
+from latentbench.views.progress import Stage
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -85,6 +86,20 @@ def test_an_endpoint_that_answers_nobody_is_asked_once(tmp_path: Path, answer: S
             go(spec)
         assert len(server.sent) == requests
     assert not (tmp_path / "run").exists()
+
+
+def test_an_endpoint_that_only_says_429_ends_the_run_after_a_short_patience(tmp_path: Path) -> None:
+    with serving(lambda body: refused(429, "Rate limit reached")) as server:
+        explainer = {"use": "llm", "model": f"openai:m?base_url={server.url}&patience=0.3&backoff=0.02"}
+        spec = write(tmp_path, server.url, explainers=[explainer], judges=["mock:lexical"])
+        words = ["run", str(spec), "--out", str(tmp_path / "r"), "--cache", str(tmp_path / "c.sqlite"), "--no-track"]
+        done = CliRunner().invoke(app, words)
+        assert 2 <= len(server.sent) <= 20
+    assert isinstance(done.exception, JudgeError)
+    assert done.exception.exit_code == 2
+    assert re.match(r"model of explainer llm \(openai:m\) cannot.*429 Too Many Requests: Rate", str(done.exception))
+    assert OpenAIParams().briefly().patience == 8
+    assert not (tmp_path / "r").exists()
 
 
 def test_the_trial_call_has_the_shape_of_the_calls_to_come_and_none_of_their_content(tmp_path: Path) -> None:
@@ -222,7 +237,7 @@ def test_messages_that_differ_in_ids_are_one_cause() -> None:
         "api: 404 Not Found: invalid key": 1,
         "parse: no reason given": 1,
     }
-    assert str(causes) == f"8 without answer ({first[:60]})"
+    assert str(causes) == f"8 without answer ({first})"
     assert str(Causes()) == ""
 
 
@@ -243,6 +258,26 @@ def test_a_narrow_terminal_keeps_its_bar_and_gets_a_line_for_failures() -> None:
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
     assert re.search(r"4/10 [\d,.]+ latents/s", shown)
     assert "1 without answer (api: 401 Unauthorized: invalid key)" in shown
+
+
+def test_a_cause_is_shown_whole_and_wrapped_between_words() -> None:
+    long = (
+        f"400 Bad Request: {'System role not supported by this model. ' * 4}Add system=merge to the judge's reference"
+    )
+    causes = Causes()
+    causes.add(Outcome.API, long)
+    assert list(causes.counts) == [f"api: {long}"]
+    assert str(causes).endswith("Add system=merge to the judge's reference)")
+    lines = _hanging(f"{12:>7,} ", f"api: {long}", 80).splitlines()
+    assert max(map(len, lines)) < 80
+    assert all(line.startswith(" " * 8) for line in lines[1:])
+    assert " ".join(" ".join(lines).split()) == f"12 api: {long}"
+    out = io.StringIO()
+    with Stage("judge x", 10, "latents", Console(file=out, width=80, force_terminal=True)) as stage:
+        stage.causes.add(Outcome.API, long)
+        stage.advance(4)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    assert "the judge's reference)" in " ".join(shown.split())
 
 
 def test_the_last_lines_of_a_run_name_the_causes(tmp_path: Path) -> None:

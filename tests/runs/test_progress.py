@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
-from latentbench.runs.progress import Stage
+from latentbench.judges.cache.replies import FromCache
+from latentbench.views import progress
+from latentbench.views.progress import Stage, short
 from rich.console import Console
 
 LONG = "judge sensitivity-ratings · openai:some-model?base_url=http://127.0.0.1:8000/v1"
@@ -26,14 +29,38 @@ def test_a_log_has_the_whole_name_on_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "shown"), [(80, "judge sensitiv…1:8000/v1"), (120, "judge sensitivity-ratings · openai")]
+    ("name", "shown"),
+    [
+        ("judge detection · big", "judge detection · big"),
+        (LONG, "sensitivity… · …some-model"),
+        ("judge detection · openai:m?base_url=http://127.0.0.1:8000/v1", "judge detection · openai:m"),
+        ("judge sensitivity-ratings · big", "sensitivity-ratings · big"),
+        ("explain some-explainer-with-a-name", "explain some-explainer-with…"),
+    ],
 )
-def test_a_terminal_shows_both_ends_of_a_name_that_has_no_room(width: int, shown: str) -> None:
-    text = said(LONG, width, terminal=True)
-    head, _, tail = shown.partition("…")
-    assert head in text
-    assert f"{tail or '8000/v1'} ━" in text
+def test_a_name_without_room_is_shortened_between_words(name: str, shown: str) -> None:
+    assert short(name, 28) == shown
+    assert len(shown) <= 28
+
+
+def test_a_terminal_of_80_columns_shows_the_short_name_and_all_numbers() -> None:
+    text = said(LONG, 80, terminal=True)
+    assert "sensitivity… · …some-model" in text
     assert "1100/1229" in text
+    assert "latents/s" in text
+    assert LONG.partition("?")[0] in said(LONG, 120, terminal=True)
+
+
+def test_a_log_hears_of_calls_before_the_first_batch_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", 0.02)
+    out = io.StringIO()
+    seen = FromCache(came=7, failed=2)
+    with Stage("judge x", 48, "latents", Console(file=out, width=80), calls=lambda: seen.calls):
+        until = time.monotonic() + 10
+        while out.getvalue().count("\n") < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+    assert "0/48 latents" in out.getvalue()
+    assert out.getvalue().splitlines()[0].endswith("7 calls so far, 2 failed")
 
 
 def test_brackets_in_a_label_are_no_markup() -> None:

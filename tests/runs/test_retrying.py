@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -117,6 +118,18 @@ def test_the_command_line_retries_outcomes(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, [str(w) for w in (*words[:-1], "bad")]).exit_code == 2
 
 
+def test_a_resumption_says_what_may_be_retried_and_when_there_is_nothing(tmp_path: Path) -> None:
+    with serving(Mended()) as server:
+        folder, _ = start(write(tmp_path, server), tmp_path / "run", tmp_path / "c.sqlite", QUIET)
+        words = ("resume", folder, "--cache", tmp_path / "c.sqlite", "--no-track")
+        assert f"to ask again: bench resume {folder} --retry parse --cache {words[3]}" in cli(*words)
+        before = len(server.sent)
+        said = " ".join(cli(*words, "--retry", "refusal").split())
+        assert "nothing to retry: no explanation or judgement of" in said
+        assert said.count("--retry parse") == 1
+        assert len(server.sent) <= before + 1
+
+
 def test_replies_are_forgotten_by_judge_outcome_and_run(tmp_path: Path) -> None:
     script, cache = Mended(), tmp_path / "c.sqlite"
     forget = ("cache", "forget", "--cache", cache)
@@ -130,7 +143,9 @@ def test_replies_are_forgotten_by_judge_outcome_and_run(tmp_path: Path) -> None:
         return ReplyCache(cache).stats().replies
 
     assert cli(*forget, "--run", folder, "--outcome", "parse", "--dry-run").startswith("would drop 6 replies")
-    assert cli(*forget, "--judge", "openai:other").startswith("dropped 0 replies")
+    for where in ((), ("--run", folder)):
+        refused = CliRunner().invoke(app, [str(w) for w in (*forget, "--judge", "openai:other", *where)])
+        assert re.search(r"no judge 'openai:other' in .*; it has .*openai:m", str(refused.exception))
     assert cli(*forget, "--outcome", "refusal").startswith("dropped 0 replies")
     assert left() == held
     assert cli(*forget, "--run", folder, "--outcome", "parse", "--judge", "served").startswith("dropped 6 replies")

@@ -56,11 +56,16 @@ def forget(
     """
     from latentbench.judges.cache.cached_judge import ReplyCache
     from latentbench.kernel.errors import SpecError
+    from latentbench.runs.record import read_record
     from latentbench.runs.run import default_cache, forget_behind
 
     if judge is None and not outcome and run is None:
         raise SpecError("say which replies: --judge, --outcome or --run. (`bench cache prune` drops old ones.)")
     path = cache or default_cache()
+    if judge is not None:
+        known = {*ReplyCache(path).stats().judges, *([j.label for j in read_record(run).spec.judges] if run else ())}
+        if judge not in known:
+            raise SpecError(f"no judge {judge!r} in {path}; it has {', '.join(sorted(known)) or 'no replies'}.")
     if run is not None:
         gone = forget_behind(run, path, outcome or list(Outcome), judge, dry_run)
     else:

@@ -12,7 +12,8 @@ KINDS = ("scorers", "explainers", "judges", "coders", "suites", "runs", "studies
 def listing(kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}.")]) -> None:
     """List what can be named in a spec.
 
-    These are registered names, shipped suites, run specs, studies and profiles.
+    These are registered names, shipped suites, run specs, studies and profiles;
+    judges with the parameters of their references.
     A registered scorer or explainer without a task file is named by a file of
     your own that says which implementation it uses.
     """
@@ -25,6 +26,8 @@ def listing(kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}
     if kind in ("judges", "coders"):
         for name, target in sorted(names(kind.removesuffix("s")).items()):
             typer.echo(f"{name:<16} {target}")
+            if kind == "judges":
+                typer.echo(_options(name))
         return
     for name, path in sorted(available(kind).items()):
         typer.echo(f"{name:<24} {path}")
@@ -33,3 +36,28 @@ def listing(kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}
 
         for name, target in sorted(without_task(kind).items()):
             typer.echo(f"{name:<24} {target}, no task file: name a YAML file with `implementation: {name}`")
+
+
+def _options(provider: str) -> str:
+    """The parameters of a judge's reference, `name=default`; required ones without a default."""
+    from textwrap import fill
+
+    from latentbench.kernel.errors import SpecError
+    from latentbench.kernel.registry import lookup
+
+    try:
+        fields = lookup("judge", provider).params_model.model_fields
+    except SpecError as e:
+        return f"    {e}"
+    said = [
+        name if field.is_required() else f"{name}={_shown(field.get_default(call_default_factory=True))}"
+        for name, field in fields.items()
+    ]
+    return fill(
+        "  ".join(said) or "no parameters", 100, initial_indent="    ", subsequent_indent="    ", break_long_words=False
+    )
+
+
+def _shown(value: object) -> str:
+    """A default as a reference would say it; nothing where there is none."""
+    return "" if value in (None, "", {}) else str(value).lower() if isinstance(value, bool) else str(value)

@@ -58,6 +58,12 @@ def resume(
         record = go_on(run, cache, console, retry or [])
     except KeyboardInterrupt:
         _interrupted([run], cache)
+    unread = record.totals.count([Outcome.PARSE]) if record.totals and Outcome.PARSE not in (retry or []) else 0
+    if unread:
+        named = f" --cache {cache}" if cache else ""
+        how = f"bench resume {run} --retry parse{named}"
+        said = f"{unread:,} explanations and judgements could not be read; to ask again: {how}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     _finish(run, record, console, not no_track)
 
 
@@ -122,7 +128,9 @@ def _finish(folder: Path, record: RunRecord, console: Console, tracked: bool) ->
         console.print(f"MLflow: {result.uri if result.ok else result.message}", highlight=False, soft_wrap=True)
     causes = list((record.totals.causes if record.totals else {}).items())
     for cause, n in causes[:CAUSES]:
-        console.print(f"{n:>7,} {cause}", highlight=False, markup=False, soft_wrap=True)
+        # In a terminal a message goes on under its beginning; in a file it stays a line.
+        width = console.width if console.is_terminal else 10_000
+        console.print(_hanging(f"{n:>7,} ", cause, width), highlight=False, markup=False, soft_wrap=True)
     if causes[CAUSES:]:
         console.print(f"{sum(n for _, n in causes[CAUSES:]):>7,} for other reasons", highlight=False)
     rate, allowed = record.failure_rate or 0.0, record.spec.max_failures
@@ -133,6 +141,17 @@ def _finish(folder: Path, record: RunRecord, console: Console, tracked: bool) ->
             file=sys.stderr,
         )
         raise typer.Exit(1)
+
+
+def _hanging(head: str, text: str, width: int) -> str:
+    """A text behind its head, wrapped between words where a terminal ends; an address stays whole."""
+    from textwrap import fill
+
+    room = max(40, width - 1)
+    behind = " " * len(head)
+    return fill(
+        text, room, initial_indent=head, subsequent_indent=behind, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _counts(record: RunRecord) -> str:

@@ -22,10 +22,11 @@ from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome, Reply
 from latentbench.runs.journal import ExplainedUnit, Journal, Written
 from latentbench.runs.plan import Plan, explain_seed
-from latentbench.runs.progress import Stage
 from latentbench.runs.record import Paid
 from latentbench.runs.rounds import Exchange, converse
 from latentbench.runs.run_spec import RunSpec
+from latentbench.views.escape import coded
+from latentbench.views.progress import Stage
 
 CHUNK = 64
 """Latents per batch: enough to fill a GPU, little enough that a kill loses seconds."""
@@ -58,7 +59,8 @@ async def explain(plan: Plan, journal: Journal[ExplainedUnit], done: Explanation
         have = sum(latent.id in mine for mine in known for latent in plan.latents)
         if have == total:
             continue
-        with Stage(f"explain {label}", total, "latents", console, have) as stage:
+        calls = partial(plan.calls, plan.models[label]) if label in plan.models else str
+        with Stage(f"explain {label}", total, "latents", console, have, calls) as stage:
             for repeat in range(plan.spec.repeats):
                 mine = done.setdefault((label, repeat), {})
                 others = _read_only({a: done[(a, repeat)] for a in explainer.after})
@@ -117,7 +119,9 @@ def explanation_of(
     )
     if isinstance(found, Fault):
         return Explanation(latent.id, None, Outcome.PARSE, total_usage(exchange.replies), found.line)
-    return found if found.error is None else replace(found, error=one_line(found.error))
+    # Whoever wrote it: a control character is shown as its code in tables and pages, so it is kept and judged as that.
+    text = None if found.text is None else coded(found.text)
+    return replace(found, text=text, error=None if found.error is None else one_line(found.error))
 
 
 def paid(replies: Sequence[Reply]) -> Paid:

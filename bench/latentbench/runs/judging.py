@@ -26,10 +26,10 @@ from latentbench.prompts.selection import shuffled
 from latentbench.runs.explaining import RETRIED, Explanations, paid
 from latentbench.runs.journal import Asked, Call, Journal, JudgedUnit
 from latentbench.runs.plan import Cell, Plan
-from latentbench.runs.progress import Stage
 from latentbench.runs.rounds import Exchange, converse
 from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.scorer import Judgement, Scorer, answered, failed, made
+from latentbench.views.progress import Stage
 
 BATCH = 512
 """Requests of the first round per batch: a few seconds of an in-process judge, and what a kill can lose."""
@@ -93,7 +93,8 @@ async def judge(
             continue
         asked = plan.judges[judge_label]
         scorer = plan.scorers[scorer_label]
-        with Stage(f"judge {scorer_label} · {judge_label}", total, "latents", console, total - len(owed)) as stage:
+        name, calls = f"judge {scorer_label} · {judge_label}", partial(plan.calls, judge_label)
+        with Stage(name, total, "latents", console, total - len(owed), calls) as stage:
             slots = asyncio.Semaphore(asked.in_flight)
             async with asyncio.TaskGroup() as group:
                 for batch in _batches(plan, scorer, asked, explanations, owed):

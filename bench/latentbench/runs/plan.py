@@ -12,6 +12,7 @@ from functools import cached_property
 from unicodedata import category
 
 from latentbench.explainers.explainer import Explainer, stated
+from latentbench.judges.cache.cached_judge import CachedJudge
 from latentbench.judges.judge import Judge
 from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.errors import CapabilityError, SpecError, UnknownName
@@ -67,6 +68,17 @@ class Plan:
     def explainer_keys(self) -> Mapping[str, str]:
         """Explainer label -> key, taken once: a file that is edited while the run goes on does not split its rows."""
         return explainer_keys(self.explainers)
+
+    def called(self, label: str) -> str:
+        """A judge in a message; a model that only writes is no judge, and has no label of its own."""
+        writes = [explainer for explainer, model in self.models.items() if model == label]
+        judges = label in {j.label for j in self.spec.judges} or not writes
+        return f"judge {label}" if judges else f"model of explainer {' and '.join(writes)}"
+
+    def calls(self, label: str) -> str:
+        """How many calls of a judge have come back, for a progress line; nothing where nobody counts."""
+        judge = self.judges[label]
+        return judge.seen.calls if isinstance(judge, CachedJudge) else ""
 
     @property
     def suite_record(self) -> SuiteRecord:

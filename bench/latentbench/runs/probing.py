@@ -71,7 +71,7 @@ class _Asked:
                 self.tried.add((label, type(request)))
                 why = await attempt_async(judge, "probe", partial(judge.probe, request), object)
                 if isinstance(why, str):
-                    raise JudgeError(f"judge {label} ({judge.identity.label}) cannot be asked: {why}")
+                    raise JudgeError(f"{self.plan.called(label)} ({judge.identity.label}) cannot be asked: {why}")
         return known
 
     async def text(self, label: str, repeat: int, latent: LatentView) -> str | None:

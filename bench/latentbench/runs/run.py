@@ -219,7 +219,10 @@ def resume(folder: Path, cache_path: Path | None, console: Console, retry: Colle
     command = " ".join([f"bench resume {folder}", *(f"--retry {outcome.value}" for outcome in retry)])
     # Before anything is forgotten: what a dead endpoint would be asked again is all that there is.
     _try_judges(plan, done, judged, f"Nothing was paid; when it is mended, go on with: {command}", fresh=bool(retry))
-    if retry:
+    if retry and record.totals is not None and not record.totals.count(retry):
+        kinds = " or ".join(outcome.value for outcome in retry)
+        console.print(f"nothing to retry: no explanation or judgement of {folder} is {kinds}", soft_wrap=True)
+    elif retry:
         gone = forget(plan, explanations, judgements, retry)
         console.print(f"{gone:,} stored replies are forgotten and asked for again", highlight=False)
     record = carry_out(plan, folder, record, console, again=again)
@@ -253,7 +256,7 @@ def _say_cached(plan: Plan, console: Console) -> None:
     """How much of a run was asked before and when: what answers now may be another model behind the same name."""
     for label, judge in plan.judges.items():
         if isinstance(judge, CachedJudge) and judge.seen.found:
-            console.print(f"judge {label}: {judge.seen}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"{plan.called(label)}: {judge.seen}", highlight=False, markup=False, soft_wrap=True)
 
 
 def default_cache() -> Path:
@@ -330,4 +333,4 @@ async def _closing(
         for label, judge in plan.judges.items():
             fault = await closed(judge)
             if fault is not None:
-                console.print(f"judge {label} could not be closed: {fault.line}", markup=False, soft_wrap=True)
+                console.print(f"{plan.called(label)} could not be closed: {fault.line}", markup=False, soft_wrap=True)

@@ -17,11 +17,11 @@ from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome
 from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, SECONDS, table_from, table_of, write_table
-from latentbench.runs.causes import Causes
 from latentbench.runs.journal import Asked, Call, ExplainedUnit, Journal, JudgedUnit, Written, finite, note_text
 from latentbench.runs.plan import Cell, Plan
 from latentbench.runs.record import CellRecord, ExplainerRecord, JudgeRecord, MetricRecord, Paid, ScorerRecord, Totals
 from latentbench.scorers.scorer import Judgement, Metric, Scorer, measured, question_key
+from latentbench.views.causes import Causes
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,8 @@ class CachedJudge(BaseJudge):
         replies = await guarded(self.judge, [r for _, r in chunk])
         entries = [(k, r, reply) for (k, r), reply in zip(chunk, replies, strict=True)]
         self.cache.put(self.identity, self.reads_truth, entries)
+        self.seen.came += len(replies)
+        self.seen.failed += sum(not reply.ok for reply in replies)
         for k, _, reply in entries:
             self._flying[k].set_result(reply)
         return {k: reply for k, _, reply in entries}

@@ -84,17 +84,25 @@ class FromCache:
 
     Attributes:
         asked, found: numbers of requests.
+        came, failed: calls of the judge that came back, and those of them without an answer.
         first, last: when the earliest and the latest of those found were stored, in Unix time.
     """
 
     asked: int = 0
     found: int = 0
+    came: int = 0
+    failed: int = 0
     first: float = float("inf")
     last: float = float("-inf")
 
     def add(self, stored: float) -> None:
         """One reply that was found."""
         self.first, self.last = min(self.first, stored), max(self.last, stored)
+
+    @property
+    def calls(self) -> str:
+        """A few words for a progress line."""
+        return f"{self.came:,} calls so far, {self.failed:,} failed"
 
     def __str__(self) -> str:
         """A line for the end of a run; nothing where nothing was found."""

@@ -1,13 +1,16 @@
 """One line per stage, with rate and time left.
 
-On a terminal the line is drawn over; elsewhere (CI logs) the same line is printed when a stage starts, every half minute, and
-when it ends. A bar drawn into a log file is a thousand lines nobody reads.
+On a terminal the line is drawn over; elsewhere (CI logs) the same line is printed every half minute and when the stage ends. A
+bar drawn into a log file is a thousand lines nobody reads; a line for each batch that ends is none for the hour that the first
+batch of a rationed endpoint takes.
 """
 
 from __future__ import annotations
 
+import re
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +18,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from latentbench.runs.causes import Causes
+from latentbench.views.causes import Causes
 
 INTERVAL = 30.0
 NUMBERS = 52
@@ -32,7 +35,7 @@ class _Bar(Progress):
         """The bar's line and, once something failed, another one."""
         yield from super().get_renderables()
         if self.said:
-            yield Text(self.said, no_wrap=True, overflow="ellipsis")
+            yield Text(self.said)
 
 
 class Stage:
@@ -44,15 +47,20 @@ class Stage:
         unit: what is counted ("latents", "calls", "tokens").
         done: units already on disk.
         console: where to print.
+        calls: says how many calls have come back so far, of a batch that has not ended too.
 
     Attributes:
         causes: why things had no answer so far; the line shows their number and the most frequent.
     """
 
-    def __init__(self, name: str, total: int, unit: str, console: Console, done: int = 0) -> None:
+    def __init__(
+        self, name: str, total: int, unit: str, console: Console, done: int = 0, calls: Callable[[], str] = str
+    ) -> None:
         self.name, self.total, self.unit, self.done, self.console = name, total, unit, done, console
-        self._first = done
-        self._start = self._printed = time.monotonic()
+        self._first, self._calls, self._said = done, calls, ""
+        self._over = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
+        self._start = time.monotonic()
         self._bar: _Bar | None = None
         self.causes = Causes()
 
@@ -68,8 +76,10 @@ class Stage:
             )
             self._bar.start()
             self._task = self._bar.add_task(
-                _ends(self.name, self.console.width - NUMBERS), total=self.total or None, completed=self.done, rate=""
+                short(self.name, self.console.width - NUMBERS), total=self.total or None, completed=self.done, rate=""
             )
+        else:
+            self._ticker.start()
         return self
 
     def __exit__(
@@ -77,43 +87,65 @@ class Stage:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif kind is None:
+            return
+        self._over.set()
+        self._ticker.join()
+        if kind is None:
             self._print()
 
     def advance(self, n: int = 1) -> None:
         """`n` more units are done."""
         self.done += n
+        self._said = str(self.causes)
         if self._bar is not None:
-            self._bar.said = str(self.causes)
+            self._bar.said = self._said
             self._bar.update(self._task, completed=self.done, rate=self._rate())
-        elif time.monotonic() - self._printed > INTERVAL:
-            self._print()
+
+    def _tick(self) -> None:
+        while not self._over.wait(INTERVAL):
+            self._print(self._calls())
 
     def _rate(self) -> str:
         seconds = max(time.monotonic() - self._start, 1e-3)
         rate = (self.done - self._first) / seconds
         return f"{rate:,.0f} {self.unit}/s" if rate >= 10 else f"{rate:.1f} {self.unit}/s"
 
-    def _print(self) -> None:
-        self._printed = time.monotonic()
-        seconds = self._printed - self._start
+    def _print(self, calls: str = "") -> None:
+        seconds = time.monotonic() - self._start
         of = f"/{self.total}" if self.total else ""
         left = ""
         # The first units of a stage come with its first batch; a forecast from one of them is off by orders of magnitude.
         if self.total > self.done > self._first + self.total // 20:
             left = f", {(self.total - self.done) * seconds / (self.done - self._first):.0f} s left"
         self.console.print(
-            f"{self.name:<28} {self.done}{of} {self.unit}  {self._rate()}  {seconds:.0f} s{left}  {self.causes}".rstrip(),
+            f"{self.name:<28} {self.done}{of} {self.unit}  {self._rate()}  {seconds:.0f} s{left}"
+            + "".join(f"  {said}" for said in (calls, self._said) if said),
             highlight=False,
             markup=False,
             soft_wrap=True,
         )
 
 
-def _ends(name: str, room: int) -> str:
-    """The name, or its two ends: the scorer stands at one and the judge at the other, and neither alone tells stages apart."""
+def short(name: str, room: int) -> str:
+    """A stage's name in a terminal's room: without the parameters of a reference, then with its parts cut between words.
+
+    The scorer stands at one end and the judge's model at the other, and neither alone tells stages apart.
+    """
     most = max(28, room)
+    for needless in (r"\?\S*", r"^judge (?=.* · )"):
+        name = name if len(name) <= most else re.sub(needless, "", name)
+    head, dot, tail = name.partition(" · ")
     if len(name) <= most:
         return name
-    behind = (most - 1) // 2
-    return f"{name[: most - 1 - behind]}…{name[-behind:]}"
+    behind = min(len(tail), (most - len(dot)) // 2)
+    head = _cut(head, most - len(dot) - behind)
+    return head + dot + _cut(tail[::-1], most - len(dot) - len(head))[::-1]
+
+
+def _cut(text: str, room: int) -> str:
+    """The beginning of a text, up to a word's end if half of the room can be used so."""
+    if len(text) <= room:
+        return text
+    kept = text[: room - 1]
+    words = kept if not text[room - 1].isalnum() else re.sub(r"[^\W_]+$", "", kept).rstrip(" -_=:./")
+    return (words if 2 * len(words) >= room else kept) + "…"

@@ -13,7 +13,8 @@ from latentbench.kernel.requests import Outcome
 
 VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\b[\w-]*\d[\w-]*\b")
 """Quoted texts, numbers and ids."""
-SHOWN = 110
+COMPARED = 110
+"""Characters without these by which two messages are the same."""
 
 
 class Causes:
@@ -29,10 +30,10 @@ class Causes:
         if outcome is Outcome.OK:
             return
         # The status of an endpoint is a number that says something.
-        kind = f"{outcome.value}: {said[:4]}{VARYING.sub('', said[4:])[:SHOWN]}"
+        kind = f"{outcome.value}: {said[:4]}{VARYING.sub('', said[4:])[:COMPARED]}"
         self._counts[kind] += 1
-        cut = said if len(said) <= SHOWN else said[: SHOWN - 1] + "…"
-        self._first.setdefault(kind, f"{outcome.value}: {cut}")
+        # Whole: what to do about it stands at the end.
+        self._first.setdefault(kind, f"{outcome.value}: {said}")
 
     @property
     def counts(self) -> dict[str, int]:
@@ -43,6 +44,6 @@ class Causes:
         return dict(found.most_common())
 
     def __str__(self) -> str:
-        """A few words for a progress line; nothing where everything was answered."""
-        kinds = [f"{self._counts.total():,} without answer ({first[:60]})" for first in list(self.counts)[:1]]
+        """What a progress line says; nothing where everything was answered."""
+        kinds = [f"{self._counts.total():,} without answer ({first})" for first in list(self.counts)[:1]]
         return "".join(kinds)
