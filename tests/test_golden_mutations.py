@@ -128,8 +128,8 @@ FAULTS: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
     "accuracy upside down": ([P + "scorers.binary_task.binary_metrics"], upside_down, "scorers/detection@2-0.json"),
     "nothing is shuffled": ([P + "prompts.selection.shuffled"], unshuffled, "scorers/detection@2-0.json"),
     "other marks, opening": ([P + "prompts.template.OPEN"], lambda _: "[[", "scorers/fuzzing@2-0.json"),
-    "other marks, closing": ([P + "prompts.template.CLOSE"], lambda _: "]]", "explainers/llm@2-0.json"),
-    "activations on another scale": ([P + "explainers.llm.scaled"], other_scale, "explainers/llm@2-0.json"),
+    "other marks, closing": ([P + "prompts.template.CLOSE"], lambda _: "]]", "explainers/llm@3-0.json"),
+    "activations on another scale": ([P + "explainers.llm.scaled"], other_scale, "explainers/llm@3-0.json"),
     "no threshold of marks": ([P + "scorers.fuzzing.active_marks"], from_nothing, "scorers/fuzzing@2-0.json"),
     "the strongest instead of weighted ones": (
         [P + "prompts.selection.weighted"],
@@ -171,7 +171,7 @@ EDGES: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
     "explanations by the seed of the judges": (
         [P + "runs.plan.explain_seed"],
         lambda known: lambda spec, *rest: known(spec.model_copy(update={"explain_seed": None}), *rest),
-        "runs/explainers/llm@2-0.json",
+        "runs/explainers/llm@3-0.json",
     ),
     "windows dealt alike for all latents": (
         [P + "runs.judging.reordered"],
@@ -194,7 +194,7 @@ EDGES: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
     "closing brackets like marks": (
         [P + "prompts.template.CLOSING"],
         lambda _: NOTHING,
-        "runs/explainers/llm@2-0.json",
+        "runs/explainers/llm@3-0.json",
     ),
     "masses that are no numbers": ([P + "scorers.intruder.masses"], any_mass, "runs/scorers/intruder@2-0.json"),
     "levels that are no numbers": (
@@ -212,14 +212,14 @@ EDGES: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
         lambda known: lambda token: known(token).replace("⇥", "\t"),
         "runs/scorers/simulation@2-0.json",
     ),
-    "halves of a level": ([P + "explainers.llm.scaled"], half_up, "runs/explainers/llm@2-0.json"),
+    "halves of a level": ([P + "explainers.llm.scaled"], half_up, "runs/explainers/llm@3-0.json"),
     "a token at the threshold": ([P + "scorers.fuzzing.active_marks"], above, "runs/scorers/fuzzing@2-0.json"),
     "windows of one place by their row": (
         [P + "prompts.selection.by_content"],
         lambda _: lambda windows: sorted(windows, key=lambda w: (w.kind, w.position)),
         "runs/plan.json",
     ),
-    "the last of equal peaks": ([P + "explainers.llm.cropped"], last_peak, "runs/explainers/llm@2-0.json"),
+    "the last of equal peaks": ([P + "explainers.llm.cropped"], last_peak, "runs/explainers/llm@3-0.json"),
     "ids that are not cut with the tokens": ([P + "scorers.saebench.cut"], first_ids, "runs/scorers/saebench@2-0.json"),
     "a probability of a third": (
         [P + "scorers.rating.int"],

@@ -48,7 +48,15 @@ ENDED: tuple[Mapping[str, Any], ...] = (
     {"text": "Names of fruit.\r\n \r\nExample 9: more"},
     {"text": "```text\nNames of fruit.\n```"},
 )
-SPOKEN: list[Mapping[str, Any]] = [*({"text": text} for text in PROSE), *ENDED, *FAILED]
+WRAPPED: tuple[Mapping[str, Any], ...] = (
+    {"text": "**Explanation:** Names of **fruit**."},
+    {"text": '**[EXPLANATION]:** "Names of fruit."'},
+    {"text": '```json\n{"explanation": "Names of \\"fruit\\"."}\n```'},
+    {"text": '{"explanation": "Names of fruit. And names', "finish": "length"},
+    {"text": 'Names of \x00 and \x1b[31m "fruit" and "plum"'},
+    {"text": '{"explanation": "Names of \\ud83d"}'},
+)
+SPOKEN: list[Mapping[str, Any]] = [*({"text": text} for text in PROSE), *ENDED, *WRAPPED, *FAILED]
 
 
 def spoken(preset: str | None = None, **params: Any) -> list[Writing]:

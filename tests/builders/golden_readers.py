@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latentbench.kernel.requests import Request
-from latentbench.prompts.answers import read_list, read_word, refused
+from latentbench.prompts.answers import read_list, read_number, read_word, refused
 from latentbench.scorers.rating import LEVELS
 from latentbench.scorers.saebench import read_numbers
 from latentbench.scorers.scorer import load_scorer
@@ -50,6 +50,13 @@ WORDS = (
         "1",
         "0",
     ),
+    *("```\nYes\n```", "```Yes```", "```\nYes", "```\nYes\n```\n```\nNo\n```", '```json\n{"answer": "partly"}\n```'),
+    *('{"answer": "Yes"}', '{"answer": true}', '{"answer": "Yes", "sure": 1}', '{"answer": "Yes", "answer": "No"}'),
+    *('{"answer": {"answer": "Yes"}}', '{"answer": "Yes"} No', '["Yes"]', '{"answer": ""}'),
+)
+NUMBERS = (
+    *("2", "Text 2.", "2 or 3", "4", "", "```\n2\n```", '{"text1": 2}', '{"answer": "2"}', '{"answer": 2.5}'),
+    *('{"answer": 2, "answer": 3}', '{"answer": true}', "two"),
 )
 REFUSALS = (
     *(
@@ -70,7 +77,25 @@ REFUSALS = (
         "",
     ),
 )
-LISTED = ("1, 3", "none", "None.", "[]", "[2]", "[1,2]", "0", "5", "1, 1", "1 3", "text 2", "", "3,1", "1, 0, 1", '"2"')
+LISTED = (
+    "1, 3",
+    "none",
+    "None.",
+    "[]",
+    "[2]",
+    "[1,2]",
+    "0",
+    "5",
+    "1, 1",
+    "1 3",
+    "text 2",
+    "",
+    "3,1",
+    "1, 0, 1",
+    '"2"',
+    "```\n1, 3\n```",
+    '{"texts": "1, 3"}',
+)
 JSONS = (
     *(
         "[1, 2.5, 10]",
@@ -101,6 +126,7 @@ def answers_file() -> dict[str, Json]:
         "a list of three zeros and ones": {t: form.plain(read_list(t, 3)) for t in LISTS},
         "No or Yes": {t: read_word(t, ("No", "Yes")) for t in WORDS},
         "none, partly or clearly": {t: read_word(t, LEVELS) for t in WORDS},
+        "one of three numbers": {t: read_number(t, ("1", "2", "3")) for t in NUMBERS},
         "a refusal": {t: refused(t) for t in REFUSALS},
         "numbers of four texts": {
             t: None if (s := read_numbers(t, 4)) is None else form.plain(sorted(s)) for t in LISTED

@@ -8,6 +8,7 @@ in the reader's judgement, and never a score. Whatever comes back goes through t
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -93,6 +94,8 @@ def status(status_code: int, message: str = "no", **fields: Any) -> Callable[[st
     return lambda answer: (status_code, {"error": {"message": message, **fields}})
 
 
+ODD = ("two lists", "two answers in JSON", "a name that stands twice")
+"""Kinds that say an explanation twice: which of them is meant, and how it is wrapped, nobody knows."""
 ONLY = {name: frozenset({name}) for name in ASKED}
 NOTHING: frozenset[str] = frozenset()
 
@@ -153,6 +156,22 @@ KINDS: dict[str, Kind] = {
     ),
     "two lists": Kind(lambda a: body(f"{a} or {a}"), ONLY[EXPLANATION]),
     "maybe": Kind(lambda a: body("Maybe."), ONLY[EXPLANATION]),
+    # around the answer
+    "a fence": Kind(lambda a: body(f"```\n{a}\n```"), WRITTEN),
+    "a fence that is not closed": Kind(lambda a: body(f"```\n{a}"), frozenset({LIST, EXPLANATION})),
+    "an answer in JSON": Kind(lambda a: body(json.dumps({"answer": a})), WRITTEN - ONLY[JSON]),
+    "an answer in JSON in a fence": Kind(
+        lambda a: body(f"```json\n{json.dumps({'answer': a})}\n```"), WRITTEN - ONLY[JSON]
+    ),
+    "two answers in JSON": Kind(
+        lambda a: body(json.dumps({"answer": a, "other": a[:1]})), frozenset({LIST, EXPLANATION})
+    ),
+    "a name that stands twice": Kind(
+        lambda a: body(f'{{"answer": {json.dumps(a)}, "answer": "No"}}'), frozenset({LIST, EXPLANATION})
+    ),
+    "emphasis": Kind(lambda a: body(f"**{a}**"), WRITTEN - ONLY[JSON]),
+    "a label": Kind(lambda a: body(f"**Explanation:** {a}"), frozenset({LIST, EXPLANATION})),
+    "control characters": Kind(lambda a: body(f"{a}\x00\x1b[31m"), frozenset({LIST, EXPLANATION})),
     # bodies of all sorts
     "no choices": Kind(edited(choices=[])),
     "choices null": Kind(edited(choices=None)),
@@ -276,6 +295,8 @@ async def outcome_of(server: Server, cache: ReplyCache, kind: str, asked: str) -
             found = explanation_of(explainer, latent, exchange, 0, {})
             assert (found.outcome is Outcome.OK) == (found.text is not None)
             assert "think" not in (found.text or "").lower()
+            assert (found.text or "").isprintable()
+            assert kind in ODD or not re.search(r"```|\{|explanation", found.text or "", re.IGNORECASE), found.text
             assert THOUGHT[:20] not in (found.text or "")
             return found.outcome, found.error or ""
         scorer = scorer_of(asked)

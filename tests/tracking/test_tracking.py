@@ -140,7 +140,7 @@ def test_the_suite_is_a_dataset_input_with_its_own_digest(tracked: TrackResult, 
 def test_prompts_are_registered_and_linked_once(tracked: TrackResult, client: Any) -> None:
     system = client.get_prompt_version("scorer.detection.system", 1)
     assert system.template == "Judge by detection: {{ explanation }}"
-    assert system.tags["latentbench.id"] == "detection@1-0"
+    assert system.tags["latentbench.id"] == "detection@1-1"
     linked = json.loads(client.get_run(tracked.parent).data.tags["mlflow.linkedPrompts"])
     assert linked == [
         {"name": "explainer.llm.system", "version": "1"},

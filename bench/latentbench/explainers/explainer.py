@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from latentbench.kernel.boundary import Fault, attempt, built
 from latentbench.kernel.config import Frozen, validate
-from latentbench.kernel.conform import Mismatch
+from latentbench.kernel.conform import Mismatch, half_pair
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest, file_sha256, text_digest
 from latentbench.kernel.implementation import implementation
@@ -27,6 +27,8 @@ from latentbench.kernel.registry import lookup
 from latentbench.kernel.requests import Capability, Chat, Message, Outcome, Reply, Request, Usage
 from latentbench.prompts.answers import refused
 from latentbench.prompts.task import read_task
+from latentbench.prompts.wrapping import AROUND, FRAMES, unwrapped
+from latentbench.views.escape import coded
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,23 +209,28 @@ def chat(messages: tuple[Message, ...], max_tokens: int, temperature: float, see
 
 BLANK = re.compile(r"\r?\n[ \t]*\r?\n")
 """A blank line, whoever wrote it."""
-FENCE = re.compile(r"^```\w*\s*\n|\n?\s*```$")
-"""A code fence around a reply."""
 SENTENCES = re.compile(r".*[.!?…。！？][\"'”’)\]`]*(?=\s|$)", re.DOTALL)
 """A text up to the end of its last whole sentence."""
 
 
 def first_paragraph(latent: LatentView, text: str, usage: Usage, lead: str = "", cut: bool = False) -> Explanation:
-    """What a model wrote as an explanation: one paragraph, since what follows a blank line is the model talking on.
+    """What a model wrote as an explanation: one paragraph, since what follows a blank line is the model talking on, without what
+    it put around it (`latentbench.prompts.wrapping`).
 
     Args:
-        lead: how the prompt opened the reply ("The marked words are"); the explanation gets the whole sentence back.
+        lead: how the prompt opened the reply ("The marked words are"); the explanation gets the whole sentence back, unless the
+            reply is a text of its own: quotation marks go on with a sentence, a label does not.
         cut: whether the reply was cut off at its limit. What is left of its last paragraph are the whole sentences, with a note
             that says so; half a sentence alone is no explanation.
     """
-    whole, *further = BLANK.split(FENCE.sub("", text.strip()).strip(), maxsplit=1)
-    text = " ".join(whole.split())
+    lead = lead if unwrapped(text, cut, FRAMES) == text.strip() else ""
+    whole, *further = BLANK.split(text.strip() if lead else unwrapped(text, cut, AROUND))
+    while further and not unwrapped(whole):
+        whole, *further = further
+    text = coded(" ".join((whole if lead else unwrapped(whole, cut and not further)).split()))
     note = None
+    if wrong := half_pair(text):
+        return Explanation(latent.id, None, Outcome.PARSE, usage, f"the explanation is {wrong}")
     if cut and not further:
         sentences = SENTENCES.match(text)
         if sentences is None:

@@ -20,6 +20,7 @@ from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.requests import Capability, Outcome, Reply, Request
 from latentbench.prompts.examples import Sampling, chosen, cropped
 from latentbench.prompts.template import FIELD, Prompts, active_marks, marked, one_line
+from latentbench.prompts.wrapping import AROUND, unwrapped
 
 PROMPTS = ("direct", "bare", "cot")
 """With activations, without them, and with reasoning."""
@@ -107,15 +108,16 @@ class LlmExplainer(Explainer):
         usage = total_usage(replies)
         if not reply.ok:
             return Explanation(latent.id, None, reply.outcome, usage, reply.error)
-        text = (reply.text or "").strip()
+        text, cut = (reply.text or "").strip(), reply.finish == "length"
         lead = self._lead
-        if self._marker in text:
+        inside = unwrapped(text, cut, AROUND)
+        if self._marker in inside:
             # Reasoning may name the marker before it uses it; after a direct answer a model may go on with examples of its own.
-            text = (text.rsplit if self.params.cot else text.split)(self._marker, 1)[1]
+            text = (inside.rsplit if self.params.cot else inside.split)(self._marker, 1)[1]
             lead = ""
         elif self.params.cot:
             return Explanation(latent.id, None, Outcome.PARSE, usage, f"no {self._marker!r} in {text[:80]!r}")
-        return first_paragraph(latent, text, usage, lead, cut=reply.finish == "length")
+        return first_paragraph(latent, text, usage, lead, cut)
 
 
 def scaled(value: float, scale: float) -> int:

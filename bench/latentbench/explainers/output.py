@@ -17,6 +17,7 @@ from latentbench.explainers.explainer import Explainer, Explanation, Others, Par
 from latentbench.kernel.latent import LatentView, Steered
 from latentbench.kernel.requests import Capability, Outcome, Reply, Request
 from latentbench.prompts.template import Prompts, one_line
+from latentbench.prompts.wrapping import AROUND, unwrapped
 
 
 class OutputParams(Params):
@@ -79,8 +80,9 @@ class OutputExplainer(Explainer):
         usage = total_usage(replies)
         if not reply.ok:
             return Explanation(latent.id, None, reply.outcome, usage, reply.error)
-        before, marker, after = (reply.text or "").partition(self._marker)
-        return first_paragraph(latent, after if marker else before, usage, cut=reply.finish == "length")
+        cut = reply.finish == "length"
+        before, marker, after = unwrapped(reply.text or "", cut, AROUND).partition(self._marker)
+        return first_paragraph(latent, after if marker else before, usage, cut=cut)
 
 
 def _quoted(token: str) -> str:

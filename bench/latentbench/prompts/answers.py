@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from latentbench.kernel.requests import Outcome, Reply
+from latentbench.prompts.wrapping import word
 
 LIST = re.compile(r"\[([^\[\]]*)\]")
 NUMBER = re.compile(r"\D*(\d+)\D*")
@@ -41,14 +42,14 @@ def read_list(text: str, n: int) -> tuple[int, ...] | None:
 
 def read_word(text: str, answers: tuple[str, ...]) -> int | None:
     """Index of the one allowed answer that a short text is, without regard to case and final punctuation, or None."""
-    bare = text.strip().strip(".!\"'`*").lower()
+    bare = word(text).strip().strip(".!\"'`*").lower()
     hits = [i for i, a in enumerate(answers) if a.strip().lower() == bare]
     return hits[0] if len(hits) == 1 else None
 
 
 def read_number(text: str, answers: Sequence[str]) -> int | None:
     """The one number in a text, if it is one of the allowed answers, or None."""
-    match = NUMBER.fullmatch(text.strip())
+    match = NUMBER.fullmatch(word(text))
     return int(match[1]) if match is not None and match[1] in answers else None
 
 

@@ -25,6 +25,7 @@ from latentbench.kernel.requests import Reply
 from latentbench.kernel.trial import Trial
 from latentbench.prompts import selection
 from latentbench.prompts.answers import unread
+from latentbench.prompts.wrapping import word
 from latentbench.scorers.binary_task import BinaryParams, BinaryTask
 from latentbench.scorers.metrics.yes_no import normalised
 from latentbench.scorers.scorer import Judgement, Metric, Params, failed, judged
@@ -116,7 +117,7 @@ def read_numbers(text: str, n: int) -> frozenset[int] | None:
 
     A list of zeros and ones is not taken for numbers: with more than one 1, or any 0, it has no reading.
     """
-    bare = text.strip().strip("\"'`*.! \n")
+    bare = word(text).strip("\"'`*.! \n")
     if bare.lower() in (NONE, "[]"):
         return frozenset()
     if bare.startswith("[") and bare.endswith("]"):

@@ -232,9 +232,9 @@ SAMPLING = frozenset({"positives", "negatives", "negative_kinds", "trials", "top
 
 
 def question_key(scorer: Scorer) -> str:
-    """Digest of name, version, prompts and every parameter that is not sampling."""
+    """Digest of name, N of the version, prompts and every parameter that is not sampling: versions that differ in X compare."""
     params = {name: value for name, value in scorer.params.model_dump(mode="json").items() if name not in SAMPLING}
-    return digest([scorer.id, params, dict(scorer.prompts)])
+    return digest([f"{scorer.id.rpartition('-')[0]}-0", params, dict(scorer.prompts)])
 
 
 def declared(scorer: Scorer) -> Fault | None:
