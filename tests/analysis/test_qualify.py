@@ -15,11 +15,13 @@ from latentbench.analysis.qualify.qualify_page import markdown, render
 from latentbench.cli import app
 from latentbench.judges.qualification import UNQUALIFIED, qualification, read, write
 from latentbench.judges.reference import load_judge
+from latentbench.judges.simulator.artifact import lessons
 from latentbench.kernel.errors import DataError, DigestMismatch, SpecError
 from latentbench.leaderboards.row import read_rows
 from latentbench.runs.record import read_record
 from latentbench.runs.run import start
 from latentbench.scorers.scorer import load_scorer, question_key
+from latentbench.suites.planted.labelled import build_labelled
 from latentbench.suites.planted.planted_suite import NEAR
 from rich.console import Console
 from typer.testing import CliRunner
@@ -326,3 +328,81 @@ def test_the_command_prints_at_80_columns_and_publishes(tmp_path, monkeypatch):
     assert shown.exit_code == 0
     assert "mock:lexical" in shown.stdout
     assert CliRunner().invoke(app, ["judge", "leaderboard", "--check"]).exit_code == 0
+
+
+# --- exams from other sources than the lessons
+
+
+def test_a_simulator_is_in_distribution_on_rules_only_and_old_rows_say_so():
+    rows = read(PUBLISHED)
+    assert {
+        r.in_distribution for r in rows if r.judge.startswith("simulator:") and r.suite.startswith("planted-1")
+    } == {True}
+    assert not any(r.in_distribution for r in rows if not r.judge.startswith("simulator:"))
+    assert lessons("smollm2-135m") == ("rules",)
+
+
+def test_the_verdict_is_that_of_the_exam_that_says_most(oracle, tmp_path):
+    def row(suite: str, distribution: str, **more: object) -> None:
+        write(
+            oracle.model_copy(update={"suite": suite, "distribution": distribution, "trained_on": ("rules",)} | more),
+            tmp_path,
+        )
+
+    def said() -> str:
+        return qualification(oracle.judge_key, oracle.question_key, [tmp_path])
+
+    row("planted-1@2-0", "rules")
+    assert said().endswith("(planted-1, n=3, in distribution)")
+    row("planted-2@1-0", "written", latents=38)
+    assert said().endswith("(planted-2, n=38)")
+    row("exam-gold@1-0", "people", latents=69)
+    assert said().endswith("(exam-gold, n=69)")
+    row("planted-2@1-0", "written", trained_on=("people",), latents=38)
+    assert len(read(tmp_path)) == 3
+    assert {p.stem.rpartition("paper")[2] for p in tmp_path.glob("*.json")} == {"", "-planted-2", "-exam-gold"}
+
+
+def test_the_page_keeps_judges_on_their_own_lessons_apart(oracle):
+    plain = oracle.model_copy(update={"judge": "plain", "judge_identity": {"provider": "openai"}})
+    taught = plain.model_copy(update={"judge": "taught", "trained_on": ("rules",)})
+    page = markdown([oracle, plain, taught])
+    apart, own = page.split("split test, in distribution")
+    assert "plain" in apart
+    assert "taught" not in apart
+    assert "taught" in own
+    assert "plain" not in own
+    # A bound stands in both.
+    assert "mock:oracle" in apart.split("split test")[1]
+    assert "mock:oracle" in own
+
+
+def test_a_suite_of_labels_qualifies_a_judge_and_a_missing_near_miss_is_no_comparison(tmp_path):
+    rows = []
+    for n in "abcdef":
+        row: dict[str, object] = {
+            "name": f"l{n}",
+            "family": f"f{n}",
+            "truth": f"About word{n}.",
+            "paraphrase": f"word{n}!",
+        }
+        row |= {"near": {"broad": f"Broad {n}.", **({"sibling": f"near{n} it is."} if n != "a" else {})}}
+        row["positive"] = [f"Here is [word{n}] in text {i}." for i in range(8)]
+        rows.append(row | {"tempting": {"broad": [f"Nothing but near{n} in text {i}." for i in range(3)]}})
+    folder = tmp_path / "suite"
+    folder.mkdir()
+    (folder / "labels.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    recipe = {"name": "small", "version": "1-0", "kind": "labelled", "distribution": "written", "explain": 3}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    build_labelled(folder / "recipe.yaml")
+    asked = QualifyRequest("mock:lexical", "detection", suite=str(folder), split="all", repeats=1)
+    found = qualify(asked, tmp_path / "runs", tmp_path / "replies.sqlite", QUIET)
+    assert (found.distribution, found.in_distribution, found.coverage) == ("written", False, 1)
+    assert {which: found.truth_over[which].n for which in NEAR if which in found.truth_over} == {
+        "broad": 6,
+        "sibling": 5,
+    }
+    assert found.truth_over["unrelated"].estimate == 1
+    # The list of strongest tokens is the word itself.
+    assert found.truth_over["tokens"].estimate == 0.5
+    assert set(found.unrelated_by_family) == {f"f{n}" for n in "abcdef"}

@@ -29,6 +29,7 @@ from latentbench.runs.finished import load_run
 from latentbench.runs.run import REPLIES, begin, resume
 from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.scorer import Scorer, load_scorer, question_key
+from latentbench.suites.planted.planted_suite import NEAR
 from latentbench.suites.store import Suite, load_suite
 
 
@@ -103,6 +104,12 @@ def row(
     runs = [load_run(folder, per_token=True) for folder in folders]
     judge = runs[0].record.cells[0].judge
     judgements = pd.concat([run.judgements.assign(asked=n) for n, run in enumerate(runs)], ignore_index=True)
+    # A near miss that a latent does not have was asked of nobody, so it is no gap in what the judge answered.
+    lacking = {
+        (which, latent) for latent, truth in _truths(suite).items() for which in NEAR if which not in truth["near"]
+    }
+    pairs = zip(judgements["explainer"], judgements["latent"], strict=True)
+    judgements = judgements[[pair not in lacking for pair in pairs]].reset_index(drop=True)
     scores = pd.concat([run.per_latent() for run in runs], ignore_index=True)
     headline = scores.pivot_table(index="latent", columns="explainer", values="value")
     missing = [name for name in ("truth", measure.PARAPHRASE) if name not in headline]
@@ -175,12 +182,16 @@ def _spec(asked: QualifyRequest, number: int) -> RunSpec:
 
 
 def _families(suite: Suite) -> dict[str, str]:
+    return {latent: str(truth["family"]) for latent, truth in _truths(suite).items()}
+
+
+def _truths(suite: Suite) -> dict[str, dict[str, Any]]:
     found = {latent.id: latent.row.get("truth") for latent in suite.latents()}
     if not all(found.values()):
         raise DataError(
             f"suite {suite.name} has latents without a planted truth; judges are qualified on planted suites."
         )
-    return {latent: str(json.loads(str(truth))["family"]) for latent, truth in found.items()}
+    return {latent: json.loads(str(truth)) for latent, truth in found.items()}
 
 
 def _reads_explanation(scorer: Scorer, suite: Suite) -> None:
