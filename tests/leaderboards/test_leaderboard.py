@@ -33,6 +33,7 @@ COLUMNS = (
     "suite_digest",
     "split",
     "coders",
+    "kind",
     "scorer",
     "scorer_key",
     "judge",

@@ -6,20 +6,34 @@ import itertools
 import math
 
 import numpy as np
-from latentbench.stats.bootstrap import Interval
+import pytest
+import scipy.stats
+from latentbench.stats.bootstrap import FEWEST, Interval
 from latentbench.stats.ranks import ranks_from_intervals, ranks_from_pairs
 
 
-def _i(estimate: float, low: float, high: float) -> Interval:
-    return Interval(estimate, low, high, 10)
+def _i(estimate: float, low: float, high: float, n: int = 100) -> Interval:
+    return Interval(estimate, low, high, n)
 
 
 def test_ranks_of_three_entries_worked_by_hand() -> None:
-    # a is above c; b overlaps both.
-    ranks = ranks_from_intervals([_i(0.8, 0.7, 0.9), _i(0.65, 0.55, 0.75), _i(0.5, 0.4, 0.6)])
+    # Three pairs at 5 % in all: t(99) at 1 - 0.05 / 6 is 2.436, over 1.984 is 1.228. Halves of .1 need a gap of .1 sqrt(2) 1.228
+    # = .174: a is above c by .18, b is .09 from both.
+    wide = scipy.stats.t.ppf(1 - 0.05 / 6, 99) / scipy.stats.t.ppf(0.975, 99)
+    assert wide * 0.1 * math.sqrt(2) == pytest.approx(0.174, abs=1e-3)
+    ranks = ranks_from_intervals([_i(0.68, 0.58, 0.78), _i(0.59, 0.49, 0.69), _i(0.5, 0.4, 0.6)])
     assert [(r.low, r.high) for r in ranks] == [(1, 2), (1, 3), (2, 3)]
     assert [r.tie for r in ranks] == [1, 1, 2]
     assert [str(r) for r in ranks] == ["1-2", "1-3", "2-3"]
+    closer = ranks_from_intervals([_i(0.67, 0.57, 0.77), _i(0.59, 0.49, 0.69), _i(0.5, 0.4, 0.6)])
+    assert [str(r) for r in closer] == ["1-3"] * 3
+
+
+def test_too_few_latents_separate_nothing() -> None:
+    apart = [_i(0.9, 0.89, 0.91, FEWEST - 1), _i(0.1, 0.09, 0.11, FEWEST - 1)]
+    assert [str(r) for r in ranks_from_intervals(apart)] == ["1-2", "1-2"]
+    scores = np.array([[0.9], [0.1]]) + np.random.default_rng(0).normal(scale=0.01, size=(2, FEWEST - 1))
+    assert [str(r) for r in ranks_from_pairs(scores, [str(i) for i in range(FEWEST - 1)], seed=0)] == ["1-2", "1-2"]
 
 
 def test_separated_entries_have_sharp_ranks_in_any_input_order() -> None:
@@ -34,11 +48,6 @@ def test_lower_is_better_reverses_the_order() -> None:
     assert [r.tie for r in ranks] == [1, 2]
 
 
-def test_touching_bounds_are_a_tie() -> None:
-    ranks = ranks_from_intervals([_i(0.6, 0.5, 0.7), _i(0.4, 0.3, 0.5)])
-    assert [str(r) for r in ranks] == ["1-2", "1-2"]
-
-
 def test_an_entry_without_interval_can_have_any_place() -> None:
     nan = math.nan
     ranks = ranks_from_intervals([_i(0.8, 0.7, 0.9), _i(0.2, 0.1, 0.3), _i(nan, nan, nan)])
@@ -48,11 +57,16 @@ def test_an_entry_without_interval_can_have_any_place() -> None:
 
 def test_ranks_agree_with_counting_on_random_intervals() -> None:
     rng = np.random.default_rng(0)
+    wide = scipy.stats.t.ppf(1 - 0.05 / 42, 99) / scipy.stats.t.ppf(0.975, 99)
     for _ in range(30):
-        entries = [_i(c, c - w, c + w) for c, w in zip(rng.random(7), rng.random(7) * 0.2, strict=True)]
+        entries = [_i(c, c - w, c + 2 * w) for c, w in zip(rng.random(7), rng.random(7) * 0.1, strict=True)]
+
+        def above(a: Interval, b: Interval) -> bool:
+            return a.estimate - b.estimate > wide * math.hypot(a.estimate - a.low, b.high - b.estimate)
+
         for mine, rank in zip(entries, ranks_from_intervals(entries), strict=True):
-            assert rank.low == 1 + sum(other.low > mine.high for other in entries)
-            assert rank.high == sum(not other.high < mine.low for other in entries)
+            assert rank.low == 1 + sum(above(other, mine) for other in entries)
+            assert rank.high == sum(not above(mine, other) for other in entries)
             assert rank.low <= rank.high
 
 

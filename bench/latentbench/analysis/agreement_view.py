@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from latentbench.analysis.agreement import SHOWN, ScorerAgreement
+from latentbench.stats.bootstrap import FEWEST
 from latentbench.views.page import Block, Bullets, Page, Picture, Prose
 from latentbench.views.table import Cell, Column, Face, Table
 
@@ -83,7 +86,8 @@ def _pairs(m: CorrelationMatrix, face: Face) -> Table:
             f"{m.names[i]} – {m.names[j]}",
             float(m.estimate[i, j]),
             (float(m.low[i, j]), float(m.high[i, j])),
-            float(m.p_holm[i, j]),
+            # With latents enough, no p means that leaving one out leaves nothing to compute.
+            None if np.isnan(m.p_holm[i, j]) and m.n[i, j] >= FEWEST else float(m.p_holm[i, j]),
             int(m.n[i, j]),
         ]
         for i, j in combinations(range(len(m.names)), 2)

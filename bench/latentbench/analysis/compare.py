@@ -21,7 +21,7 @@ from latentbench.analysis.entry import ComparedEntry, entries
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.runs.finished import Run
 from latentbench.runs.record import ScorerRecord
-from latentbench.stats.bootstrap import LEVEL, RESAMPLES, Interval, holm, paired_difference
+from latentbench.stats.bootstrap import FEWEST, LEVEL, RESAMPLES, Interval, holm, paired_difference
 from latentbench.stats.power import minimal_detectable_difference
 
 Mark = Literal["+", "-", "~", "x"]
@@ -41,7 +41,7 @@ class Comparison:
         mean_a, mean_b: means over the shared latents.
         difference: mean of b - a over the shared latents, in the metric's units and direction.
         p, p_holm: two-sided; as it comes and corrected for the table.
-        detectable: smallest true difference that this many latents show in four of five experiments.
+        detectable: smallest true difference that this many latents show in four of five experiments; NaN for too few.
     """
 
     a: tuple[str, str, str] | None
@@ -165,6 +165,8 @@ def _notes(a: Run, b: Run, x: ComparedEntry | None, y: ComparedEntry | None) -> 
     shared, most = len(x.values.keys() & y.values.keys()), max(x.latents, y.latents)
     if shared < most:
         notes.append(f"{shared} of {most} latents have a score in both")
+    if shared < FEWEST:
+        notes.append(f"too few latents for a verdict: {shared}, at least {FEWEST}")
     if min(x.coverage, y.coverage) < 1:
         notes.append(f"coverage {x.coverage:.1%} and {y.coverage:.1%}")
     return tuple(notes)
@@ -189,9 +191,13 @@ def _pair(
         return Comparison(*names, "x", tuple(reasons), nan, nan, Interval(nan, nan, nan, 0), nan, nan, nan)
     ids = [latent for latent in x.values if latent in y.values]
     one, two = (np.array([e.values[latent] for latent in ids]) for e in (x, y))
-    difference = paired_difference(two, one, ids, seed=seed, n=resamples)
+    metric = x.cell.scorer.ranking
+    span = None if metric.low is None or metric.high is None else metric.high - metric.low
+    difference = paired_difference(two, one, ids, seed=seed, n=resamples, span=span)
     spread = float(np.std(two - one, ddof=1))
     detectable = minimal_detectable_difference(spread, len(ids)) if spread > 1e-12 else 0.0
+    if len(ids) < FEWEST:
+        detectable = nan
     return Comparison(
         *names, "~", notes, float(one.mean()), float(two.mean()), difference.interval, difference.p, nan, detectable
     )

@@ -93,11 +93,11 @@ class Qualification(Frozen):
     """Share of latents on which the truth has the higher headline, a tie counting half: over `near` and `unrelated` as a
     whole, over each near miss, and over the list of the latent's strongest `tokens`. Chance is 0.5."""
     paraphrase_over: dict[str, Mean] = Field(default={})
-    """The same shares for the truth in other words, over `near` and `unrelated`."""
+    """Share of latents on which the truth in other words has the higher headline, over `near` and `unrelated`."""
     truth_over_by_family: dict[str, Mean]
     """Share of latents on which the truth beats its near misses, by family of concepts."""
     unrelated_by_family: dict[str, Mean] = Field(default={})
-    """The same over unrelated explanations."""
+    """Share of latents on which the truth beats unrelated explanations, by family of concepts."""
     paraphrase_gap: Mean | None
     """Headline of the truth minus that of its paraphrase."""
     auroc: dict[str, dict[str, Mean]]

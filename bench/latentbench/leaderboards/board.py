@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from latentbench.leaderboards.row import LEADERBOARD_SPLIT, POOLED, Row
-from latentbench.stats.bootstrap import Interval
+from latentbench.stats.bootstrap import FEWEST, Interval
 from latentbench.stats.ranks import Rank, ranks_from_intervals, ranks_from_pairs
 
 RankBy = Literal["intervals", "pairs"]
@@ -57,7 +57,8 @@ class Table:
         coders = f"all coders{kind}" if r.coders == POOLED else f"coder {r.coders}"
         held = "" if self.for_leaderboard else ", NOT FOR THE LEADERBOARD"
         floor = "" if r.score.floor is None else f"; floor of {r.headline} {r.score.floor:g}"
-        latents = f"{r.n_latents} {'' if r.split == 'all' else f'{r.split} '}latents{held}"
+        few = f", too few to rank (at least {FEWEST})" if r.n_latents < FEWEST else ""
+        latents = f"{r.n_latents} {'' if r.split == 'all' else f'{r.split} '}latents{few}{held}"
         # The same judge may have been qualified on more latents since the first of these runs.
         judge = max(self.rows, key=lambda row: row.date).qualification
         return f"{r.suite.id} ({r.suite.digest}), {coders}, {latents}; judge {judge}{floor}"

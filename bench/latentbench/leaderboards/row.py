@@ -3,7 +3,7 @@
 A row carries every identity that decides with which others it may be compared, so that a table of committed rows can be built
 again, and refused, without the runs. It carries no rank: a rank belongs to a table, and changes when somebody else submits.
 
-The mean of a row is over latents, each averaged over its repeats first, with a cluster bootstrap over latents; judgements of all
+The mean of a row is over latents, each averaged over its repeats first, with an interval over latents; judgements of all
 latents are never pooled into one average. Failed judgements lower the coverage beside the score and widen the bounds; they never
 enter the score.
 """
@@ -257,7 +257,7 @@ def _group(run: Run, group: Group, seed: int) -> list[Row]:
 
 
 def _estimate(values: pd.Series[float], metric: MetricRecord, seed: int) -> Estimate:
-    i = bootstrap_mean(values.to_numpy(dtype=np.float64), seed=seed)
+    i = bootstrap_mean(values.to_numpy(dtype=np.float64), seed=seed, low=metric.low, high=metric.high)
     return Estimate(
         estimate=i.estimate, low=i.low, high=i.high, n=i.n, floor=metric.floor, higher_is_better=metric.higher_is_better
     )

@@ -20,6 +20,7 @@ from latentbench.leaderboards.board_page import board_blocks, notes
 from latentbench.leaderboards.row import POOLED, rows
 from latentbench.runs.finished import Run, load_run, suite_of
 from latentbench.runs.record import UNQUALIFIED
+from latentbench.stats.bootstrap import FEWEST
 from latentbench.views.escape import Html, html
 from latentbench.views.number import number, percent
 from latentbench.views.page import Block, Bullets, Facts, Heading, Listing, Page, Prose
@@ -215,7 +216,12 @@ def _limits_of(table: Ranking) -> list[str]:
         lost = [row.explainer.label for row, rank in real if rank.high >= best_floor]
         if lost:
             found.append(
-                f"{table.title}: {', '.join(lost)} cannot be told from a floor; the judge or the method may be too weak."
+                f"{table.title}: {', '.join(lost)} cannot be told from a floor; "
+                + (
+                    "there are too few latents."
+                    if real[0][0].score.n < FEWEST
+                    else "the judge or the method may be too weak."
+                )
             )
     holes = [row for row in table.rows if row.coverage is not None and row.coverage < 1]
     if holes:

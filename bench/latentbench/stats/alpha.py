@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from latentbench.stats.bootstrap import LEVEL, Array
-from latentbench.stats.resample import Coefficient, Statistic, codes, jackknife
+from latentbench.stats.bootstrap import Array
+from latentbench.stats.resample import Coefficient, codes, coefficient
 
 Scale = Literal["nominal", "ordinal", "interval"]
 
@@ -47,14 +47,16 @@ def krippendorff_alpha(
     rated = (~np.isnan(table)).sum(axis=1)
     table, groups, rated = table[rated > 1], groups[rated > 1], rated[rated > 1].astype(np.float64)
     if not len(table):
-        return _interval(lambda w: np.full(len(w), np.nan), 0, groups)
+        return Coefficient(math.nan, math.nan, math.nan, math.nan, 0, 0)
     disagreement = _squared(table, rated) if scale == "interval" else _counted(table, rated, scale)
 
     def statistic(weights: Array) -> Array:
         within, between = disagreement(weights)
         return 1 - _ratio(within * (weights @ rated - 1), between)
 
-    return _interval(statistic, len(table), groups)
+    # Every pair of raters is one more look at the units.
+    floor = 1 / math.sqrt(float((rated * (rated - 1)).mean()) / 2)
+    return coefficient(statistic, len(table), groups, floor)
 
 
 def _squared(table: Array, rated: Array) -> Callable[[Array], tuple[Array, Array]]:
@@ -97,22 +99,3 @@ def _ratio(observed: Array, expected: Array) -> Array:
     """Observed / expected disagreement; NaN where chance could not disagree either."""
     share: Array = np.divide(observed, expected, out=np.full(len(observed), np.nan), where=expected > 1e-12)
     return share
-
-
-def _interval(statistic: Statistic, n: int, groups: NDArray[np.int64]) -> Coefficient:
-    nan = math.nan
-    m = len(set(groups.tolist()))
-    estimate = float(statistic(np.ones((1, n)))[0]) if n else nan
-    if math.isnan(estimate) or m < 4:
-        return Coefficient(estimate, nan, nan, nan, n, m)
-    from scipy.stats import t
-
-    found = jackknife(statistic, n, groups.tolist())
-    if not math.isfinite(found.error):
-        return Coefficient(estimate, nan, nan, nan, n, m)
-    if found.error == 0:
-        # Nothing disagrees whichever unit is left out.
-        return Coefficient(estimate, estimate, estimate, 0.0 if estimate else 1.0, n, m)
-    reach = float(t.ppf((1 + LEVEL) / 2, m - 1)) * found.error
-    p = float(2 * t.sf(abs(estimate) / found.error, m - 1))
-    return Coefficient(estimate, estimate - reach, min(1.0, estimate + reach), p, n, m)

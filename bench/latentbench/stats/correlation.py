@@ -4,7 +4,7 @@ Scores are bounded, skewed and full of ties, and several explanations of one lat
 (Fisher's z with 1 / sqrt(n - 3), and its relatives for ranks) assume two normal variables and n independent pairs; on scores
 whose spread grows with their level they cover far less than they say. So the error comes from leaving one latent out at a
 time, on Fisher's scale, with Student's t: the interval and the p-value are two readings of one number, a latent with five
-explanations is one latent, and nothing is drawn, so there is no seed.
+explanations is one latent, and nothing is drawn, so there is no seed. The textbook error is kept as the least that there can be.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from latentbench.stats.bootstrap import LEVEL, Array, holm
-from latentbench.stats.resample import Coefficient, Statistic, codes, jackknife
+from latentbench.stats.bootstrap import Array, holm
+from latentbench.stats.resample import Coefficient, Statistic, codes, coefficient
 
 Kind = Literal["pearson", "spearman", "kendall"]
-LINE = 1 - 1e-12
-"""Beyond this a correlation is that of a straight line, and the rest is rounding."""
-
+FLOORS: dict[Kind, float] = {"pearson": 1.0, "spearman": 1.03, "kendall": 0.661}
+"""Least error on Fisher's scale times sqrt(m - 3), m latents (Fieller, Hartley and Pearson 1957)."""
 KINDS: tuple[Kind, ...] = ("pearson", "spearman", "kendall")
 
 
@@ -54,8 +53,7 @@ def correlation(
 ) -> Coefficient:
     """Pearson's r, Spearman's rho (of midranks) or Kendall's tau-b with a jackknife interval on Fisher's scale.
 
-    z = arctanh(estimate), low and high = tanh(z -+ t se), p from t = z / se, with se from leaving out one cluster at a time
-    and m - 1 degrees of freedom for m clusters (Arvesen 1969; Hinkley 1978 for the correlation).
+    See `latentbench.stats.resample.coefficient`.
 
     Args:
         x: [n] values; NaN is "no value", and such rows are left out.
@@ -67,7 +65,7 @@ def correlation(
         ValueError: lengths differ, or an infinite value.
     """
     a, b, groups = _complete(x, y, clusters)
-    return _interval(_statistic(a, b, kind), len(a), groups)
+    return coefficient(_statistic(a, b, kind), len(a), groups, FLOORS[kind])
 
 
 def retest(scores: ArrayLike, pairs: Sequence[tuple[int, int]], kind: Kind = "spearman") -> Coefficient:
@@ -94,7 +92,7 @@ def retest(scores: ArrayLike, pairs: Sequence[tuple[int, int]], kind: Kind = "sp
         found: Array = _moments(weights, columns)[:, one, other].mean(axis=1)
         return found
 
-    return _interval(statistic, len(table), np.arange(len(table)))
+    return coefficient(statistic, len(table), np.arange(len(table)), FLOORS[kind] / math.sqrt(len(pairs)))
 
 
 def correlation_matrix(
@@ -190,34 +188,3 @@ def _moments(weights: Array, columns: Sequence[Array]) -> Array:
     scale = np.where(scale > 1e-12 * np.maximum(size, 1e-300), scale, np.nan)
     found: Array = np.clip(cov / (scale[:, :, None] * scale[:, None, :]), -1, 1)
     return found
-
-
-def _fisher(values: Array) -> Array:
-    """Fisher's scale; NaN on a straight line, whose infinity (or what rounding leaves of it) is no distance from the others."""
-    found: Array = np.arctanh(np.where(np.abs(values) > LINE, np.nan, values))
-    return found
-
-
-def _interval(statistic: Statistic, n: int, groups: NDArray[np.int64]) -> Coefficient:
-    nan = math.nan
-    m = len(set(groups.tolist()))
-    if n < 2:
-        return Coefficient(nan, nan, nan, nan, n, m)
-    estimate = float(statistic(np.ones((1, n)))[0])
-    degrees = m - 1
-    if math.isnan(estimate) or degrees < 3:
-        return Coefficient(estimate, nan, nan, nan, n, m)
-    if abs(estimate) > LINE:
-        # No latent left out changes a straight line, unless one of them alone makes it: then there is no error to estimate.
-        line = round(estimate)
-        if math.isfinite(jackknife(statistic, n, groups.tolist()).error):
-            return Coefficient(line, line, line, 0.0, n, m)
-        return Coefficient(line, nan, nan, nan, n, m)
-    from scipy.stats import t
-
-    found = jackknife(statistic, n, groups.tolist(), _fisher)
-    if not math.isfinite(found.error) or found.error == 0:
-        return Coefficient(estimate, nan, nan, nan, n, m)
-    reach = float(t.ppf((1 + LEVEL) / 2, degrees)) * found.error
-    p = float(2 * t.sf(abs(found.estimate) / found.error, degrees))
-    return Coefficient(estimate, math.tanh(found.estimate - reach), math.tanh(found.estimate + reach), p, n, m)

@@ -1,4 +1,4 @@
-"""The error of any statistic over latents: samples as weights.
+"""The error of any coefficient over latents: samples as weights.
 
 Leaving a latent out is a vector of ones with zeros at its rows. A statistic that takes weights [samples, n] is therefore
 computed for all samples at once, and the jackknife is one function for all statistics. Passing a subset of the *data* to a
@@ -7,6 +7,7 @@ statistic is the tempting interface: it is a Python loop over latents.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentbench.stats.bootstrap import LEVEL, Array
+from latentbench.stats.bootstrap import FEWEST, LEVEL, Array
 
 Statistic = Callable[[Array], Array]
 """Weights [b, n] of n rows -> [b]; NaN where it is undefined. Equal weights of one are the sample itself."""
 
 CHUNK = 2_000_000
 """Weights held at a time: 16 MB."""
+LINE = 1 - 1e-12
+"""Beyond this a coefficient is that of perfect agreement, and the rest is rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,8 @@ class Coefficient:
 
     Attributes:
         estimate: NaN where it is undefined, as where one side does not vary.
-        low, high: confidence bounds; NaN where leaving a latent out leaves nothing to compute or a straight line, or with fewer
-            than four latents.
+        low, high: confidence bounds; NaN where leaving a latent out leaves nothing to compute or a straight line, and with fewer
+            than `FEWEST` latents.
         p: two-sided p of "no more than chance"; NaN as the bounds.
         n: rows that count.
         clusters: latents among them.
@@ -102,3 +105,40 @@ def jackknife(
     left_out = np.concatenate(parts)
     error = float(np.sqrt((m - 1) / m * ((left_out - left_out.mean()) ** 2).sum()))
     return Jackknife(estimate, error, m)
+
+
+def fisher(values: Array) -> Array:
+    """Fisher's scale; NaN on a straight line, whose infinity (or what rounding leaves of it) is no distance from the others."""
+    found: Array = np.arctanh(np.where(np.abs(values) > LINE, np.nan, values))
+    return found
+
+
+def coefficient(statistic: Statistic, n: int, groups: NDArray[np.int64], floor: float) -> Coefficient:
+    """A coefficient with its jackknife interval on Fisher's scale and its p.
+
+    z = arctanh(estimate), low and high = tanh(z -+ t se), p from t = z / se, with se from leaving out one cluster at a time and
+    m - 1 degrees of freedom for m clusters (Arvesen 1969; Hinkley 1978 for the correlation). So p < 0.05 if and only if the
+    interval excludes 0. se is at least floor / sqrt(m - 3), the error of independent clusters without a relation: where most
+    values are equal, no latent left out changes anything, and the jackknife alone is sure of whatever the few others say.
+
+    Args:
+        n: rows.
+        groups: [n] latent of each row, as a number.
+        floor: 1 for a Pearson correlation.
+    """
+    nan = math.nan
+    m = len(set(groups.tolist()))
+    estimate = float(statistic(np.ones((1, n)))[0]) if n > 1 else nan
+    if abs(estimate) > LINE:
+        estimate = float(round(estimate))
+    if m < FEWEST or not abs(estimate) < 1:
+        return Coefficient(estimate, nan, nan, nan, n, m)
+    from scipy.stats import t
+
+    found = jackknife(statistic, n, groups.tolist(), fisher)
+    if not math.isfinite(found.error):
+        return Coefficient(estimate, nan, nan, nan, n, m)
+    error = max(found.error, floor / math.sqrt(m - 3))
+    reach = float(t.ppf((1 + LEVEL) / 2, m - 1)) * error
+    p = float(2 * t.sf(abs(found.estimate) / error, m - 1))
+    return Coefficient(estimate, math.tanh(found.estimate - reach), math.tanh(found.estimate + reach), p, n, m)

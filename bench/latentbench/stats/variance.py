@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from latentbench.stats.bootstrap import LEVEL, RESAMPLES, Array, bca_tails
+from latentbench.stats.bootstrap import LEVEL, RESAMPLES, Array
 from latentbench.stats.resample import codes
 
 LATENT, CODER = "latent", "coder"
@@ -154,7 +154,7 @@ def variance_components(
     for i, effect in enumerate(design.effects):
         boot_low = boot_high = math.nan
         if LATENT in effect and np.ptp(found[:, i]) > 0:
-            places = bca_tails(left_out[:, i].mean() - left_out[:, i], found[:, i], float(estimates[i]), expanded)
+            places = _bca_tails(left_out[:, i].mean() - left_out[:, i], found[:, i], float(estimates[i]), expanded)
             boot_low, boot_high = (float(b) for b in np.quantile(found[:, i], places))
         components.append(
             Component(
@@ -170,6 +170,26 @@ def variance_components(
         )
     levels = dict(zip(kept, used.shape[1:], strict=True))
     return VarianceComponents(tuple(components), total, levels, constant, n, dropped, LEVEL, draws)
+
+
+def _bca_tails(influence: Array, resampled: Array, estimate: float, tails: Array) -> Array:
+    """Quantiles of the resamples to read instead of `tails` (Efron 1987, eq. 2.3 and 6.6).
+
+    Args:
+        influence: [n] of each cluster on the estimate, up to a positive factor; sums to about 0. Gives the acceleration.
+        resampled: [resamples] values of the statistic; their median against `estimate` gives the bias z0.
+        estimate: of the sample.
+        tails: nominal quantiles.
+    """
+    from scipy.special import ndtr, ndtri
+
+    share = float(((resampled < estimate).mean() + (resampled <= estimate).mean()) / 2)
+    z0 = ndtri(min(max(share, 0.5 / len(resampled)), 1 - 0.5 / len(resampled)))
+    spread = (influence**2).sum() ** 1.5
+    acceleration = (influence**3).sum() / (6 * spread) if spread > 0 else 0.0
+    z = z0 + ndtri(tails)
+    adjusted: Array = ndtr(z0 + z / (1 - acceleration * z))
+    return adjusted
 
 
 def _expanded(degrees: int) -> Array:

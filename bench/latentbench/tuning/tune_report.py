@@ -6,6 +6,7 @@ of many noisy ones, and it is what people would quote.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,11 @@ def _facts(result: Mapping[str, Any]) -> Table:
     return Table("", [Column("", "text"), Column("", "text")], lines)
 
 
+def _p(difference: Mapping[str, Any]) -> float | None:
+    """The corrected p; NaN where it was tested and has none, None where nothing was tested."""
+    return math.nan if difference.get("p_holm", 0) is None else difference.get("p_holm")
+
+
 def _held_out(result: Mapping[str, Any]) -> Table:
     held = result["holdout"]
     lines: list[list[Cell]] = []
@@ -95,7 +101,7 @@ def _held_out(result: Mapping[str, Any]) -> Table:
             a, b = held["default"]["means"][name], w["means"][name]
             d = w["differences"].get(name) or w["cells"].get(name) or {}
             what = f"{name}, {d['headline']}" if "headline" in d else name
-            lines.append([label, what, a["estimate"], _triple(b), _triple(d) if d else None, d.get("p_holm")])
+            lines.append([label, what, a["estimate"], _triple(b), _triple(d) if d else None, _p(d)])
             lines[-1] += [d.get("verdict", NONE), w["coverage"]]
     columns = [
         Column("setting", "text"),

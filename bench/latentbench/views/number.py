@@ -12,6 +12,8 @@ from typing import Any
 
 NONE = "–"
 """Where there is no number."""
+TOO_FEW = "too few"
+"""Where a p-value would stand if there were latents enough for one."""
 LEAST_P = 0.001
 
 
@@ -38,14 +40,18 @@ def percent(share: float | None, digits: int = 0) -> str:
 
 
 def p(value: float | None) -> str:
-    """A p-value: three digits, and `<0.001` below them, because it is never 0."""
-    if value is None or not math.isfinite(value):
+    """A p-value: three digits, and `<0.001` below them, because it is never 0; None where nothing was tested, NaN for too few."""
+    if value is None:
         return NONE
+    if math.isnan(value):
+        return TOO_FEW
     return f"<{LEAST_P}" if value < LEAST_P else f"{value:.3f}"
 
 
 def p_is(value: float | None) -> str:
     """A p-value inside a sentence: `p = 0.012` or `p < 0.001`."""
+    if value is None or math.isnan(value):
+        return "too few latents for a p-value"
     text = p(value)
     return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
 

@@ -217,10 +217,13 @@ class Table:
             writer.writerow(
                 [escape.csv(c.name) + end for c, own in zip(self.columns, ends, strict=True) for end in own]
             )
+        tests = [c.kind == "p" or c.name.partition("_")[0] == "p" for c in self.columns]
         for row in self.rows:
             values: list[Cell] = []
-            for cell, own in zip(row, ends, strict=True):
+            for cell, own, test in zip(row, ends, tests, strict=True):
                 parts = cell if isinstance(cell, tuple) else (cell,)
+                if test and isinstance(cell, float) and math.isnan(cell):
+                    parts = (number.TOO_FEW,)
                 values += [*parts, *[None] * (len(own) - len(parts))]
             writer.writerow(map(_csv, values))
         return out.getvalue()

@@ -4,6 +4,8 @@
     FAIL          estimate <= -delta, and one-sided 99 % upper bound < 0 after Holm over the family: it is worse, and by enough
     INCONCLUSIVE  otherwise, with the number of latents that would decide it
 
+With fewer than `FEWEST` latents no bound is believed: identical values pass, everything else is inconclusive.
+
 A threshold on the estimate ("fail if it dropped by 2 points") is the tempting rule. With 300 latents and differences of sd .20 it
 fails one unchanged run in 24 and passes one drop of 4 points in 24, and nobody who reads "passed" can tell which it was.
 
@@ -21,10 +23,8 @@ from enum import StrEnum
 import numpy as np
 
 from latentbench.analysis.gate.evidence import FAIL_LEVEL, PASS_LEVEL, Evidence
-from latentbench.stats.bootstrap import holm
+from latentbench.stats.bootstrap import FEWEST, holm
 
-FEWEST = 5
-"""Latents below which no bound is believed."""
 MOST = 1_000_000
 """Numbers of latents above this are not printed: the difference sits on the limit."""
 
@@ -54,36 +54,38 @@ class Decision:
     needed: int | None = None
 
 
-def decide(family: Sequence[Evidence], deltas: Sequence[float]) -> list[Decision]:
+def decide(family: Sequence[Evidence], deltas: Sequence[float], fewest: int = FEWEST) -> list[Decision]:
     """Verdicts on all tests of one family.
 
     Args:
         family: evidence of every test. One whose value is gone on the head side (NaN) counts as failed.
         deltas: how much worse is too much, one per test, > 0.
+        fewest: units below which no bound is believed.
 
     Raises:
         ValueError: a delta that is not positive, or not one per test.
     """
     if len(family) != len(deltas) or any(not d > 0 for d in deltas):
         raise ValueError(f"need one positive delta per test, not {list(deltas)} for {len(family)} tests.")
-    corrected = holm(np.array([e.p for e in family]))
+    corrected = holm(np.array([e.p if e.n >= fewest else math.nan for e in family]))
     tests = int((~np.isnan(corrected)).sum())
-    return [_one(e, d, float(p), tests) for e, d, p in zip(family, deltas, corrected, strict=True)]
+    return [_one(e, d, float(p), tests, fewest) for e, d, p in zip(family, deltas, corrected, strict=True)]
 
 
-def _one(e: Evidence, delta: float, p_holm: float, tests: int) -> Decision:
+def _one(e: Evidence, delta: float, p_holm: float, tests: int, fewest: int) -> Decision:
     if math.isnan(e.head) and not math.isnan(e.base):
         return Decision(Verdict.FAIL, p_holm)
-    if e.n < FEWEST:
-        return Decision(Verdict.INCONCLUSIVE, p_holm, FEWEST)
+    if e.n < fewest:
+        same = e.n > 0 and e.estimate == 0 == e.error
+        return Decision(Verdict.PASS, p_holm) if same else Decision(Verdict.INCONCLUSIVE, p_holm, fewest)
     if e.low > -delta:
         return Decision(Verdict.PASS, p_holm)
     if e.estimate <= -delta and p_holm < 1 - FAIL_LEVEL:
         return Decision(Verdict.FAIL, p_holm)
-    return Decision(Verdict.INCONCLUSIVE, p_holm, needed(e, delta, tests))
+    return Decision(Verdict.INCONCLUSIVE, p_holm, needed(e, delta, tests, fewest))
 
 
-def needed(e: Evidence, delta: float, tests: int = 1) -> int | None:
+def needed(e: Evidence, delta: float, tests: int = 1, fewest: int = FEWEST) -> int | None:
     """Smallest number of latents at which the difference, with the spread that it has, is decided.
 
     Above -delta only PASS can be reached: estimate - t se > -delta. At or below it only FAIL: estimate + t se < 0, with t at
@@ -103,7 +105,7 @@ def needed(e: Evidence, delta: float, tests: int = 1) -> int | None:
         return bool(stdtrit(n - 1, level) * spread / math.sqrt(n) < room)
 
     # Bisection: the bound shrinks with every latent.
-    below, above = max(1, e.n), max(FEWEST, e.n + 1)
+    below, above = max(1, e.n), max(fewest, e.n + 1)
     while not decided(above):
         below, above = above, 2 * above
         if above > 2 * MOST:

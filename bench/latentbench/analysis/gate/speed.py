@@ -26,6 +26,8 @@ from latentbench.kernel.errors import DataError
 
 RATIO = 1.10
 """Largest ratio of head to base time that is still no slowdown."""
+FEWEST_PAIRS = 5
+"""Pairs below which no bound is believed: logarithms of ratios are near enough to normal that few do."""
 
 
 def read_timings(path: Path) -> tuple[dict[str, float], str]:
@@ -80,7 +82,7 @@ def compare_speed(base: Sequence[Path], head: Sequence[Path], ratio: float = RAT
     if one and everywhere:
         seconds = np.array([[[timings[n] for n in everywhere] for timings, _ in side] for side in read])
         family = [_evidence(seconds[0, :, k], seconds[1, :, k]) for k in range(len(everywhere))]
-        decisions = decide(family, [math.log(ratio)] * len(family))
+        decisions = decide(family, [math.log(ratio)] * len(family), FEWEST_PAIRS)
         checks += [_check(n, e, d, ratio) for n, e, d in zip(everywhere, family, decisions, strict=True)]
     missing = [n for n in names if n not in everywhere]
     checks += [Check("speed", n, Verdict.NOT_COMPARABLE, "not in every file", infrastructure=True) for n in missing]
@@ -110,5 +112,5 @@ def _check(name: str, e: Evidence, d: Decision, ratio: float) -> Check:
     message += "" if math.isnan(e.low) else f", at most {math.exp(-e.low):.2f} (95 % bound)"
     message += f"; allowed is {ratio:g}"
     if d.verdict is Verdict.INCONCLUSIVE:
-        message += f"; {wanted(e.n, d.needed, 'pairs')}"
+        message += f"; {wanted(e.n, d.needed, 'pairs', FEWEST_PAIRS)}"
     return Check.tested("speed", name, message, e, d, math.log(ratio))

@@ -15,17 +15,17 @@ import numpy as np
 from latentbench.analysis.gate.baseline import Baseline, BaselineAgreement, BaselineScores, array, table
 from latentbench.analysis.gate.decide import Decision, Verdict, decide
 from latentbench.analysis.gate.evidence import (
-    Array,
     Evidence,
     agreement_differences,
     evidence,
-    mean_differences,
+    mean_evidence,
     pairs_of,
     resampled,
 )
 from latentbench.analysis.gate.gate_report import Check, GateReport, GateSettings, Kind
 from latentbench.analysis.gate.invariants import invariants
 from latentbench.kernel.identity import joined
+from latentbench.stats.bootstrap import FEWEST
 
 
 @dataclass(frozen=True)
@@ -150,26 +150,13 @@ def _metrics(sides: _Sides, settings: GateSettings) -> tuple[list[_Test], list[C
     if not usable:
         return [], rest
     was, now = (np.column_stack([array(pair[i]) for pair in usable]) for i in (0, 1))
-    draws = resampled(mean_differences(now - was), sides.latents, settings.seed, settings.resamples)
-    tests = []
-    for k, (s, _) in enumerate(usable):
-        a, b = _paired(was[:, k], now[:, k]), _paired(now[:, k], was[:, k])
-        sign = 1.0 if s.higher_is_better else -1.0
-        # A head without any value has lost the metric.
-        found = evidence(draws[:, k], len(a), _mean(a, was[:, k]), _mean(b, now[:, k]), sign)
-        tests.append(_Test("metric", _metric_name(s), settings.deltas.get(s.metric, settings.delta), found))
+    sign = [1.0 if s.higher_is_better else -1.0 for s, _ in usable]
+    found = mean_evidence(was, now, sign, settings.seed, settings.resamples)
+    tests = [
+        _Test("metric", _metric_name(s), settings.deltas.get(s.metric, settings.delta), e)
+        for (s, _), e in zip(usable, found, strict=True)
+    ]
     return tests, rest
-
-
-def _paired(own: Array, other: Array) -> Array:
-    kept: Array = own[~np.isnan(own) & ~np.isnan(other)]
-    return kept
-
-
-def _mean(paired: Array, own: Array) -> float:
-    """Mean over the pairs; over what the side has where there is no pair."""
-    values = paired if len(paired) else own[~np.isnan(own)]
-    return float(values.mean()) if len(values) else math.nan
 
 
 def _pairs(agreement: BaselineAgreement, sides: _Sides, settings: GateSettings) -> tuple[list[_Test], list[Check]]:
@@ -225,14 +212,19 @@ def sentence(e: Evidence, decision: Decision, delta: float) -> str:
     """The evidence in one line."""
     if math.isnan(e.head):
         return f"was {e.base:.3f}, now undefined: nothing was scored, or every score is the same"
-    text = f"{e.base:.3f} to {e.head:.3f}, difference {e.estimate:+.3f} (95 % bound {e.low:+.3f}, allowed -{delta:g})"
+    text = f"{e.base:.3f} to {e.head:.3f}, difference {e.estimate:+.3f} ("
+    if e.n >= FEWEST and not math.isnan(e.low):
+        text += f"95 % bound {e.low:+.3f}, "
+    text += f"allowed -{delta:g})"
     if decision.verdict is Verdict.INCONCLUSIVE:
         text += f"; {wanted(e.n, decision.needed, 'latents')}"
     return text
 
 
-def wanted(n: int, needed: int | None, what: str) -> str:
+def wanted(n: int, needed: int | None, what: str, fewest: int = FEWEST) -> str:
     """What would decide an inconclusive test."""
+    if n < fewest:
+        return f"too few {what}: {n}, and nothing but equal values is decided below {fewest}"
     if needed is None:
         return f"{n} {what} do not decide it, and no number in reach would: the difference lies on the limit"
     return f"{n} {what} do not decide it, about {needed} would"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentbench.stats.bootstrap import LEVEL, paired_difference
+from latentbench.stats.bootstrap import FEWEST, LEVEL, paired_difference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,8 @@ class LevelContrast:
     """Mean of a - b over latents, or the slope of a trend.
 
     Attributes:
-        estimate, low, high, p: NaN where there are fewer than two latents on a side.
+        estimate, low, high: NaN where there are fewer than two latents on a side.
+        p: NaN where there are fewer than `FEWEST`; below `ALPHA` if and only if the interval excludes 0.
         n: pairs, or latents of the smaller group.
         design: `paired` or `two samples`.
     """
@@ -43,14 +44,14 @@ class LevelContrast:
 
     @property
     def sign(self) -> int:
-        """1 or -1 where the interval is on one side of 0, else 0."""
-        return int(self.low > 0) - int(self.high < 0)
+        """1 or -1 where there is a test and its interval is on one side of 0, else 0."""
+        return 0 if math.isnan(self.p) else int(self.low > 0) - int(self.high < 0)
 
 
 def difference(a: pd.Series[float], b: pd.Series[float], seed: int) -> LevelContrast:
     """a - b, each indexed by latent with one value per latent; missing values are left out.
 
-    Paired: cluster bootstrap over latents. Two samples: Welch's t.
+    Paired: as everywhere. Two samples: Welch's t, from `FEWEST` latents on each side.
     """
     a, b = a.dropna(), b.dropna()
     common = a.index.intersection(b.index)
@@ -69,6 +70,8 @@ def two_samples(a: Any, b: Any) -> LevelContrast:
     if n < 2:
         return LevelContrast(nan, nan, nan, nan, n, "two samples")
     estimate = float(np.mean(a) - np.mean(b))
+    if n < FEWEST:
+        return LevelContrast(estimate, nan, nan, nan, n, "two samples")
     if np.ptp(a) == 0 and np.ptp(b) == 0:
         return LevelContrast(estimate, estimate, estimate, nan, n, "two samples")
     found = ttest_ind(a, b, equal_var=False)
@@ -101,6 +104,9 @@ def trend(table: pd.DataFrame, x: dict[str, float], seed: int) -> LevelContrast:
     if len(values) < 3 or np.ptp(at) == 0:
         return LevelContrast(math.nan, math.nan, math.nan, math.nan, len(values), "two samples")
     fit = linregress(at, values.to_numpy())
+    latents = values.index.get_level_values(0).nunique()
+    if latents < FEWEST:
+        return LevelContrast(float(fit.slope), math.nan, math.nan, math.nan, latents, "two samples")
     reach = float(t.ppf((1 + LEVEL) / 2, len(values) - 2)) * float(fit.stderr)
     slope = float(fit.slope)
     return LevelContrast(slope, slope - reach, slope + reach, float(fit.pvalue), len(values), "two samples")

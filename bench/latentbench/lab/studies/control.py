@@ -8,12 +8,13 @@ judge that answered for it was shown to read: one of four is not a judgement of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from latentbench.lab.studies.contrast import ALPHA, LevelContrast, difference
-from latentbench.stats.bootstrap import holm
+from latentbench.stats.bootstrap import FEWEST, holm
 from latentbench.views.number import estimate, p_is, signed
 
 if TYPE_CHECKING:
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 
-Reads = Literal["yes", "not shown", "opposite", "no control"]
+Reads = Literal["yes", "not shown", "opposite", "too few latents", "no control"]
 VERDICTS: Mapping[Reads, str] = {
     "yes": "the judge reads the explanations",
     "not shown": "not shown that this judge reads explanations",
     "opposite": "the judge prefers explanations of other latents",
+    "too few latents": f"too few latents to say whether this judge reads explanations (at least {FEWEST})",
     "no control": "there is no control, so nobody can say whether the judge reads explanations",
 }
 """How a page says it."""
@@ -54,12 +56,15 @@ class Control:
         if self.gap is None:
             return f"{verdict}."
         numbers = estimate(self.gap.estimate, self.gap.low, self.gap.high, write=signed)
-        return f"{verdict}: real minus shuffled {numbers}, {self.gap.n} latents, {p_is(self.p_holm)} after Holm."
+        tested = "" if math.isnan(self.p_holm) else f", {p_is(self.p_holm)} after Holm"
+        return f"{verdict}: real minus shuffled {numbers}, {self.gap.n} latents{tested}."
 
 
 def reads(gap: float, p_holm: float) -> Reads:
     """What a corrected test of real minus shuffled says. `opposite`: explanations of other latents score higher."""
-    if not p_holm < ALPHA:
+    if math.isnan(p_holm):
+        return "too few latents"
+    if p_holm >= ALPHA:
         return "not shown"
     return "yes" if gap > 0 else "opposite"
 

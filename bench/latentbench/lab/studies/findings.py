@@ -78,7 +78,7 @@ def findings(
 
 def _least(rows: Sequence[Row]) -> str:
     p = [r["p_holm"] for r in rows if r.get("p_holm") is not None and not math.isnan(r["p_holm"])]
-    return p_value(min(p)) if p else "not defined"
+    return p_value(min(p)) if p else "not defined: too few latents"
 
 
 def _gap(c: Row) -> str:

@@ -25,6 +25,7 @@ from latentbench.scorers.intervention import KLS
 from latentbench.stats.bootstrap import bootstrap_mean, holm
 from latentbench.stats.correlation import correlation
 from latentbench.views.figure import SERIES, legend_above, panels, points, styled
+from latentbench.views.number import estimate, interval, p_is, signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -244,20 +245,21 @@ def findings(rows: list[dict[str, Any]], against: list[dict[str, Any]], scatter:
     """Sentences from the three tables."""
     said = []
     for r in rows:
-        bounds = f"[{r['real_minus_shuffled_low']:.2f}, {r['real_minus_shuffled_high']:.2f}]"
+        bounds = interval(r["real_minus_shuffled_low"], r["real_minus_shuffled_high"], 2)
         said.append(
             f"{r['layer']}, {r['coder']}, {r['explainer']}, KL {r['kl']:g}: {r['nats']:+.2f} nats; {VERDICTS[r['reads']]}: "
-            f"real minus shuffled {r['real_minus_shuffled']:+.2f} {bounds}, p = {r['p_holm']:.2g} after Holm."
+            f"real minus shuffled {r['real_minus_shuffled']:+.2f} {bounds}, {p_is(r['p_holm'])} after Holm."
         )
     for r in against:
         word = {"same": "above", "opposite": "below", "unclear": "not clearly above"}[supported(r["sign"], r["p_holm"])]
         said.append(
             f"{r['layer']}, {r['explainer']}, KL {r['kl']:g}, {r['quantity']}: SAE latents are {word} random directions "
-            f"({r['difference']:+.2f} [{r['difference_low']:.2f}, {r['difference_high']:.2f}], p = {r['p_holm']:.2g} after Holm)."
+            f"({estimate(r['difference'], r['difference_low'], r['difference_high'], 2, signed)}, "
+            f"{p_is(r['p_holm'])} after Holm)."
         )
     said += [
-        f"{r['layer']}, {r['explainer']}, KL {r['kl']:g}: r with fuzzing {r['r']:.2f} [{r['r_low']:.2f}, {r['r_high']:.2f}], "
-        f"p = {r['p']:.2g}, {r['n']} SAE latents (the paper: {r['paper_r']})."
+        f"{r['layer']}, {r['explainer']}, KL {r['kl']:g}: r with fuzzing {estimate(r['r'], r['r_low'], r['r_high'], 2)}, "
+        f"{p_is(r['p'])}, {r['n']} SAE latents (the paper: {r['paper_r']})."
         for r in scatter
         if r["kind"] == "SAE"
     ]

@@ -24,6 +24,7 @@ from latentbench.lab.studies.study_spec import ProfileScorer
 from latentbench.stats import alignment
 from latentbench.stats.bootstrap import bootstrap_mean, holm, paired_difference
 from latentbench.views.figure import heatmap, panels, styled
+from latentbench.views.number import estimate, p_is, signed
 
 if TYPE_CHECKING:
     from latentbench.kernel.latent import LatentView
@@ -151,17 +152,16 @@ def findings(rows: list[dict[str, Any]], claims: list[dict[str, Any]]) -> list[s
         word = {"same": "as in the paper", "opposite": "the opposite of the paper", "unclear": "not shown here"}[
             c["sign"]
         ]
-        p = "p < 1e-99" if c["p"] < 1e-99 else f"p = {c['p']:.2g}"
         said.append(
-            f"{c['measure']}: {c['claim']}: {word} ({c['difference']:+.3f} [{c['difference_low']:.3f}, "
-            f"{c['difference_high']:.3f}], {p})."
+            f"{c['measure']}: {c['claim']}: {word} ("
+            f"{estimate(c['difference'], c['difference_low'], c['difference_high'], write=signed)}, {p_is(c['p'])})."
         )
     chance = {r["measure"]: r["found"] for r in rows if r["kind"] == "chance"}
     for r in rows:
         above = "above" if r["above_broken_low"] > 0 and r["p_holm"] < ALPHA else "not above"
         line = (
             f"{r['measure']}, {r['a']} and {r['b']}: matched {r['matched']:.3f}, {above} the null of {r['broken']:.3f} "
-            f"(p = {r['p_holm']:.2g} after Holm); {r['found']:.0%} of the latents of {r['a']} are found in {r['b']}"
+            f"({p_is(r['p_holm'])} after Holm); {r['found']:.0%} of the latents of {r['a']} are found in {r['b']}"
         )
         lucky = chance.get(r["measure"], 0.0)
         if r["kind"] == "chance":

@@ -64,17 +64,27 @@ def view(table: Table) -> View:
     for row in table.rows:
         cells: list[Cell] = []
         for head in heads:
-            value, low, high = (clean(row.get(f"{head}{end}")) for end in ("", "_low", "_high"))
+            value, low, high = (_cell(row, f"{head}{end}") for end in ("", "_low", "_high"))
             cells.append(value if low is None or high is None else (value, low, high))
         rows.append(cells)
-    columns = [Column(h.replace("_", " "), "p" if h.partition("_")[0] == "p" else "value") for h in heads]
-    tones: list[Tone] = ["floor" if row.get("reads") == "not shown" else "" for row in table.rows]
+    columns = [Column(h.replace("_", " "), "p" if _tests(h) else "value") for h in heads]
+    tones: list[Tone] = ["floor" if row.get("reads", "yes") != "yes" else "" for row in table.rows]
     return View(table.title, columns, rows, note=table.note, tones=tones)
 
 
 def to_csv(table: Table) -> str:
     """Render every column as CSV."""
-    return View.of_records(({c: clean(row.get(c)) for c in table.columns} for row in table.rows), table.columns).csv()
+    return View.of_records(({c: _cell(row, c) for c in table.columns} for row in table.rows), table.columns).csv()
+
+
+def _tests(head: str) -> bool:
+    return head.partition("_")[0] == "p"
+
+
+def _cell(row: Mapping[str, Any], head: str) -> Any:
+    """A cell; NaN for a p of too few latents, which JSON holds as null, and None where nothing was tested."""
+    value = clean(row.get(head))
+    return math.nan if value is None and head in row and _tests(head) else value
 
 
 def clean(value: Any) -> Any:
