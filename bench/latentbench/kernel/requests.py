@@ -240,10 +240,14 @@ class JudgeIdentity:
         return f"{self.provider}:{self.model}"
 
 
-def stored(request: Request, reads_truth: bool) -> dict[str, Any]:
+MOCKS = "mock"
+"""Provider of the judges that read a request's trial beside its text: windows, marks and the form of the answer."""
+
+
+def stored(request: Request, reads_truth: bool, provider: str = "") -> dict[str, Any]:
     """The request as far as the judge reads it, in the form that its stored reply is addressed by.
 
-    The trial is read only by mocks that know the truth and in a `Simulate`, and there only as far as `bare`:
+    The trial is read only by mocks and in a `Simulate`, and there, but by those that know the truth, only as far as `bare`:
     detection, fuzzing and simulation of the same window are then the same call, paid once. The names of the fields are those of
     replies that users have paid for; see `latentbench.kernel.trial.content`.
     """
@@ -270,11 +274,12 @@ def stored(request: Request, reads_truth: bool) -> dict[str, Any]:
             return {"text": request.text, "latent": request.latent}
         case Simulate():
             return {"question": _told(request.trial) if reads_truth else content(bare(request.trial))}
-    return fields | {"question": _told(request.trial) if reads_truth and request.trial is not None else None}
+    read = reads_truth or provider == MOCKS
+    return fields | {"question": _told(request.trial) if read and request.trial is not None else None}
 
 
 def _told(trial: Trial) -> dict[str, Any]:
-    """What a judge that knows the truth reads of a trial."""
+    """What a judge that answers the trial itself reads of it; mocks draw their faults by all of it."""
     return content(trial) | {"form": trial.form}
 
 
@@ -283,4 +288,4 @@ def request_key(identity: JudgeIdentity, request: Request, reads_truth: bool) ->
 
     Two explanations that render to the same text are the same call for a judge that reads text.
     """
-    return digest([identity.key, type(request).__name__, stored(request, reads_truth)])
+    return digest([identity.key, type(request).__name__, stored(request, reads_truth, identity.provider)])

@@ -185,7 +185,10 @@ def make_plan(
             f"judge {idle[0]!r} serves none of the scorers {sorted(scorers)}; remove it or add a scorer for it. A model that "
             "only writes is no judge: give its reference to the explainer itself, `model: PROVIDER:NAME`."
         )
-    return Plan(spec, suite, latents, ordered, models, scorers, judges, cells_of(grid), tuple(unasked))
+    plan = Plan(spec, suite, latents, ordered, models, scorers, judges, cells_of(grid), tuple(unasked))
+    # Taken now: an explainer that cannot say its key is found out before anything is paid.
+    assert len(plan.explainer_keys) == len(ordered)
+    return plan
 
 
 def cells_of(grid: Sequence[tuple[str, str, str, int]]) -> tuple[Cell, ...]:
@@ -217,12 +220,19 @@ def explainer_keys(explainers: Mapping[str, Explainer]) -> dict[str, str]:
     An explainer alone cannot say what a label of another one stands for, so nobody asks it for its key but this function.
 
     Raises:
-        SpecError: an explainer reads from one that is not there, or from itself.
+        SpecError: an explainer reads from one that is not there, or from itself, or cannot say its key.
     """
     keys: dict[str, str] = {}
     for label, explainer in _ordered(explainers).items():
-        keys[label] = explainer.key(keys)
+        found = _key(explainer, keys)
+        if isinstance(found, Fault):
+            raise SpecError(f"explainer {label!r}: {found.line}")
+        keys[label] = found
     return keys
+
+
+def _key(explainer: Explainer, parts: Mapping[str, str]) -> str | Fault:
+    return attempt(explainer, "key", lambda: explainer.key(parts), str)
 
 
 def explain_seed(spec: RunSpec, repeat: int, explainer: Explainer, latent: LatentView) -> int:

@@ -179,9 +179,8 @@ class ReplyCache:
         for key, request, reply in entries:
             if reply.outcome in STORED:
                 value, vector = encode(reply)
-                rows.append(
-                    (key, identity.key, *describe(request, reads_truth), now, str(reply.outcome), value, vector)
-                )
+                told = describe(request, reads_truth, identity.provider)
+                rows.append((key, identity.key, *told, now, str(reply.outcome), value, vector))
         if rows:
             with self._lock, self._errors(), self._transaction():
                 self._db.execute("INSERT OR IGNORE INTO judges VALUES (?, ?)", (identity.key, canonical(identity)))
@@ -204,7 +203,7 @@ class ReplyCache:
         key = request_key(identity, request, reads_truth)
         if self.get([key]):
             return "no miss: this call is stored."
-        whole, prompt, settings = describe(request, reads_truth)
+        whole, prompt, settings = describe(request, reads_truth, identity.provider)
         with self._lock, self._errors():
             query = "SELECT DISTINCT identity FROM replies JOIN judges ON judges.key = judge WHERE request = ?"
             others = [json.loads(row[0]) for row in self._db.execute(query, (whole,))]
@@ -344,13 +343,13 @@ def decode(outcome: str, value: str, vector: bytes | None) -> Reply:
     )
 
 
-def describe(request: Request, reads_truth: bool) -> tuple[str, str, str]:
+def describe(request: Request, reads_truth: bool, provider: str = "") -> tuple[str, str, str]:
     """Digest of the whole request, digest of its text, and JSON of its settings: what `explain_miss` compares.
 
     Args:
-        reads_truth: of the judge, whose calls differ in what it reads.
+        reads_truth, provider: of the judge, whose calls differ in what it reads.
     """
-    kind, asked = type(request).__name__, stored(request, reads_truth)
+    kind, asked = type(request).__name__, stored(request, reads_truth, provider)
     settings: dict[str, Any]
     match request:
         case Chat():

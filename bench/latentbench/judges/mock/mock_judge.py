@@ -28,7 +28,7 @@ from latentbench.judges.judge import DispatchJudge
 from latentbench.judges.mock.variants import VARIANTS, MockParams, Variant, share
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.kernel.forms import AnyOf, Levels, Which, Write, YesNo, words
-from latentbench.kernel.identity import canonical
+from latentbench.kernel.identity import canonical, digest
 from latentbench.kernel.requests import (
     Activate,
     Capability,
@@ -90,8 +90,12 @@ class MockJudge(DispatchJudge):
         self.serve(Activate, self._activations)
         self.can = frozenset(map(Capability, named)) or self.can
         settings = self.params.model_dump(exclude={"seconds", "can", "rules"})
-        named_settings = tuple((k, str(v)) for k, v in settings.items())
-        self.identity = JudgeIdentity("mock", model, self.variant.revision, "exact", named_settings)
+        named_settings = [(k, str(v)) for k, v in settings.items()]
+        if self.params.rules and model != "oracle":
+            # Every mock measures activations by rules; the oracle's revision says which, and `planted-1`'s are the usual ones.
+            own, usual = (_rules(path) for path in (self.params.rules, ""))
+            named_settings += [("rules", own)] if own != usual else []
+        self.identity = JudgeIdentity("mock", model, self.variant.revision, "exact", tuple(named_settings))
         self._free_at = 0.0
 
     async def _texts(self, requests: Sequence[Chat]) -> list[Reply]:
@@ -130,7 +134,7 @@ class MockJudge(DispatchJudge):
         from latentbench.judges.mock.planted_subject import PlantedSubject
         from latentbench.suites.planted.planted_suite import load_rules
 
-        return PlantedSubject(load_rules(Path(self.params.rules or find("suites", SUITE) / "rules.yaml")))
+        return PlantedSubject(load_rules(_place(self.params.rules)))
 
     async def _all(self, requests: Sequence[R], answer: Callable[[R], Reply]) -> list[Reply]:
         if self.params.seconds:
@@ -160,6 +164,17 @@ class MockJudge(DispatchJudge):
     def _continuation(self, request: Continuation) -> Reply:
         total, words = self.variant.loglik(request)
         return Reply(loglik=total, n_tokens=words)
+
+
+def _place(rules: str) -> Path:
+    return Path(rules) if rules else find("suites", SUITE) / "rules.yaml"
+
+
+def _rules(rules: str) -> str:
+    """What identifies a file of rules."""
+    from latentbench.suites.planted.planted_suite import load_rules
+
+    return digest(load_rules(_place(rules)))
 
 
 def asked(request: Request) -> dict[str, Any]:
