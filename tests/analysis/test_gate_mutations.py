@@ -100,7 +100,7 @@ def test_the_two_answers_of_a_prompt_swapped(baseline: Path, tmp_path: Path) -> 
     report = gated(tmp_path / "head", baseline, scorers=scorers)
     assert report.exit_code() == 1
     assert "truth/detection/oracle: ap_normalised" in failures(report, "metric")
-    assert any("scorer detection: detection@1-0 has other prompts" in note for note in report.notes)
+    assert any("scorer detection: detection@2-0 has other prompts" in note for note in report.notes)
     # The judge is the same: what changed is what it was asked.
     assert by_name(report)["judge oracle"].verdict is Verdict.PASS
 
