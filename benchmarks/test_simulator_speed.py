@@ -93,7 +93,7 @@ def seconds(reader: HeadsReader, questions: list[SimulatorWindow]) -> float:
 def test_windows_per_second_against_the_bare_forward(benchmark: BenchmarkFixture, folder: Path) -> None:
     sides: dict[str, HeadsReader] = {}
     for name, share in (("shared", True), ("not shared", False)):
-        reader = SimulatorJudge(str(folder), SimulatorParams(share=share)).reader
+        reader = SimulatorJudge(str(folder), SimulatorParams(dtype="bfloat16", share=share)).reader
         assert isinstance(reader, HeadsReader)
         sides[name] = reader
     questions = asked()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import threading
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from latentbench.kernel.requests import Chat, Choice, Continuation, Message, Out
 from latentbench.models.engine.prefix import common, prefix_tree
 from latentbench.models.engine.sampler import OwnUniforms
 from latentbench.models.engine.shared import Stopped, batches
+from latentbench.models.language_model import pick_dtype
 
 SYSTEM = (
     "You read short pieces of text and say whether a feature is active. The price of wheat rose by 12 percent. " * 2
@@ -150,6 +152,24 @@ async def test_order_batch_size_and_company_do_not_change_a_reply(tiny):
     alone = [(await judge.answer([r]))[0] for r in requests]
     assert np.allclose([r.logprobs for r in alone], reference, atol=1e-5)
     assert alone[-1].usage.tokens_cached > 0  # the prefix of the calls before was found again
+
+
+async def test_likelihoods_do_not_depend_on_the_size_of_a_call_or_on_company(tiny):
+    requests = [Continuation(f"Latent {n % 3}: ", f"the price of wheat rose by {n} percent") for n in range(16)]
+    alone = [(await make(tiny).answer([r]))[0].loglik for r in requests]
+    for order in (list(range(16)), random.Random(1).sample(range(16), 16)):
+        for size in (4, 16):
+            judge = make(tiny)
+            for start in range(0, 16, size):
+                part = order[start : start + size]
+                got = await judge.answer([requests[i] for i in part])
+                assert np.allclose([r.loglik for r in got], [alone[i] for i in part], atol=1e-4), (size, start)
+
+
+def test_a_cpu_computes_in_float32_where_nothing_is_said():
+    assert TransformersParams().dtype == "auto"
+    assert pick_dtype("auto", "cpu") == "float32"
+    assert pick_dtype("bfloat16", "cpu") == "bfloat16"
 
 
 async def test_the_computed_prefix_is_never_mutated(tiny):

@@ -27,13 +27,14 @@ from latentbench.models.engine.engine import Engine
 from latentbench.models.engine.readout import Floats, read
 from latentbench.models.engine.shared import SharedPrefixes
 from latentbench.models.engine.wording import end_tokens
-from latentbench.models.language_model import Loaded, load
+from latentbench.models.language_model import Loaded, load, pick_dtype
 
 
 class TransformersParams(WordedParams):
     """Parameters of `transformers:MODEL?...`."""
 
-    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: float32 on a CPU, bfloat16 on a GPU."""
     device: str = "auto"
     batch: int = pydantic.Field(default=64, ge=1)
     """Texts generated together."""
@@ -49,7 +50,7 @@ class TransformersJudge(WordedJudge):
     """A causal language model in this process.
 
     Numbers do not depend on the batch beyond floating-point rounding: in float32 log-probabilities agree with the plain
-    forward pass of each request alone within 1e-4.
+    forward pass of each request alone within 1e-4. In bfloat16 rounding is felt: docs/numbers.md says how much.
 
     Args:
         model: any reference of `latentbench.models.source`.
@@ -67,7 +68,8 @@ class TransformersJudge(WordedJudge):
     def __init__(self, model: str, params: TransformersParams | None = None, loaded: Loaded | None = None) -> None:
         super().__init__()
         self.params = params or TransformersParams()
-        self.loaded = loaded or load(model, self.params.dtype, self.params.device)
+        dtype = pick_dtype(self.params.dtype, self.params.device)
+        self.loaded = loaded or load(model, dtype, self.params.device)
         self.wording = wording_of(self.loaded.tokenizer, self.params)
         self.engine = Engine(self.loaded)
         least = 16 if self.params.share else 1 << 30

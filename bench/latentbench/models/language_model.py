@@ -79,6 +79,20 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+def pick_dtype(name: Literal["auto", "float32", "bfloat16", "float16"], device: str) -> DType:
+    """`auto` -> float32 on a CPU, bfloat16 on a GPU.
+
+    In bfloat16 a log-likelihood depends on what is computed beside it, far beyond its last digits (docs/numbers.md says how
+    far), and models that run on a CPU are small enough for float32. On a GPU one of billions of weights may not fit in it.
+
+    Raises:
+        ModelError: no such device.
+    """
+    if name != "auto":
+        return name
+    return "float32" if pick_device(device).type == "cpu" else "bfloat16"
+
+
 def hide_library_bars() -> None:
     """Switch off transformers' own progress bars: they are drawn into logs, and every stage has a line of its own."""
     from transformers.utils import logging

@@ -31,8 +31,9 @@ from latentbench.models.language_model import Loaded
 class SimulatorParams(Frozen):
     """Parameters of `simulator:NAME_OR_PATH?...`."""
 
-    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """Number type of the base; the heads always compute in float32."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number type of the base; the heads always compute in float32. In bfloat16 a window's answer depends on what is asked with
+    it (docs/numbers.md)."""
     device: str = "auto"
     batch: int = pydantic.Field(default=64, ge=1)
     """Windows per forward pass."""
