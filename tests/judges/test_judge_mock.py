@@ -194,7 +194,7 @@ async def test_vectors_are_unit_and_alike_for_alike_texts():
 async def test_ask_keeps_the_order_over_mixed_requests():
     judge = MockJudge("label")
     assert isinstance(judge, Judge)
-    assert judge.can == frozenset(Capability)
+    assert judge.can == frozenset(Capability) - {Capability.PANEL}
     requests = [Embed("a"), chat(0), Simulate(question(1)), Embed("b")]
     replies = await judge.answer(requests)
     assert [r.vector is not None for r in replies] == [True, False, False, True]

@@ -15,7 +15,8 @@ from latentbench.runs.journal import Asked, Call, JudgedUnit, Written, explanati
 from latentbench.runs.record import Paid
 from latentbench.scorers.scorer import Judgement
 
-FULL = Judgement("t/1", "written", 7, "random", 1, Outcome.OK, 0.25, 0, (0.5, 1.5), (0.0, 2.0), "odd")
+SAID = (("a", Outcome.OK, 0.25, 0, None), ("b", Outcome.API, None, None, "HTTP 500"))
+FULL = Judgement("t/1", "written", 7, "random", 1, Outcome.OK, 0.25, 0, (0.5, 1.5), (0.0, 2.0), "odd", SAID)
 BARE = Judgement("t/1", "", None, "random", 0, Outcome.API, error="HTTP 500")
 PAID = Paid(calls=2, tokens_in=30, tokens_out=4, tokens_cached=1)
 

@@ -82,7 +82,7 @@ def explain(
 
     The answer is the part of the judge or of the request that differs from a stored one.
     """
-    from latentbench.runs.cache_report import explain_misses
+    from latentbench.analysis.cache_report import explain_misses
     from latentbench.runs.run import default_cache
 
     lines = explain_misses(run, cache)

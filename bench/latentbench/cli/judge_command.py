@@ -55,6 +55,36 @@ def qualify(
 
 
 @app.command()
+def fit_panel(
+    panel: Annotated[Path, typer.Argument(help="File of the panel (YAML).")],
+    corpus: Annotated[Path, typer.Option(help="Text to read: JSONL with the fields `text` and `source`, .gz or not.")],
+    recipe: Annotated[
+        Path, typer.Option(help="Recipe of the simulator's training; it says which concepts are no lesson.")
+    ] = Path("tasks/simulators/smollm2-135m.yaml"),
+    wordnet: Annotated[
+        Path | None, typer.Option(help="Folder of WordNet's files; without it there are only surface rules.")
+    ] = None,
+    scorer: Annotated[list[str] | None, typer.Option(help="Scorer to fit for; may be repeated.")] = None,
+    lessons: Annotated[
+        int, typer.Option(min=8, help="Number of descriptions to fit on; as many more are measured.")
+    ] = 600,
+    cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
+) -> None:
+    """Fit what the numbers of a panel's members mean, and how much each member counts.
+
+    Fitted are lessons of a simulator that it was not trained on, never a suite.
+    """
+    from latentbench.lab.panels.panel_fit import fit_panel as fit
+    from latentbench.runs.run import default_cache
+
+    names = scorer or ["detection", "fuzzing"]
+    words = [f"bench judge fit-panel {panel} --corpus {corpus} --recipe {recipe}"]
+    words += [f"--wordnet {wordnet}"] if wordnet else []
+    words += [*(f"--scorer {name}" for name in names), f"--lessons {lessons}"]
+    fit(panel, names, recipe, corpus, wordnet, lessons, cache or default_cache(), " ".join(words), say=typer.echo)
+
+
+@app.command()
 def leaderboard(
     root: Root = Path("leaderboards"),
     check: Annotated[

@@ -119,6 +119,7 @@ def _interrupted(folder: list[Path], cache: Path | None) -> None:
 
 def _finish(folder: Path, record: RunRecord, console: Console, tracked: bool) -> None:
     from latentbench.leaderboards.run_page import write_report
+    from latentbench.panels.panel_table import agreement, read_opinions
 
     page = write_report(folder)
     if tracked:
@@ -126,6 +127,8 @@ def _finish(folder: Path, record: RunRecord, console: Console, tracked: bool) ->
 
         result = log(folder)
         console.print(f"MLflow: {result.uri if result.ok else result.message}", highlight=False, soft_wrap=True)
+    for line in agreement(read_opinions(folder)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     causes = list((record.totals.causes if record.totals else {}).items())
     for cause, n in causes[:CAUSES]:
         # In a terminal a message goes on under its beginning; in a file it stays a line.

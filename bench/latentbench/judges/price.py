@@ -22,8 +22,8 @@ from latentbench.kernel.config import Frozen, read_yaml
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.requests import JudgeIdentity, Usage
 
-LOCAL = frozenset({"transformers", "vllm", "embed", "simulator", "mock"})
-"""Providers that run in this process, unless they are given an endpoint."""
+LOCAL = frozenset({"transformers", "vllm", "embed", "simulator", "mock", "panel"})
+"""Providers that run in this process, unless they are given an endpoint, or have a member that is."""
 
 OVERRIDE = "LATENTBENCH_PRICES"
 

@@ -52,6 +52,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "simulator": "latentbench.judges.simulator.simulator_judge:SimulatorJudge",
         "mock": "latentbench.judges.mock.mock_judge:MockJudge",
         "subject": "latentbench.judges.subject_judge:SubjectJudge",
+        "panel": "latentbench.panels.panel_judge:PanelJudge",
     },
     "coder": {
         "sparsify": "latentbench.subject.coders.sparsify:load",

@@ -51,6 +51,8 @@ class Capability(StrEnum):
     """Probability of being active for every token and window of a trial (`Simulate`)."""
     ACTIVATE = "activate"
     """What a latent does on a text (`Activate`): measured by running subject and coder, not judged."""
+    PANEL = "panel"
+    """Puts requests to its members (`Passed`)."""
 
 
 MOST = float(1 << 53)
@@ -160,7 +162,22 @@ class Activate:
     latent: LatentRef
 
 
-Request = Chat | Choice | Continuation | Embed | Simulate | Activate
+Direct = Chat | Choice | Continuation | Embed | Simulate | Activate
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A request to one member of a panel: what that judge would be asked alone.
+
+    Attributes:
+        member: its label in the panel.
+    """
+
+    member: str
+    request: Direct
+
+
+Request = Direct | Passed
 
 NEEDS: dict[type, Capability] = {
     Chat: Capability.CHAT,
@@ -169,7 +186,13 @@ NEEDS: dict[type, Capability] = {
     Embed: Capability.EMBED,
     Simulate: Capability.SIMULATE,
     Activate: Capability.ACTIVATE,
+    Passed: Capability.PANEL,
 }
+
+
+def addressed(request: Request) -> tuple[str, type]:
+    """The member of a panel that a request is put to, "" for none, and the kind of request."""
+    return (request.member, type(request.request)) if isinstance(request, Passed) else ("", type(request))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,6 +212,7 @@ class Reply:
         reasoning: of a `Chat`: what the model thought before it answered; no part of `text`.
         finish: of a `Chat`: why the text ends, in the words of the backend: "stop", "length" where the allowance was used up.
         cached: answered from the cache, so nothing was paid.
+        by: the judge that answered, where another one was asked: a member of a panel, whose price counts.
     """
 
     outcome: Outcome = Outcome.OK
@@ -204,6 +228,7 @@ class Reply:
     reasoning: str | None = None
     finish: str | None = None
     cached: bool = False
+    by: JudgeIdentity | None = None
 
     @property
     def ok(self) -> bool:
@@ -274,6 +299,8 @@ def stored(request: Request, reads_truth: bool, provider: str = "") -> dict[str,
             return {"text": request.text, "latent": request.latent}
         case Simulate():
             return {"question": _told(request.trial) if reads_truth else content(bare(request.trial))}
+        case Passed():
+            return stored(request.request, reads_truth, provider)
     read = reads_truth or provider == MOCKS
     return fields | {"question": _told(request.trial) if read and request.trial is not None else None}
 

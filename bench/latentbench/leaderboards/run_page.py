@@ -18,6 +18,7 @@ from latentbench.leaderboards.board import Table as Ranking
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_blocks, notes
 from latentbench.leaderboards.row import POOLED, rows
+from latentbench.panels.panel_table import agreement, read_opinions
 from latentbench.runs.finished import Run, load_run, suite_of
 from latentbench.runs.record import UNQUALIFIED
 from latentbench.stats.bootstrap import FEWEST
@@ -57,7 +58,7 @@ def write_report(folder: Path, suite_folder: Path | None = None) -> Path:
 
 
 def report(run: Run, suite: Suite | None) -> str:
-    """The page of a run; pure."""
+    """The page of a run; what the members of a panel said is read from its folder."""
     record = run.record
     ranked = tables(rows([run], by_coder=True, any_split=True))
     pooled = [t for t in ranked if t.rows[0].coders == POOLED]
@@ -69,6 +70,7 @@ def report(run: Run, suite: Suite | None) -> str:
         Prose(SCORES),
         *(block for t in pooled for block in board_blocks(t)),
         *(Prose(note, soft=True) for note in notes([row for t in pooled for row in t.rows])),
+        *(Prose(line, soft=True) for line in agreement(read_opinions(run.folder))),
         Heading("Limits"),
         Bullets(limits(run, pooled)),
     ]

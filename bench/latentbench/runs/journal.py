@@ -242,6 +242,7 @@ def _judgement_line(j: Judgement, explanation: str, call: Call) -> dict[str, Any
         "token_scores": j.token_scores,
         "token_truth": j.token_truth,
         "error": j.error,
+        **({"said": j.said} if j.said else {}),
         "explanation": explanation,
         "tokens_in": call.usage.tokens_in,
         "tokens_out": call.usage.tokens_out,
@@ -264,6 +265,7 @@ def _judgement(held: Mapping[str, Any]) -> Judgement:
         token_scores=None if held["token_scores"] is None else tuple(held["token_scores"]),
         token_truth=None if held["token_truth"] is None else tuple(held["token_truth"]),
         error=held["error"],
+        said=tuple((label, Outcome(outcome), *rest) for label, outcome, *rest in held.get("said", ())),
     )
 
 

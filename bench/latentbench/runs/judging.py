@@ -92,7 +92,7 @@ async def judge(
         if not owed:
             continue
         asked = plan.judges[judge_label]
-        scorer = plan.scorers[scorer_label]
+        scorer = plan.asking[scorer_label, judge_label]
         name, calls = f"judge {scorer_label} · {judge_label}", partial(plan.calls, judge_label)
         with Stage(name, total, "latents", console, total - len(owed), calls) as stage:
             slots = asyncio.Semaphore(asked.in_flight)
@@ -160,7 +160,7 @@ def _judged(unit: _Unit, scorer: Scorer, judge: Judge) -> tuple[list[Judgement],
 
 
 def _call(replies: Sequence[Reply], judge: Judge) -> Call:
-    costs = [cost(r.usage, judge.identity) for r in replies]
+    costs = [cost(r.usage, r.by or judge.identity) for r in replies]
     price = None if any(c is None for c in costs) else sum(c for c in costs if c is not None)
     return Call(total_usage(replies), price)
 

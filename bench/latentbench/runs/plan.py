@@ -19,6 +19,8 @@ from latentbench.kernel.errors import CapabilityError, SpecError, UnknownName
 from latentbench.kernel.identity import digest, joined, seed_for
 from latentbench.kernel.kinds import require_kinds
 from latentbench.kernel.latent import LatentView
+from latentbench.panels.panel_judge import members_of
+from latentbench.panels.panel_scorer import lack, seated
 from latentbench.runs.record import Identities, SuiteRecord, Unasked
 from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.scorer import Scorer, declared
@@ -50,6 +52,7 @@ class Plan:
         explainers: label -> explainer, in an order in which each follows those it reads from.
         models: explainer label -> label in `judges` of the model that generates for it.
         judges: label -> judge, those of the grid and those that only generate.
+        asking: labels of a scorer and a judge -> the scorer as it asks that judge: itself, or each member of a panel.
         cells: the grid.
         unasked: scorers and judges of the spec that do not meet in it, because the judge cannot answer the scorer.
     """
@@ -61,6 +64,7 @@ class Plan:
     models: Mapping[str, str]
     scorers: Mapping[str, Scorer]
     judges: Mapping[str, Judge]
+    asking: Mapping[tuple[str, str], Scorer]
     cells: tuple[Cell, ...]
     unasked: tuple[Unasked, ...] = ()
 
@@ -155,6 +159,7 @@ def make_plan(
             )
     grid: list[tuple[str, str, str, int]] = []
     used: set[str] = set()
+    asking: dict[tuple[str, str], Scorer] = {}
     unasked: list[Unasked] = []
     held = suite.test_kinds
     for entry in spec.scorers:
@@ -166,26 +171,32 @@ def make_plan(
             )
         require_kinds(scorer.negative_kinds, held, entry.label, suite.name)
         offered = [j.label for j in spec.judges]
+        asking |= {(entry.label, label): seated(scorer, judges[label]) for label in offered}
         for name in entry.judges or []:
             if name not in offered:
                 raise UnknownName(f"judge label of scorer {entry.label!r}", name, offered)
-        wanted = entry.judges or [label for label in offered if scorer.fits(judges[label].can)]
+        fit = [label for label in offered if asking[entry.label, label].fits(judges[label].can)]
+        wanted = entry.judges or fit
         for label in wanted:
-            if not scorer.fits(judges[label].can):
+            if label not in fit:
                 raise CapabilityError(_unfit(scorer, [label], judges))
         if not wanted:
             raise CapabilityError(_unfit(scorer, offered, judges))
         used.update(wanted)
         left_out = [label for label in offered if label not in wanted] if entry.judges is None else []
-        unasked += [Unasked(scorer=entry.label, judge=label, reason=_lack(scorer, judges[label])) for label in left_out]
+        unasked += [
+            Unasked(scorer=entry.label, judge=label, reason=_lack(asking[entry.label, label], judges[label]))
+            for label in left_out
+        ]
         grid += [(e, entry.label, judge, repeat) for e in ordered for judge in wanted for repeat in range(spec.repeats)]
-    idle = [j.label for j in spec.judges if j.label not in used]
+    seats = [member for label in used for member in members_of(judges[label])]
+    idle = [j.label for j in spec.judges if j.label not in used and judges[j.label] not in seats]
     if idle:
         raise SpecError(
             f"judge {idle[0]!r} serves none of the scorers {sorted(scorers)}; remove it or add a scorer for it. A model that "
             "only writes is no judge: give its reference to the explainer itself, `model: PROVIDER:NAME`."
         )
-    plan = Plan(spec, suite, latents, ordered, models, scorers, judges, cells_of(grid), tuple(unasked))
+    plan = Plan(spec, suite, latents, ordered, models, scorers, judges, asking, cells_of(grid), tuple(unasked))
     # Taken now: an explainer that cannot say its key is found out before anything is paid.
     assert len(plan.explainer_keys) == len(ordered)
     return plan
@@ -259,7 +270,7 @@ def _ordered(explainers: Mapping[str, Explainer]) -> dict[str, Explainer]:
 
 
 def _lack(scorer: Scorer, judge: Judge) -> str:
-    return f"it needs {_needs(scorer)}, and the judge can {_abilities(judge)}"
+    return lack(scorer) or f"it needs {_needs(scorer)}, and the judge can {_abilities(judge)}"
 
 
 def _needs(scorer: Scorer) -> str:
@@ -271,5 +282,8 @@ def _abilities(judge: Judge) -> str:
 
 
 def _unfit(scorer: Scorer, labels: list[str], judges: Mapping[str, Judge]) -> str:
-    have = "; ".join(f"{label} can {_abilities(judges[label])}" for label in labels)
+    missing = {label: lack(seated(scorer, judges[label])) for label in labels}
+    have = "; ".join(
+        f"{label}: {why}" if why else f"{label} can {_abilities(judges[label])}" for label, why in missing.items()
+    )
     return f"scorer {scorer.name!r} needs a judge with {_needs(scorer)}. {have}."

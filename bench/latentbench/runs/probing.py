@@ -16,7 +16,7 @@ from latentbench.judges.cache.cached_judge import CachedJudge
 from latentbench.kernel.boundary import Fault, attempt_async
 from latentbench.kernel.errors import JudgeError
 from latentbench.kernel.latent import LatentView
-from latentbench.kernel.requests import Reply, Request
+from latentbench.kernel.requests import Reply, Request, addressed
 from latentbench.runs.explaining import Explanations, explainer_exchange, explanation_of
 from latentbench.runs.judging import Key, trial_exchange, trials_of
 from latentbench.runs.plan import Plan, explain_seed
@@ -47,7 +47,7 @@ async def probe(plan: Plan, done: Explanations, judged: set[Key], fresh: bool = 
         if owed is None or plan.judges[cell.judge].identity.dtype != "remote":
             continue
         text = await asked.text(cell.explainer, cell.repeat, owed)
-        scorer, can = plan.scorers[cell.scorer], plan.judges[cell.judge].can
+        scorer, can = plan.asking[cell.scorer, cell.judge], plan.judges[cell.judge].can
         trials = trials_of(plan.spec, cell.repeat, scorer, owed, text) if text is not None else []
         exchanges = [] if isinstance(trials, Fault) else [trial_exchange(scorer, trial, can) for trial in trials]
         await asked.ask(cell.judge, [request for exchange in exchanges for request in exchange.asking])
@@ -58,7 +58,7 @@ class _Asked:
     plan: Plan
     done: Explanations
     fresh: bool = False
-    tried: set[tuple[str, type]] = field(default_factory=set)
+    tried: set[tuple[str, tuple[str, type]]] = field(default_factory=set)
 
     async def ask(self, label: str, requests: Sequence[Request]) -> list[Reply | None]:
         """Stored replies to requests; a judge that lacks one is tried with a request like it, once per kind."""
@@ -67,8 +67,8 @@ class _Asked:
         if isinstance(judge, CachedJudge):
             known = judge.look_up(requests)
         for request, reply in zip(requests, known, strict=True):
-            if (reply is None or self.fresh) and (label, type(request)) not in self.tried:
-                self.tried.add((label, type(request)))
+            if (reply is None or self.fresh) and (label, addressed(request)) not in self.tried:
+                self.tried.add((label, addressed(request)))
                 why = await attempt_async(judge, "probe", partial(judge.probe, request), object)
                 if isinstance(why, str):
                     raise JudgeError(f"{self.plan.called(label)} ({judge.identity.label}) cannot be asked: {why}")

@@ -66,7 +66,7 @@ async def _behind(
         if not asked or cell_id not in cells or name not in latents:
             continue
         cell = cells[cell_id]
-        scorer, judge = plan.scorers[cell.scorer], plan.judges[cell.judge]
+        scorer, judge = plan.asking[cell.scorer, cell.judge], plan.judges[cell.judge]
         text = written[(cell.explainer, cell.repeat, name)].text
         trials = [] if text is None else trials_of(plan.spec, cell.repeat, scorer, latents[name], text)
         for trial in [] if isinstance(trials, Fault) else trials:

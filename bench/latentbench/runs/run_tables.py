@@ -17,6 +17,7 @@ from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome
 from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, SECONDS, table_from, table_of, write_table
+from latentbench.panels.panel_table import write_opinions
 from latentbench.runs.journal import Asked, Call, ExplainedUnit, Journal, JudgedUnit, Written, finite, note_text
 from latentbench.runs.plan import Cell, Plan
 from latentbench.runs.record import CellRecord, ExplainerRecord, JudgeRecord, MetricRecord, Paid, ScorerRecord, Totals
@@ -131,6 +132,7 @@ def write_tables(
     }
     times = [{"table": t, "row": i, "seconds": s} for t, own in spans.items() for i, s in enumerate(own) if s]
     write_table(table_of(times, SECONDS), folder / "seconds.parquet")
+    write_opinions((((c.id, c.scorer, c.judge, p.latent), j) for c, p, j, _ in judged), folder)
     causes = Causes()
     for _, explanation in explained:
         causes.add(explanation.outcome, explanation.error)

@@ -57,6 +57,7 @@ class Judgement:
             `token_scores`. Sensitivity: the activation on every token of a written text, the largest activation of a rated
             window, or that of every natural window.
         error: one line for failed outcomes.
+        said: of a panel, what each member said: label, outcome, p(active), answer and error.
     """
 
     trial: str
@@ -70,6 +71,7 @@ class Judgement:
     token_scores: tuple[float, ...] | None = None
     token_truth: tuple[float, ...] | None = None
     error: str | None = None
+    said: tuple[tuple[str, Outcome, float | None, int | None, str | None], ...] = ()
 
 
 class Params(Frozen):

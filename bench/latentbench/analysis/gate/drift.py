@@ -56,7 +56,7 @@ def probes(run: Run, plan: Plan) -> list[tuple[str, Request]]:
     labels = [label for label, e in plan.explainers.items() if not e.is_floor] or list(plan.explainers)
     found: dict[tuple[str, str], tuple[str, Request]] = {}
     for scorer_label, judge_label in dict.fromkeys((c.scorer, c.judge) for c in plan.cells):
-        scorer, judge = plan.scorers[scorer_label], plan.judges[judge_label]
+        scorer, judge = plan.asking[scorer_label, judge_label], plan.judges[judge_label]
         explained = [x for x in plan.latents if (labels[0], x.id) in texts]
         places = (
             {round(i * (len(explained) - 1) / (PER_MEASURE - 1)) for i in range(PER_MEASURE)} if explained else set()

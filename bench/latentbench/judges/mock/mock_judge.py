@@ -35,11 +35,11 @@ from latentbench.kernel.requests import (
     Chat,
     Choice,
     Continuation,
+    Direct,
     Embed,
     JudgeIdentity,
     Outcome,
     Reply,
-    Request,
     Simulate,
     Usage,
 )
@@ -177,7 +177,7 @@ def _rules(rules: str) -> str:
     return digest(load_rules(_place(rules)))
 
 
-def asked(request: Request) -> dict[str, Any]:
+def asked(request: Direct) -> dict[str, Any]:
     """What a request asks, truth included: failures and nonsense are drawn by it, so its fields stay as they are."""
     if isinstance(request, Simulate):
         return {"question": content(request.trial)}
@@ -266,7 +266,7 @@ def _explanation(request: Chat) -> str:
     return "Tokens such as " + ", ".join(f'"{t}"' for t, _ in counted.most_common(5)) + "."
 
 
-def _read(request: Request) -> str:
+def _read(request: Direct) -> str:
     """The text that a judge would read."""
     match request:
         case Chat() | Choice():

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
+from latentbench.analysis.cache_report import explain_misses
 from latentbench.cli import app
 from latentbench.judges.cache.replies import ReplyCache
 from latentbench.judges.mock import mock_judge as mock
-from latentbench.runs.cache_report import explain_misses
 from latentbench.runs.run import start
 from rich.console import Console
 from typer.testing import CliRunner

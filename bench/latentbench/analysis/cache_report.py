@@ -15,7 +15,8 @@ from latentbench.explainers.explainer import Explainer
 from latentbench.judges.cache.replies import ReplyCache
 from latentbench.judges.judge import Judge
 from latentbench.kernel.boundary import Fault
-from latentbench.kernel.requests import Reply, Request, request_key
+from latentbench.kernel.requests import JudgeIdentity, Passed, Reply, Request, request_key
+from latentbench.panels.panel_judge import PanelJudge
 from latentbench.runs.explaining import Explanations, explainer_exchange, explanation_of, stored
 from latentbench.runs.journal import explanation_journal
 from latentbench.runs.judging import trial_exchange, trials_of
@@ -52,7 +53,7 @@ def _look_up(cache: ReplyCache, judge: Judge, exchanges: Sequence[Exchange]) -> 
     """Carry exchanges on as far as their replies are stored."""
 
     async def found(requests: Sequence[Request]) -> list[Reply | None]:
-        keys = [request_key(judge.identity, r, judge.reads_truth) for r in requests]
+        keys = [request_key(*_answering(judge, r)) for r in requests]
         known = cache.get(keys)
         return [known.get(key) for key in keys]
 
@@ -64,8 +65,16 @@ def _line(name: str, judge: Judge, exchanges: Sequence[Exchange], cache: ReplyCa
     asked = sum(exchange.asked for exchange in exchanges)
     parts = [f"{name}: {asked - len(missing)} of {asked} calls are stored"]
     if missing:
-        parts.append(f"first miss: {cache.explain_miss(judge.identity, missing[0], judge.reads_truth)}")
+        parts.append(f"first miss: {cache.explain_miss(*_answering(judge, missing[0]))}")
     return "; ".join([*parts, *(note for note in notes if note)])
+
+
+def _answering(judge: Judge, request: Request) -> tuple[JudgeIdentity, Request, bool]:
+    """Who answers a request, the request, and whether it reads the truth: in a panel all these are a member's."""
+    if isinstance(judge, PanelJudge) and isinstance(request, Passed):
+        member = next(m.judge for m in judge.members if m.label == request.member)
+        return member.identity, request.request, member.reads_truth
+    return judge.identity, request, judge.reads_truth
 
 
 def _behind(exchanges: Sequence[Exchange], asks_more: bool, what: str) -> str:
@@ -101,7 +110,7 @@ def _explaining(plan: Plan, label: str, done: Explanations, cache: ReplyCache) -
 
 
 def _judging(plan: Plan, scorer_label: str, judge_label: str, done: Explanations, cache: ReplyCache) -> str:
-    scorer, judge = plan.scorers[scorer_label], plan.judges[judge_label]
+    scorer, judge = plan.asking[scorer_label, judge_label], plan.judges[judge_label]
     exchanges: list[Exchange] = []
     unknown = 0
     for label in plan.explainers:
