@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import yaml
 from latentbench.judges.reference import load_judge
-from latentbench.kernel.errors import DataError, SpecError
+from latentbench.kernel.errors import DataError, SpecError, UnknownName
 from latentbench.lab.panels import panel_fit
-from latentbench.lab.panels.panel_fit import LEAST, PanelEvidence, evidence, fit_panel, fitted, latent_of
+from latentbench.lab.panels.panel_fit import LEAST, PanelEvidence, evidence, fit_panel, fitted, latent_of, one_of
 from latentbench.lab.simulator.lessons import Example, TextWindow
 from latentbench.panels.panel_judge import PanelJudge, load_panel
 from latentbench.panels.panel_scorer import PanelScorer
@@ -48,7 +48,7 @@ def test_a_fit_is_logistic_regression() -> None:
     rng = np.random.default_rng(0)
     active = rng.integers(0, 2, 400).astype(float)
     numbers = np.stack([active * 2 + rng.normal(size=400), active * 0.3 + 0.1 * rng.normal(size=400)], 1)
-    found, joint = fitted(["a", "b"], PanelEvidence(numbers, active, 400))
+    found, joint = fitted(["a", "b"], PanelEvidence(numbers, active, 400), "learnt")
     for k, label in enumerate("ab"):
         alone = LogisticRegression(C=1e9).fit(numbers[:, [k]], active)
         member = found.members[label]
@@ -63,8 +63,23 @@ def test_a_member_that_misleads_is_not_turned_round() -> None:
     rng = np.random.default_rng(1)
     active = rng.integers(0, 2, 200).astype(float)
     first = active * 2 + rng.normal(size=200)
-    found, _ = fitted(["a", "b"], PanelEvidence(np.stack([first, first + 0.1 * rng.normal(size=200)], 1), active, 200))
+    found, _ = fitted(
+        ["a", "b"], PanelEvidence(np.stack([first, first + 0.1 * rng.normal(size=200)], 1), active, 200), "learnt"
+    )
     assert all(m.weight >= LEAST for m in found.members.values())
+
+
+def test_equal_shares_are_of_standard_deviations() -> None:
+    rng = np.random.default_rng(2)
+    active = rng.integers(0, 2, 300).astype(float)
+    numbers = np.stack([active * 9 + rng.normal(size=300), active * 0.1 + 0.1 * rng.normal(size=300)], 1)
+    found, joint = fitted(["a", "b"], PanelEvidence(numbers, active, 300), one_of("equal"))
+    spread = [m.weight * (m.scale * x).std() for m, x in zip(found.members.values(), numbers.T, strict=True)]
+    assert spread[0] == pytest.approx(spread[1], rel=0.02)
+    z = ((numbers - numbers.mean(0)) / numbers.std(0)).sum(1)
+    assert np.corrcoef(joint(numbers), z)[0, 1] > 0.9999
+    with pytest.raises(UnknownName):
+        one_of("lernt")
 
 
 def panel() -> PanelJudge:
@@ -94,11 +109,11 @@ def test_the_file_that_a_panel_names_is_written_and_used(tmp_path: Path, monkeyp
     monkeypatch.setattr(panel_fit, "read_recipe", lambda path: None)
     path = tmp_path / "p.yaml"
     path.write_text(yaml.safe_dump({"members": MEMBERS, "rule": "logodds"}), encoding="utf-8")
-    given = (["detection"], tmp_path, tmp_path, None, 10, tmp_path / "c.sqlite", "what was typed", lambda _: None)
+    given = (["detection"], tmp_path, tmp_path, None, 10, tmp_path / "c.sqlite", "what was typed")
     with pytest.raises(SpecError, match=r"add `fit: p\.fit\.yaml`"):
-        fit_panel(path, *given)
+        fit_panel(path, *given, say=lambda _: None)
     path.write_text(yaml.safe_dump({"members": MEMBERS, "rule": "logodds", "fit": "p.fit.yaml"}), encoding="utf-8")
-    result = fit_panel(path, *given)
+    result = fit_panel(path, *given, say=lambda _: None)
     assert result.windows == 20
     assert set(result.auroc["detection"]) == {"words", "cosine", "panel"}
     made = load_judge(f"panel:{path}")

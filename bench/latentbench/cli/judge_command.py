@@ -68,6 +68,9 @@ def fit_panel(
     lessons: Annotated[
         int, typer.Option(min=8, help="Number of descriptions to fit on; as many more are measured.")
     ] = 600,
+    weights: Annotated[
+        str, typer.Option(help="How much each member counts: equal shares of standardised evidence, or learnt.")
+    ] = "equal",
     cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
 ) -> None:
     """Fit what the numbers of a panel's members mean, and how much each member counts.
@@ -75,13 +78,15 @@ def fit_panel(
     Fitted are lessons of a simulator that it was not trained on, never a suite.
     """
     from latentbench.lab.panels.panel_fit import fit_panel as fit
+    from latentbench.lab.panels.panel_fit import one_of
     from latentbench.runs.run import default_cache
 
     names = scorer or ["detection", "fuzzing"]
     words = [f"bench judge fit-panel {panel} --corpus {corpus} --recipe {recipe}"]
     words += [f"--wordnet {wordnet}"] if wordnet else []
-    words += [*(f"--scorer {name}" for name in names), f"--lessons {lessons}"]
-    fit(panel, names, recipe, corpus, wordnet, lessons, cache or default_cache(), " ".join(words), say=typer.echo)
+    words += [*(f"--scorer {name}" for name in names), f"--lessons {lessons} --weights {weights}"]
+    place = cache or default_cache()
+    fit(panel, names, recipe, corpus, wordnet, lessons, place, " ".join(words), one_of(weights), say=typer.echo)
 
 
 @app.command()

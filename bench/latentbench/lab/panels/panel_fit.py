@@ -6,7 +6,12 @@ made from. Each lesson becomes a latent whose windows the scorer shows as it sho
 run reads.
 
     log-odds of a member   scale x + bias, logistic regression of active on its number x alone (Platt 1999)
-    weights, bias          logistic regression of active on the members' log-odds together, weights at least `LEAST`
+    weights, bias          learnt: logistic regression of active on the members' log-odds together, weights at least `LEAST`
+                           equal: every member counts alike, one standard deviation of its log-odds for one of any other;
+                           the bias and one factor of all weights by logistic regression
+
+Learnt weights are right where the text to judge is like lessons. A simulator was trained on such, so there it needs nobody's help
+and the others get nothing; equal shares of standardised evidence do not depend on that (Dawes 1979, improper linear models).
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import yaml
@@ -25,7 +31,7 @@ from latentbench.judges.cache.replies import ReplyCache
 from latentbench.judges.judge import Judge, guarded
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.config import read_yaml, validate
-from latentbench.kernel.errors import DataError, SpecError
+from latentbench.kernel.errors import DataError, SpecError, UnknownName
 from latentbench.kernel.files import write_text
 from latentbench.kernel.kinds import RANDOM
 from latentbench.kernel.latent import LatentView, Window
@@ -43,6 +49,7 @@ SEED = 3
 """Seed of the lessons; those that a simulator is calibrated and measured on have another."""
 
 Floats = NDArray[np.float64]
+Weighting = Literal["learnt", "equal"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +76,7 @@ def fit_panel(
     lessons: int,
     cache: Path,
     command: str,
+    weighting: Weighting = "equal",
     say: Callable[[str], None] = print,
 ) -> Fit:
     """Fit a panel and write the file that it names as its `fit`.
@@ -80,6 +88,7 @@ def fit_panel(
         lessons: number of descriptions to fit on; as many others are measured.
         cache: reply cache; what was asked before a kill is not asked again.
         command: what was typed, for the file.
+        weighting: how much each member counts; see the module docstring.
 
     Raises:
         SpecError: the panel names no file for what is fitted.
@@ -103,7 +112,7 @@ def fit_panel(
         for name in scorers:
             scorer = PanelScorer(load_scorer(name), panel)
             learnt = runner.run(evidence(scorer, streams["calibrate"], lessons, say))
-            found[name], joint = fitted(labels, learnt)
+            found[name], joint = fitted(labels, learnt, weighting)
             windows += len(learnt.active)
             held = runner.run(evidence(scorer, streams["held-out"], lessons, say))
             columns = dict(zip(labels, held.numbers.T, strict=True)) | {"panel": joint(held.numbers)}
@@ -143,6 +152,18 @@ async def evidence(scorer: PanelScorer, stream: Examples, lessons: int, say: Cal
     return PanelEvidence(np.asarray(rows, np.float64), np.asarray(active, np.float64), asked)
 
 
+def one_of(weighting: str) -> Weighting:
+    """The weighting of a name.
+
+    Raises:
+        UnknownName: no such weighting.
+    """
+    known: dict[str, Weighting] = {"equal": "equal", "learnt": "learnt"}
+    if weighting not in known:
+        raise UnknownName("weighting", weighting, known)
+    return known[weighting]
+
+
 def latent_of(lesson: Example, number: int) -> LatentView:
     """A lesson as a latent of a suite: what fires in its windows is what its description says."""
     windows = [
@@ -152,7 +173,9 @@ def latent_of(lesson: Example, number: int) -> LatentView:
     return LatentView(f"lesson/{number}", "lesson", number, "tune", {}, (), tuple(windows))
 
 
-def fitted(labels: Sequence[str], found: PanelEvidence) -> tuple[FittedScorer, Callable[[Floats], Floats]]:
+def fitted(
+    labels: Sequence[str], found: PanelEvidence, weighting: Weighting
+) -> tuple[FittedScorer, Callable[[Floats], Floats]]:
     """What fits the evidence, and the panel's log-odds of other numbers [windows, members]."""
     from scipy.optimize import minimize
 
@@ -164,9 +187,14 @@ def fitted(labels: Sequence[str], found: PanelEvidence) -> tuple[FittedScorer, C
         z = v[0] + log_odds @ v[1:]
         return float(np.mean(np.logaddexp(0, z) - found.active * z))
 
-    start = np.array([0.0, *[1 / len(labels)] * len(labels)])
-    bounds = [(None, None), *[(LEAST, None)] * len(labels)]
-    best: Floats = minimize(loss, start, method="L-BFGS-B", bounds=bounds).x
+    if weighting == "learnt":
+        start = np.array([0.0, *[1 / len(labels)] * len(labels)])
+        bounds = [(None, None), *[(LEAST, None)] * len(labels)]
+        best: Floats = minimize(loss, start, method="L-BFGS-B", bounds=bounds).x
+    else:
+        shares = 1 / np.maximum(log_odds.std(0), LEAST)
+        whole = platt(log_odds @ shares, found.active)
+        best = np.array([whole.bias, *(np.maximum(whole.scale, LEAST) * shares)])
     rounded: Floats = np.round(best, 4)
     members = {
         label: FittedMember(scale=round(s.scale, 4), bias=round(s.bias, 4), weight=float(w))
