@@ -23,7 +23,7 @@ from latentbench.leaderboards.run_page import write_report
 from latentbench.panels.combination import combined, logit, probability
 from latentbench.panels.panel_judge import PanelJudge, load_panel
 from latentbench.panels.panel_scorer import PanelScorer, seated
-from latentbench.panels.panel_spec import PanelParams
+from latentbench.panels.panel_spec import PanelParams, read_panel
 from latentbench.panels.panel_table import agreement, read_opinions
 from latentbench.runs.record import RunRecord, read_record
 from latentbench.runs.run import resume, start
@@ -380,3 +380,10 @@ def test_a_panel_closes_its_members_and_costs_nothing_here() -> None:
     asyncio.run(made.close())
     assert closed == ["mock:label", "mock:lexical"]
     assert cost(Usage(10, 1), made.identity) == 0
+
+
+def test_the_panel_of_the_package_has_a_fit_of_its_members() -> None:
+    params, fit = read_panel("embedded", {}, Path())
+    assert fit is not None
+    assert set(fit.scorers) == {"detection", "fuzzing"}
+    assert all(set(s.members) == {m.label for m in params.members} for s in fit.scorers.values())
