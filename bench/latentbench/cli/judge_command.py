@@ -73,9 +73,9 @@ def fit_panel(
     ] = "equal",
     cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
 ) -> None:
-    """Fit what the numbers of a panel's members mean, and how much each member counts.
+    """Fit scales and weights of a panel.
 
-    Fitted are lessons of a simulator that it was not trained on, never a suite.
+    They say what the numbers of its members mean and how much each counts. Fitted are lessons of a simulator that it was not trained on, never a suite.
     """
     from latentbench.lab.panels.panel_fit import fit_panel as fit
     from latentbench.lab.panels.panel_fit import one_of
