@@ -75,7 +75,8 @@ def fit_panel(
 ) -> None:
     """Fit scales and weights of a panel.
 
-    They say what the numbers of its members mean and how much each counts. Fitted are lessons of a simulator that it was not trained on, never a suite.
+    They say what the numbers of its members mean and how much each counts. Fitted are lessons
+    of a simulator that it was not trained on, never a suite.
     """
     from latentbench.lab.panels.panel_fit import fit_panel as fit
     from latentbench.lab.panels.panel_fit import one_of
