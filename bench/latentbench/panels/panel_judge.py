@@ -124,6 +124,8 @@ class PanelJudge(CachedJudge):
         self.seen = FromCache(
             sum(s.asked for s in memories),
             sum(s.found for s in memories),
+            sum(s.came for s in memories),
+            sum(s.failed for s in memories),
             min((s.first for s in memories), default=float("inf")),
             max((s.last for s in memories), default=float("-inf")),
         )
