@@ -105,7 +105,7 @@ class Shown:
 
 
 @dataclass
-class _LabelledTexts:
+class _Placed:
     """Every text of a suite once, with its place and its side."""
 
     place: dict[str, int] = field(default_factory=dict)
@@ -203,7 +203,7 @@ def assemble(latents: Sequence[LabelledLatent], sizes: LabelledSizes, said: Mapp
     Raises:
         SpecError: a latent without marks, without silent windows or without three unrelated ones.
     """
-    texts = _LabelledTexts()
+    texts = _Placed()
     by_name = {latent.name: latent for latent in latents}
     for latent in latents:
         known = {*by_name, *(other.family for other in latents)}
@@ -266,7 +266,7 @@ def _named(latent: LabelledLatent) -> Iterator[str]:
     return (t for given in latent.tempting.values() for t in given if isinstance(t, str) and t.startswith("@"))
 
 
-def _positives(latent: LabelledLatent, texts: _LabelledTexts, sizes: LabelledSizes) -> tuple[list[Shown], list[Shown]]:
+def _positives(latent: LabelledLatent, texts: _Placed, sizes: LabelledSizes) -> tuple[list[Shown], list[Shown]]:
     """Explain and test windows in which the truth fires; explain gets its share where there are too few."""
     where = f"latent {latent.name!r}"
     read = [shown(t, sizes.window, where) for t in latent.positive]
@@ -285,10 +285,7 @@ def _positives(latent: LabelledLatent, texts: _LabelledTexts, sizes: LabelledSiz
 
 
 def _tempting(
-    latent: LabelledLatent,
-    positive: Mapping[str, tuple[list[Shown], list[Shown]]],
-    texts: _LabelledTexts,
-    sizes: LabelledSizes,
+    latent: LabelledLatent, positive: Mapping[str, tuple[list[Shown], list[Shown]]], texts: _Placed, sizes: LabelledSizes
 ) -> list[Shown]:
     """Silent windows in which a near miss fires, the kinds of near miss in turn."""
     where = f"latent {latent.name!r}"
