@@ -285,7 +285,10 @@ def _positives(latent: LabelledLatent, texts: _Placed, sizes: LabelledSizes) -> 
 
 
 def _tempting(
-    latent: LabelledLatent, positive: Mapping[str, tuple[list[Shown], list[Shown]]], texts: _Placed, sizes: LabelledSizes
+    latent: LabelledLatent,
+    positive: Mapping[str, tuple[list[Shown], list[Shown]]],
+    texts: _Placed,
+    sizes: LabelledSizes,
 ) -> list[Shown]:
     """Silent windows in which a near miss fires, the kinds of near miss in turn."""
     where = f"latent {latent.name!r}"
