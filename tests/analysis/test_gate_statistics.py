@@ -14,7 +14,7 @@ from latentbench.analysis.gate.evidence import (
     bounds,
     correlations,
     evidence,
-    mean_differences,
+    mean_evidence,
     pairs_of,
     quantiles,
     resampled,
@@ -27,19 +27,6 @@ from tests.builders.gate_characteristics import Setting, differences, simulate
 NAN = math.nan
 
 
-def test_resampled_means_are_those_of_resampled_data():
-    rng = np.random.default_rng(0)
-    data = rng.normal(size=(7, 3))
-    data[2, 1] = data[5, 1] = NAN
-    found = resampled(mean_differences(data), 7, seed=3, resamples=40)
-    drawn = np.random.default_rng(3).integers(0, 7, size=(40, 7))
-    for b in range(40):
-        rows = data[drawn[b]]
-        for k in range(3):
-            values = [x for x in rows[:, k] if not math.isnan(x)]
-            assert found[b, k] == pytest.approx(sum(values) / len(values))
-
-
 def test_quantiles_are_numpys():
     draws = np.random.default_rng(5).normal(size=(101, 4))
     levels = (0.0, 0.013, 0.5, 0.99, 1.0)
@@ -48,10 +35,11 @@ def test_quantiles_are_numpys():
 
 
 def test_blocks_change_nothing(monkeypatch):
-    data = np.random.default_rng(0).normal(size=(9, 2))
-    whole = resampled(mean_differences(data), 9, seed=1, resamples=50)
+    scores = np.random.default_rng(0).normal(size=(9, 1, 2))
+    statistic = correlations(scores, [(0, 1)], np.ones(scores.shape, bool))
+    whole = resampled(statistic, 9, seed=1, resamples=50)
     monkeypatch.setattr("latentbench.analysis.gate.evidence.BLOCK", 9 * 7)
-    assert np.array_equal(resampled(mean_differences(data), 9, seed=1, resamples=50), whole)
+    assert np.array_equal(resampled(statistic, 9, seed=1, resamples=50), whole, equal_nan=True)
 
 
 @pytest.mark.parametrize("explanations", [1, 3])
@@ -89,30 +77,47 @@ def test_pairs_share_a_scorer_or_a_judge():
     assert pairs_of(names) == [(0, 1), (0, 2), (1, 3), (2, 3)]
 
 
-@pytest.mark.parametrize("n", [12, 31, 300])
-def test_bounds_are_students_where_the_differences_are_normal(n):
-    """The average over samples: a single bootstrap has its own small error."""
-    rng = np.random.default_rng(n)
-    data = rng.normal(0.1, 1.0, size=(n, 200))
-    draws = resampled(mean_differences(data), n, 0, 4000)
-    low, high, p, error = bounds(draws, data.mean(axis=0), n)
-    se = data.std(axis=0, ddof=1) / math.sqrt(n)
-    t_low = data.mean(axis=0) - stats.t.ppf(0.95, n - 1) * se
-    t_high = data.mean(axis=0) + stats.t.ppf(0.99, n - 1) * se
-    assert (error / se).mean() == pytest.approx(1, abs=0.01)
-    assert ((low - t_low) / se).mean() == pytest.approx(0, abs=0.05)
-    assert ((high - t_high) / se).mean() == pytest.approx(0, abs=0.15)
-    expected = stats.t.cdf(data.mean(axis=0) / se, n - 1)
-    usual = (expected > 0.02) & (expected < 0.9)
-    assert np.abs(p - expected)[usual].mean() < 0.02
+@pytest.mark.parametrize("n", [24, 31, 300])
+def test_bounds_say_a_little_less_than_student_where_the_differences_are_normal(n):
+    data = np.random.default_rng(n).normal(0.1, 1.0, size=(200, n))
+    low, high, p, error = bounds(data, 0, 4000)
+    se = data.std(axis=1, ddof=1) / math.sqrt(n)
+    assert error == pytest.approx(se)
+    beyond_low = (data.mean(axis=1) - stats.t.ppf(0.95, n - 1) * se - low) / se
+    beyond_high = (high - data.mean(axis=1) - stats.t.ppf(0.99, n - 1) * se) / se
+    for beyond in (beyond_low, beyond_high):
+        assert (beyond >= -1e-9).all()
+        assert beyond.mean() < 0.4
+    assert (p >= stats.t.cdf(data.mean(axis=1) / se, n - 1) - 1e-12).all()
 
 
-def test_a_tail_beyond_the_resamples_is_read_from_t():
+def test_losses_without_a_gain_are_judged_by_their_signs():
+    """Five equal losses among 40: each could as well have been a gain, so p is 2^-5; Student says 0.01."""
+    loss = np.r_[np.full(5, -0.8), np.zeros(35)][None, :]
+    (_,), (_,), (p,), _ = bounds(loss, 0, 40_000)
+    assert p == pytest.approx(2.0**-5, rel=0.1)
+
+
+def test_a_tail_beyond_the_draws_is_read_from_t():
     data = np.random.default_rng(0).normal(-3.0, 1.0, size=(50, 1))
-    draws = resampled(mean_differences(data), 50, 0, 1000)
-    found = evidence(draws[:, 0], 50, 0.0, float(data.mean()))
+    (found,) = mean_evidence(np.zeros((50, 1)), data, [1.0], 0, 1000)
     assert found.p == pytest.approx(float(stats.t.cdf(found.estimate / found.error, 49)))
     assert found.p < 1e-20
+
+
+def test_means_are_over_the_latents_that_both_sides_have():
+    base, head = np.random.default_rng(2).normal(size=(2, 40, 3))
+    base[:4, 1] = NAN
+    head[2:7, 1] = NAN
+    head[:, 2] = NAN
+    one, two, lost = mean_evidence(base, head, [1.0, -1.0, 1.0], 0, 500)
+    assert (one.n, two.n, lost.n) == (40, 33, 0)
+    assert two.estimate == pytest.approx(-(head[7:, 1] - base[7:, 1]).mean())
+    assert two.head == pytest.approx(head[7:, 1].mean())
+    assert lost.base == pytest.approx(base[:, 2].mean())
+    assert math.isnan(lost.head)
+    alone = mean_evidence(base[:, :1], head[:, :1], [1.0], 0, 500)[0]
+    assert (alone.low, alone.p) == pytest.approx((one.low, one.p))
 
 
 def test_evidence_of_nothing_changed_is_certain():
@@ -146,7 +151,10 @@ def a(estimate: float, error: float, p: float, n: int = 300) -> Evidence:
         (a(-0.04, 0.012, 0.0004), Verdict.FAIL),
         (a(-0.04, 0.020, 0.0228), Verdict.INCONCLUSIVE),
         (a(0.05, 0.2, 0.6), Verdict.INCONCLUSIVE),
-        (Evidence(4, 0.7, 0.7, 0.0, 0.0, 0.0, 0.0, 1.0), Verdict.INCONCLUSIVE),
+        # Too few to decide anything by statistics; equal values are equal.
+        (Evidence(23, 0.7, 0.7, 0.0, 0.0, 0.0, 0.0, 1.0), Verdict.PASS),
+        (Evidence(23, 0.7, 0.71, 0.01, 0.001, 0.008, 0.012, 1.0), Verdict.INCONCLUSIVE),
+        (Evidence(23, 0.7, 0.2, -0.5, 0.0, -0.5, -0.5, 1e-9), Verdict.INCONCLUSIVE),
         (Evidence(30, 0.7, NAN, NAN, NAN, NAN, NAN, NAN), Verdict.FAIL),
         (Evidence(30, 0.7, 0.2, -0.5, 0.0, -0.5, -0.5, 0.0), Verdict.FAIL),
     ],
@@ -195,8 +203,8 @@ def test_no_number_is_named_where_the_difference_is_on_the_limit():
 
 
 def test_the_same_input_gives_the_same_evidence():
-    data = differences(Setting(latents=40), 5, np.random.default_rng(0))
-    runs = [bounds(resampled(mean_differences(data), 40, 7, 500), data.mean(axis=0), 40) for _ in range(2)]
+    data = differences(Setting(latents=40), 5, np.random.default_rng(0)).T
+    runs = [bounds(data, 7, 500) for _ in range(2)]
     assert digest([x.tolist() for x in runs[0]]) == digest([x.tolist() for x in runs[1]])
 
 
@@ -206,7 +214,7 @@ def test_the_same_input_gives_the_same_evidence():
 def test_a_drop_of_twice_delta_is_caught_and_no_change_rarely_fails():
     simulations = 1000
     drop = simulate(Setting(drop=0.04), simulations, seed=1)
-    assert drop.failed >= 0.85
+    assert drop.failed >= 0.8
     assert drop.passed <= 0.005
     none = simulate(Setting(drop=0.0), simulations, seed=1)
     # At most 1 % in truth: no more than 99.9 % of binomials with 1 % have.
@@ -226,4 +234,4 @@ def test_operating_characteristics_in_full(shape):
     none = simulate(Setting(shape=shape), simulations, seed=3)
     assert none.failed <= 0.01 + 3 * math.sqrt(0.01 / simulations)
     drop = simulate(replace(Setting(shape=shape), drop=0.04), simulations, seed=3)
-    assert drop.failed >= 0.85
+    assert drop.failed >= 0.8

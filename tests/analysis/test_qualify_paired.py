@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -35,17 +36,18 @@ def test_the_difference_is_that_of_a_loop_over_latents(folders: dict[str, Path])
     assert unrelated.second == 0.5  # a constant answer ties everywhere
     assert unrelated.difference.interval.estimate == pytest.approx(np.mean(wins) - 0.5)
     assert unrelated.latents == near.latents == 6
-    assert unrelated.difference.p < 0.05
+    assert math.isnan(unrelated.difference.p)  # six latents
 
 
 def test_a_judge_does_not_differ_from_itself(folders: dict[str, Path]) -> None:
     for found in paired(folders["mock:oracle"], folders["mock:oracle"]):
         assert found.difference.interval.estimate == 0
-        assert found.difference.p == 1
+        assert math.isnan(found.difference.p)
     shown = table(folders["mock:oracle"], folders["mock:constant"], paired(*folders.values()))
     out = io.StringIO()
     Console(file=out, width=80).print(shown)
     assert "detection by mock:oracle" in out.getvalue()
+    assert out.getvalue().count("too few") == 2
     assert max(len(line) for line in out.getvalue().splitlines()) <= 80
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 from latentbench.analysis.gate.decide import Verdict, decide
-from latentbench.analysis.gate.evidence import RESAMPLES, Array, Evidence, bounds, mean_differences, resampled
+from latentbench.analysis.gate.evidence import RESAMPLES, Array, Evidence, mean_evidence
 
 Shape = Literal["normal", "sparse"]
 BLOCK = 500
@@ -106,16 +106,10 @@ def simulate(setting: Setting, simulations: int, seed: int = 0, resamples: int =
     )
 
 
-def _evidence(data: Array, resamples: int) -> Iterator[Evidence]:
-    n = len(data)
+def _evidence(data: Array, draws: int) -> Iterator[Evidence]:
     for start in range(0, data.shape[1], BLOCK):
         part = data[:, start : start + BLOCK]
-        draws = resampled(mean_differences(part), n, 0, resamples)
-        estimates = part.mean(axis=0)
-        low, high, p, error = bounds(draws, estimates, n)
-        for k in range(part.shape[1]):
-            e = float(estimates[k])
-            yield Evidence(n, 0.0, e, e, float(error[k]), float(low[k]), float(high[k]), float(p[k]))
+        yield from mean_evidence(np.zeros_like(part), part, [1.0] * part.shape[1], 0, draws)
 
 
 TABLE = (

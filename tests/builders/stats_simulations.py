@@ -1,4 +1,6 @@
-"""Simulations with known truth for every interval and test of bench/latentbench/stats: coverage should be 95 %, size 5 %.
+"""Simulations with known truth for intervals and tests of bench/latentbench/stats: coverage should be 95 %, size 5 %.
+
+Means, paired differences, ranks and gates are in `mean_simulations`, over many shapes of scores.
 
 Each case is a function of a generator that draws one data set and says whether the interval held the truth (coverage) or the
 test rejected a true null (size). Printed as the table of docs/statistics.md by
@@ -19,11 +21,9 @@ from typing import Any
 
 import numpy as np
 from latentbench.stats.alpha import krippendorff_alpha
-from latentbench.stats.bootstrap import bootstrap_mean, holm, paired_difference
 from latentbench.stats.correlation import correlation, retest
 from latentbench.stats.dependability import dependability
 from latentbench.stats.maximum import best_of_k
-from latentbench.stats.ranks import ranks_from_pairs
 from latentbench.stats.variance import variance_components
 from scipy import stats
 
@@ -76,42 +76,7 @@ def holds(interval: object, truth: float) -> bool:
     return interval.low <= truth <= interval.high  # type: ignore[attr-defined]
 
 
-# --- means and paired differences
-
-
-def _repeats(rng: Rng) -> np.ndarray:
-    return rng.beta(5, 3, size=N)[:, None] + rng.normal(scale=0.05, size=(N, 2))
-
-
-case("mean, percentile bootstrap", "beta(5, 3) latents, 2 repeats")(
-    lambda rng: holds(bootstrap_mean(_repeats(rng), seed=seed(rng), n=1000), 5 / 8)
-)
-case("mean, BCa bootstrap", "beta(5, 3) latents, 2 repeats")(
-    lambda rng: holds(bootstrap_mean(_repeats(rng), seed=seed(rng), n=1000, method="bca"), 5 / 8)
-)
-
-
-def _paired(rng: Rng, shift: float):  # type: ignore[no-untyped-def]
-    latent = rng.beta(5, 3, size=N)
-    a, b = (latent + rng.beta(2, 5, size=N) * 0.4 for _ in range(2))
-    return paired_difference(a + shift, b, range(N), seed=seed(rng), n=1000)
-
-
-case("paired difference", "skewed scores, shift 0.05")(lambda rng: holds(_paired(rng, 0.05).interval, 0.05))
-case("paired difference", "skewed scores, no shift", "size")(lambda rng: _paired(rng, 0.0).p < 0.05)
-
-
-@case("Holm over 10 paired differences", "all nulls true; any rejection", "size")
-def _holm(rng: Rng) -> bool:
-    p = [paired_difference(*rng.normal(size=(2, N)), range(N), seed=seed(rng), n=1000).p for _ in range(10)]
-    return bool((holm(p) < 0.05).any())
-
-
-@case("ranks from pairs, 3 explainers", "all equal; any separated", "size")
-def _ranks(rng: Rng) -> bool:
-    scores = rng.normal(size=N) + rng.normal(size=(3, N))
-    return any(str(r) != "1-3" for r in ranks_from_pairs(scores, [str(i) for i in range(N)], seed=seed(rng)))
-
+# --- a choice
 
 case("best of 8 against its null", "8 equal candidates, 40 latents", "size")(
     lambda rng: best_of_k(rng.normal(size=40) + rng.normal(size=(8, 40)), seed=seed(rng), resamples=400).p <= 0.05
@@ -343,9 +308,6 @@ limit("Spearman of rows as if independent, for comparison", "60 latents x 3 expl
 limit("variance of latent, generalised", "exponential latents")(lambda rng: holds(_exponential(rng), 1.0))
 limit("variance of latent, bootstrap", "exponential latents")(
     lambda rng: (c := _exponential(rng)).boot_low <= 1.0 <= c.boot_high
-)
-limit("paired difference", "12 latents, skewed differences", "size")(
-    lambda rng: paired_difference(rng.exponential(size=12), np.ones(12), range(12), seed=seed(rng), n=1000).p < 0.05
 )
 
 
