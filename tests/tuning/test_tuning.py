@@ -40,7 +40,7 @@ def knobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """A study on the landscape with an optimum, compared on held-out latents."""
     content = landscape(trials=30, seed=0, enqueue={"paper": {"shots": 4, "style": "terse", "temperature": 0.5}})
-    content["holdout"] = {"repeats": 2, "limit": 10}
+    content["holdout"] = {"repeats": 2, "limit": 24}
     return study(tmp_path_factory.mktemp("tuned"), content)
 
 
@@ -197,7 +197,7 @@ def flat(folder: Path, seeds: range, trials: int, latents: int) -> tuple[int, in
     better = above = 0
     for seed in seeds:
         content = landscape(effect=0, extra=f"&luck={seed}", latents=latents, windows=4, trials=trials, seed=seed)
-        content["holdout"] = {"repeats": 1, "limit": 12}
+        content["holdout"] = {"repeats": 1, "limit": 24}
         content["prune"] = {"first": 4}
         result = study(folder / str(seed), content)
         better += result["holdout"]["winners"][0]["verdict"] == "better"

@@ -35,7 +35,7 @@ STRENGTH = (RULES, "written", "people")
 
 
 class Mean(Frozen):
-    """Mean over latents with its 95 % bootstrap interval; bounds are None with fewer than two latents."""
+    """Mean over latents with its 95 % bootstrap interval; bounds are None with too few latents."""
 
     estimate: float
     low: float | None

@@ -36,8 +36,6 @@ SAMPLES = 4
 """Latents whose explanations are shown."""
 WINDOWS = 4
 """Windows shown of each, the strongest first."""
-FEW_LATENTS = 30
-"""Below this a percentile bootstrap is noticeably too narrow."""
 
 
 def write_report(folder: Path, suite_folder: Path | None = None) -> Path:
@@ -234,8 +232,8 @@ def _limits_of(table: Ranking) -> list[str]:
             + ("compare the bounds before the scores." if bounded else f"no bounds are known for {table.headline}.")
         )
     few = min(row.score.n for row in table.rows)
-    if few < FEW_LATENTS:
-        found.append(f"{table.title}: an interval rests on {few} latents only.")
+    if few < FEWEST:
+        found.append(f"{table.title}: {few} latents are too few for any claim; it takes {FEWEST}.")
     if any(row.qualification == UNQUALIFIED for row in table.rows):
         found.append(
             f"Judge {table.rows[0].judge.label} is unqualified: nobody has measured how well it does this task."

@@ -68,7 +68,7 @@ IMPORTANCE = (
 )
 HELD_OUT = (
     "{latents} latents that no trial saw, {repeats} repeats averaged first; differences are paired by latent, with 95 % "
-    "bootstrap intervals over latents and p-values after Holm over all tests of this table. `score` is floor-normalised: "
+    "intervals over latents and p-values after Holm over all tests of this table. `score` is floor-normalised: "
     "0 knows nothing, 1 is perfect; the rows below it are the headlines of the single scorers, not tested."
 )
 
