@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from latentbench.stats.bootstrap import FEWEST
 from latentbench.tuning.holdout import ALPHA, BETTER, OPEN, SAME, WORSE
 from latentbench.views.number import count, dollars, estimate, number, p_is, percent, short, signed
-
-FEW = 30
 
 
 def verdict(result: Mapping[str, Any]) -> str:
@@ -113,8 +112,8 @@ def limits(result: Mapping[str, Any]) -> list[str]:
     """What the search does not show; never empty."""
     found = []
     held = result["holdout"]
-    if held is not None and held["latents"] < FEW:
-        found.append(f"The held-out comparison rests on {held['latents']} latents only.")
+    if held is not None and held["latents"] < FEWEST:
+        found.append(f"{held['latents']} held-out latents are too few for a verdict; it takes {FEWEST}.")
     if held is not None and any(w["verdict"] == OPEN for w in held["winners"]):
         found.append("A difference that was not shown may still be there; the interval says how large it could be.")
     if held is not None:
