@@ -128,14 +128,13 @@ def mean_draws(
         ends = (reach == 0) & ((median == low) | (median == high))
         below, above = np.where(ends, low, below), np.where(ends, high, above)
     whole = np.clip(WHOLE / _rests_on(away), 0.5, 1.0)
-    rng = np.random.default_rng([seed, m, n])
-    half, rest = rng.gamma(0.5, size=(2, n))
-    extra = half + rest * (rng.random(n) < 2 * whole[:, None] - 1)
+    half, rest, place = _extra(seed, m, n)
+    extra = half + rest * (place < 2 * whole[:, None] - 1)
     # Centred, so that equal values give their value to the last digit.
     centred = values - median[:, None]
     if n * m <= chunk:
-        weights = _weights(seed, m, n)
-        total, sums = weights.sum(axis=1), centred @ weights.T
+        weights, total = _weights(seed, m, n)
+        sums = centred @ weights.T
     else:
         stream, step = np.random.default_rng(seed), max(1, chunk // m)
         parts = [stream.exponential(size=(min(step, n - at), m)) for at in range(0, n, step)]
@@ -155,11 +154,19 @@ def _rests_on(away: Array) -> Array:
 
 
 @lru_cache(maxsize=4)
-def _weights(seed: int, m: int, n: int) -> Array:
-    """Weights of `m` latents in `n` draws, [n, m], read-only."""
+def _weights(seed: int, m: int, n: int) -> tuple[Array, Array]:
+    """Weights of `m` latents in `n` draws, [n, m], and their sums [n]; read-only."""
     drawn = np.random.default_rng(seed).exponential(size=(n, m))
     drawn.flags.writeable = False
-    return drawn
+    return drawn, drawn.sum(axis=1)
+
+
+@lru_cache(maxsize=16)
+def _extra(seed: int, m: int, n: int) -> tuple[Array, Array, Array]:
+    """For the latent that was not drawn: two gamma variables of shape 1/2, and a uniform one that says if both count; [n]."""
+    rng = np.random.default_rng([seed, m, n])
+    half, rest = rng.gamma(0.5, size=(2, n))
+    return half, rest, rng.random(n)
 
 
 def bootstrap_mean(
