@@ -17,7 +17,7 @@ FEW = {"positives": 5, "negatives": 5, "simulate": "never"}
 SPEC: dict[str, Any] = {
     "name": "g",
     "suite": "planted-1",
-    "limit": 24,
+    "limit": 30,
     "explainers": [{"use": "planted", "label": "truth"}, {"use": "shuffled", "params": {"of": "truth"}}],
     "scorers": [
         {"use": "detection", "preset": "single", "params": FEW},
