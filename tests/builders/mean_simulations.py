@@ -3,7 +3,8 @@
     python tests/builders/mean_simulations.py 4000
 
 prints the tables of docs/statistics.md, through the functions that judge real scores. Whole sets of data are one matrix, so
-it takes minutes on one core. The shapes were fixed before the method was chosen; those at which it fails stay in the table.
+it takes minutes on one core. Shapes at which the method
+fails stay in the table.
 """
 
 from __future__ import annotations
