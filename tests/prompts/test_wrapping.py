@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from latentbench.explainers.explainer import Explanation, first_paragraph, load_explainer
 from latentbench.kernel.requests import Outcome, Usage
-from latentbench.prompts.answers import read_number, read_word
-from latentbench.prompts.wrapping import unwrapped, word
+from latentbench.prompts.answers import read_number, read_word, unwrapped, word
 from latentbench.runs.explaining import explainer_exchange, explanation_of
 from latentbench.suites.store import load_suite
 

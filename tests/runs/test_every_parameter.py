@@ -29,6 +29,7 @@ from latentbench.kernel.registry import BUILTIN, lookup
 from latentbench.kernel.requests import Chat, JudgeIdentity, Message, request_key
 from latentbench.kernel.tasks import find
 from latentbench.kernel.trial import Seen, Trial
+from latentbench.panels.panel_spec import INLINE
 from latentbench.runs.plan import explainer_keys
 from latentbench.scorers.scorer import Scorer, load_scorer
 
@@ -74,6 +75,7 @@ NOT_IN_THE_KEY: dict[str, dict[str, str]] = {
     "simulator": {name: COMPUTING[name] for name in ("device", "batch", "share", "memory")},
     "mock": {"seconds": "how long a call takes", "can": "what the judge can do; each request is another kind of call"},
     "subject": {name: COMPUTING[name] for name in ("device", "batch")},
+    "panel": {},
 }
 """Provider -> parameter -> why it changes no answer. Scorers and explainers have none: what they declare is in their key."""
 
@@ -83,6 +85,9 @@ WORDS: dict[str, list[Any]] = {
     "where": [{"explainer": "x"}],
     "of": ["x", ("x", "y"), ("y", "x")],
     "can": ["chat"],
+    "members": [("mock:label", "mock:constant")],
+    "weights": [{"mock:label": 2.0}],
+    "quorum": [1],
     "kls": [(1.0, 3.0)],
     "also": [(0.1,), (0.33,)],
     "chat_template_kwargs": [{"enable_thinking": False}],
@@ -91,6 +96,12 @@ WORDS: dict[str, list[Any]] = {
     "base_url": ["http://127.0.0.1:2/v1"],
 }
 """Values that an annotation alone does not give."""
+
+FITTED = """
+command: none
+windows: 1
+scorers: {detection: {bias: 0.0, members: {"mock:label": {scale: 1.0, bias: 0.0, weight: 1.0}}}}
+"""
 
 
 def others(model: type[pydantic.BaseModel], given: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
@@ -275,13 +286,14 @@ def judge_of(
     provider = request.param
     at: dict[str, Any] = {"base_url": "http://127.0.0.1:1/v1"}
     model, given = {
-        "transformers": (str(tiny_folder), {"device": "cpu"}),
+        "transformers": (str(tiny_folder), {"device": "cpu", "dtype": "bfloat16"}),
         "vllm": (str(tiny_folder), {}),
         "openai": ("m", at | {"completions": True}),
         "embed": ("m", at),
         "simulator": ("m", {}),
         "mock": ("label", {}),
         "subject": ("toy", {"writer": "mock:label"}),
+        "panel": (INLINE, {"members": ["mock:label", "mock:lexical"]}),
     }[provider]
     if provider == "vllm":
         spec = importlib.util.find_spec
@@ -319,7 +331,9 @@ def test_every_parameter_of_a_judge_is_in_its_identity_or_in_the_list(
     rules = tmp_path / "rules.yaml"
     text = (find("suites", "planted-1") / "rules.yaml").read_text(encoding="utf-8")
     rules.write_text(text.replace("saturday, sunday]", "saturday]"), encoding="utf-8")
-    special = {"rules": str(rules), "tokenizer": str(tiny_folder)}
+    fitted = tmp_path / "fit.yaml"
+    fitted.write_text(FITTED, encoding="utf-8")
+    special = {"rules": str(rules), "tokenizer": str(tiny_folder), "fit": str(fitted)}
     for field in model.model_fields:
         settings = next(others(model, given, field), None) if field not in special else given | {field: special[field]}
         assert settings is not None, f"{provider}.{field}: say in WORDS which other value it can have"

@@ -79,6 +79,7 @@ JSON = {
     "judges/mock/mock_judge.py: asked",
     "kernel/identity.py: canonical",
     "kernel/identity.py: digest",
+    "kernel/requests.py: _told",
     "kernel/requests.py: stored",
     "kernel/trial.py: content",
     "runs/journal.py: _explained_line",

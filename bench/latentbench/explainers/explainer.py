@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from latentbench.kernel.boundary import Fault, attempt, built
+from latentbench.kernel.boundary import Fault, attempt, built, coded
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.conform import Mismatch, half_pair
 from latentbench.kernel.errors import SpecError
@@ -25,10 +25,8 @@ from latentbench.kernel.implementation import implementation
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.registry import lookup
 from latentbench.kernel.requests import Capability, Chat, Message, Outcome, Reply, Request, Usage
-from latentbench.prompts.answers import refused
+from latentbench.prompts.answers import AROUND, FRAMES, refused, unwrapped
 from latentbench.prompts.task import read_task
-from latentbench.prompts.wrapping import AROUND, FRAMES, unwrapped
-from latentbench.views.escape import coded
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +213,7 @@ SENTENCES = re.compile(r".*[.!?…。！？][\"'”’)\]`]*(?=\s|$)", re.DOTALL
 
 def first_paragraph(latent: LatentView, text: str, usage: Usage, lead: str = "", cut: bool = False) -> Explanation:
     """What a model wrote as an explanation: one paragraph, since what follows a blank line is the model talking on, without what
-    it put around it (`latentbench.prompts.wrapping`).
+    it put around it (`latentbench.prompts.answers`).
 
     Args:
         lead: how the prompt opened the reply ("The marked words are"); the explanation gets the whole sentence back, unless the

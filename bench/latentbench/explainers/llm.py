@@ -18,9 +18,9 @@ from latentbench.explainers.top_tokens import strongest
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.requests import Capability, Outcome, Reply, Request
+from latentbench.prompts.answers import AROUND, unwrapped
 from latentbench.prompts.examples import Sampling, chosen, cropped
 from latentbench.prompts.template import FIELD, Prompts, active_marks, marked, one_line
-from latentbench.prompts.wrapping import AROUND, unwrapped
 
 PROMPTS = ("direct", "bare", "cot")
 """With activations, without them, and with reasoning."""

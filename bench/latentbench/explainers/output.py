@@ -16,8 +16,8 @@ from pydantic import Field
 from latentbench.explainers.explainer import Explainer, Explanation, Others, Params, chat, first_paragraph, total_usage
 from latentbench.kernel.latent import LatentView, Steered
 from latentbench.kernel.requests import Capability, Outcome, Reply, Request
+from latentbench.prompts.answers import AROUND, unwrapped
 from latentbench.prompts.template import Prompts, one_line
-from latentbench.prompts.wrapping import AROUND, unwrapped
 
 
 class OutputParams(Params):

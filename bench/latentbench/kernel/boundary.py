@@ -10,6 +10,7 @@ accord, the last would be taken for an end that was asked for, and its batch los
 from __future__ import annotations
 
 import asyncio
+import re
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from typing import Any, TypeVar
 
 from latentbench.kernel.conform import Mismatch, conform
 from latentbench.kernel.errors import BenchError, SpecError
+
+CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 T = TypeVar("T")
 
@@ -130,6 +133,11 @@ def _message(error: BaseException) -> str:
         return str(error)
     except Exception as e:
         return f"(its message cannot be read: {type(e).__name__})"
+
+
+def coded(text: str) -> str:
+    """A text that is kept and sent on: its control characters, but tab and what ends a line, as their codes."""
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def one_line(text: str) -> str:

@@ -17,7 +17,7 @@ from rich.console import Console
 from latentbench.explainers.explainer import Explainer, Explanation, Others, explains, total_usage
 from latentbench.judges.judge import Judge, guarded
 from latentbench.judges.price import cost
-from latentbench.kernel.boundary import Fault, attempt, one_line
+from latentbench.kernel.boundary import Fault, attempt, coded, one_line
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome, Reply
 from latentbench.runs.journal import ExplainedUnit, Journal, Written
@@ -25,7 +25,6 @@ from latentbench.runs.plan import Plan, explain_seed
 from latentbench.runs.record import Paid
 from latentbench.runs.rounds import Exchange, converse
 from latentbench.runs.run_spec import RunSpec
-from latentbench.views.escape import coded
 from latentbench.views.progress import Stage
 
 CHUNK = 64

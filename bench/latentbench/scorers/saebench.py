@@ -24,8 +24,7 @@ from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.requests import Reply
 from latentbench.kernel.trial import Trial
 from latentbench.prompts import selection
-from latentbench.prompts.answers import unread
-from latentbench.prompts.wrapping import word
+from latentbench.prompts.answers import unread, word
 from latentbench.scorers.binary_task import BinaryParams, BinaryTask
 from latentbench.scorers.metrics.yes_no import normalised
 from latentbench.scorers.scorer import Judgement, Metric, Params, failed, judged

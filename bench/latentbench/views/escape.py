@@ -12,7 +12,6 @@ import re
 
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
 """Control characters, ESC among them, and marks that turn the direction of text; not tab and line feed."""
-CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """Control characters but tab and what ends a line."""
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a character, which no file can hold."""
@@ -34,11 +33,6 @@ def seen(text: str) -> str:
     """Characters that cannot be seen, as their codes."""
     text = text.replace("\r\n", "\n")
     return SURROGATE.sub("\ufffd", UNSEEN.sub(_code, text))
-
-
-def coded(text: str) -> str:
-    """A text that is kept and sent on: its control characters, but tab and what ends a line, as their codes."""
-    return CONTROL.sub(_code, text)
 
 
 def _code(found: re.Match[str]) -> str:
