@@ -52,7 +52,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     sys.modules.pop("latentbench_nearness", None)
 
 
-def spec(folder: Path) -> Path:
+def spec(folder: Path, limit: int = 6) -> Path:
     shutil.copy(PACKAGE / "nearness.yaml", folder / "nearness.yaml")
     path = folder / "spec.yaml"
     path.write_text(
@@ -60,9 +60,9 @@ def spec(folder: Path) -> Path:
             {
                 "name": "third",
                 "suite": "planted-1",
-                "limit": 6,
+                "limit": limit,
                 "explainers": ["tokens", "empty"],
-                "scorers": ["nearness.yaml", "detection"],
+                "scorers": ["nearness.yaml", {"use": "detection", "params": {"positives": 4, "negatives": 4}}],
                 "judges": [{"use": "mock:lexical", "label": "lex"}],
             }
         )
@@ -105,7 +105,7 @@ def test_an_entry_point_cannot_take_a_builtin_name(tmp_path: Path, monkeypatch: 
 
 
 def test_a_third_party_scorer_is_run_cached_resumed_and_ranked(installed: Path, tmp_path: Path) -> None:
-    path, cache = spec(tmp_path), tmp_path / "cache.sqlite"
+    path, cache = spec(tmp_path, limit=24), tmp_path / "cache.sqlite"
     _, first = start(path, tmp_path / "a", cache, QUIET)
     assert first.status == "complete"
     assert first.failure_rate == 0
@@ -118,7 +118,7 @@ def test_a_third_party_scorer_is_run_cached_resumed_and_ranked(installed: Path, 
     journal = tmp_path / "b" / "judgements.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     mine = [i for i, line in enumerate(lines) if json.loads(line)["cell"].startswith("tokens/nearness")]
-    assert len(mine) == 6
+    assert len(mine) == 24
     journal.write_bytes(b"".join(lines[: mine[2]]) + lines[mine[2]][:40])
     assert resume(tmp_path / "b", cache, QUIET).status == "complete"
     assert (tmp_path / "b" / "scores.parquet").read_bytes() == whole

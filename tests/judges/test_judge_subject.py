@@ -193,7 +193,7 @@ def test_wrong_references_are_refused(folder: Path, tmp_path: Path) -> None:
         (f"subject:{folder}", SpecError, "writer"),
         (f"subject:{folder}?writer=mok:label", UnknownName, "'mock'"),
         (f"subject:{folder}?writer=mock:label&coders=b", UnknownName, "coder of suite toy"),
-        ("subject:planted-2?writer=mock:label", UnknownName, "planted-1"),
+        ("subject:planted-9?writer=mock:label", UnknownName, "planted-1"),
     ]
     for reference, error, message in wrong:
         with pytest.raises(error, match=message):

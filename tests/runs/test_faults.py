@@ -202,7 +202,7 @@ def test_windows_that_fire_forced_to_inactive() -> None:
 
 def test_pooled_micro_averages(tmp_path: Path) -> None:
     """A row is the mean of latents with an interval over latents; one latent with many judgements weighs as much as another."""
-    folder = build_run(tmp_path / "run", Grid(explainers={"llm": 0.8}, coders={"a": 8}))
+    folder = build_run(tmp_path / "run", Grid(explainers={"llm": 0.8}, coders={"a": 24}))
     (row,) = read_rows([folder])
     assert row.score.low is not None
     assert row.score.high is not None

@@ -128,8 +128,11 @@ def test_a_second_run_pays_nothing(tmp_path):
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
 
 
-def test_failed_calls_lower_coverage_and_not_the_score(finished, tmp_path):
-    folder, record = carry_out(tmp_path, judges=[{"use": "mock:lexical?fail=0.2", "label": "lex"}], max_failures=0.5)
+def test_failed_calls_lower_coverage_and_not_the_score(tmp_path):
+    asked = {"limit": 24, "explainers": ["tokens"]}
+    whole, _ = carry_out(tmp_path, "whole", **asked)
+    failing = [{"use": "mock:lexical?fail=0.2", "label": "lex"}]
+    folder, record = carry_out(tmp_path, judges=failing, max_failures=0.5, **asked)
     judgements = table(folder, "judgements")
     judged = judgements[judgements.scorer == "detection"]
     coverage = (judged.outcome == "ok").mean()
@@ -144,7 +147,7 @@ def test_failed_calls_lower_coverage_and_not_the_score(finished, tmp_path):
 
     from latentbench.stats.bootstrap import bootstrap_mean
 
-    interval = bootstrap_mean(means(finished).to_numpy(), seed=0)
+    interval = bootstrap_mean(means(whole).to_numpy(), seed=0)
     assert interval.low <= means(folder).mean() <= interval.high
     scores = table(folder, "scores")
     assert (scores.n_judged <= scores.n_attempted).all()
@@ -261,7 +264,7 @@ def test_a_run_is_not_resumed_on_other_inputs(finished, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"suite": "planted-2"}, UnknownName, "Did you mean 'planted-1'"),
+        ({"suite": "planted-9"}, UnknownName, "Did you mean 'planted-2' or 'planted-1'?"),
         ({"explainers": ["token"]}, UnknownName, "Did you mean 'tokens'"),
         ({"scorers": ["detektion"]}, UnknownName, "Did you mean 'detection'"),
         ({"scorers": [{"use": "detection", "preset": "papr"}]}, UnknownName, "Did you mean 'paper'"),
