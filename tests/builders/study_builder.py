@@ -20,7 +20,7 @@ PROFILE: dict[str, Any] = {
         "embedding": {"use": "embedding", "judge": "words", "metric": "auroc"},
     },
     "suites": {"main": {"use": "planted-1"}},
-    "latents": 12,
+    "latents": 24,
 }
 STUDY: dict[str, Any] = {
     "title": "True explanations and others",

@@ -12,6 +12,7 @@ from latentbench.lab.studies.contrast import LevelContrast, supported
 from latentbench.lab.studies.control import controls, doubt
 from latentbench.lab.studies.series import changed
 from latentbench.lab.studies.study_page import index
+from latentbench.stats.bootstrap import FEWEST
 
 from tests.builders.study_builder import PROFILE, carry_out
 
@@ -86,6 +87,19 @@ def test_of_a_judge_that_does_not_read_it_is_not_shown_that_it_does(tmp_path):
     assert "the judge reads the explanations" not in said
     assert record(folder)["findings"][0].startswith("truth above unrelated (main, detection): not shown")
     assert record(folder)["findings"][0].endswith("It is not shown that the judge reads explanations.")
+
+
+def test_of_fewer_latents_no_verdict_is_given(tmp_path):
+    folder = carry_out(tmp_path, latents={"small": FEWEST - 1})
+    rows = pd.read_csv(folder / "table.csv").set_index("level")
+    assert set(rows.reads) == {"too few latents"}
+    assert rows.difference["unrelated"] < -0.3
+    assert rows.p_holm["unrelated"] == "too few"
+    assert rows.sign["unrelated"] == "unclear"
+    said = " ".join(record(folder)["findings"])
+    assert f"too few latents to say whether this judge reads explanations (at least {FEWEST})" in said
+    assert "the judge reads the explanations" not in said
+    assert ": yes: " not in said
 
 
 def test_a_page_is_not_rendered_under_the_name_of_another_judge(tmp_path):

@@ -25,7 +25,9 @@ from tests.builders.records import record
 from tests.builders.records import scorer as toy_scorer
 from tests.builders.run_builder import Grid, build_run, build_suite, set_suite_digest
 
-GRID = Grid(explainers={"llm": 0.8, "shuffled": 0.5}, coders={"res9": 6, "mlp9": 4}, fail=0.1, repeats=2)
+GRID = Grid(explainers={"llm": 0.8, "shuffled": 0.5}, coders={"res9": 12, "mlp9": 4}, fail=0.1, repeats=2)
+"""Latents enough for the interval of a mean in one coder and together, and too few in the other."""
+LATENTS = sum(GRID.coders.values())
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +104,9 @@ def test_metrics_read_back_equal_the_rows(tracked: TrackResult, client: Any, run
             "judge_dollars_per_latent": row.judging.dollars,
             "judge_seconds_per_latent": row.judging.seconds,
         }
-        assert {name: data.metrics[name] for name in expected} == expected
+        assert {name: data.metrics.get(name) for name in expected} == expected
+        # Twelve latents make an interval and four make none, which is no metric rather than one that is NaN.
+        assert ("accuracy_low" in data.metrics) == (row.score.low is not None) == (row.coders != "mlp9")
         assert data.params["scorer_key"] == row.scorer.key
         assert data.params["judge_key"] == row.judge.key
         assert data.params["judge_provider"] == "mock"
@@ -113,9 +117,11 @@ def test_metrics_read_back_equal_the_rows(tracked: TrackResult, client: Any, run
 
 def test_totals_of_the_grid(tracked: TrackResult, client: Any) -> None:
     data = client.get_run(tracked.parent).data
-    assert data.metrics["judge_tokens_in"] == 2 * 10 * 10 * 2 * 100  # explainers x latents x windows x repeats x 100
-    assert data.metrics["explain_cost"] == pytest.approx(10 * 2 * 0.01)
-    assert data.metrics["judge_ok"] + data.metrics["judge_api"] == 400
+    assert (
+        data.metrics["judge_tokens_in"] == 2 * LATENTS * 10 * 2 * 100
+    )  # explainers x latents x windows x repeats x 100
+    assert data.metrics["explain_cost"] == pytest.approx(LATENTS * 2 * 0.01)
+    assert data.metrics["judge_ok"] + data.metrics["judge_api"] == 2 * LATENTS * 10 * 2
     assert data.tags["mlflow.source.git.commit"] == "0" * 40
     assert data.params["explainer_llm_key"]
 
@@ -134,13 +140,13 @@ def test_the_suite_is_a_dataset_input_with_its_own_digest(tracked: TrackResult, 
     for run_id in (tracked.parent, *tracked.children.values()):
         (found,) = client.get_run(run_id).inputs.dataset_inputs
         assert (found.dataset.name, found.dataset.digest) == ("synthetic@1-0", digest)
-        assert json.loads(found.dataset.profile)["num_windows"] == 60
+        assert json.loads(found.dataset.profile)["num_windows"] == LATENTS * 6
 
 
 def test_prompts_are_registered_and_linked_once(tracked: TrackResult, client: Any) -> None:
     system = client.get_prompt_version("scorer.detection.system", 1)
     assert system.template == "Judge by detection: {{ explanation }}"
-    assert system.tags["latentbench.id"] == "detection@1-1"
+    assert system.tags["latentbench.id"] == f"detection@{GRID.scorer_version}"
     linked = json.loads(client.get_run(tracked.parent).data.tags["mlflow.linkedPrompts"])
     assert linked == [
         {"name": "explainer.llm.system", "version": "1"},
