@@ -144,7 +144,7 @@ def places(rows: Sequence[Bounded], higher: bool) -> list[tuple[int, int, int]]:
 
 
 def paired_places(scores: Floats, higher: bool) -> list[tuple[int, int, int]]:
-    """The same from paired differences of the rows of `scores` [rows, latents], NaN where one has none."""
+    """Best place, worst place and tie group from paired differences of the rows of `scores` [rows, latents], NaN for none."""
     pairs = [(i, j) for i in range(len(scores)) for j in range(i + 1, len(scores))]
     found = []
     for i, j in pairs:

@@ -8,6 +8,7 @@ thresholds and a dynamic program in these places; two ways to one number share n
 from __future__ import annotations
 
 import itertools
+import math
 from functools import cache
 
 import numpy as np
@@ -17,7 +18,8 @@ Floats = NDArray[np.float64]
 Ends = tuple[float, float]
 
 MOST = 40_000
-"""Completions of one latent that are tried; where there are more, its bounds are not recomputed."""
+"""Completions of one latent that are tried, and four times as many where nothing was judged; where there are more, its bounds are
+not recomputed."""
 
 
 def auroc(truth: Floats, scores: Floats) -> Floats:
@@ -104,11 +106,12 @@ def _ends_of_scores(truth: tuple[float, ...], ranks: tuple[int | None, ...]) -> 
     given = max((r for r in ranks if r is not None), default=-1) + 1
     levels = [float(r) for r in range(given)]
     levels += [r + (k + 1) / (missing + 1) for r in range(-1, given) for k in range(missing)]
-    ways = [list(itertools.combinations_with_replacement(levels, len(places))) for places in (on, off)]
-    if len(ways[0]) * len(ways[1]) > MOST * (4 if not given else 1):
+    count = math.prod(math.comb(len(levels) + len(places) - 1, len(places)) for places in (on, off))
+    if count > MOST * (4 if not given else 1):
         return None
+    ways = [list(itertools.combinations_with_replacement(levels, len(places))) for places in (on, off)]
     y = np.array(truth)
-    scores = np.array([[0.0 if r is None else r for r in ranks]] * (len(ways[0]) * len(ways[1])))
+    scores = np.array([[0.0 if r is None else r for r in ranks]] * count)
     scores[:, on] = np.repeat(np.array(ways[0]), len(ways[1]), axis=0)
     scores[:, off] = np.tile(np.array(ways[1]), (len(ways[0]), 1))
     return _ends(of_ranking(y, scores))

@@ -33,6 +33,7 @@ WRITTEN = 6
 """Significant digits of CSV and JSON."""
 YES_NO, RANKED, TOKENS, CHOICE = ("detection", "fuzzing"), ("embedding", "surprisal"), ("simulation",), ("intruder",)
 """Scorers by what their metrics are made of. Those of others are not recomputed."""
+KNOWN = (*YES_NO, *RANKED, *TOKENS, *CHOICE)
 
 ANSWERED = ["kind", "truth", "outcome", "score", "answer", "token_scores", "token_truth"]
 """Columns that a metric is made of."""
@@ -198,7 +199,7 @@ def measured(
     if family in CHOICE:
         floor = next(m["floor"] for m in cell["scorer"]["metrics"] if m["name"] == "accuracy")
         return _of_choice(rows, ok, floor)
-    if family not in (*YES_NO, *RANKED):
+    if family not in KNOWN:
         return None
     truth, answers, scores = (rows[name].astype(np.float64) for name in ("truth", "answer", "score"))
 
@@ -326,11 +327,15 @@ def check_totals(run: Finished, report: Report) -> None:
 
 
 def check_leaderboard(run: Finished, report: Report, path: Path, paired: bool = False) -> None:
-    """`leaderboard.json` of this run alone, which has one coder: rows, intervals, bounds, prices, order and ranks."""
-    tables = json.loads(path.read_text(encoding="utf-8"))["tables"]
-    rows = [row for table in tables for row in table["rows"]]
-    report.same("rows of the leaderboard", path.name, sorted(run.entries), sorted(_row_labels(row) for row in rows))
+    """`leaderboard.json` of this run alone: rows, intervals, bounds, prices, order and ranks of tables over all its latents."""
+    every = json.loads(path.read_text(encoding="utf-8"))["tables"]
+    tables = [table for table in every if table["rows"][0]["n_latents"] == len(run.latents)]
+    labels = [_row_labels(row) for table in tables for row in table["rows"]]
+    report.same("rows of the leaderboard", path.name, sorted(run.entries), sorted(labels))
     for table in tables:
+        if _family(run.entries[_row_labels(table["rows"][0])][0]) not in KNOWN:
+            report.checked["tables of scorers that are not recomputed"] += 1
+            continue
         headlines = [_check_row(run, report, row) for row in table["rows"]]
         higher = table["rows"][0]["score"]["higher_is_better"]
         names = [_row_labels(row) for row in table["rows"]]
