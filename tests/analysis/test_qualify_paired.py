@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from latentbench.analysis.qualify import qualify_measures
 from latentbench.analysis.qualify.paired import headline, paired, table
 from latentbench.analysis.qualify.qualify import QualifyRequest, qualify
 from latentbench.explainers.planted_truth import EVERY
@@ -54,3 +55,10 @@ def test_a_judge_does_not_differ_from_itself(folders: dict[str, Path]) -> None:
 def test_other_folders_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run folder"):
         paired(folders["mock:oracle"], tmp_path)
+
+
+def test_intervals_of_shares_stay_shares_and_those_of_gaps_do_not() -> None:
+    nearly = [1.0] * 20 + [0.5] * 4
+    assert qualify_measures.mean(nearly).high == 1.0
+    assert (qualify_measures.mean(nearly, None, None).high or 0) > 1.0
+    assert (qualify_measures.mean([-x for x in nearly], -1.0, 1.0).low or 0) == -1.0

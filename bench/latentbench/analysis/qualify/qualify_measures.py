@@ -92,7 +92,7 @@ def yes_bias(judgements: pd.DataFrame) -> Mean | None:
     used = judgements[(judgements["explainer"] == "truth") & judgements["answer"].notna()]
     if used.empty:
         return None
-    return mean((used["answer"] - used["truth"]).groupby(used["latent"]).mean())
+    return mean((used["answer"] - used["truth"]).groupby(used["latent"]).mean(), -1.0, 1.0)
 
 
 def position(judgements: pd.DataFrame, seed: int) -> Position | None:
@@ -166,9 +166,13 @@ def scored(judgements: pd.DataFrame) -> pd.DataFrame:
     return ok
 
 
-def mean(values: pd.Series[float] | Sequence[float], seed: int = 0) -> Mean:
-    """Mean over latents with its interval."""
-    found = bootstrap_mean(np.asarray(values, np.float64), seed=seed)
+def mean(values: pd.Series[float] | Sequence[float], low: float | None = 0.0, high: float | None = 1.0) -> Mean:
+    """Mean over latents with its interval.
+
+    Args:
+        low, high: least and greatest possible value; those of a share or an AUROC by default, None where there is none.
+    """
+    found = bootstrap_mean(np.asarray(values, np.float64), seed=0, low=low, high=high)
     if not found.n:
         raise ValueError("a mean over no latents.")
     return Mean(estimate=found.estimate, low=finite(found.low), high=finite(found.high), n=found.n)
@@ -192,5 +196,5 @@ def comparisons(headline: pd.DataFrame, family: Mapping[str, str]) -> dict[str, 
         "truth_over_by_family": by_family(near, family),
         "unrelated_by_family": by_family(over["unrelated"], family),
         "paraphrase_over": {name: mean(values) for name, values in paraphrase.items() if len(values)},
-        "paraphrase_gap": mean(gap) if len(gap) else None,
+        "paraphrase_gap": mean(gap, None, None) if len(gap) else None,
     }

@@ -62,7 +62,7 @@ def decile_table(session: Session, runs: Sequence[tuple[CellGroup, list[Run]]]) 
                     if member.coders is not None:
                         own = own[own["latent"].map(coder_of).isin(member.coders)]
                     for decile, part in by_decile(own).groupby("decile"):
-                        mean = bootstrap_mean(part["value"].to_numpy(), seed=session.profile.seed)
+                        mean = bootstrap_mean(part["value"].to_numpy(), seed=session.profile.seed, low=0.0, high=1.0)
                         rows.append({
                             "explainer": member.explainer, "scorer": scorer, "level": member.level,
                             "decile": int(str(decile)), "n": mean.n, "auroc": mean.estimate, "auroc_low": mean.low,
