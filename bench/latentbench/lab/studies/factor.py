@@ -22,7 +22,7 @@ from latentbench.lab.studies.deciles import decile_table
 from latentbench.lab.studies.findings import findings
 from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_result import StudyResult, Table
-from latentbench.stats.bootstrap import bootstrap_mean, holm
+from latentbench.stats.bootstrap import holm
 from latentbench.views.figure import levels_figure
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def level_rows(session: Session, scores: pd.DataFrame) -> list[Row]:
                 values(scores, explainer, scorer, level.label),
                 values(scores, explainer, scorer, level.label, False),
             )
-            mean, control = bootstrap_mean(real.to_numpy(), seed=seed), bootstrap_mean(shuffled.to_numpy(), seed=seed)
+            mean, control = (session.mean(own.to_numpy(), scorer) for own in (real, shuffled))
             read = difference(real, shuffled, seed)
             attempted = own["attempted"].sum()
             row: Row = {

@@ -20,7 +20,6 @@ from latentbench.lab.studies.contrast import ALPHA, LevelContrast, difference
 from latentbench.lab.studies.control import Control, controls
 from latentbench.lab.studies.session import CONTROL, Session
 from latentbench.lab.studies.study_result import StudyResult, Table
-from latentbench.stats.bootstrap import bootstrap_mean
 from latentbench.stats.correlation import CorrelationMatrix, correlation_matrix
 from latentbench.views.figure import heatmap, panels, styled
 
@@ -132,7 +131,7 @@ def _gap(session: Session, scores: pd.DataFrame, explainer: str, scorer: str) ->
 
 
 def _reads(session: Session, scores: pd.DataFrame, explainer: str, scorer: str, control: Control) -> dict[str, Any]:
-    mean = bootstrap_mean(_cell(scores, explainer, scorer).to_numpy(), seed=session.profile.seed)
+    mean = session.mean(_cell(scores, explainer, scorer).to_numpy(), scorer)
     gap = control.gap
     return {
         "scorer": scorer, "judge": session.profile.scorers[scorer].judge,

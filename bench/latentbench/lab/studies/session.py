@@ -34,6 +34,7 @@ from latentbench.runs.finished import Run, load_run
 from latentbench.runs.record import RunRecord, read_record
 from latentbench.runs.run import Pool, carry_out, open_run, prepare
 from latentbench.runs.run_spec import RunSpec
+from latentbench.stats.bootstrap import Interval, bootstrap_mean
 from latentbench.suites.build.suite_recipe import SuiteRecipe
 from latentbench.suites.store import Suite, load_suite
 
@@ -92,6 +93,16 @@ class Session:
     def reference(self) -> str:
         """Label of the reference level."""
         return self.study.reference or self.levels[0].label
+
+    def mean(self, values: Any, scorer: str) -> Interval:
+        """Mean of scores by a scorer of the profile over latents, with an interval inside the range of its metric."""
+        from latentbench.scorers.scorer import load_scorer
+
+        entry = self.profile.scorers[scorer]
+        loaded = load_scorer({"use": entry.use, "preset": entry.preset, "params": entry.params})
+        metric = next((m for m in loaded.metric_table() if m.name == entry.metric), None)
+        low, high = (None, None) if metric is None else (metric.low, metric.high)
+        return bootstrap_mean(values, seed=self.profile.seed, low=low, high=high)
 
     def entry(self, level: FactorLevel | None = None) -> ProfileSuite:
         """The profile's suite of a level."""
