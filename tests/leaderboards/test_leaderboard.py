@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from latentbench.analysis.gate.baseline import snapshot
 from latentbench.kernel.errors import CorruptTable, DataError, DigestMismatch, RunError, SpecError
 from latentbench.kernel.identity import digest
 from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, write_table
@@ -194,7 +195,7 @@ def test_kinds_of_coders_have_tables_of_their_own(tmp_path: Path) -> None:
     coders = {"res9": 3, "mlp9": 4, "neurons9": 5}
     kinds = {"res9": "sae", "mlp9": "sae", "neurons9": "neurons"}
     run = build_run(tmp_path / "mixed", Grid(explainers={"tokens": 0.7}, coders=coders, kinds=kinds))
-    found = [row for row in read_rows([run], by_coder=True) if row.scorer.label == "detection"]
+    found = [row for row in read_rows([run], by_kind=True, by_coder=True) if row.scorer.label == "detection"]
     assert [(r.kind, r.coders, r.n_latents) for r in found] == [
         (None, "all", 12), ("sae", "all", 7), ("neurons", "all", 5), ("sae", "res9", 3), ("sae", "mlp9", 4),
         ("neurons", "neurons9", 5),
@@ -202,9 +203,10 @@ def test_kinds_of_coders_have_tables_of_their_own(tmp_path: Path) -> None:
     assert len({r.name for r in found}) == len({r.table for r in found}) == 6
     both = [found[1].values, found[2].values]
     assert found[0].values == both[0] | both[1]
-    assert "all coders of kind sae" in board_page(tables(read_rows([run]))).markdown()
+    assert "all coders of kind sae" in board_page(tables(read_rows([run], by_kind=True))).markdown()
     only = build_run(tmp_path / "only", Grid(explainers={"tokens": 0.7}, coders={"res9": 3}, kinds={"res9": "sae"}))
-    assert [r.kind for r in read_rows([only]) if r.scorer.label == "detection"] == ["sae"]
+    assert [r.kind for r in read_rows([only], by_kind=True) if r.scorer.label == "detection"] == ["sae"]
+    assert len(snapshot(load_run(run)).scores) == len(read_rows([run])) == 1  # a gate has one row for each cell
 
 
 def test_floors_are_flagged_and_ranked_with_the_rest(run: Path) -> None:

@@ -56,7 +56,7 @@ def leaderboard(
         return
     if not runs:
         raise typer.BadParameter("name at least one run folder, or use --render or --check", param_hint="RUNS")
-    rows = read_rows(runs, by_coder=by_coder, any_split=tune)
+    rows = read_rows(runs, by_kind=True, by_coder=by_coder, any_split=tune)
     ranked = tables(rows, "pairs" if paired else "intervals")
     console = Console()
     unasked = [str(pair) for run in runs for pair in read_record(run).unasked]

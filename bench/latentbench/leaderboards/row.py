@@ -150,26 +150,30 @@ class Group:
     coder: str | None = None
 
 
-def groups(run: Run, by_coder: bool) -> list[Group]:
-    """The groups that have rows: the run; each kind of coder where it has several, because a mean over SAE latents and neurons
-    says nothing of either; each coder where that is asked for and there are several."""
+def groups(run: Run, by_kind: bool, by_coder: bool) -> list[Group]:
+    """The groups that have rows: the run; where that is asked for, each kind of coder and each coder if there are several."""
     coders = list(dict.fromkeys(run.scores["coder"]))
-    kinds = run.record.kinds
+    kinds = run.record.kinds if by_kind else {}
     found = list(dict.fromkeys(kinds.get(coder) for coder in coders))
     if len(found) == 1:
         return [Group(found[0]), *(Group(found[0], coder) for coder in coders if by_coder and len(coders) > 1)]
     return [Group(), *(Group(kind) for kind in found if kind), *(Group(kinds.get(c), c) for c in coders if by_coder)]
 
 
-def read_rows(folders: Iterable[Path], *, by_coder: bool = False, any_split: bool = False, seed: int = 0) -> list[Row]:
+def read_rows(
+    folders: Iterable[Path], *, by_kind: bool = False, by_coder: bool = False, any_split: bool = False, seed: int = 0
+) -> list[Row]:
     """Rows of run folders; `rows` after reading them."""
-    return rows(load_runs(folders), by_coder=by_coder, any_split=any_split, seed=seed)
+    return rows(load_runs(folders), by_kind=by_kind, by_coder=by_coder, any_split=any_split, seed=seed)
 
 
-def rows(runs: Iterable[Run], *, by_coder: bool = False, any_split: bool = False, seed: int = 0) -> list[Row]:
+def rows(
+    runs: Iterable[Run], *, by_kind: bool = False, by_coder: bool = False, any_split: bool = False, seed: int = 0
+) -> list[Row]:
     """One row per run x explainer x scorer x judge and group of latents (`groups`).
 
     Args:
+        by_kind: also one row per kind of coder, where a run has several: a mean over SAE latents and neurons tells of neither.
         by_coder: also one row per coder, where a run has several.
         any_split: let runs on other latents than `test` through; their tables are headed "not for the leaderboard".
         seed: of the bootstrap. All rows share it, so explainers on the same latents see the same resamples.
@@ -186,7 +190,7 @@ def rows(runs: Iterable[Run], *, by_coder: bool = False, any_split: bool = False
                 f"tuned on the others. Run the spec with `split: {LEADERBOARD_SPLIT}`, or show it with --tune, "
                 "marked as not for the leaderboard."
             )
-        for group in groups(run, by_coder):
+        for group in groups(run, by_kind, by_coder):
             found += _group(run, group, seed)
     return found
 

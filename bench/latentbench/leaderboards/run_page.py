@@ -58,7 +58,7 @@ def write_report(folder: Path, suite_folder: Path | None = None) -> Path:
 def report(run: Run, suite: Suite | None) -> str:
     """The page of a run; what the members of a panel said is read from its folder."""
     record = run.record
-    ranked = tables(rows([run], by_coder=True, any_split=True))
+    ranked = tables(rows([run], by_kind=True, by_coder=True, any_split=True))
     pooled = [t for t in ranked if t.rows[0].coders == POOLED]
     by_coder = [t for t in ranked if t.rows[0].coders != POOLED]
     body: list[Block] = [

@@ -135,7 +135,7 @@ def connect(uri: str) -> tuple[MlflowClient, str]:
 
 
 def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, uri: str) -> TrackResult:
-    found = rows([run], by_coder=True, any_split=True)
+    found = rows([run], by_kind=True, by_coder=True, any_split=True)
     start = int(datetime.fromisoformat(run.record.started).timestamp() * 1000)
     # A run is named after its folder, and another folder may have the name.
     known = known_runs(client, experiment, run.id, start)
