@@ -212,11 +212,6 @@ def _members(model: str, params: PanelParams, load: Load) -> tuple[Member, ...]:
     return tuple(found)
 
 
-def is_panel(reference: str) -> bool:
-    """Whether a judge reference names a panel."""
-    return reference.partition(":")[0] == PROVIDER
-
-
 def load_panel(reference: str, more: Mapping[str, Any], load: Load, base: Path) -> PanelJudge:
     """The panel of a reference, with what an entry of a run spec says of it beside.
 

@@ -29,6 +29,11 @@ INLINE = "members"
 """Stands for the name of a panel whose members are given with it."""
 
 
+def is_panel(reference: str) -> bool:
+    """Whether a judge reference names a panel."""
+    return reference.partition(":")[0] == PROVIDER
+
+
 class MemberSpec(Frozen):
     """A member of a panel; a plain string is its `use`."""
 

@@ -32,7 +32,8 @@ from latentbench.kernel.errors import JudgeError, RunError
 from latentbench.kernel.files import write_text
 from latentbench.kernel.requests import Outcome
 from latentbench.models.source import cache_dir
-from latentbench.panels.panel_judge import is_panel, load_panel
+from latentbench.panels.panel_judge import load_panel
+from latentbench.panels.panel_spec import is_panel
 from latentbench.runs import explaining, judging
 from latentbench.runs.environment import git, hardware, versions
 from latentbench.runs.explaining import RETRIED

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from latentbench.kernel.config import Frozen, read_yaml, validate
+from latentbench.panels.panel_spec import is_panel
 
 
 class _Entry(Frozen):
@@ -60,7 +61,7 @@ class JudgeEntry(_Entry):
 
     @model_validator(mode="after")
     def _of_a_panel(self) -> JudgeEntry:
-        if self.params and not self.use.startswith("panel:"):
+        if self.params and not is_panel(self.use):
             raise ValueError(f"only a panel has `params`; write those of {self.use!r} behind the `?` of its reference")
         return self
 

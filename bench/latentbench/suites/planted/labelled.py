@@ -34,7 +34,7 @@ from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.kinds import NEAR_MISS, RANDOM
 from latentbench.kernel.tables import LATENTS, WINDOWS, table_of
 from latentbench.suites.build.sampling import DECILES
-from latentbench.suites.planted.planted_suite import CODER, NEAR, UNRELATED, Near, activation
+from latentbench.suites.planted.planted_suite import CODER, NEAR, Near, activation, planted_row, unrelated_of
 from latentbench.suites.planted.rules import Document, Mask, tokenise
 from latentbench.suites.store import Suite, load_suite, save_suite
 
@@ -349,26 +349,15 @@ def _row(
     explain: int,
     random: int,
 ) -> dict[str, Any]:
-    unrelated = [other.truth for other in latents if apart(latent, other)]
-    if len(unrelated) < UNRELATED:
-        raise SpecError(f"latent {latent.name!r} has only {len(unrelated)} unrelated latents; it needs {UNRELATED}.")
-    rng = np.random.default_rng(seed_for("unrelated", sizes.seed, latent.name))
-    drawn = np.sort(rng.choice(len(unrelated), UNRELATED, replace=False))
+    others = [other.truth for other in latents if apart(latent, other)]
     truth = {
         "family": latent.family,
         "truth": latent.truth,
         "paraphrase": latent.paraphrase,
         "near": {which: latent.near[which] for which in NEAR if which in latent.near},
-        "unrelated": [unrelated[i] for i in drawn],
+        "unrelated": unrelated_of(latent.name, others, sizes.seed),
     }
-    return {
-        "latent": f"{CODER}/{latent.name}",
-        "coder": CODER,
-        "index": number,
-        "coder_kind": CODER,
-        "hookpoint": "",
-        "split": "tune" if number % 2 else "test",
-        "stratum": 0,
+    measured = {
         "rate_token": float(sum((v > 0).sum() for v in values)),
         "rate_context": float(len(values)),
         "max_activation": max(float(v.max()) for v in values),
@@ -379,8 +368,5 @@ def _row(
         "got_positive": len(values) - explain,
         "asked_negative": sizes.negatives,
         "got_negative": random,
-        "direction": [],
-        "promoted": [],
-        "suppressed": [],
-        "truth": json.dumps(truth, ensure_ascii=False, sort_keys=True),
     }
+    return planted_row(latent.name, number, truth, measured)

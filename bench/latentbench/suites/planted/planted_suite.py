@@ -239,10 +239,42 @@ def _unrelated(latent: PlantedLatent, rules: Rules, truths: Mapping[str, list[Ma
         and other.name not in latent.related
         and not (own & np.concatenate(truths[other.name])).any()
     ]
+    return unrelated_of(latent.name, apart, seed)
+
+
+def unrelated_of(name: str, apart: Sequence[str], seed: int) -> list[str]:
+    """The unrelated explanations of a latent, drawn from the truths of those that it may be given.
+
+    Raises:
+        SpecError: there are too few.
+    """
     if len(apart) < UNRELATED:
-        raise SpecError(f"latent {latent.name!r} has only {len(apart)} unrelated latents; it needs {UNRELATED}.")
-    rng = np.random.default_rng(seed_for("unrelated", seed, latent.name))
+        raise SpecError(f"latent {name!r} has only {len(apart)} unrelated latents; it needs {UNRELATED}.")
+    rng = np.random.default_rng(seed_for("unrelated", seed, name))
     return [apart[i] for i in np.sort(rng.choice(len(apart), UNRELATED, replace=False))]
+
+
+def planted_row(name: str, number: int, truth: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the latents table for a latent that no model has: every other one is for tuning, and there is no direction.
+
+    Args:
+        truth: what is said of it: family, truth, paraphrase, near misses, unrelated.
+        measured: rates, largest activation, edges, and the windows that were asked for and got.
+    """
+    return {
+        "latent": f"{CODER}/{name}",
+        "coder": CODER,
+        "index": number,
+        "coder_kind": CODER,
+        "hookpoint": "",
+        "split": "tune" if number % 2 else "test",
+        "stratum": 0,
+        "direction": [],
+        "promoted": [],
+        "suppressed": [],
+        "truth": json.dumps(truth, ensure_ascii=False, sort_keys=True),
+        **measured,
+    }
 
 
 def _latent_row(
@@ -255,14 +287,7 @@ def _latent_row(
         "near": {which: latent.near(which).text for which in NEAR},
         "unrelated": list(unrelated),
     }
-    return {
-        "latent": f"{CODER}/{latent.name}",
-        "coder": CODER,
-        "index": number,
-        "coder_kind": CODER,
-        "hookpoint": "",
-        "split": "tune" if number % 2 else "test",
-        "stratum": 0,
+    measured = {
         "rate_token": drawn.rate_token,
         "rate_context": drawn.rate_context,
         "max_activation": drawn.max,
@@ -273,11 +298,8 @@ def _latent_row(
         "got_positive": drawn.count(1 - EXPLAIN, True),
         "asked_negative": plan.negatives,
         "got_negative": drawn.count(1 - EXPLAIN, False),
-        "direction": [],
-        "promoted": [],
-        "suppressed": [],
-        "truth": json.dumps(truth, ensure_ascii=False, sort_keys=True),
     }
+    return planted_row(latent.name, number, truth, measured)
 
 
 def _window_rows(
