@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from latentbench.judges.cache.cached_judge import ReplyCache
-from latentbench.judges.judge import closed
+from latentbench.judges.judge import Judge, closed
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.errors import BenchError
 from latentbench.kernel.files import write_text
@@ -98,7 +98,7 @@ def run_studies(
         finally:
             for judge in pool.judges.values():
                 runner.run(closed(judge))
-    write_index(out)
+    write_index(out, pool.judges)
     return failed
 
 
@@ -106,7 +106,7 @@ def _one(session: Session, out: Path, again: bool) -> dict[str, Any]:
     folder = out / session.name
     key = study_key(session.study, session.profile)
     old = read_study(folder)
-    if old is not None and old["key"] == key and not again and not changed(old):
+    if old is not None and old["key"] == key and not again and not changed(old, session.pool.judges):
         session.console.print(f"{session.name}: done on {old['date'][:10]} (--again does it anew)", highlight=False)
         return old
     session.console.print(f"{session.name}: {session.study.title}", highlight=False)
@@ -127,15 +127,18 @@ def study_key(study: StudySpec, profile: Profile) -> str:
     return digest([study, profile, recipes])
 
 
-def changed(record: Mapping[str, Any]) -> str:
+def changed(record: Mapping[str, Any], held: Mapping[str, Judge] | None = None) -> str:
     """Which judges of a study are others by now, on one line; empty where none is known to be.
 
     A reference that cannot be loaded here, such as weights of another machine, is not known to have changed.
+
+    Args:
+        held: reference -> judge, of those that this process has loaded anyway.
     """
     keys = judge_keys(record)
     found = []
     for name, reference in record["judges"].items():
-        today = _key(reference)
+        today = held[reference].identity.key if held and reference in held else _key(reference)
         if today is not None and keys.get(name, today) != today:
             found.append(f"{name} ({reference}) had the key {keys[name]} and has {today} today")
     return ", ".join(found)
@@ -153,23 +156,29 @@ def _key(reference: str) -> str | None:
     return key
 
 
-def outdated(out: Path) -> dict[str, str]:
-    """Studies in a folder whose judges are others by now: name -> which."""
-    records = {name: read_study(out / name) for name in studies()}
-    found = {name: changed(record) for name, record in records.items() if record is not None}
+def outdated(out: Path, held: Mapping[str, Judge] | None = None) -> dict[str, str]:
+    """Studies in a folder whose judges are others by now: name -> which; `held` as in `changed`."""
+    found = {name: changed(record, held) for name, record in _records(out).items()}
     return {name: what for name, what in found.items() if what}
 
 
-def write_index(out: Path) -> tuple[Path, dict[str, str]]:
+def _records(out: Path) -> dict[str, dict[str, Any]]:
+    records = {name: read_study(out / name) for name in studies()}
+    return {name: record for name, record in records.items() if record is not None}
+
+
+def write_index(out: Path, held: Mapping[str, Judge] | None = None) -> tuple[Path, dict[str, str]]:
     """Render the index of a folder of studies, and from their `study.json` the pages of those that are not `outdated`.
+
+    Args:
+        held: as in `changed`.
 
     Returns:
         Path of the index, and what was not rendered, as `outdated` gives it.
     """
-    path, refused = out / INDEX, outdated(out)
-    for name in studies():
-        record = None if name in refused else read_study(out / name)
-        if record is not None:
+    path, refused = out / INDEX, outdated(out, held)
+    for name, record in _records(out).items():
+        if name not in refused:
             write_pages(out / name, record)
     write_text(path, index(out, list(studies()), refused))
     return path, refused
