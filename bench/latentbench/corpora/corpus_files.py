@@ -62,23 +62,36 @@ def read_rows(path: Path, field: str) -> Iterator[dict[str, Any]]:
     Raises:
         DataError: the file is broken, or a line is not a JSON object with a text under `field`.
     """
+    return (_with_text(row, field, path, number) for number, row in read_objects(path))
+
+
+def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and content of every line of a JSONL file (gzipped if its name ends so); blank lines are passed over.
+
+    Raises:
+        DataError: the file is broken, or a line is not a JSON object.
+    """
     number = 0
     with _opened(path) as f:
         try:
             for number, line in enumerate(f, 1):
                 if line.strip():
-                    yield _row_of(line, field, path, number)
+                    yield number, _object_of(line, path, number)
         except (EOFError, zlib.error, OSError) as e:
             raise DataError(f"{path} breaks off after line {number}: {e}. Restore it.") from e
 
 
-def _row_of(line: bytes, field: str, path: Path, number: int) -> dict[str, Any]:
+def _object_of(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as e:
         raise DataError(f"{path}, line {number}: not JSON ({e}). Repair or remove the line.") from e
     if not isinstance(row, dict):
         raise DataError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}.")
+    return row
+
+
+def _with_text(row: dict[str, Any], field: str, path: Path, number: int) -> dict[str, Any]:
     text = row.get(field)
     if not isinstance(text, str):
         state = (

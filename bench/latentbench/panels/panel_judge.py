@@ -120,15 +120,7 @@ class PanelJudge(CachedJudge):
                     group.create_task(ask(member, places, own))
         except BaseExceptionGroup as e:
             raise e.exceptions[0] from e
-        memories = [m.judge.seen for m in self.members if isinstance(m.judge, CachedJudge)]
-        self.seen = FromCache(
-            sum(s.asked for s in memories),
-            sum(s.found for s in memories),
-            sum(s.came for s in memories),
-            sum(s.failed for s in memories),
-            min((s.first for s in memories), default=float("inf")),
-            max((s.last for s in memories), default=float("-inf")),
-        )
+        self.seen = sum((m.judge.seen for m in self.members if isinstance(m.judge, CachedJudge)), FromCache())
         return [reply for reply in found if reply is not None]
 
     def look_up(self, requests: Sequence[Request]) -> list[Reply | None]:

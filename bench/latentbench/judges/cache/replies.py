@@ -99,6 +99,15 @@ class FromCache:
         """One reply that was found."""
         self.first, self.last = min(self.first, stored), max(self.last, stored)
 
+    def __add__(self, other: FromCache) -> FromCache:
+        counts = (
+            self.asked + other.asked,
+            self.found + other.found,
+            self.came + other.came,
+            self.failed + other.failed,
+        )
+        return FromCache(*counts, min(self.first, other.first), max(self.last, other.last))
+
     @property
     def calls(self) -> str:
         """A few words for a progress line."""

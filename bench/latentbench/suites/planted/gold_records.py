@@ -14,8 +14,6 @@ passive verb stands in no list of words. All keys of a selector must hold:
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from latentbench.corpora.corpus_files import read_objects
 from latentbench.kernel.errors import DataError, SpecError
 from latentbench.suites.planted.rules import Mask
 
@@ -61,10 +60,9 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         DataError: missing or unreadable.
     """
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return [json.loads(line) for line in data.splitlines() if line.strip()]
-    except (OSError, ValueError) as e:
-        raise DataError(f"{path} cannot be read as JSON lines: {e}. Name the folder of the labels with --data.") from e
+        return [record for _, record in read_objects(path)]
+    except DataError as e:
+        raise DataError(f"{path} cannot be read as JSON lines: {e} Name the folder of the labels with --data.") from e
 
 
 def sentence(record: Mapping[str, Any]) -> Sentence:

@@ -16,7 +16,6 @@ stands for the test windows of another latent. Random silent windows are texts o
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from latentbench.corpora.corpus_files import content_sha256
+from latentbench.corpora.corpus_files import content_sha256, read_objects
 from latentbench.kernel.config import Frozen, read_yaml, validate
-from latentbench.kernel.errors import DataError, SpecError
+from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.kinds import NEAR_MISS, RANDOM
 from latentbench.kernel.tables import LATENTS, WINDOWS, table_of
@@ -127,14 +126,9 @@ def load_labels(path: Path) -> list[LabelledLatent]:
     """Read a file of labels.
 
     Raises:
-        DataError: a line that is not JSON. SpecError: one that does not fit, or two latents of one name.
+        DataError: no such file, or a line that is no JSON object. SpecError: one that does not fit, or two latents of one name.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError) as e:
-        raise DataError(f"{path} is not a file of labels, one JSON object a line: {e}") from e
-    found = [validate(LabelledLatent, row, f"{path}, line {n}") for n, row in enumerate(rows, 1)]
+    found = [validate(LabelledLatent, row, f"{path}, line {n}") for n, row in read_objects(path)]
     names = [latent.name for latent in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SpecError(f"{path}: two latents are named {twice[0]!r}.")
