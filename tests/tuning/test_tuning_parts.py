@@ -9,6 +9,7 @@ import math
 import os
 import socket
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from latentbench.runs.finished import Run
 from latentbench.suites.store import load_suite
 from latentbench.tuning import storage
 from latentbench.tuning.budget import Spending
-from latentbench.tuning.holdout import BETTER, OPEN, WORSE, _correct
+from latentbench.tuning.holdout import BETTER, OPEN, WORSE, _correct, _means
 from latentbench.tuning.importance import importances
 from latentbench.tuning.objective import TrialRunner
 from latentbench.tuning.prune import compare, order, steps
@@ -472,10 +473,33 @@ def test_objectives_are_read_from_the_tables() -> None:
     assert found.values["tokens"] == pytest.approx([105 + 4 * 10 + 2 * 1] * 2)
     assert found.values["seconds"] == pytest.approx([2 + 4 * 0.25] * 2)
     assert found.values["length"] == pytest.approx([3, 1])
+    # Costs are not below 0; the toy metrics say no range, so neither does their mean.
+    assert found.ranges["cost"] == (0.0, None)
+    assert found.ranges["score"] == (None, None)
     assert found.coverage == 12 / 16
     assert found.outcomes == {"ok": 12 + 3, "api": 4, "refusal": 1}
     with pytest.raises(UnknownName, match="scorer in `objectives`"):
         measure(_run(), [Objective(use="score", scorer="u")])
+
+
+def test_the_range_of_a_mean_over_scorers_is_the_mean_of_their_ranges_above_the_floors() -> None:
+    run = _run()
+    ranges = {"s": {"low": 0.0, "high": 1.0}, "t": {"low": -1.0, "high": 1.0}}
+    cells = []
+    for c in run.record.cells:
+        metrics = tuple(m.model_copy(update=ranges[c.scorer.label]) for m in c.scorer.metrics)
+        cells.append(c.model_copy(update={"scorer": c.scorer.model_copy(update={"metrics": metrics})}))
+    ranged = replace(run, record=run.record.model_copy(update={"cells": tuple(cells)}))
+    found = measure(ranged, [Objective(use="score"), Objective(use="score", scorer="s")])
+    # s has its floor at 0.5, so 0 is -1 of the way from there to 1.
+    assert found.ranges["score.s"] == (-1.0, 1.0)
+    assert found.ranges["score"] == (-1.0, 1.0)
+    assert found.ranges["s / j"] == (0.0, 1.0)
+    # Intervals of held-out means stay inside: eighty perfect latents do not show more than perfect.
+    perfect = replace(found, values={}, cells={"s / j": np.ones(80)})
+    interval = _means(perfect, seed=0)["s / j"]
+    assert interval["high"] == 1.0
+    assert interval["low"] < 1.0
 
 
 def test_a_cost_without_a_price_is_refused() -> None:

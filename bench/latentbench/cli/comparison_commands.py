@@ -20,7 +20,7 @@ def compare(
         ),
     ] = None,
     smallest: Annotated[float, typer.Option(help="Smallest difference that matters, in units of the headline.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap resamples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for compare.md and compare.csv.")] = None,
 ) -> None:
     """Print the differences of two runs, paired by latent.

@@ -50,7 +50,7 @@ def gate(
     max_drift: Annotated[
         float, typer.Option(help="Largest distance that a judge's answers to the same requests may move.")
     ] = 0.02,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap resamples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the run, if a spec is run.")] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Reply cache of the run that is made; an empty one by default.")

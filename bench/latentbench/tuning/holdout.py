@@ -86,7 +86,11 @@ def hold_out(
 
 def _means(measured: SettingMeasures, seed: int) -> dict[str, Any]:
     values = {**measured.values, **measured.cells}
-    return {name: _interval(bootstrap_mean(own, seed=seed)) for name, own in values.items()}
+    found = {}
+    for name, own in values.items():
+        low, high = measured.ranges[name]
+        found[name] = _interval(bootstrap_mean(own, seed=seed, low=low, high=high))
+    return found
 
 
 def _interval(i: Interval) -> dict[str, Any]:
@@ -95,7 +99,8 @@ def _interval(i: Interval) -> dict[str, Any]:
 
 def _differences(winner: SettingMeasures, default: SettingMeasures, spec: TuneSpec) -> dict[str, Any]:
     return {
-        o.name: _difference(winner.values[o.name], default.values[o.name], winner, spec.seed) for o in spec.objectives
+        o.name: _difference(winner.values[o.name], default.values[o.name], winner, o.name, spec.seed)
+        for o in spec.objectives
     }
 
 
@@ -105,13 +110,18 @@ def _cells(winner: SettingMeasures, default: SettingMeasures, seed: int) -> dict
         pair for pair in winner.cells if pair in default.cells and winner.headlines[pair] == default.headlines[pair]
     ]
     return {
-        pair: {"headline": winner.headlines[pair], **_difference(winner.cells[pair], default.cells[pair], winner, seed)}
+        pair: {
+            "headline": winner.headlines[pair],
+            **_difference(winner.cells[pair], default.cells[pair], winner, pair, seed),
+        }
         for pair in shared
     }
 
 
-def _difference(a: Array, b: Array, of: SettingMeasures, seed: int) -> dict[str, Any]:
-    d = paired_difference(a, b, of.latents, seed=seed)
+def _difference(a: Array, b: Array, of: SettingMeasures, name: str, seed: int) -> dict[str, Any]:
+    low, high = of.ranges[name]
+    span = None if low is None or high is None else high - low
+    d = paired_difference(a, b, of.latents, seed=seed, span=span)
     return {**_interval(d.interval), "p": finite(d.p)}
 
 

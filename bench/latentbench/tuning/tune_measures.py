@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[np.float64]
+Range = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class SettingMeasures:
         values: objective name -> [latents], averaged over repeats; NaN where there is none.
         cells: `scorer / judge` -> [latents] headline as the scorer defines it.
         headlines: `scorer / judge` -> name of that metric.
+        ranges: objective name or `scorer / judge` -> least and greatest possible value; None where there is none.
         coverage: share of judgements with an answer.
         outcomes: outcome -> number of explanations and judgements.
     """
@@ -43,6 +45,7 @@ class SettingMeasures:
     values: Mapping[str, Array]
     cells: Mapping[str, Array]
     headlines: Mapping[str, str]
+    ranges: Mapping[str, Range]
     coverage: float
     outcomes: Mapping[str, int]
 
@@ -87,11 +90,13 @@ def measure(run: Run, objectives: Sequence[Objective], explainer: str | None = N
     explanations = run.explanations[run.explanations["explainer"] == label]
     judgements = run.judgements[run.judgements["explainer"] == label]
     values = {}
+    ranges: dict[str, Range] = {_pair(*pair): (s.ranking.low, s.ranking.high) for pair, s in pairs.items()}
     for objective in objectives:
         if objective.use == "score":
-            values[objective.name] = _score(means, pairs, objective, latents)
+            values[objective.name], ranges[objective.name] = _score(means, pairs, objective, latents)
         else:
             values[objective.name] = _other(objective.use, explanations, judgements, latents, run)
+            ranges[objective.name] = (0.0, None)
     headlines = {_pair(*pair): scorer.headline for pair, scorer in pairs.items()}
     raw = {_pair(*pair): _per_latent(means, pair, scorer.headline, latents) for pair, scorer in pairs.items()}
     counts = judgements["outcome"].value_counts().add(explanations["outcome"].value_counts(), fill_value=0)
@@ -101,6 +106,7 @@ def measure(run: Run, objectives: Sequence[Objective], explainer: str | None = N
         values=values,
         cells=raw,
         headlines=headlines,
+        ranges=ranges,
         coverage=judged / len(judgements) if len(judgements) else 0.0,
         outcomes={str(k): int(v) for k, v in counts.items()},
     )
@@ -118,11 +124,12 @@ def infeasible(measured: SettingMeasures, constraints: Constraints, amounts: Map
 
 def _score(
     means: pd.DataFrame, pairs: Mapping[tuple[str, str], ScorerRecord], objective: Objective, latents: Sequence[str]
-) -> Array:
+) -> tuple[Array, Range]:
+    """Mean over the chosen scorers, each metric from its floor at 0 to 1, and the range of that mean."""
     chosen = {pair: scorer for pair, scorer in pairs.items() if objective.scorer in (None, scorer.label)}
     if not chosen:
         raise UnknownName("scorer in `objectives`", str(objective.scorer), {scorer for scorer, _ in pairs})
-    columns = []
+    columns, lows, highs = [], [], []
     for pair, scorer in chosen.items():
         name = objective.metric or scorer.headline
         metric = scorer.metric(name)
@@ -131,8 +138,16 @@ def _score(
         if not metric.higher_is_better:
             raise SpecError(f"metric {name!r} of scorer {scorer.label!r} is best when small; choose another.")
         found = _per_latent(means, pair, name, latents)
-        columns.append(found if metric.floor is None else normalise(found, metric.floor))
-    return np.asarray(np.mean(columns, axis=0), np.float64)
+        floor = 0.0 if metric.floor is None else metric.floor
+        columns.append(normalise(found, floor))
+        lows.append(None if metric.low is None else normalise(metric.low, floor))
+        highs.append(None if metric.high is None else normalise(metric.high, floor))
+    return np.asarray(np.mean(columns, axis=0), np.float64), (_mean(lows), _mean(highs))
+
+
+def _mean(ends: Sequence[float | None]) -> float | None:
+    known = [end for end in ends if end is not None]
+    return sum(known) / len(known) if len(known) == len(ends) else None
 
 
 def _pair(scorer: str, judge: str) -> str:

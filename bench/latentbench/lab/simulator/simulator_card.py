@@ -21,6 +21,10 @@ from latentbench.lab.simulator.simulator_training import RESULT, data, read_reci
 from latentbench.views.table import Cell, Column, Table
 
 CARD = "README.md"
+ELSEWHERE = (
+    "What it is worth on other truths is not known; `bench judge qualify` measures it on `planted-2` and `exam-gold`."
+)
+"""Last words of a card whose `result.json` does not say, under `elsewhere`, what was measured outside of the lessons."""
 
 
 def evaluate_folder(
@@ -125,7 +129,8 @@ active there. It is a cheap first screen that needs no key, no GPU and no networ
 ## Held-out concepts
 
 {held["windows"]:,} windows and {held["tokens"]:,} tokens of concepts that were never trained on: whole WordNet subtrees, affixes,
-words and rules are held out, not sentences. Measured on {held["date"]} with the adapter merged in bfloat16, as the judge does:
+words and rules are held out, not sentences. Measured on {held["date"]} with the adapter merged in bfloat16, as the judge does
+with `dtype=bfloat16`:
 `bench simulator evaluate FOLDER --recipe tasks/simulators/{name}.yaml --corpus CORPUS --wordnet /usr/share/wordnet`.
 
 {measures}
@@ -168,6 +173,8 @@ Arithmetic, facts about the world, who a pronoun refers to, sentiment or anythin
 languages other than English; contexts longer than a window. It was trained on concepts that fire on words that are named or
 described; an explanation of what a latent *does to the output* means nothing to it. It is weakest where near misses are the
 question (the table by kind), so a difference between two good explanations should be confirmed by a stronger judge.
+
+The figures above are of concepts made as the lessons were. {result.get("elsewhere", ELSEWHERE)}
 """
 
 
