@@ -28,6 +28,7 @@ from latentbench.cli import (
     tune_command,
 )
 from latentbench.kernel.errors import BenchError
+from latentbench.views.terminal import lenient, say
 
 app = typer.Typer(
     name="bench",
@@ -62,11 +63,12 @@ app.command("list")(list_command.listing)
 
 def main() -> None:
     """Entry point: errors of `latentbench.kernel.errors` become one message and their exit code."""
+    lenient()
     try:
         app()
     except BenchError as e:
-        print(f"error: {e}", file=sys.stderr)
+        say(f"error: {e}", err=True)
         sys.exit(e.exit_code)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted", err=True)
         sys.exit(130)

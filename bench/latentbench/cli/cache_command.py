@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from latentbench.kernel.requests import Outcome
+from latentbench.views.terminal import say
 
 app = typer.Typer(help="Look into the reply cache and make it smaller.", no_args_is_help=True)
 
@@ -21,7 +22,7 @@ def stats(cache: At = None) -> None:
     from latentbench.runs.run import default_cache
 
     path = cache or default_cache()
-    typer.echo(f"{path}\n{ReplyCache(path).stats()}")
+    say(f"{path}\n{ReplyCache(path).stats()}")
 
 
 @app.command()
@@ -34,7 +35,7 @@ def prune(
     from latentbench.judges.cache.cached_judge import ReplyCache
     from latentbench.runs.run import default_cache
 
-    typer.echo(f"dropped {ReplyCache(cache or default_cache()).prune(timedelta(days=days))} replies")
+    say(f"dropped {ReplyCache(cache or default_cache()).prune(timedelta(days=days))} replies")
 
 
 @app.command()
@@ -70,7 +71,7 @@ def forget(
         gone = forget_behind(run, path, outcome or list(Outcome), judge, dry_run)
     else:
         gone = ReplyCache(path).forget(judge=judge, outcomes=outcome or (), dry_run=dry_run)
-    typer.echo(f"{'would drop' if dry_run else 'dropped'} {gone} replies of {path}")
+    say(f"{'would drop' if dry_run else 'dropped'} {gone} replies of {path}")
 
 
 @app.command()
@@ -87,6 +88,6 @@ def explain(
 
     lines = explain_misses(run, cache)
     own = "" if cache else " (the user's cache; if the run had another, name it with --cache)"
-    typer.echo(f"looked in {cache or default_cache()}{own}")
+    say(f"looked in {cache or default_cache()}{own}")
     for line in lines:
-        typer.echo(line)
+        say(line)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from latentbench.views.terminal import say
+
 app = typer.Typer(help="Train and evaluate coders.", no_args_is_help=True)
 
 
@@ -26,7 +28,7 @@ def train(
     """
     from latentbench.lab.coders.coder_training import train as start
 
-    start(recipe, corpus, out, minutes, say=typer.echo)
+    start(recipe, corpus, out, minutes, say=say)
 
 
 @app.command()
@@ -41,4 +43,4 @@ def evaluate(
     """
     from latentbench.lab.coders.coder_evaluation import evaluate_folders
 
-    evaluate_folders(coder, corpus, tokens, say=typer.echo)
+    evaluate_folders(coder, corpus, tokens, say=say)

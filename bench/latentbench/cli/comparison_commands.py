@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from latentbench.kernel.files import write_text
+from latentbench.views.terminal import say
 
 
 def compare(
@@ -40,7 +41,7 @@ def compare(
     if out is not None:
         write_text(out / "compare.md", page.markdown())
         write_text(out / "compare.csv", compare_csv(found))
-        typer.echo(f"written: {out}/compare.md, .csv", err=True)
+        say(f"written: {out}/compare.md, .csv", err=True)
 
 
 def agreement(
@@ -76,7 +77,7 @@ def agreement(
     written = write(heatmap([found.matrices[kind] for kind in SHOWN]), folder / "agreement")
     write_text(folder / "agreement.md", agreement_page(found, written[0].name).markdown())
     write_text(folder / "agreement.csv", agreement_csv(found))
-    typer.echo(f"written: {folder}/agreement.md, .csv, .png, .svg", err=True)
+    say(f"written: {folder}/agreement.md, .csv, .png, .svg", err=True)
 
 
 def reliability(
@@ -109,4 +110,4 @@ def reliability(
     write_text(folder / "reliability.md", page.markdown())
     write_text(folder / "reliability.csv", reliability_csv(found))
     write_json(folder / "reliability.json", as_json(found))
-    typer.echo(f"written: {folder}/reliability.md, .csv, .json", err=True)
+    say(f"written: {folder}/reliability.md, .csv, .json", err=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from latentbench.kernel.files import write_text
+from latentbench.views.terminal import say, tell
 
 if TYPE_CHECKING:
     from latentbench.analysis.gate.gate_report import GateReport
@@ -85,7 +86,7 @@ def gate(
         from latentbench.analysis.gate.gate_formats import tag_run
 
         result = tag_run(folder, report)
-        console.print(f"MLflow: {result.uri if result.ok else result.message}", highlight=False, soft_wrap=True)
+        tell(console, f"MLflow: {result.uri if result.ok else result.message}")
     _write(report, json, junit, markdown, github)
     raise typer.Exit(report.exit_code(allow_inconclusive))
 
@@ -192,7 +193,7 @@ def freeze(
 
     baseline = make(run, metric or (), offline=offline)
     write_baseline(baseline, out)
-    typer.echo(
+    say(
         f"{out}: {len(baseline.scores)} rows, {len(baseline.latents)} latents, {len(baseline.probes)} probes, "
         f"{out.stat().st_size / 1e3:.0f} kB"
     )

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from latentbench.views.terminal import say
+
 app = typer.Typer(help="Qualify judges on planted latents, and rank them.", no_args_is_help=True)
 
 Root = Annotated[Path, typer.Option(help="Folder of the published results.")]
@@ -50,8 +52,8 @@ def qualify(
     out = Console()
     out.print(qualify_page([row]).terminal(out.width))
     if submit:
-        typer.echo(f"written: {write(row, root / 'judges')}", err=True)
-        typer.echo(f"rendered: {render(root / 'judges')}", err=True)
+        say(f"written: {write(row, root / 'judges')}", err=True)
+        say(f"rendered: {render(root / 'judges')}", err=True)
 
 
 @app.command()
@@ -87,7 +89,7 @@ def fit_panel(
     words += [f"--wordnet {wordnet}"] if wordnet else []
     words += [*(f"--scorer {name}" for name in names), f"--lessons {lessons} --weights {weights}"]
     place = cache or default_cache()
-    fit(panel, names, recipe, corpus, wordnet, lessons, place, " ".join(words), one_of(weights), say=typer.echo)
+    fit(panel, names, recipe, corpus, wordnet, lessons, place, " ".join(words), one_of(weights), say=say)
 
 
 @app.command()
@@ -105,11 +107,11 @@ def leaderboard(
 
     folder = root / "judges"
     if check:
-        typer.echo(f"{render(folder, check=True)} is up to date")
+        say(f"{render(folder, check=True)} is up to date")
         return
     out = Console()
     out.print(qualify_page(read(folder)).terminal(out.width))
-    typer.echo(f"rendered: {render(folder)}", err=True)
+    say(f"rendered: {render(folder)}", err=True)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from latentbench.kernel.files import write_text
+from latentbench.views.terminal import say
 
 
 def leaderboard(
@@ -49,10 +50,10 @@ def leaderboard(
     from latentbench.runs.record import read_record
 
     if render_only is not None:
-        typer.echo(f"rendered: {render(render_only)}")
+        say(f"rendered: {render(render_only)}")
         return
     if check is not None:
-        typer.echo(f"{render(check, check=True)} is up to date")
+        say(f"{render(check, check=True)} is up to date")
         return
     if not runs:
         raise typer.BadParameter("name at least one run folder, or use --render or --check", param_hint="RUNS")
@@ -65,8 +66,8 @@ def leaderboard(
     folder = out or runs[0]
     for name, text in (("md", page.markdown()), ("csv", to_csv(ranked)), ("json", to_json(ranked))):
         write_text(folder / f"leaderboard.{name}", text)
-    typer.echo(f"written: {folder}/leaderboard.md, .csv, .json", err=True)
+    say(f"written: {folder}/leaderboard.md, .csv, .json", err=True)
     if submit is not None:
         for path in add_results(rows, submit):
-            typer.echo(f"added: {path}", err=True)
-        typer.echo(f"rendered: {render(submit)}", err=True)
+            say(f"added: {path}", err=True)
+        say(f"rendered: {render(submit)}", err=True)

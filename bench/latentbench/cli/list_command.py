@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from latentbench.views.terminal import say
+
 KINDS = ("scorers", "explainers", "judges", "coders", "suites", "runs", "studies", "tuning", "profiles")
 
 
@@ -25,17 +27,17 @@ def listing(kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}
         raise UnknownName("kind", kind, KINDS)
     if kind in ("judges", "coders"):
         for name, target in sorted(names(kind.removesuffix("s")).items()):
-            typer.echo(f"{name:<16} {target}")
+            say(f"{name:<16} {target}")
             if kind == "judges":
-                typer.echo(_options(name))
+                say(_options(name))
         return
     for name, path in sorted(available(kind).items()):
-        typer.echo(f"{name:<24} {path}")
+        say(f"{name:<24} {path}")
     if kind in ("scorers", "explainers"):
         from latentbench.prompts.task import without_task
 
         for name, target in sorted(without_task(kind).items()):
-            typer.echo(f"{name:<24} {target}, no task file: name a YAML file with `implementation: {name}`")
+            say(f"{name:<24} {target}, no task file: name a YAML file with `implementation: {name}`")
 
 
 def _options(provider: str) -> str:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from latentbench.views.terminal import say
+
 app = typer.Typer(help="Fetch model weights and list the packages that are pinned.", no_args_is_help=True)
 
 
@@ -26,7 +28,7 @@ def fetch(
     console = Console(stderr=True)
     with console.status(f"fetching {name}"):
         files = resolve(name)
-    typer.echo(f"{files.reference}\n  folder   {files.folder}\n  identity {files.identity}")
+    say(f"{files.reference}\n  folder   {files.folder}\n  identity {files.identity}")
 
 
 @app.command("list")
@@ -35,4 +37,4 @@ def known() -> None:
     from latentbench.models.packaged import KNOWN
 
     for requirement, package in KNOWN.items():
-        typer.echo(f"pkg:{requirement}  {package.member}  {package.licence}  sha256 {package.sha256[:16]}…")
+        say(f"pkg:{requirement}  {package.member}  {package.licence}  sha256 {package.sha256[:16]}…")

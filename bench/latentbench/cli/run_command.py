@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from latentbench.kernel.requests import Outcome
+from latentbench.views.terminal import say, tell
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,7 +63,7 @@ def resume(
         named = f" --cache {cache}" if cache else ""
         how = f"bench resume {run} --retry parse{named}"
         said = f"{unread:,} explanations and judgements could not be read; to ask again: {how}"
-        console.print(said, highlight=False, markup=False, soft_wrap=True)
+        tell(console, said)
     _finish(run, record, console, not no_track)
 
 
@@ -84,7 +84,7 @@ def track(
     result = log(run, uri=uri)
     if not result.ok:
         raise RunError(f"not logged: {result.message}")
-    typer.echo(f"logged to {result.uri}")
+    say(f"logged to {result.uri}")
 
 
 def report(
@@ -96,11 +96,11 @@ def report(
     if (folder / RECORD).exists():
         from latentbench.lab.studies.study_page import write_report as write_study_report
 
-        typer.echo(write_study_report(folder))
+        say(write_study_report(folder))
         return
     from latentbench.leaderboards.run_page import write_report
 
-    typer.echo(write_report(folder))
+    say(write_report(folder))
 
 
 def _console() -> Console:
@@ -113,7 +113,7 @@ def _interrupted(folder: list[Path], cache: Path | None) -> None:
     # Without its own cache the run would pay again for what it has not written yet.
     named = f" --cache {cache}" if cache else ""
     where = f" Go on with: bench resume {folder[0]}{named}" if folder else ""
-    print(f"interrupted.{where}", file=sys.stderr)
+    say(f"interrupted.{where}", err=True)
     raise typer.Exit(130)
 
 
@@ -126,22 +126,22 @@ def _finish(folder: Path, record: RunRecord, console: Console, tracked: bool) ->
         from latentbench.tracking.mlflow import track as log
 
         result = log(folder)
-        console.print(f"MLflow: {result.uri if result.ok else result.message}", highlight=False, soft_wrap=True)
+        tell(console, f"MLflow: {result.uri if result.ok else result.message}")
     for line in agreement(read_opinions(folder)):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        tell(console, line)
     causes = list((record.totals.causes if record.totals else {}).items())
     for cause, n in causes[:CAUSES]:
         # In a terminal a message goes on under its beginning; in a file it stays a line.
         width = console.width if console.is_terminal else 10_000
-        console.print(_hanging(f"{n:>7,} ", cause, width), highlight=False, markup=False, soft_wrap=True)
+        tell(console, _hanging(f"{n:>7,} ", cause, width))
     if causes[CAUSES:]:
-        console.print(f"{sum(n for _, n in causes[CAUSES:]):>7,} for other reasons", highlight=False)
+        tell(console, f"{sum(n for _, n in causes[CAUSES:]):>7,} for other reasons")
     rate, allowed = record.failure_rate or 0.0, record.spec.max_failures
-    console.print(f"run: {folder}\nreport: {page}", highlight=False, soft_wrap=True)
+    tell(console, f"run: {folder}\nreport: {page}")
     if rate > allowed:
-        print(
+        say(
             f"{rate:.1%} of the explanations and judgements failed; allowed are {allowed:.1%} (max_failures). {_counts(record)}",
-            file=sys.stderr,
+            err=True,
         )
         raise typer.Exit(1)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from latentbench.kernel.files import write_text
+from latentbench.views.terminal import say
 
 app = typer.Typer(help="Audit the metrics of scorers.", no_args_is_help=True)
 
@@ -55,4 +56,4 @@ def audit(
         )
         command = f"bench scorer audit {' '.join(scorers)}{extra} --out {out}"
         write_text(out, markdown(found, command, datetime.now(UTC).date().isoformat()))
-        typer.echo(f"written: {out}", err=True)
+        say(f"written: {out}", err=True)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from latentbench.views.terminal import say
+
 app = typer.Typer(help="Train and evaluate simulator judges.", no_args_is_help=True)
 
 Corpus = Annotated[Path, typer.Option(help="Text to read: JSONL with the fields `text` and `source`, .gz or not.")]
@@ -32,7 +34,7 @@ def train(
     """
     from latentbench.lab.simulator.simulator_training import train as start
 
-    start(recipe, corpus, wordnet, out, device, dtype, say=typer.echo)
+    start(recipe, corpus, wordnet, out, device, dtype, say=say)
 
 
 @app.command()
@@ -52,4 +54,4 @@ def evaluate(
     """
     from latentbench.lab.simulator.simulator_card import evaluate_folder
 
-    evaluate_folder(simulator, recipe, corpus, wordnet, examples, device, say=typer.echo)
+    evaluate_folder(simulator, recipe, corpus, wordnet, examples, device, say=say)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from latentbench.views.terminal import say
+
 
 def study(
     names: Annotated[
@@ -36,21 +38,21 @@ def study(
 
     if index:
         path, refused = write_index(out)
-        typer.echo(f"rendered: {path}")
+        say(f"rendered: {path}")
         for name, what in refused.items():
-            typer.echo(f"not rendered: {name}: {what}; make it again with `bench study {name} --again`", err=True)
+            say(f"not rendered: {name}: {what}; make it again with `bench study {name} --again`", err=True)
         if refused:
             raise typer.Exit(1)
         return
     chosen = list(studies()) if all_ else names or []
     if not chosen:
         for name in studies():
-            typer.echo(f"{name:<26} {load_study(name)[1].title}")
+            say(f"{name:<26} {load_study(name)[1].title}")
         return
     console = Console(stderr=True)
     failed = run_studies(chosen, size, out, work, console, cache=cache, activations=activations, again=again)
-    typer.echo(f"written: {out}")
+    say(f"written: {out}")
     if failed:
         for name, message in failed.items():
-            typer.echo(f"not done: {name}: {message}", err=True)
+            say(f"not done: {name}: {message}", err=True)
         raise typer.Exit(1)

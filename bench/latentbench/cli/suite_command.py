@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from latentbench.views.terminal import say
+
 app = typer.Typer(help="Build, show, verify and steer suites of latents.", no_args_is_help=True)
 
 
@@ -42,7 +44,7 @@ def build(
         built = build_gold(recipe, labels, out)
     else:
         built = build_from_file(recipe, out, work, Console(stderr=True), embedder)
-    typer.echo(f"{built.name}@{built.version}  digest {built.digest}  {built.path}")
+    say(f"{built.name}@{built.version}  digest {built.digest}  {built.path}")
 
 
 @app.command()
@@ -74,7 +76,7 @@ def verify(
 
     report = check(load_suite(name), activations=activations)
     for line in report.lines:
-        typer.echo(line)
+        say(line)
     if not report.ok:
         raise DataError(f"{name}: {len(report.problems)} promises are broken; the first: {report.problems[0]}")
 
@@ -137,6 +139,6 @@ def intervene(
         None if split == "all" else split,
         work,
         device,
-        say=lambda line: typer.echo(line, err=True),
+        say=lambda line: say(line, err=True),
     )
-    typer.echo(f"interventions {digest}")
+    say(f"interventions {digest}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from latentbench.views.terminal import say, tell
 
 
 def tune(
@@ -41,20 +42,20 @@ def tune(
     try:
         result = start(asked, console)
     except KeyboardInterrupt:
-        print("interrupted. The same command goes on with the search.", file=sys.stderr)
+        say("interrupted. The same command goes on with the search.", err=True)
         raise typer.Exit(130) from None
     if result is None:
         return
     folder = Path(result["folder"])
     for sentence in (verdict(result), chance(result)):
         if sentence:
-            typer.echo(sentence)
+            say(sentence)
     if not no_track:
         from latentbench.tuning.tune_track import track
 
         logged = track(folder)
-        console.print(f"MLflow: {logged.uri if logged.ok else logged.message}", highlight=False, soft_wrap=True)
-    console.print(f"search: {folder}\nreport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+        tell(console, f"MLflow: {logged.uri if logged.ok else logged.message}")
+    tell(console, f"search: {folder}\nreport: {folder / 'report.html'}")
     if not result["winners"]:
-        print(f"no setting finished within the constraints ({result['stopped']}).", file=sys.stderr)
+        say(f"no setting finished within the constraints ({result['stopped']}).", err=True)
         raise typer.Exit(1)

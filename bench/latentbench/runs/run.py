@@ -46,6 +46,7 @@ from latentbench.runs.run_spec import RunSpec, load_run_spec
 from latentbench.runs.run_tables import describe, write_tables
 from latentbench.scorers.scorer import load_scorer
 from latentbench.suites.store import Suite, load_suite
+from latentbench.views.terminal import tell
 
 REPLIES = "replies.sqlite"
 """File name of a reply cache, the user's or one that a folder has for itself."""
@@ -160,7 +161,7 @@ def begin(
     cache = ReplyCache(cache_path or default_cache())
     plan = prepare(spec, base, cache)
     for pair in plan.unasked:
-        console.print(str(pair), markup=False, highlight=False, soft_wrap=True)
+        tell(console, str(pair))
     # Before there is a folder: what is wrong may stand in the spec, which a run that has begun no longer reads.
     _try_judges(plan, {}, set(), "Nothing was paid, and no run folder made.")
     record = open_run(plan, base, folder, command)
@@ -231,10 +232,10 @@ def resume(folder: Path, cache_path: Path | None, console: Console, retry: Colle
     _try_judges(plan, done, judged, f"Nothing was paid; when it is mended, go on with: {command}", fresh=bool(retry))
     if retry and record.totals is not None and not record.totals.count(retry):
         kinds = " or ".join(outcome.value for outcome in retry)
-        console.print(f"nothing to retry: no explanation or judgement of {folder} is {kinds}", soft_wrap=True)
+        tell(console, f"nothing to retry: no explanation or judgement of {folder} is {kinds}")
     elif retry:
         gone = forget(plan, explanations, judgements, retry)
-        console.print(f"{gone:,} stored replies are forgotten and asked for again", highlight=False)
+        tell(console, f"{gone:,} stored replies are forgotten and asked for again")
     record = carry_out(plan, folder, record, console, again=again)
     _say_cached(plan, console)
     return record
@@ -266,7 +267,7 @@ def _say_cached(plan: Plan, console: Console) -> None:
     """How much of a run was asked before and when: what answers now may be another model behind the same name."""
     for label, judge in plan.judges.items():
         if isinstance(judge, CachedJudge) and judge.seen.found:
-            console.print(f"{plan.called(label)}: {judge.seen}", highlight=False, markup=False, soft_wrap=True)
+            tell(console, f"{plan.called(label)}: {judge.seen}")
 
 
 def default_cache() -> Path:
@@ -343,4 +344,4 @@ async def _closing(
         for label, judge in plan.judges.items():
             fault = await closed(judge)
             if fault is not None:
-                console.print(f"{plan.called(label)} could not be closed: {fault.line}", markup=False, soft_wrap=True)
+                tell(console, f"{plan.called(label)} could not be closed: {fault.line}")

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.suites.store import Suite
+from latentbench.views import escape
 from latentbench.views.number import NONE, number
 from latentbench.views.table import Cell, Column, Table
 
@@ -37,14 +38,19 @@ def show_suite(suite: Suite, latent: str | None = None) -> RenderableType:
     chosen = suite.latent(latent) if latent else views[0] if views else None
     n_windows = sum(len(v.explain) + len(v.contrast) + len(v.test) for v in views)
     parts: list[RenderableType] = [
-        Text(f"{suite.id}  digest {suite.digest}  {len(views)} latents  {n_windows} windows"),
-        Text(_origin(suite), style="dim"),
+        _said(f"{suite.id}  digest {suite.digest}  {len(views)} latents  {n_windows} windows"),
+        _said(_origin(suite), "dim"),
         _coders(suite.coders, views).terminal(),
-        Text(shortfalls(views)),
+        _said(shortfalls(views)),
     ]
     if chosen is not None:
         parts += [Text(), *_latent(chosen)]
     return Group(*parts)
+
+
+def _said(text: str, style: str = "") -> Text:
+    """Text of a suite, harmless for the terminal that shows it."""
+    return Text(escape.line(text), style=style)
 
 
 def marked(window: Window, share: float = MARK_SHARE) -> str:
@@ -112,8 +118,8 @@ def _latent(view: LatentView) -> list[RenderableType]:
     head = f"{view.id}  {view.split}, stratum {row['stratum']}"
     if row["rate_token"] is not None:
         head += f", fires on {row['rate_token']:.3%} of tokens, largest {row['max_activation']:.3g}"
-    parts: list[RenderableType] = [Text(head, style="bold")]
-    parts += [Text(f"{n}: " + "  ".join(map(_visible, row[n]))) for n in ("promoted", "suppressed") if row[n]]
+    parts: list[RenderableType] = [_said(head, "bold")]
+    parts += [_said(f"{n}: " + "  ".join(map(_visible, row[n]))) for n in ("promoted", "suppressed") if row[n]]
     positives = [w for w in view.test if w.active]
     silent: dict[str, list[Window]] = {}
     for w in view.test:
@@ -126,7 +132,7 @@ def _latent(view: LatentView) -> list[RenderableType]:
         *((f"test, silent ({kind}), first of {len(windows)}", windows) for kind, windows in silent.items()),
     ]
     for title, windows in groups:
-        parts.append(Text(title, style="bold"))
+        parts.append(_said(title, "bold"))
         parts += [_window(w) for w in windows[:WINDOWS_SHOWN]]
     return parts
 
@@ -136,5 +142,5 @@ def _window(window: Window) -> Grid:
     line.add_column(width=10)
     line.add_column(width=6, justify="right")
     line.add_column(overflow="fold")
-    line.add_row(Text(window.kind), Text(number(window.max, 2)), Text(marked(window)))
+    line.add_row(_said(window.kind), _said(number(window.max, 2)), _said(marked(window)))
     return line

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from latentbench.views.escape import Html
+from latentbench.views.escape import Html, drawn
 from latentbench.views.figure import INK, LINE, MARK, SOFT, WARN, styled, svg
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def history(result: Mapping[str, Any], objective: str) -> Figure:
     if failed:
         axes.plot(failed, [axes.get_ylim()[0]] * len(failed), "x", color=WARN, label="failed", clip_on=False)
     axes.set_xlabel("trial")
-    axes.set_ylabel(f"{objective} (tuning latents)")
+    axes.set_ylabel(f"{drawn(objective)} (tuning latents)")
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
@@ -77,15 +77,15 @@ def slices(result: Mapping[str, Any], objective: str) -> Figure:
 
         _dots(axes, result, objective, place)
         if names is not None:
-            axes.set_xticks(range(len(names)), [str(n)[:14] for n in names], rotation=20 if len(names) > 3 else 0)
+            axes.set_xticks(range(len(names)), [drawn(str(n), 14) for n in names], rotation=20 if len(names) > 3 else 0)
         elif space[name]["log"]:
             axes.set_xscale("log")
-        axes.set_xlabel(name)
+        axes.set_xlabel(drawn(name))
     for i, axes in enumerate(grid):
         if i >= len(used):
             axes.set_visible(False)
         elif i % COLUMNS == 0:
-            axes.set_ylabel(objective)
+            axes.set_ylabel(drawn(objective))
     return figure
 
 
@@ -97,7 +97,7 @@ def bars(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axes.barh(i, row["importance"], 0.55, color=MARK if shown else LINE)
         axes.plot([row["low"], row["high"]], [i, i], color=INK, linewidth=1)
         axes.plot([row["chance"]] * 2, [i - 0.38, i + 0.38], color=WARN, linewidth=1.6, linestyle=(0, (2, 1)))
-    axes.set_yticks(range(len(rows)), [r["parameter"] for r in reversed(rows)])
+    axes.set_yticks(range(len(rows)), [drawn(r["parameter"]) for r in reversed(rows)])
     axes.tick_params(axis="y", labelcolor=INK, length=0)
     axes.set_xlabel("share of the variance between trials; line: bootstrap range; dashed: chance level")
     axes.set_xlim(left=0)
@@ -121,8 +121,8 @@ def pareto(result: Mapping[str, Any]) -> Figure:
             markersize=7,
             markerfacecolor="none",
         )
-        axes.set_xlabel(other)
-    grid[0].set_ylabel(first)
+        axes.set_xlabel(drawn(other))
+    grid[0].set_ylabel(drawn(first))
     return figure
 
 

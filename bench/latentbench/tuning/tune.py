@@ -40,6 +40,7 @@ from latentbench.tuning.storage import GRACE, HEARTBEAT
 from latentbench.tuning.tune_report import write_reports
 from latentbench.tuning.tune_result import best_spec, collect
 from latentbench.tuning.tune_spec import TuneSpec
+from latentbench.views.terminal import tell
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -109,7 +110,7 @@ def tune(asked: TuneRequest, console: Console) -> dict[str, Any] | None:
             tried.same_code(study)
             reason = _work(study, spec, tried, console)
             if asked.join:
-                console.print(f"done: {reason}", highlight=False, soft_wrap=True)
+                tell(console, f"done: {reason}")
                 return None
             while _others(study, console):
                 reason = _work(study, spec, tried, console)
@@ -150,7 +151,7 @@ def _work(study: Study, spec: TuneSpec, tried: TrialRunner, console: Console) ->
     found: list[str] = []
 
     def after(study: Study, trial: FrozenTrial) -> None:
-        console.print(line(study, spec, trial), highlight=False, markup=False, soft_wrap=True)
+        tell(console, line(study, spec, trial))
         storage.release_dead(study)
         why = _enough(study, spec)
         if why is not None:
@@ -197,7 +198,7 @@ def _others(study: Study, console: Console) -> bool:
         if not going:
             return waiting and bool(released or said)
         if not said:
-            console.print(f"waiting for trials {going} of other workers", highlight=False)
+            tell(console, f"waiting for trials {going} of other workers")
             said = True
         time.sleep(WAIT)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentbench.views.escape import Html
+from latentbench.views.escape import Html, drawn, xml
 from latentbench.views.number import number
 
 if TYPE_CHECKING:
@@ -103,27 +103,33 @@ def heatmap(
             text = number(float(table[i, j]), 2) + (f"\n{notes[i][j]}" if notes is not None else "")
             dark = table[i, j] > 0.6 * limit
             axis.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if dark else "#1b1f24")
-    axis.set_xticks(range(len(columns)), columns, rotation=35, ha="right")
-    axis.set_yticks(range(len(rows)), rows)
+    axis.set_xticks(range(len(columns)), [*map(drawn, columns)], rotation=35, ha="right")
+    axis.set_yticks(range(len(rows)), [*map(drawn, rows)])
 
 
 def write(figure: Figure, path: Path) -> list[Path]:
     """Write `path` with the suffixes .png and .svg, whose text stays text; no dates inside."""
     written = []
     with styled():
-        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
-            file = path.with_name(path.name + suffix)
-            figure.savefig(file, metadata=metadata)
-            written.append(file)
-    return written
+        file = path.with_name(path.name + ".png")
+        figure.savefig(file, metadata={"Software": None})
+        written.append(file)
+    file = path.with_name(path.name + ".svg")
+    file.write_text(_as_svg(figure), encoding="utf-8")
+    return [*written, file]
+
+
+def _as_svg(figure: Figure, transparent: bool = False) -> str:
+    """The figure as SVG without dates; matplotlib escapes what opens a tag, and leaves in what no XML can hold."""
+    out = io.StringIO()
+    with styled():
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=transparent)
+    return xml(out.getvalue())
 
 
 def svg(figure: Figure) -> Html:
     """A figure as an element of an HTML page."""
-    out = io.StringIO()
-    with styled():
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    text = out.getvalue()
+    text = _as_svg(figure, transparent=True)
     return Html(text[text.index("<svg") :].strip())
 
 
@@ -154,8 +160,8 @@ def levels_figure(
             value = floor.get(title)
             if value is not None:
                 axis.axhline(value, color=PAPER, linestyle=":", linewidth=0.9)
-            axis.set_title(title)
-            axis.set_xlabel(axis_name)
+            axis.set_title(drawn(title))
+            axis.set_xlabel(drawn(axis_name))
         legend_above(figure, axes)
     return figure
 
@@ -168,7 +174,7 @@ def _levels_panel(axis: Axes, rows: Sequence[Mapping[str, Any]], levels: Sequenc
         x = [place[str(r["level"])] + (k - (len(names) - 1) / 2) * 0.22 for r in mine]
         for column, colour, label, shift in (
             ("shuffled", CONTROL, None if k else "another latent's", 0.08),
-            ("score", SERIES[k % len(SERIES)], name, 0.0),
+            ("score", SERIES[k % len(SERIES)], drawn(name), 0.0),
         ):
             triple = ([_float(r.get(f"{column}{end}")) for r in mine] for end in ("", "_low", "_high"))
             points(axis, [v + shift for v in x], *triple, colour=colour, label=label)
@@ -184,7 +190,9 @@ def _levels_panel(axis: Axes, rows: Sequence[Mapping[str, Any]], levels: Sequenc
             label="the paper's",
         )
     slanted = max(map(len, levels)) > 6
-    axis.set_xticks(range(len(levels)), levels, rotation=30 if slanted else 0, ha="right" if slanted else "center")
+    axis.set_xticks(
+        range(len(levels)), [*map(drawn, levels)], rotation=30 if slanted else 0, ha="right" if slanted else "center"
+    )
     axis.set_xlim(-0.6, len(levels) - 0.4)
 
 

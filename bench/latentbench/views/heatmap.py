@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latentbench.stats.correlation import CorrelationMatrix
+from latentbench.views.escape import drawn
 from latentbench.views.figure import INK, styled
 from latentbench.views.number import interval, number
 
@@ -49,8 +50,8 @@ def _drawn(matrices: Sequence[CorrelationMatrix], title: str) -> Figure:
     for at, matrix in zip(axes, matrices, strict=True):
         shown = np.ma.masked_invalid(matrix.estimate)
         image = at.imshow(shown, vmin=-1, vmax=1, cmap="RdBu_r")
-        at.set_xticks(range(k), matrix.names, rotation=40, ha="right", rotation_mode="anchor")
-        at.set_yticks(range(k), matrix.names)
+        at.set_xticks(range(k), [*map(drawn, matrix.names)], rotation=40, ha="right", rotation_mode="anchor")
+        at.set_yticks(range(k), [*map(drawn, matrix.names)])
         at.set_title(f"{matrix.kind.capitalize()}", fontsize=11)
         at.tick_params(length=0)
         at.spines[:].set_visible(False)
@@ -71,5 +72,5 @@ def _drawn(matrices: Sequence[CorrelationMatrix], title: str) -> Figure:
                 at.text(j, i + 0.2, bounds, ha="center", va="center", color=colour, fontsize=7.5)
     figure.colorbar(image, ax=list(axes), shrink=0.7, pad=0.02)
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(drawn(title, 100), fontsize=11)
     return figure

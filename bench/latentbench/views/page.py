@@ -204,12 +204,14 @@ def _markdown(block: Block, level: int) -> str:
         case Facts():
             return "\n".join(f"- {escape.markdown(k)}: {escape.markdown_code(v)}" for k, v in block.facts.items())
         case Picture():
-            return f"![{escape.markdown(block.name)}]({block.place})"
+            return f"![{escape.markdown(block.name)}]({escape.address(block.place)})"
         case Listing():
             return escape.markdown_listing(block.text, block.language)
         case Folded():
             inner = "\n\n".join(text for b in block.blocks if (text := _markdown(b, level)))
-            return f"<details><summary>{escape.html(block.summary)}</summary>\n\n{inner}\n\n</details>"
+            return (
+                f"<details><summary>{escape.html(' '.join(block.summary.split()))}</summary>\n\n{inner}\n\n</details>"
+            )
 
 
 def _html(block: Block) -> str:

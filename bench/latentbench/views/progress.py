@@ -19,6 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from latentbench.views.causes import Causes
+from latentbench.views.escape import line
+from latentbench.views.terminal import tell
 
 INTERVAL = 30.0
 NUMBERS = 52
@@ -35,7 +37,7 @@ class _Bar(Progress):
         """The bar's line and, once something failed, another one."""
         yield from super().get_renderables()
         if self.said:
-            yield Text(self.said)
+            yield Text(line(self.said))
 
 
 class Stage:
@@ -56,7 +58,7 @@ class Stage:
     def __init__(
         self, name: str, total: int, unit: str, console: Console, done: int = 0, calls: Callable[[], str] = str
     ) -> None:
-        self.name, self.total, self.unit, self.done, self.console = name, total, unit, done, console
+        self.name, self.total, self.unit, self.done, self.console = line(name), total, unit, done, console
         self._first, self._calls, self._said = done, calls, ""
         self._over = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
@@ -117,12 +119,10 @@ class Stage:
         # The first units of a stage come with its first batch; a forecast from one of them is off by orders of magnitude.
         if self.total > self.done > self._first + self.total // 20:
             left = f", {(self.total - self.done) * seconds / (self.done - self._first):.0f} s left"
-        self.console.print(
+        tell(
+            self.console,
             f"{self.name:<28} {self.done}{of} {self.unit}  {self._rate()}  {seconds:.0f} s{left}"
             + "".join(f"  {said}" for said in (calls, self._said) if said),
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
         )
 
 

@@ -32,6 +32,7 @@ from latentbench.subject.coders.folder import EVALS, read_config
 from latentbench.subject.coders.quality import Quality
 from latentbench.subject.coders.sparse import SparseCoder
 from latentbench.subject.hooks import edit
+from latentbench.views import terminal
 
 Say = Callable[[str], None]
 
@@ -46,7 +47,7 @@ def evaluate_folders(
     loss_tokens: int = 16384,
     device: str = "auto",
     command: str = "bench coder evaluate",
-    say: Say = print,
+    say: Say = terminal.say,
 ) -> dict[str, dict[str, Any]]:
     """Evaluate coders of one training run on the held-out end of its corpus; write `eval.json` and `README.md` beside each.
 
@@ -132,7 +133,7 @@ def _write(folder: Path, evals: dict[str, Any]) -> None:
 
 @torch.inference_mode()
 def reconstruction(
-    loaded: Loaded, coders: Sequence[SparseCoder], batches: Sequence[Tensor], say: Say = print
+    loaded: Loaded, coders: Sequence[SparseCoder], batches: Sequence[Tensor], say: Say = terminal.say
 ) -> dict[str, Quality]:
     """FVU, L0 and dead latents of several coders in one pass.
 
@@ -158,7 +159,12 @@ def reconstruction(
 
 
 def loss_recovered(
-    loaded: Loaded, coders: Sequence[SparseCoder], rows: Tensor, means: dict[str, Tensor], batch: int, say: Say = print
+    loaded: Loaded,
+    coders: Sequence[SparseCoder],
+    rows: Tensor,
+    means: dict[str, Tensor],
+    batch: int,
+    say: Say = terminal.say,
 ) -> dict[str, dict[str, float]]:
     """Cross-entropy with each coder spliced in, and the shares recovered.
 

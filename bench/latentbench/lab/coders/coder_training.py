@@ -34,6 +34,7 @@ from latentbench.lab.coders.coder_recipe import CoderRecipe, TrainRecipe, read_r
 from latentbench.models.language_model import Loaded, load
 from latentbench.subject.coders import saelens
 from latentbench.subject.coders.quality import fvu
+from latentbench.views import terminal
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def train(
     tokens: int | None = None,
     device: str = "auto",
     checkpoints: Path | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> list[Path]:
     """Train every coder of a recipe and save it under `out/NAME`.
 

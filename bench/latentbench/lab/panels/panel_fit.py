@@ -42,6 +42,7 @@ from latentbench.panels.panel_judge import PanelJudge
 from latentbench.panels.panel_scorer import PanelScorer
 from latentbench.panels.panel_spec import Fit, FittedMember, FittedScorer, PanelParams
 from latentbench.scorers.scorer import load_scorer
+from latentbench.views import terminal
 
 LEAST = 1e-3
 """Least weight of a member: one that says nothing beside the others stays in the panel, and is not turned round."""
@@ -77,7 +78,7 @@ def fit_panel(
     cache: Path,
     command: str,
     weighting: Weighting = "equal",
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> Fit:
     """Fit a panel and write the file that it names as its `fit`.
 

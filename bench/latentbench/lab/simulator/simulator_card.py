@@ -18,6 +18,7 @@ from latentbench.lab.simulator.model import Simulator
 from latentbench.lab.simulator.simulator_evaluation import answers, report
 from latentbench.lab.simulator.simulator_recipe import SimulatorRecipe
 from latentbench.lab.simulator.simulator_training import RESULT, data, read_recipe
+from latentbench.views import terminal
 from latentbench.views.table import Cell, Column, Table
 
 CARD = "README.md"
@@ -34,7 +35,7 @@ def evaluate_folder(
     wordnet: Path | None,
     examples: int,
     device: str = "auto",
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> dict[str, Any]:
     """Measure a simulator on held-out concepts with the weights that a judge uses, and write its card.
 

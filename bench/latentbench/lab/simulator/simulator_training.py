@@ -32,6 +32,7 @@ from latentbench.lab.simulator.simulator_evaluation import answers, calibrate, r
 from latentbench.lab.simulator.simulator_recipe import SimulatorRecipe
 from latentbench.lab.simulator.wordnet import WordNet
 from latentbench.models.language_model import load as load_model
+from latentbench.views import terminal
 
 CHECKPOINT = "checkpoint.pt"
 CURVE = "curve.jsonl"
@@ -79,7 +80,7 @@ def train(
     out: Path,
     device: str = "auto",
     dtype: Any = "bfloat16",
-    say: Say = print,
+    say: Say = terminal.say,
 ) -> dict[str, Any]:
     """Train a simulator and write it, with its curve and its held-out figures.
 

@@ -17,6 +17,7 @@ from latentbench.kernel.errors import UnknownName
 from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_result import StudyResult, Table
 from latentbench.lab.studies.study_spec import ProfileScorer
+from latentbench.views.escape import drawn
 from latentbench.views.figure import REAL, panels, styled
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _figure(rows: list[dict[str, Any]]) -> Any:
         if paper:
             axis.scatter([v for _, v in paper], [p for p, _ in paper], marker="D", facecolors="none", edgecolors="#8a4b00",
                          label="paper", zorder=3)  # fmt: skip
-        axis.set_yticks(places, [str(r["method"]) for r in shown])
+        axis.set_yticks(places, [drawn(str(r["method"])) for r in shown])
         axis.set_xscale("log")
         axis.set_xlabel("input tokens per latent")
         axis.legend(fontsize=7)

@@ -18,6 +18,7 @@ from latentbench.lab.studies.study_result import StudyResult, Table
 from latentbench.lab.studies.study_spec import FactorLevel
 from latentbench.suites.build.draw import Counts, count
 from latentbench.suites.build.sampling import tile
+from latentbench.views.escape import drawn
 from latentbench.views.figure import SERIES, panels, styled
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _figure(rows: list[dict[str, Any]], coders: list[str], context: int) -> Any:
                 "markersize": 4,
                 "linestyle": "-" if k < len(SERIES) else "--",
             }
-            left.plot(x, [r["too_few_100"] for r in mine], label=coder, **style)
+            left.plot(x, [r["too_few_100"] for r in mine], label=drawn(coder), **style)
             ends = [r for r in mine if r is mine[-1]]
             right.plot([k, k], [ends[0]["rate_q05"], ends[0]["rate_q95"]], color=colour, linewidth=3, alpha=0.4)
             right.plot([k], [ends[0]["rate_median"]], color=colour, marker="o")
@@ -140,7 +141,7 @@ def _figure(rows: list[dict[str, Any]], coders: list[str], context: int) -> Any:
         left.set_ylabel("share of latents below 100 windows")
         left.legend(fontsize=7)
         right.set_yscale("log")
-        right.set_xticks(range(len(coders)), coders, rotation=30, ha="right")
+        right.set_xticks(range(len(coders)), [*map(drawn, coders)], rotation=30, ha="right")
         right.set_xlim(-0.6, len(coders) - 0.4)
         right.set_ylabel("firing rate per token (median, 5 to 95 %)")
     return figure

@@ -17,6 +17,7 @@ from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_result import Table
 from latentbench.stats.bootstrap import bootstrap_mean
 from latentbench.stats.ranking import auroc
+from latentbench.views.escape import drawn
 from latentbench.views.figure import SERIES, legend_above, panels, points, styled
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ def _figure(rows: Sequence[dict[str, Any]], levels: Sequence[str]) -> Any:
                 mine = [r for r in rows if (r["explainer"], r["scorer"], r["level"]) == (explainer, scorer, level)]
                 x = [r["decile"] + (k - (len(levels) - 1) / 2) * 0.15 for r in mine]
                 triple = ([r[f"auroc{end}"] for r in mine] for end in ("", "_low", "_high"))
-                points(axis, x, *triple, colour=SERIES[k % len(SERIES)], label=level, line=True)
-            axis.set_title(f"{scorer}, {explainer}")
+                points(axis, x, *triple, colour=SERIES[k % len(SERIES)], label=drawn(level), line=True)
+            axis.set_title(drawn(f"{scorer}, {explainer}"))
             axis.set_xlabel("activation decile (0 weakest)")
             axis.set_ylabel("AUROC")
         if scorers:

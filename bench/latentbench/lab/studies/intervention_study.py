@@ -24,8 +24,10 @@ from latentbench.lab.studies.study_spec import FactorLevel, ProfileScorer
 from latentbench.scorers.intervention import KLS
 from latentbench.stats.bootstrap import bootstrap_mean, holm
 from latentbench.stats.correlation import correlation
+from latentbench.views.escape import drawn
 from latentbench.views.figure import SERIES, legend_above, panels, points, styled
 from latentbench.views.number import estimate, interval, p_is, signed
+from latentbench.views.terminal import tell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,7 +164,7 @@ def steered(session: Session, options: InterventionOptions, place: LayerEntry, c
     if suite.interventions is None:
         settings = SteerSettings(kls=tuple(options.kls), prompts=options.prompts, explain=0)
         number = session.latents * len(coders)
-        session.console.print(f"steering along latents of {', '.join(coders)}", highlight=False)
+        tell(session.console, f"steering along latents of {', '.join(coders)}")
         intervene(suite, settings, coders, number, options.split, say=lambda _: None)
         session.forget(suite)
         suite = session.suite(FactorLevel(label=place.layer, suite=place.suite))
@@ -298,7 +300,7 @@ def _figure(rows: list[dict[str, Any]]) -> Any:
             axis.set_xlim(-0.5, len(kls) - 0.2)
             axis.set_xlabel("KL (nats)")
             axis.set_ylabel("nats")
-            axis.set_title(f"{layer}, {explainer}")
+            axis.set_title(drawn(f"{layer}, {explainer}"))
         legend_above(figure, axes)
     return figure
 
@@ -308,7 +310,7 @@ def _clouds(clouds: list[tuple[str, Any, Any]], fuzzing: str) -> Any:
         figure, axes = panels(len(clouds))
         for axis, (title, x, y) in zip(axes, clouds, strict=True):
             axis.scatter(x, y, s=12, color=SERIES[0], alpha=0.7)
-            axis.set_title(title)
-            axis.set_xlabel(fuzzing)
+            axis.set_title(drawn(title))
+            axis.set_xlabel(drawn(fuzzing))
             axis.set_ylabel("intervention, nats")
     return figure

@@ -21,6 +21,7 @@ from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_result import StudyResult, Table
 from latentbench.stats.bootstrap import bootstrap_mean, paired_difference
 from latentbench.stats.correlation import correlation
+from latentbench.views.escape import drawn
 from latentbench.views.figure import SERIES, legend_above, panels, styled
 
 if TYPE_CHECKING:
@@ -134,11 +135,16 @@ def _figure(session: Session, table: pd.DataFrame) -> Any:
             for k, level in enumerate(session.levels):
                 mine = own[own["level"] == level.label]
                 axis.scatter(
-                    mine["words"], mine["value"], s=9, color=SERIES[k % len(SERIES)], alpha=0.6, label=level.label
+                    mine["words"],
+                    mine["value"],
+                    s=9,
+                    color=SERIES[k % len(SERIES)],
+                    alpha=0.6,
+                    label=drawn(level.label),
                 )
             axis.set_xscale("log", base=2)
-            axis.set_title(f"{scorer}, {explainer}")
+            axis.set_title(drawn(f"{scorer}, {explainer}"))
             axis.set_xlabel("words")
-            axis.set_ylabel(session.profile.scorers[scorer].metric)
+            axis.set_ylabel(drawn(session.profile.scorers[scorer].metric))
         legend_above(figure, axes)
     return figure

@@ -23,8 +23,10 @@ from latentbench.lab.studies.study_result import StudyResult, Table
 from latentbench.lab.studies.study_spec import ProfileScorer
 from latentbench.stats import alignment
 from latentbench.stats.bootstrap import bootstrap_mean, holm, paired_difference
+from latentbench.views.escape import drawn
 from latentbench.views.figure import heatmap, panels, styled
 from latentbench.views.number import estimate, p_is, signed
+from latentbench.views.terminal import tell
 
 if TYPE_CHECKING:
     from latentbench.kernel.latent import LatentView
@@ -78,7 +80,7 @@ def run(session: Session) -> StudyResult:
         found, scores = pair_row(measure, pair, features[measure], options.draws, session.profile.seed)
         rows.append(found)
         per_row[(measure, pair.a, pair.b)] = scores
-        session.console.print(f"{measure} {pair.a} {pair.b}: {found['matched']:.3f}", highlight=False)
+        tell(session.console, f"{measure} {pair.a} {pair.b}: {found['matched']:.3f}")
     for line, p in zip(rows, holm([r["p"] for r in rows]), strict=True):
         line["p_holm"] = float(p)
     claims = claim_rows(options, per_row)
@@ -231,5 +233,5 @@ def _figure(rows: list[dict[str, Any]], names: list[str]) -> Any:
                     notes[i][j] = f"null {r['broken']:.2f}"
             top = float(np.nanmax(table)) if np.isfinite(table).any() else 1.0
             heatmap(axis, table, names, names, notes, max(top, 1e-6))
-            axis.set_title(measure)
+            axis.set_title(drawn(measure))
     return figure

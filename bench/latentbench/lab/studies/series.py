@@ -30,6 +30,7 @@ from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_page import INDEX, index, judge_keys, read_study, write_pages, write_study
 from latentbench.lab.studies.study_spec import Profile, StudySpec, check_names, load_profile, load_study, studies
 from latentbench.runs.run import Pool, default_cache
+from latentbench.views.terminal import tell
 
 KINDS = {
     "factor": "latentbench.lab.studies.factor",
@@ -93,7 +94,7 @@ def run_studies(
                     if len(loaded) == 1:
                         raise
                     failed[name] = str(e)
-                    console.print(f"{name}: {e}", style="red", highlight=False)
+                    tell(console, f"{name}: {e}", "red")
                 pool.suites.clear()
         finally:
             for judge in pool.judges.values():
@@ -107,9 +108,9 @@ def _one(session: Session, out: Path, again: bool) -> dict[str, Any]:
     key = study_key(session.study, session.profile)
     old = read_study(folder)
     if old is not None and old["key"] == key and not again and not changed(old, session.pool.judges):
-        session.console.print(f"{session.name}: done on {old['date'][:10]} (--again does it anew)", highlight=False)
+        tell(session.console, f"{session.name}: done on {old['date'][:10]} (--again does it anew)")
         return old
-    session.console.print(f"{session.name}: {session.study.title}", highlight=False)
+    tell(session.console, f"{session.name}: {session.study.title}")
     began = time.monotonic()
     module = importlib.import_module(KINDS[session.study.kind])
     result = module.run(session)

@@ -30,6 +30,7 @@ from latentbench.models.source import resolve
 from latentbench.subject.coders.coder_spec import coder_folder
 from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe, anchored_recipe, load_recipe
 from latentbench.suites.store import MANIFEST
+from latentbench.views.terminal import tell
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
 
@@ -110,7 +111,7 @@ def build(recipe: SuiteRecipe, suites: Path, activations: Path | None, console: 
     if (folder / MANIFEST).exists():
         return folder
     named = recipe.model_copy(update={"name": f"{recipe.name}-{key[:8]}", "version": "1-0"})
-    console.print(f"building suite {named.name}", highlight=False)
+    tell(console, f"building suite {named.name}")
     build_suite(named, folder, activations)
     return folder
 

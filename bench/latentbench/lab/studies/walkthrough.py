@@ -20,6 +20,7 @@ from latentbench.lab.studies.study_result import StudyResult, Table
 from latentbench.suites.build.draw import count
 from latentbench.suites.build.sampling import tile
 from latentbench.suites.build.token_strings import TokenStrings
+from latentbench.views.escape import drawn
 from latentbench.views.figure import panels, styled
 
 if TYPE_CHECKING:
@@ -190,10 +191,10 @@ def _figure(
             axis.scatter([a.place], [y], s=30 + 170 * min(1.0, a.share), color="#1f5f99", zorder=3)
             scored = ", ".join(f"{s} {row[s]:.2f}" for s in scorers if row.get(s) is not None and row[s] == row[s])
             text = textwrap.shorten(str(row["explanation"] or "(none)"), 88, placeholder="…")
-            axis.text(len(tokens) + 0.3, y, f"{text}\n{scored}", va="center", fontsize=6.8)
+            axis.text(len(tokens) + 0.3, y, f"{drawn(text, 90)}\n{scored}", va="center", fontsize=6.8)
             axis.plot([a.place, len(tokens)], [y, y], color="#d9dee3", linewidth=0.8, zorder=1)
-        axis.set_yticks(range(len(ordered)), [a.id for a, _ in ordered])
-        axis.set_xticks(range(len(tokens)), [t.strip() or "␣" for t in tokens], rotation=60, ha="right")
+        axis.set_yticks(range(len(ordered)), [drawn(a.id) for a, _ in ordered])
+        axis.set_xticks(range(len(tokens)), [drawn(t.strip()) or "␣" for t in tokens], rotation=60, ha="right")
         axis.set_xlim(-0.6, len(tokens) + 0.9 * len(tokens) + 6)
         axis.set_ylim(-0.7, len(ordered) - 0.3)
     return figure

@@ -21,6 +21,7 @@ from latentbench.models.language_model import Loaded
 from latentbench.subject.coders.coder_check import CoderWarning, check
 from latentbench.subject.coders.sparse import SparseCoder
 from latentbench.subject.hooks import d_in
+from latentbench.views.escape import line
 
 
 class CoderSpec(Frozen):
@@ -87,7 +88,7 @@ def load_coder(spec: CoderSpec, loaded: Loaded, verify: bool = True) -> SparseCo
         )
     if verify and coder.evals:
         for problem in check(coder, loaded).problems:
-            warnings.warn(problem, CoderWarning, stacklevel=2)
+            warnings.warn(line(problem), CoderWarning, stacklevel=2)
     return coder
 
 

@@ -38,6 +38,8 @@ from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe, ancho
 from latentbench.suites.build.suite_tables import CoderPart, latent_table, window_table
 from latentbench.suites.build.token_strings import TokenStrings
 from latentbench.suites.store import Suite, load_suite, save_suite
+from latentbench.views.escape import line
+from latentbench.views.terminal import tell
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,15 +108,17 @@ def build_from_file(
     Raises:
         SpecError: the recipe does not fit its schema; otherwise as `build_suite`.
     """
+    from rich.text import Text
+
     parsed = anchored_recipe(load_recipe(recipe), recipe.resolve().parent)
     folder = out or recipe.resolve().parent
-    with console.status(f"building {parsed.name}") as status:
+    with console.status(Text(line(f"building {parsed.name}"))) as status:
 
-        def say(line: str) -> None:
+        def say(said: str) -> None:
             if console.is_terminal:
-                status.update(line)
+                status.update(Text(line(said)))
             else:
-                console.print(line, highlight=False, markup=False)
+                tell(console, said)
 
         reference = parsed.test.hard.embed
         embed = embedder(reference) if embedder and reference and parsed.test.hard.nearest else None

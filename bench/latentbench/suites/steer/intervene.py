@@ -34,6 +34,7 @@ from latentbench.suites.rerun import changed, cut_again
 from latentbench.suites.steer.steer import SteerGroup, StrengthEffect
 from latentbench.suites.steer.steer_prompts import CorpusContext, SteerPrompt, prompts
 from latentbench.suites.store import Suite
+from latentbench.views import terminal
 
 FORMAT = 2
 MODES = ("add", "ablate")
@@ -91,7 +92,7 @@ def intervene(
     split: str | None = "test",
     work: Path | None = None,
     device: str = "auto",
-    say: Say = print,
+    say: Say = terminal.say,
 ) -> str:
     """Build the sidecar of a suite and put it into its folder.
 

@@ -1,0 +1,53 @@
+"""Sentences for a terminal, a pipe or a log, whatever stands in them and whatever the stream can show.
+
+Every sentence that a command prints goes through `say` or `tell`. `print` is the tempting way, and a label, a path or the answer
+of an endpoint then moves the cursor, recolours the screen, commands the CI service that reads the log, or ends the command with
+a `UnicodeEncodeError` after an hour of paid calls. Tables and pages have faces of their own.
+"""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from typing import TYPE_CHECKING
+
+from latentbench.views import escape
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+NEAREST = "latentbench-nearest"
+"""Name of the way in which characters that a stream's encoding lacks are written."""
+PLAIN = {
+    "–": "-", "—": "-", "−": "-", "…": "...", "·": "-", "•": "*", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "→": "->",
+    "⏎": "\\n", "‘": "'", "’": "'", "“": '"', "”": '"', "✓": "ok", "━": "-", "╸": "-", "╺": "-",
+}  # fmt: skip
+"""Signs of this package's own, as ASCII."""
+
+
+def lenient() -> None:
+    """Make the standard streams write what their encoding lacks as the nearest thing that it has."""
+    codecs.register_error(NEAREST, _nearest)
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors=NEAREST)
+
+
+def _nearest(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(PLAIN.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+
+def say(text: object, err: bool = False) -> None:
+    """Print a sentence, or lines of them, to standard output or standard error."""
+    stream = sys.stderr if err else sys.stdout
+    print(escape.lines(str(text)), file=stream, flush=True)
+
+
+def tell(console: Console, text: str, style: str = "") -> None:
+    """As `say`, to a console, whose bar or status may be drawn below it; long lines are left to the terminal."""
+    from rich.text import Text
+
+    console.print(Text(escape.lines(text), style), soft_wrap=True, highlight=False)
