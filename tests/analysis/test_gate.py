@@ -17,9 +17,10 @@ from latentbench.analysis.gate.decide import Verdict
 from latentbench.analysis.gate.gate import freeze, gate
 from latentbench.analysis.gate.gate_formats import MARKER, github, junit, markdown, tags, terminal
 from latentbench.analysis.gate.gate_report import Check, GateReport, GateSettings
+from latentbench.analysis.gate.policy import Inconclusive, State, exit_code, state
 from latentbench.analysis.gate.verdicts import compare, planned
 from latentbench.cli import app
-from latentbench.kernel.errors import DataError, DigestMismatch, UnknownName
+from latentbench.kernel.errors import DataError, DigestMismatch, SpecError, UnknownName
 from latentbench.runs.finished import load_run
 from rich.console import Console
 from scipy import stats
@@ -177,7 +178,7 @@ def test_an_undecided_difference_names_a_number_and_exits_3(base: Baseline) -> N
     assert undecided
     assert all(c.needed is None or c.needed > c.n for c in undecided)
     assert re.search(r"30 latents do not decide it, about \d+ would", undecided[0].message)
-    assert (report.exit_code(), report.exit_code(allow_inconclusive=True)) == (3, 0)
+    assert (report.exit_code(), report.exit_code(Inconclusive.SKIP)) == (3, 0)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_another_major_version_is_not_comparable_and_never_passes(base: Baseline
     tested = [c for c in report.checks if c.statistical]
     assert {c.verdict for c in tested} == {Verdict.NOT_COMPARABLE}
     assert all(re.search(reason, c.message) for c in tested)
-    assert report.exit_code() == report.exit_code(allow_inconclusive=True) == 4
+    assert report.exit_code() == report.exit_code(Inconclusive.SKIP) == 4
     assert [(c.kind, c.name) for c in report.checks] == planned(base)
 
 
@@ -357,7 +358,7 @@ JUNIT: dict[str, tuple[set[str], set[str], list[str]]] = {
 
 
 def test_junit_keeps_the_rules_of_the_usual_schema(mixed: GateReport) -> None:
-    root = ET.fromstring(junit(mixed).encode())
+    root = ET.fromstring(junit(mixed, Inconclusive.SKIP).encode())
     for element in root.iter():
         required, optional, children = JUNIT[element.tag]
         assert required <= set(element.attrib) <= required | optional, element.tag
@@ -376,6 +377,35 @@ def test_junit_keeps_the_rules_of_the_usual_schema(mixed: GateReport) -> None:
     assert told["coverage detection/mock"] == ["error"]
     assert told["suite digest"] == ["failure"]
     assert told["a|b <c> & � @d"] == ["error"]
+
+
+def test_a_report_without_a_check_is_no_file_of_no_failures() -> None:
+    suite = ET.fromstring(junit(GateReport("t", [])).encode())[0]
+    assert (suite.attrib["tests"], suite.attrib["errors"]) == ("1", "1")
+
+
+@pytest.mark.parametrize("policy", list(Inconclusive))
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_exit_code_and_junit_stop_for_the_same_verdicts(verdict: Verdict, policy: Inconclusive) -> None:
+    report = GateReport("t", [Check("metric", "a", verdict, "m"), Check("metric", "b", Verdict.PASS, "m")])
+    suite = ET.fromstring(junit(report, policy).encode())[0]
+    stops = suite.attrib["failures"] != "0" or suite.attrib["errors"] != "0"
+    assert stops == (report.exit_code(policy) != 0) == state(verdict, inconclusive=policy).stops
+    assert report.as_dict(policy)["exit_code"] == exit_code(verdict, policy)
+    assert stops == (verdict in (Verdict.FAIL, Verdict.NOT_COMPARABLE) or (verdict, policy) == ("inconclusive", "fail"))
+    skipped = (verdict, policy) == ("inconclusive", "skip")
+    assert (suite.attrib["skipped"] == "1") == skipped == (state(verdict, inconclusive=policy) is State.SKIPPED)
+
+
+@pytest.mark.parametrize(
+    "limit", ["delta", "delta_agreement", "coverage", "margin", "canaries", "drift", "tokens", "dollars", "latency"]
+)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.1])
+def test_no_limit_of_a_gate_is_nan_infinite_or_below_0(limit: str, value: float) -> None:
+    with pytest.raises(SpecError, match=f"{limit} must be a finite number"):
+        GateSettings(**{limit: value})
+    with pytest.raises(SpecError, match="delta of m must be"):
+        GateSettings(deltas={"m": value})
 
 
 def test_the_summary_reads_at_80_columns(mixed: GateReport, base: Baseline) -> None:
@@ -405,7 +435,7 @@ def test_the_summary_reads_at_80_columns(mixed: GateReport, base: Baseline) -> N
 def test_github_lines_are_escaped_and_counted(mixed: GateReport) -> None:
     lines = github(mixed).splitlines()
     assert all(re.fullmatch(r"::(error|warning) title=[^:,\n]*::[^\n]*", line) for line in lines)
-    assert "::error title=not comparable%3A a|b <c> & \x00 @d::100 %25 of: this,%0Aand that" in lines
+    assert "::error title=not comparable%3A a|b <c> & \\u0000 @d::100 %25 of: this,%0Aand that" in lines
     many = GateReport("t", [Check("metric", str(i), Verdict.FAIL, "m") for i in range(25)])
     lines = github(many).splitlines()
     assert len(lines) == 10
@@ -458,6 +488,11 @@ def test_the_command_line_from_freeze_to_exit_code(run: Path, tmp_path: Path, mo
         (run, 0, []),
         (worse, 1, [*outputs, "--github"]),
         (worse, 1, ["--allow-inconclusive"]),
+        (worse, 1, ["--inconclusive", "pass"]),
+        (worse, 2, ["--inconclusive", "pass", "--allow-inconclusive"]),
+        (worse, 2, ["--max-latency", "nan"]),
+        (worse, 2, ["--metric-delta", "accuracy=nan"]),
+        (worse, 2, ["--metric-delta", "accuracy=inf"]),
         (worse, 2, ["--delta", "0"]),
         (worse, 2, ["--metric-delta", "accuracy"]),
         (run, 0, ["--metric-delta", "accuracy=0.01"]),

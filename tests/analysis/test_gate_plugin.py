@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas  # noqa: F401 - pytester unloads what is imported after it, and to pyarrow a second pandas is a stranger.
 import pytest
 from latentbench.analysis.gate.baseline import write_baseline
 from latentbench.analysis.gate.gate import freeze
+from latentbench.cli import app
+from typer.testing import CliRunner
 
 from tests.builders.run_builder import Grid, build_run
 
@@ -45,12 +48,43 @@ def test_verdicts_are_outcomes(pytester: pytest.Pytester, baseline: Path, tmp_pa
     )
     options = ("--latentbench-baseline", baseline, "--latentbench-run")
     assert pytest_with(pytester, *options, tmp_path / "base").ret == 0
-    done = pytest_with(pytester, *options, worse, "-rs")
+    done = pytest_with(pytester, *options, worse, "-rs", "--latentbench-inconclusive", "skip")
     outcomes = done.parseoutcomes()
     # The drop of llm fails; tokens has other noise and is not decided; a latent is missing, which is an error.
     assert (outcomes["failed"], outcomes["skipped"], outcomes["errors"]) == (1, 1, 1)
+    done.stdout.no_fnmatch_line("*Traceback*")
+    done.stdout.no_fnmatch_line("*def setup*")
     done.stdout.fnmatch_lines(["llm/detection/mock: accuracy: * to *, difference -0.*"])
     done.stdout.fnmatch_lines(["SKIPPED*29 latents do not decide it, about * would"])
+
+
+@pytest.mark.parametrize("policy", ["", "fail", "skip", "pass"])
+def test_exit_code_junit_and_pytest_have_one_policy_for_what_is_not_decided(
+    pytester: pytest.Pytester, baseline: Path, tmp_path: Path, policy: str
+) -> None:
+    other = build_run(tmp_path / "other", Grid(explainers=GRID.explainers, repeats=2, seed=9))
+    said = ("--inconclusive", policy) if policy else ()
+    command = ["gate", str(other), "--baseline", str(baseline), "--offline", "--junit", str(tmp_path / "g.xml"), *said]
+    command_line = CliRunner().invoke(app, command)
+    suite = ElementTree.parse(tmp_path / "g.xml").getroot()[0]
+    options = ("--latentbench-baseline", baseline, "--latentbench-run", other, "--latentbench-offline")
+    done = pytest_with(pytester, *options, *(("--latentbench-inconclusive", policy) if policy else ()))
+    outcomes = done.parseoutcomes()
+    counted = tuple(int(suite.attrib[name]) for name in ("failures", "errors", "skipped"))
+    assert counted == tuple(outcomes.get(name, 0) for name in ("failed", "errors", "skipped"))
+    stopped = policy in ("", "fail")
+    assert command_line.exit_code == (3 if stopped else 0), command_line.output
+    assert done.ret == (pytest.ExitCode.TESTS_FAILED if stopped else pytest.ExitCode.OK)
+    assert (counted[2] > 0) == (policy == "skip")
+
+
+@pytest.mark.parametrize("delta", ["nan", "inf", "0", "-1"])
+def test_a_delta_that_nothing_can_pass_or_fail_is_a_usage_error(
+    pytester: pytest.Pytester, baseline: Path, delta: str
+) -> None:
+    done = pytest_with(pytester, "--latentbench-baseline", baseline, f"--latentbench-delta={delta}")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(["*delta must be*"])
 
 
 def test_a_run_that_cannot_be_made_is_an_error_of_every_test(pytester: pytest.Pytester, baseline: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from latentbench.cli.finite import finite
 from latentbench.kernel.requests import Outcome
 from latentbench.views.terminal import say
 
@@ -27,7 +28,10 @@ def stats(cache: At = None) -> None:
 
 @app.command()
 def prune(
-    days: Annotated[float, typer.Argument(help="Replies older than this many days are dropped.")], cache: At = None
+    days: Annotated[
+        float, typer.Argument(min=0, max=1e6, callback=finite, help="Replies older than this many days are dropped.")
+    ],
+    cache: At = None,
 ) -> None:
     """Drop replies that are older than a number of days."""
     from datetime import timedelta

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from latentbench.cli.finite import finite
 from latentbench.views.terminal import say
 
 app = typer.Typer(help="Train and evaluate coders.", no_args_is_help=True)
@@ -19,7 +20,11 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder that gets one folder per coder.")],
     minutes: Annotated[
         float | None,
-        typer.Option(help="Training stops after this many minutes instead of at the recipe's number of tokens."),
+        typer.Option(
+            min=0,
+            callback=finite,
+            help="Training stops after this many minutes instead of at the recipe's number of tokens.",
+        ),
     ] = None,
 ) -> None:
     """Train all coders of a recipe in one pass of the subject.

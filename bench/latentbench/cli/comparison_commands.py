@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from latentbench.cli.finite import finite
 from latentbench.kernel.files import write_text
 from latentbench.views.terminal import say
 
@@ -20,7 +21,9 @@ def compare(
             help="Part in which the runs may differ, because it is what is compared: judge, scorer or suite. May be repeated."
         ),
     ] = None,
-    smallest: Annotated[float, typer.Option(help="Smallest difference that matters, in units of the headline.")] = 0.0,
+    smallest: Annotated[
+        float, typer.Option(min=0, callback=finite, help="Smallest difference that matters, in units of the headline.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for compare.md and compare.csv.")] = None,
 ) -> None:

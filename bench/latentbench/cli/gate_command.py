@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from latentbench.analysis.gate.policy import Inconclusive
+from latentbench.cli.finite import finite
 from latentbench.kernel.files import write_text
-from latentbench.views.terminal import say, tell
+from latentbench.views.terminal import command, say, tell
 
 if TYPE_CHECKING:
     from latentbench.analysis.gate.gate_report import GateReport
 
-Allow = Annotated[
-    bool,
-    typer.Option("--allow-inconclusive", help="Exit with 0, not with 3, when nothing failed but not all is decided."),
+Undecided = Annotated[
+    Inconclusive | None,
+    typer.Option(
+        "--inconclusive", help="What an undecided check is, for the exit code (3 or 0) and JUnit; fail by default."
+    ),
 ]
+Allow = Annotated[bool, typer.Option("--allow-inconclusive", help="The same as --inconclusive skip.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")]
 Junit = Annotated[Path | None, typer.Option("--junit", help="Write the report as JUnit XML.")]
 Markdown = Annotated[Path | None, typer.Option("--markdown", help="Write the report as Markdown.")]
@@ -35,21 +40,34 @@ def gate(
         Path, typer.Argument(metavar="RUN_OR_SPEC", help="Folder of a finished run, or a run spec to run first.")
     ],
     baseline: Annotated[Path, typer.Option(help="Baseline file that `bench baseline freeze` wrote.")],
-    delta: Annotated[float, typer.Option(min=0, help="Largest loss of a mean score that still passes.")] = 0.02,
+    delta: Annotated[
+        float, typer.Option(min=0, callback=finite, help="Largest loss of a mean score that still passes.")
+    ] = 0.02,
     delta_agreement: Annotated[
-        float, typer.Option(min=0, help="Largest loss of a correlation between scorers that still passes.")
+        float,
+        typer.Option(min=0, callback=finite, help="Largest loss of a correlation between scorers that still passes."),
     ] = 0.05,
     metric_delta: Annotated[
         list[str] | None, typer.Option(help="Another delta for one metric, written NAME=X. May be repeated.")
     ] = None,
-    max_coverage_drop: Annotated[float, typer.Option(help="Largest loss of coverage that still passes.")] = 0.02,
-    max_tokens: Annotated[float, typer.Option(help="Tokens per latent may grow by this factor.")] = 1.25,
-    max_dollars: Annotated[float, typer.Option(help="Cost per latent may grow by this factor.")] = 1.25,
+    max_coverage_drop: Annotated[
+        float, typer.Option(min=0, callback=finite, help="Largest loss of coverage that still passes.")
+    ] = 0.02,
+    max_tokens: Annotated[
+        float, typer.Option(min=0, callback=finite, help="Tokens per latent may grow by this factor.")
+    ] = 1.25,
+    max_dollars: Annotated[
+        float, typer.Option(min=0, callback=finite, help="Cost per latent may grow by this factor.")
+    ] = 1.25,
     max_latency: Annotated[
-        float, typer.Option(help="Seconds per latent may grow by this factor, on the same hardware.")
+        float,
+        typer.Option(min=0, callback=finite, help="Seconds per latent may grow by this factor, on the same hardware."),
     ] = 2.0,
     max_drift: Annotated[
-        float, typer.Option(help="Largest distance that a judge's answers to the same requests may move.")
+        float,
+        typer.Option(
+            min=0, callback=finite, help="Largest distance that a judge's answers to the same requests may move."
+        ),
     ] = 0.02,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the run, if a spec is run.")] = None,
@@ -59,6 +77,7 @@ def gate(
     offline: Annotated[
         bool, typer.Option("--offline", help="Do not ask the judges whether they have changed.")
     ] = False,
+    inconclusive: Undecided = None,
     allow_inconclusive: Allow = False,
     json: Json = None,
     junit: Junit = None,
@@ -74,12 +93,16 @@ def gate(
 
     from latentbench.analysis.gate.gate import gate as compare
     from latentbench.analysis.gate.gate_report import GateSettings
+    from latentbench.kernel.errors import SpecError
 
-    settings = GateSettings(
-        delta=delta, delta_agreement=delta_agreement, deltas=_deltas(metric_delta or []), coverage=max_coverage_drop,
-        tokens=max_tokens, dollars=max_dollars, latency=max_latency, drift=max_drift, seed=seed,
-    )  # fmt: skip
-    _positive([delta, delta_agreement, *settings.deltas.values()])
+    policy = _policy(inconclusive, allow_inconclusive)
+    try:
+        settings = GateSettings(
+            delta=delta, delta_agreement=delta_agreement, deltas=_deltas(metric_delta or []), coverage=max_coverage_drop,
+            tokens=max_tokens, dollars=max_dollars, latency=max_latency, drift=max_drift, seed=seed,
+        )  # fmt: skip
+    except SpecError as e:
+        raise typer.BadParameter(str(e)) from e
     console = Console(stderr=True)
     report, folder = compare(run, baseline, settings, console, out=out, cache=cache, offline=offline)
     if track:
@@ -87,8 +110,8 @@ def gate(
 
         result = tag_run(folder, report)
         tell(console, f"MLflow: {result.uri if result.ok else result.message}")
-    _write(report, json, junit, markdown, github)
-    raise typer.Exit(report.exit_code(allow_inconclusive))
+    _write(report, policy, json, junit, markdown, github)
+    raise typer.Exit(report.exit_code(policy))
 
 
 def speed(
@@ -105,8 +128,10 @@ def speed(
         ),
     ],
     ratio: Annotated[
-        float, typer.Option(help="Largest ratio of the head's time to the base's that still passes.")
+        float,
+        typer.Option(min=1, callback=finite, help="Largest ratio of the head's time to the base's that still passes."),
     ] = 1.1,
+    inconclusive: Undecided = None,
     allow_inconclusive: Allow = False,
     json: Json = None,
     junit: Junit = None,
@@ -119,9 +144,10 @@ def speed(
     """
     from latentbench.analysis.gate.speed import compare_speed
 
+    policy = _policy(inconclusive, allow_inconclusive)
     report = compare_speed(base, head, ratio)
-    _write(report, json, junit, markdown, github)
-    raise typer.Exit(report.exit_code(allow_inconclusive))
+    _write(report, policy, json, junit, markdown, github)
+    raise typer.Exit(report.exit_code(policy))
 
 
 def _deltas(given: list[str]) -> dict[str, float]:
@@ -135,15 +161,20 @@ def _deltas(given: list[str]) -> dict[str, float]:
     return found
 
 
-def _positive(deltas: list[float]) -> None:
-    if not all(d > 0 for d in deltas):
-        raise typer.BadParameter(
-            "a delta must be above 0: no data show that nothing at all changed", param_hint="--delta"
-        )
+def _policy(said: Inconclusive | None, allowed: bool) -> Inconclusive:
+    """The one policy of exit code and JUnit."""
+    if said is not None and allowed and said != Inconclusive.SKIP:
+        raise typer.BadParameter(f"--allow-inconclusive is --inconclusive skip, not {said.value}; give one of them")
+    return said or (Inconclusive.SKIP if allowed else Inconclusive.FAIL)
 
 
 def _write(
-    report: GateReport, json: Path | None, junit: Path | None, markdown: Path | None, github: bool | None
+    report: GateReport,
+    policy: Inconclusive,
+    json: Path | None,
+    junit: Path | None,
+    markdown: Path | None,
+    github: bool | None,
 ) -> None:
     from rich.console import Console
 
@@ -156,13 +187,13 @@ def _write(
     console = Console(highlight=False)
     console.print(terminal(report, console.width))
     if json is not None:
-        write_json(json, report.as_dict())
+        write_json(json, report.as_dict(policy))
     if junit is not None:
-        write_text(junit, as_junit(report))
+        write_text(junit, as_junit(report, policy))
     if markdown is not None:
         write_text(markdown, as_markdown(report))
     if os.environ.get("GITHUB_ACTIONS") == "true" if github is None else github:
-        print(annotations(report), end="")
+        command(annotations(report))
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if summary:
             # Other steps write to the same file.

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from latentbench.cli.finite import finite
 from latentbench.kernel.files import write_text
 from latentbench.views.terminal import say
 
@@ -23,7 +24,9 @@ def audit(
     scorers: Annotated[list[str], typer.Argument(help="Scorers to audit, by name or YAML file.")],
     suite: Annotated[str, typer.Option(help="Planted suite, by name or folder.")] = "planted-1",
     limit: Annotated[int | None, typer.Option(help="Largest number of latents to audit on.")] = None,
-    prevalence: Annotated[float, typer.Option(help="Share of positives of a rare latent.")] = 0.001,
+    prevalence: Annotated[
+        float, typer.Option(min=0, max=1, callback=finite, help="Share of positives of a rare latent.")
+    ] = 0.001,
     out: Annotated[Path | None, typer.Option(help="Markdown page that the result is written to.")] = None,
 ) -> None:
     """Say which metrics notice wrong labels.

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from latentbench.cli.finite import finite
 from latentbench.views.terminal import say
 
 app = typer.Typer(help="Build, show, verify and steer suites of latents.", no_args_is_help=True)
@@ -92,7 +93,8 @@ def intervene(
     ] = None,
     split: Annotated[str, typer.Option(help="Split whose latents are steered: test, tune or all.")] = "test",
     kl: Annotated[
-        list[float] | None, typer.Option(help="Target KL in nats. May be repeated; 0.1, 0.33, 1 and 3 by default.")
+        list[float] | None,
+        typer.Option(min=0, callback=finite, help="Target KL in nats. May be repeated; 0.1, 0.33, 1 and 3 by default."),
     ] = None,
     mode: Annotated[
         list[str] | None, typer.Option(help="Mode of steering: add or ablate. May be repeated; add by default.")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import math
+import re
 import reprlib
 from functools import lru_cache
 from pathlib import Path
@@ -24,15 +26,20 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=BaseModel)
 
+HALF = re.compile("[\ud800-\udfff]")
+"""Half of a pair of surrogates."""
 MOST = 5
 """Faults that one message names."""
 _parsed = lru_cache(yaml.safe_load)  # Parsing a task file takes 10 ms and more, and every use of it reads it.
 
 
 class Frozen(BaseModel):
-    """Base of everything that a file or a caller writes down: an unknown key is an error, and values do not change."""
+    """Base of everything that a file or a caller writes down: an unknown key is an error, and values do not change.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    A number is finite: no limit is ever passed by NaN, so one that is NaN would hold nothing and say nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _json(value: object) -> object:
@@ -55,14 +62,43 @@ def validate(model: type[M], data: Any, where: str) -> M:
         where: file name or other place for the message.
 
     Raises:
-        SpecError: the data does not fit.
+        SpecError: the data does not fit, or holds what no number and no text may be.
     """
+    fault = _unfit(data)
+    if fault:
+        raise SpecError(f"{where}: {fault}")
     try:
         return model.model_validate(data)
     except ValidationError as e:
         faults = [_sentence(model, error) for error in e.errors()[:MOST]]
         more = f"; and {e.error_count() - MOST} more" if e.error_count() > MOST else ""
         raise SpecError(f"{where}: {'; '.join(faults)}{more}") from e
+
+
+def _unfit(data: Any) -> str:
+    """What is in the data at any depth that fits nowhere, also where a schema takes everything; "" if nothing is."""
+    waiting: list[tuple[str, Any]] = [("", data)]
+    done: set[int] = set()
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, dict | list | tuple):
+            # An alias of YAML may stand in itself, or a thousand times.
+            if id(value) in done:
+                continue
+            done.add(id(value))
+        if isinstance(value, dict):
+            waiting += [(f"{place}.{k}".lstrip("."), part) for k, v in value.items() for part in (k, v)]
+        elif isinstance(value, list | tuple):
+            waiting += [(f"{place}.{i}".lstrip("."), v) for i, v in enumerate(value)]
+        elif isinstance(value, float) and not math.isfinite(value):
+            return f"{place or 'document'} must be a finite number, and is {value}"
+        elif isinstance(value, str) and HALF.search(value):
+            return f"{place or 'document'} holds half of a character ({HALF.sub(_code, value)[:60]!r}), which no file can hold"
+    return ""
+
+
+def _code(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def _sentence(model: type[BaseModel], error: ErrorDetails) -> str:

@@ -20,6 +20,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a character, which no file can hold."""
 COMMAND = re.compile(r"(?<!\w)::(?=[A-Za-z])|::(?=[\w-][^\n]*?::)|##(?=\[|vso\[)")
 """What opens a command to a CI service that reads the log (`::error::`, `##[add-mask]`); anywhere, as a line may be wrapped."""
+ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 SPLIT_FORMULA = re.compile(r"(?:(?<=;)|(?<=\S\t))(?=[=+\-@])")
 """A formula where a spreadsheet of another country, whose separator is a semicolon, would begin a cell."""
@@ -129,7 +130,7 @@ def csv(text: str) -> str:
 
 def xml(text: str) -> str:
     """Text without what XML 1.0 cannot hold, not even escaped; whoever writes the XML escapes the rest."""
-    return seen(text)
+    return seen(ILLEGAL.sub("\ufffd", text))
 
 
 def annotation(text: str) -> str:

@@ -46,6 +46,11 @@ def say(text: object, err: bool = False) -> None:
     print(escape.lines(str(text)), file=stream, flush=True)
 
 
+def command(lines: str) -> None:
+    """Print commands to the CI service that reads the log, whose texts are escaped already (`escape.annotation`)."""
+    print(lines, end="", flush=True)
+
+
 def tell(console: Console, text: str, style: str = "") -> None:
     """As `say`, to a console, whose bar or status may be drawn below it; long lines are left to the terminal."""
     from rich.text import Text

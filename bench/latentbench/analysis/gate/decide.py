@@ -18,24 +18,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
 from latentbench.analysis.gate.evidence import FAIL_LEVEL, PASS_LEVEL, Evidence
+from latentbench.analysis.gate.policy import Verdict as Verdict
 from latentbench.stats.bootstrap import FEWEST, holm
 
 MOST = 1_000_000
 """Numbers of latents above this are not printed: the difference sits on the limit."""
-
-
-class Verdict(StrEnum):
-    """What became of a check, from good to bad."""
-
-    PASS = "pass"
-    INCONCLUSIVE = "inconclusive"
-    NOT_COMPARABLE = "not comparable"
-    FAIL = "fail"
 
 
 @dataclass(frozen=True, slots=True)

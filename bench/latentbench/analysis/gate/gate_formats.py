@@ -1,21 +1,21 @@
 """The formats of a gate's report: terminal, Markdown, JUnit XML, annotations of GitHub Actions, tags of MLflow.
 
 All are made from `GateReport` alone, so none can reach another verdict. JUnit XML is the one format that every CI system
-shows; there a `failure` is a worse score or a broken invariant, an `error` what could not be found out, and `skipped` what is
-inconclusive. A CI system that counts only failures and errors lets an inconclusive gate through; the exit code (3) does not.
+shows; there a `failure` is a worse score or a broken invariant and an `error` what could not be found out. What is inconclusive
+is what the policy says, as in the exit code (`latentbench.analysis.gate.policy`).
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from latentbench.analysis.gate.decide import Verdict
 from latentbench.analysis.gate.gate_report import WORST_FIRST, Check, GateReport
+from latentbench.analysis.gate.policy import Inconclusive, State, Verdict
+from latentbench.views.escape import annotation, annotation_property, xml
 from latentbench.views.number import ratio, seconds
 from latentbench.views.page import Block, Bullets, Folded, Page, Prose
 from latentbench.views.table import Cell, Column, Table, Tone
@@ -38,8 +38,8 @@ MARKER = "<!-- latentbench-gate -->"
 """First line, by which a later comment finds and replaces this one."""
 
 NAME = "latentbench.gate"
-ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 cannot hold, not even escaped."""
+NOTHING = Check("comparability", "gate", Verdict.NOT_COMPARABLE, "nothing was compared")
+"""The case of a report without a check, which would otherwise be a file of no failures."""
 
 LEVELS = {Verdict.FAIL: "error", Verdict.NOT_COMPARABLE: "error", Verdict.INCONCLUSIVE: "warning"}
 MOST = 10
@@ -83,42 +83,34 @@ def markdown(report: GateReport) -> str:
     return MARKER + "\n\n" + Page(f"{SIGNS[report.verdict]} Score gate: {report.summary()}", blocks).markdown(level=3)
 
 
-def junit(report: GateReport) -> str:
+def junit(report: GateReport, inconclusive: Inconclusive = Inconclusive.FAIL) -> str:
     """One test suite with one test case per check."""
-    kinds = [outcome(c) for c in report.checks]
+    checks = report.checks or [NOTHING]
+    states = [c.state(inconclusive) for c in checks]
     counts = {
-        "tests": len(kinds),
-        "failures": kinds.count("failure"),
-        "errors": kinds.count("error"),
-        "skipped": kinds.count("skipped"),
+        "tests": len(states),
+        "failures": states.count(State.FAILURE),
+        "errors": states.count(State.ERROR),
+        "skipped": states.count(State.SKIPPED),
     }
     attributes = {"name": NAME, **{k: str(v) for k, v in counts.items()}, "time": f"{report.seconds:.3f}"}
     # The root of the usual schema has no count of skipped cases.
     root = ET.Element("testsuites", {k: v for k, v in attributes.items() if k != "skipped"})
     suite = ET.SubElement(root, "testsuite", attributes)
-    for check, kind in zip(report.checks, kinds, strict=True):
+    for check, state in zip(checks, states, strict=True):
         case = ET.SubElement(
-            suite, "testcase", {"classname": f"{NAME}.{check.kind}", "name": _legal(check.name), "time": "0"}
+            suite, "testcase", {"classname": f"{NAME}.{check.kind}", "name": xml(check.name), "time": "0"}
         )
-        if kind == "passed":
+        if state is State.PASSED:
             continue
-        said = ET.SubElement(case, kind, {"message": _legal(check.message)})
-        if kind != "skipped":
+        said = ET.SubElement(case, state.value, {"message": xml(check.message)})
+        if state is not State.SKIPPED:
             said.set("type", check.verdict.value)
-        said.text = _legal(f"{check.name}: {check.message}")
+        said.text = xml(f"{check.name}: {check.message}")
     said = ET.SubElement(suite, "system-out")
-    said.text = _legal("\n".join([report.title, report.summary(), *report.notes]))
+    said.text = xml("\n".join([report.title, report.summary(), *report.notes]))
     ET.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
-
-
-def outcome(check: Check) -> str:
-    """`passed`, `failure`, `error` or `skipped`."""
-    if check.verdict is Verdict.PASS:
-        return "passed"
-    if check.verdict is Verdict.INCONCLUSIVE:
-        return "skipped"
-    return "error" if check.infrastructure or check.verdict is Verdict.NOT_COMPARABLE else "failure"
 
 
 def github(report: GateReport) -> str:
@@ -127,18 +119,13 @@ def github(report: GateReport) -> str:
     for level in ("error", "warning"):
         own = [c for c in report.checks if LEVELS.get(c.verdict) == level]
         shown = own if len(own) <= MOST else own[: MOST - 1]
-        lines += [f"::{level} title={_property(f'{c.verdict.value}: {c.name}')}::{_data(c.message)}" for c in shown]
+        lines += [
+            f"::{level} title={annotation_property(f'{c.verdict.value}: {c.name}')}::{annotation(c.message)}"
+            for c in shown
+        ]
         if len(own) > len(shown):
             lines.append(f"::{level} title=gate::and {len(own) - len(shown)} more, see the summary")
     return "".join(f"{line}\n" for line in lines)
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def tags(report: GateReport) -> dict[str, str]:
@@ -218,7 +205,3 @@ def _worst_first(check: Check) -> int:
 def _told(check: Check) -> bool:
     """Whether the table has said it all: a failure with its numbers."""
     return check.statistical and check.verdict is Verdict.FAIL and not math.isnan(check.low)
-
-
-def _legal(text: str) -> str:
-    return ILLEGAL.sub("�", text)

@@ -8,16 +8,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from latentbench.analysis.gate.decide import Decision, Verdict
+from latentbench.analysis.gate.decide import Decision
 from latentbench.analysis.gate.evidence import RESAMPLES, Evidence
+from latentbench.analysis.gate.policy import Inconclusive, State, Verdict, exit_code, state
+from latentbench.kernel.errors import SpecError
 from latentbench.views.number import finite, rounded
 
 Kind = Literal["comparability", "invariant", "metric", "agreement", "speed"]
-EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3, Verdict.NOT_COMPARABLE: 4}
-"""Exit code of each verdict; 2 is usage and bad input, as everywhere."""
 WORST_FIRST = (Verdict.FAIL, Verdict.NOT_COMPARABLE, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
@@ -48,6 +48,17 @@ class GateSettings:
     seed: int = 0
     """Seed of the bootstrap resamples."""
     resamples: int = RESAMPLES
+
+    def __post_init__(self) -> None:
+        limits: dict[str, float] = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("deltas", "seed")
+        }
+        limits |= {f"delta of {name}": value for name, value in self.deltas.items()}
+        for name, value in limits.items():
+            if not math.isfinite(value) or value < 0:
+                raise SpecError(f"{name} must be a finite number of at least 0, not {value}.")
+            if name.startswith("delta") and value == 0:
+                raise SpecError(f"{name} must be above 0: no data show that nothing at all changed.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +96,10 @@ class Check:
         found = (e.base, e.head, e.estimate, e.low, e.high, d.p_holm)
         return cls(kind, name, d.verdict, message, False, *found, e.n, delta, d.needed)
 
+    def state(self, inconclusive: Inconclusive = Inconclusive.FAIL) -> State:
+        """What it means for whoever asked: passed, skipped, a failure or an error."""
+        return state(self.verdict, self.infrastructure, inconclusive)
+
     @property
     def statistical(self) -> bool:
         """Whether it rests on a difference with bounds."""
@@ -121,10 +136,9 @@ class GateReport:
         counted = Counter(c.verdict for c in self.checks)
         return {v: counted[v] for v in WORST_FIRST}
 
-    def exit_code(self, allow_inconclusive: bool = False) -> int:
-        """Exit code of the gate: 0 pass, 1 fail, 3 inconclusive, 4 not comparable."""
-        code = EXIT_CODES[self.verdict]
-        return 0 if allow_inconclusive and self.verdict is Verdict.INCONCLUSIVE else code
+    def exit_code(self, inconclusive: Inconclusive = Inconclusive.FAIL) -> int:
+        """Exit code of the gate: 0 pass, 1 fail, 3 inconclusive, 4 not comparable; the policy says whether the third stops."""
+        return exit_code(self.verdict, inconclusive)
 
     def summary(self) -> str:
         """`FAIL: 2 of 31 checks failed, 1 inconclusive`."""
@@ -132,13 +146,13 @@ class GateReport:
         bad = [f"{self.counts[v]} {word}" for v, word in words.items() if self.counts[v]]
         return f"{self.verdict.value.upper()}: {len(self.checks)} checks, {', '.join(bad) or 'all passed'}"
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, inconclusive: Inconclusive = Inconclusive.FAIL) -> dict[str, Any]:
         """JSON-able; NaN is null."""
         return {
             "layout": 1,
             "title": self.title,
             "verdict": self.verdict.value,
-            "exit_code": self.exit_code(),
+            "exit_code": self.exit_code(inconclusive),
             "counts": {v.value: n for v, n in self.counts.items()},
             "seconds": round(self.seconds, 2),
             "identities": dict(self.identities),

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from latentbench.analysis.gate.baseline import Baseline, BaselineScores, array
-from latentbench.analysis.gate.decide import Verdict
 from latentbench.analysis.gate.evidence import Array
 from latentbench.analysis.gate.gate_report import Check, GateSettings
+from latentbench.analysis.gate.policy import Verdict
 from latentbench.kernel.identity import joined
 from latentbench.leaderboards.row import Price
 

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from latentbench.analysis.gate.decide import Decision, Verdict, decide
+from latentbench.analysis.gate.decide import Decision, decide
 from latentbench.analysis.gate.evidence import FAIL_LEVEL, PASS_LEVEL, Evidence
 from latentbench.analysis.gate.gate_report import Check, GateReport
+from latentbench.analysis.gate.policy import Verdict
 from latentbench.analysis.gate.verdicts import wanted
 from latentbench.kernel.errors import DataError
 
@@ -63,8 +64,8 @@ def compare_speed(base: Sequence[Path], head: Sequence[Path], ratio: float = RAT
         raise DataError(
             f"need as many files of the base as of the head, at least one, not {len(base)} and {len(head)}."
         )
-    if not ratio > 1:
-        raise DataError(f"the ratio must be above 1, not {ratio}.")
+    if not 1 < ratio < math.inf:
+        raise DataError(f"the ratio must be a number above 1, not {ratio}.")
     read = [[read_timings(path) for path in side] for side in (base, head)]
     machines = sorted({machine for side in read for _, machine in side})
     one = len(machines) == 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latentbench.analysis.gate.baseline import Baseline, BaselineAgreement, BaselineScores, array, table
-from latentbench.analysis.gate.decide import Decision, Verdict, decide
+from latentbench.analysis.gate.decide import Decision, decide
 from latentbench.analysis.gate.evidence import (
     Evidence,
     agreement_differences,
@@ -24,6 +24,7 @@ from latentbench.analysis.gate.evidence import (
 )
 from latentbench.analysis.gate.gate_report import Check, GateReport, GateSettings, Kind
 from latentbench.analysis.gate.invariants import invariants
+from latentbench.analysis.gate.policy import Verdict
 from latentbench.kernel.identity import joined
 from latentbench.stats.bootstrap import FEWEST
 

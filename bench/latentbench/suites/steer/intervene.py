@@ -8,6 +8,7 @@ simpler, and then a resumed build and a fresh one differ.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ class SteerSettings:
         for mode in self.modes:
             if mode not in MODES:
                 raise UnknownName("intervention mode", mode, MODES)
-        if not self.modes or any(k <= 0 for k in self.kls) or ("add" in self.modes and not self.kls):
+        if not self.modes or any(not 0 < k < math.inf for k in self.kls) or ("add" in self.modes and not self.kls):
             raise SpecError(
                 f"interventions need a mode, and KL targets above 0 for `add`; got {self.modes}, {self.kls}."
             )
