@@ -22,7 +22,7 @@ Undecided = Annotated[
         "--inconclusive", help="What an undecided check is, for the exit code (3 or 0) and JUnit; fail by default."
     ),
 ]
-Allow = Annotated[bool, typer.Option("--allow-inconclusive", help="The same as --inconclusive skip.")]
+Allow = Annotated[bool, typer.Option("--allow-inconclusive", help="Short for --inconclusive skip.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")]
 Junit = Annotated[Path | None, typer.Option("--junit", help="Write the report as JUnit XML.")]
 Markdown = Annotated[Path | None, typer.Option("--markdown", help="Write the report as Markdown.")]

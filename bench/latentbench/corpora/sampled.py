@@ -19,10 +19,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from latentbench.corpora.corpus_spec import OnTokens, SampledCorpus
-from latentbench.kernel.config import read_yaml, validate
+from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.errors import DataError
 from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.tasks import find
@@ -33,10 +31,8 @@ PATIENCE = 20
 """Batches in a row without one usable document after which the model is given up."""
 
 
-class SampledRecipe(BaseModel):
+class SampledRecipe(Frozen):
     """What the subject is asked to write (`tasks/corpora/*.yaml`)."""
-
-    model_config = ConfigDict(extra="forbid")
 
     version: str
     temperature: float

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from latentbench.kernel.config import read_yaml, validate
+from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.tasks import find
 from latentbench.models.language_model import Loaded
 from latentbench.subject.coders.quality import Quality
@@ -29,9 +29,7 @@ class CoderWarning(UserWarning):
     """A coder that loads, but does not do what its file says."""
 
 
-class _Texts(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _Texts(Frozen):
     texts: list[str] = Field(min_length=1)
 
 
