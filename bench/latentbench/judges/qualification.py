@@ -21,6 +21,7 @@ from pydantic import Field
 
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import DataError, DigestMismatch
+from latentbench.kernel.file_name import file_name
 from latentbench.kernel.files import write_json
 from latentbench.kernel.identity import digest
 from latentbench.views.number import rounded
@@ -121,7 +122,7 @@ class Qualification(Frozen):
     def name(self) -> str:
         """File name without suffix."""
         suite = self.suite.partition("@")[0]
-        return f"{self.judge_key}-{self.scorer_label}" + (f"-{suite}" if suite != FIRST else "")
+        return file_name(f"{self.judge_key}-{self.scorer_label}" + (f"-{suite}" if suite != FIRST else ""))
 
     @property
     def in_distribution(self) -> bool:

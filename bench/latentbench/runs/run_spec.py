@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from latentbench.kernel.config import Frozen, read_yaml, validate
+from latentbench.kernel.file_name import Name
 from latentbench.panels.panel_spec import is_panel
 
 
@@ -69,7 +70,7 @@ class JudgeEntry(_Entry):
 class RunSpec(Frozen):
     """A grid of explainers x scorers x judges on one suite."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: Name
     """First part of the run folder's name."""
     suite: str
     """Name of a suite, or its folder."""

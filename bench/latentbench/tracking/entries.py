@@ -15,21 +15,42 @@ from latentbench.kernel.identity import joined, text_digest
 from latentbench.kernel.requests import JudgeIdentity
 from latentbench.leaderboards.row import POOLED, Estimate, Price, Row
 from latentbench.runs.finished import Run
+from latentbench.views.escape import line, seen
 
-PARAM_CHARS = 6000
-"""MLflow's limit for one value."""
+PARAM_CHARS, TAG_CHARS, NAME_CHARS, KEY_CHARS = 6000, 5000, 240, 200
+"""MLflow's limits for a parameter's value, a tag's, the name of a run, and, with what is put behind it, a key."""
 ENDS = ("", "_low", "_high", "_n", "_floor")
 """What follows a metric's name in the names of its estimate, its bounds, its n and its floor."""
 
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """One MLflow run: its name, tags, params and metrics."""
+    """One MLflow run: its name, tags, params and metrics; name and tags are cut to what MLflow holds."""
 
     name: str
     tags: dict[str, str]
     params: dict[str, str]
     metrics: dict[str, float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", fitting(self.name))
+        object.__setattr__(self, "tags", {key: tag(text) for key, text in self.tags.items()})
+
+
+def tag(text: str) -> str:
+    """A tag's value as MLflow stores it."""
+    return seen(text)[:TAG_CHARS]
+
+
+def fitting(name: str, most: int = NAME_CHARS) -> str:
+    """A name as MLflow stores it; where it must be cut or cleaned, with a digest that keeps it apart from others."""
+    shown = line(name)
+    return name if shown == name and len(name) <= most else f"{shown[: most - 9]}.{text_digest(ascii(name))[:8]}"
+
+
+def searchable(text: str) -> str:
+    """A text that can stand between quotes in a search of MLflow, as one can be a folder's name; others with a digest."""
+    return text if re.fullmatch(r"[\w .,+=@~-]{1,240}", text) else f"{clean(text)[:200]}.{text_digest(ascii(text))[:8]}"
 
 
 def clean(name: str) -> str:
@@ -47,8 +68,10 @@ def apart(names: Iterable[str], ends: Sequence[str] = ("",), taken: Iterable[str
     used, found = set(taken), {}
     for name in sorted(set(names), key=lambda n: (clean(n) != n, n)):
         own = clean(name)
-        if any(own + end in used for end in ends):
-            own = f"{own}.{text_digest(name)[:8]}"
+        # MLflow takes a key for a path, and refuses one that is not its own shortest form.
+        odd = len(own) > KEY_CHARS or own.strip(".") != own or not own
+        if odd or any(own + end in used for end in ends):
+            own = f"{own[:KEY_CHARS].strip('.')}.{text_digest(name)[:8]}".lstrip(".")
         used |= {own + end for end in ends}
         found[name] = own
     return found
@@ -163,4 +186,4 @@ def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
 def texts(params: Mapping[str, object]) -> dict[str, str]:
     """Values as MLflow stores them, without those that are not known."""
     names = apart(params)
-    return {names[k]: str(v)[:PARAM_CHARS] for k, v in params.items() if v is not None}
+    return {names[k]: seen(str(v))[:PARAM_CHARS] for k, v in params.items() if v is not None}

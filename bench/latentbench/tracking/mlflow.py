@@ -24,7 +24,7 @@ from latentbench.leaderboards.board_page import board_page
 from latentbench.leaderboards.row import rows
 from latentbench.leaderboards.run_page import REPORT, report
 from latentbench.runs.finished import Run, load_run, suite_of
-from latentbench.tracking.entries import TrackedRun, child, parent
+from latentbench.tracking.entries import TrackedRun, child, fitting, parent, searchable
 from latentbench.tracking.mlflow_settings import BASE, PROBE, WORK, lent
 from latentbench.tracking.prompt_registry import register
 
@@ -138,12 +138,12 @@ def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, u
     found = rows([run], by_kind=True, by_coder=True, any_split=True)
     start = int(datetime.fromisoformat(run.record.started).timestamp() * 1000)
     # A run is named after its folder, and another folder may have the name.
-    known = known_runs(client, experiment, run.id, start)
+    known = known_runs(client, experiment, searchable(run.id), start)
     end = start + int(run.record.seconds * 1000)
     inputs = [_dataset(run, suite)]
 
     def write(key: str, entry: TrackedRun, tags: Mapping[str, str]) -> str:
-        entry = replace(entry, tags={RUN_TAG: run.id, **entry.tags, **tags})
+        entry = replace(entry, tags={RUN_TAG: searchable(run.id), **entry.tags, **tags})
         return log_entry(client, experiment, known.get(key), entry, start=start, end=end, inputs=inputs)
 
     # `link_prompt_version_to_run` would write to the process-wide server; the link is this tag.
@@ -162,6 +162,7 @@ def known_runs(client: MlflowClient, experiment: str, run_id: str, start: int | 
     """Row name ("" for the parent) -> what was logged of this run before.
 
     Args:
+        run_id: what `searchable` makes of it.
         start: milliseconds since 1970 at which it was started; with None the name alone tells.
     """
     known: dict[str, MlflowRun] = {}
@@ -229,8 +230,8 @@ def _dataset(run: Run, suite: Suite | None) -> DatasetInput:
         profile |= {"num_rows": suite.latent_table.num_rows, "num_windows": suite.window_table.num_rows}
     columns = [{"name": f.name, "type": "string"} for f in LATENTS if f.type == "string"]
     dataset = Dataset(
-        name=record.suite.id,
-        digest=record.suite.digest,
+        name=fitting(record.suite.id),
+        digest=record.suite.digest[:36],
         source_type="local",
         source=json.dumps({"uri": suite.path.name if suite is not None else record.suite.name}),
         schema=json.dumps({"mlflow_colspec": columns}),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from latentbench.kernel.identity import digest, text_digest
 from latentbench.runs.record import ExplainerRecord, RunRecord, ScorerRecord
-from latentbench.tracking.entries import clean
+from latentbench.tracking.entries import NAME_CHARS, clean
 from latentbench.tracking.mlflow_settings import forced
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 LINK_SECONDS = 10
+TEXT_CHARS = 90_000
+"""Characters of a prompt that MLflow takes."""
 
 
 def prompts_of(record: RunRecord) -> dict[str, tuple[str, dict[str, str]]]:
@@ -34,12 +36,12 @@ def prompts_of(record: RunRecord) -> dict[str, tuple[str, dict[str, str]]]:
     ]
     for kind, part in [*named, *(("scorer", part) for part in record.scorers.values())]:
         for prompt, value in part.prompts.items():
-            text = _text(value)
+            text = _text(value)[:TEXT_CHARS]
             if text.strip():
                 name = ".".join(clean(word) for word in (kind, part.label, prompt))
                 # A registry outlives the run, so the name alone must say which label and prompt it is of.
-                if name != f"{kind}.{part.label}.{prompt}" or "." in prompt:
-                    name += f".{digest([part.label, prompt])[:8]}"
+                if name != f"{kind}.{part.label}.{prompt}" or "." in prompt or len(name) > NAME_CHARS:
+                    name = f"{name[:NAME_CHARS]}.{digest([part.label, prompt])[:8]}"
                 tags = {"latentbench.id": part.id, "latentbench.key": part.key, "latentbench.text": text_digest(text)}
                 found[name] = (text, tags)
     return found

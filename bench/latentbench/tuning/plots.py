@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from latentbench.kernel.file_name import file_name
 from latentbench.views.escape import Html, drawn
 from latentbench.views.figure import INK, LINE, MARK, SOFT, WARN, styled, svg
 
@@ -24,7 +25,7 @@ def figures(result: Mapping[str, Any]) -> dict[str, Html]:
     found: dict[str, Figure] = {}
     with styled():
         for objective in result["objectives"]:
-            suffix = "" if len(result["objectives"]) == 1 else f"-{objective['name']}"
+            suffix = "" if len(result["objectives"]) == 1 else f"-{file_name(objective['name'])}"
             name = objective["name"]
             found[f"history{suffix}"] = history(result, name)
             if any(t["state"] == "complete" for t in result["trials"]):

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from latentbench.kernel.config import Frozen
+from latentbench.kernel.file_name import Name
 from latentbench.kernel.identity import digest
 
 Scalar = bool | int | float | str | None
@@ -187,7 +188,7 @@ class Holdout(Frozen):
 class TuneSpec(Frozen):
     """A search: settings of a run that are tried on tuning latents, and the best re-run on held-out ones."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: Name
     run: dict[str, Any]
     """A run spec (`bench run`) with holes; `name`, `split` and `repeats` are the search's."""
     space: dict[str, Parameter] = Field(min_length=1)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentbench.kernel.errors import RunError
 from latentbench.runs.record import read_record
-from latentbench.tracking.entries import TrackedRun, clean, numbers, texts
+from latentbench.tracking.entries import TrackedRun, apart, numbers, texts
 from latentbench.tracking.mlflow import RUN_TAG, TrackResult, known_runs, log_entry, tracked
 from latentbench.tracking.prompt_registry import register
 from latentbench.tuning.holdout import BETTER
@@ -147,7 +147,8 @@ def _history(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> No
     """Each objective and the best so far as series over the trial number, for MLflow's own charts."""
     from mlflow.entities import Metric
 
-    if client.get_run(run_id).data.metrics.get("trial_" + clean(result["objectives"][0]["name"])) is not None:
+    keys = apart(o["name"] for o in result["objectives"])
+    if client.get_run(run_id).data.metrics.get("trial_" + keys[result["objectives"][0]["name"]]) is not None:
         return  # logged before; a series would be written twice
     now = int(time.time() * 1000)
     series = []
@@ -157,10 +158,10 @@ def _history(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> No
             value = t["means"].get(o["name"])
             if t["state"] != "complete" or value is None:
                 continue
-            series.append(Metric("trial_" + clean(o["name"]), value, now, t["number"]))
+            series.append(Metric("trial_" + keys[o["name"]], value, now, t["number"]))
             if not t["breaks"]:
                 best = value if best is None else max(best, value) if o["larger_is_better"] else min(best, value)
-                series.append(Metric("best_" + clean(o["name"]), best, now, t["number"]))
+                series.append(Metric("best_" + keys[o["name"]], best, now, t["number"]))
     for i in range(0, len(series), 800):
         client.log_batch(run_id, metrics=series[i : i + 800])
 

@@ -146,6 +146,7 @@ def tag_run(folder: Path, report: GateReport, uri: str | None = None) -> TrackRe
     Returns:
         As `track`: a fault of MLflow is `ok=False` with a message, never an exception.
     """
+    from latentbench.tracking.entries import tag
     from latentbench.tracking.mlflow import TrackResult, reason, track
     from latentbench.tracking.mlflow_settings import BASE, WORK, lent
 
@@ -159,7 +160,7 @@ def tag_run(folder: Path, report: GateReport, uri: str | None = None) -> TrackRe
         # The server that answered `track` may be gone by now, in as many ways.
         try:
             MlflowClient(tracking_uri=result.uri).log_batch(
-                result.parent, tags=[RunTag(name, text) for name, text in tags(report).items()]
+                result.parent, tags=[RunTag(name, tag(text)) for name, text in tags(report).items()]
             )
         except Exception as e:
             return TrackResult(False, result.uri, f"the gate's tags were not logged ({reason(e)})")

@@ -23,6 +23,7 @@ from latentbench.judges.qualification import RULES, Qualification
 from latentbench.judges.simulator.artifact import lessons
 from latentbench.kernel.config import validate
 from latentbench.kernel.errors import DataError, SpecError
+from latentbench.kernel.file_name import file_name
 from latentbench.kernel.identity import digest
 from latentbench.kernel.kinds import NEAR_MISS, RANDOM
 from latentbench.runs.finished import load_run
@@ -87,7 +88,7 @@ def qualify(asked: QualifyRequest, runs: Path, cache: Path | None, console: Cons
     folders = []
     for number in range(asked.repeats):
         spec = _spec(asked, number)
-        folder = runs / f"qualify-{asked.label}-{digest([spec, scorer.key, suite.digest])}"
+        folder = runs / f"qualify-{file_name(asked.label)}-{digest([spec, scorer.key, suite.digest])}"
         own = cache if number == 0 else folder / REPLIES
         if (folder / "run.json").exists():
             resume(folder, own, console)

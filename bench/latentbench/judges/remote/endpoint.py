@@ -77,7 +77,7 @@ class EndpointParams(Frozen):
     give_up: int = pydantic.Field(default=20, ge=0)
     """Requests that fail one after the other, for ten seconds or in a way that does not heal, after which the run is stopped; 0
     for never. A refusal because of the rate is no failure, nor is an answer that cannot be read."""
-    quota: str | None = pydantic.Field(default=None, pattern=r"^[\w.-]+$")
+    quota: str | None = pydantic.Field(default=None, pattern=r"^[\w.-]+$", max_length=100)
     """Name under which all runs on this machine share `rpm`, `tpm` and pauses: a file in the user's cache."""
 
     def briefly(self) -> Self:

@@ -13,12 +13,13 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from latentbench.kernel.config import Frozen, read_yaml, validate
+from latentbench.kernel.file_name import MOST
 
 
 class CoderRecipe(Frozen):
     """One coder of a recipe."""
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MOST)
     """Folder name of the finished coder."""
     hookpoint: str
     """Module of the subject whose output the coder reads, such as `layers.9` or `layers.9.mlp`."""
@@ -79,9 +80,9 @@ class TrainRecipe(Frozen):
 
     @model_validator(mode="after")
     def _names_differ(self) -> TrainRecipe:
-        names = [c.name for c in self.coders]
+        names = [c.name.lower() for c in self.coders]
         if len(set(names)) != len(names):
-            raise ValueError("two coders have the same name")
+            raise ValueError("two coders have the same name, or names that some file systems take for the same")
         if self.buffer < 2 * self.batch:
             raise ValueError("buffer must hold at least two batches")
         return self

@@ -103,6 +103,8 @@ def fit_panel(
     named = validate(PanelParams, read_yaml(path), str(path)).fit
     if not named:
         raise SpecError(f"{path} names no file for what is fitted; add `fit: {path.stem}.fit.yaml`.")
+    if Path(named).name != named:
+        raise SpecError(f"{path}: fit is the name of a file beside it, not {named!r}.")
     panel = PanelJudge(str(path), PanelParams(fit=""), load)
     streams = data(read_recipe(recipe_path), recipe_path.parent, corpus, wordnet)
     found: dict[str, FittedScorer] = {}

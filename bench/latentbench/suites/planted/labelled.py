@@ -29,6 +29,7 @@ from pydantic import Field
 from latentbench.corpora.corpus_files import content_sha256, read_objects
 from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.errors import SpecError
+from latentbench.kernel.file_name import Name
 from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.kinds import NEAR_MISS, RANDOM
 from latentbench.kernel.tables import LATENTS, WINDOWS, table_of
@@ -53,7 +54,7 @@ class LabelledText(Frozen):
 class LabelledLatent(Frozen):
     """One latent, what can be said of it, and the texts that show it."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: Name
     family: str
     truth: str
     paraphrase: str
@@ -72,7 +73,7 @@ class LabelledLatent(Frozen):
 class LabelledSizes(Frozen):
     """How many windows of each kind a latent gets at most."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: Name
     version: str = Field(pattern=r"^\d+-\d+$")
     distribution: str
     """Where the truths come from, such as `written` or `people`; `rules` is what simulators are trained on."""

@@ -25,6 +25,7 @@ from pydantic import Field
 from latentbench.corpora.corpus_files import content_sha256
 from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.errors import DataError, SpecError
+from latentbench.kernel.file_name import Name
 from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.kinds import NEAR_MISS
 from latentbench.kernel.tables import LATENTS, WINDOWS, table_of
@@ -71,7 +72,7 @@ class PlantedLatent(Frozen):
 class PlantedRecipe(Frozen):
     """`recipe.yaml` of a planted suite."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: Name
     version: str = Field(pattern=r"^\d+-\d+$")
     kind: Literal["planted"]
     rules: str = "rules.yaml"
