@@ -155,6 +155,54 @@ def test_no_room_joins_cells_or_writes_csv_by_itself() -> None:
         assert "STYLE: " not in text, path
 
 
+PRINTED = {"terminal", "show_suite"}
+"""What may be printed by a console: a face of a table, a page or a suite, whose texts are escaped."""
+
+
+def _called(node: ast.AST) -> str:
+    """The name of the function that a call calls."""
+    if not isinstance(node, ast.Call):
+        return ""
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def test_no_room_prints_by_itself() -> None:
+    """What a terminal shows goes through `latentbench.views`, which makes it harmless and lets no encoding end a command."""
+    for path in _modules():
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)):
+            said = f"{path}:{getattr(node, 'lineno', 0)} prints; say it with latentbench.views.terminal"
+            assert not (isinstance(node, ast.Name) and node.id == "print"), said
+            if isinstance(node, ast.Attribute):
+                assert not re.fullmatch(
+                    r"(typer|click)\.s?echo|sys\.(stdout|stderr).*|.*console\.(status|log|rule)", ast.unparse(node)
+                ), said
+            if _called(node) == "print":
+                assert _called(node.args[0]) in PRINTED, said  # type: ignore[attr-defined]
+        assert "from rich.text" not in text or path.name == "show.py", path
+        assert "ElementTree" not in text or path.name == "gate_formats.py", path
+
+
+def test_what_stands_inside_html_is_escaped() -> None:
+    """Each hole of an f-string with a tag is a number in a format, or goes through `html`; a bar of a leaderboard is numbers."""
+    for path in _modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if path.name != "board_page.py" else ():
+            if not isinstance(node, ast.JoinedStr):
+                continue
+            said = "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
+            if re.search(r"<(p|div|span|td|tr|th|a|img|h[1-6]|mark|code|svg|pre|li|ul|br|b|i)[ >]", said):
+                for hole in (part for part in node.values if isinstance(part, ast.FormattedValue)):
+                    safe = (
+                        hole.format_spec is not None or _called(hole.value) in ("html", "number") or _made(hole.value)
+                    )
+                    assert safe, f"{path}:{node.lineno}: {ast.unparse(hole)}"
+
+
+def _made(node: ast.AST) -> bool:
+    """Parts that the module has made HTML of already."""
+    return isinstance(node, ast.Name) and node.id in ("tokens", "address")
+
+
 def test_no_room_has_a_format_for_numbers_of_its_own() -> None:
     own = {
         "number",

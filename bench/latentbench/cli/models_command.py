@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from latentbench.views.terminal import say
+from latentbench.views.terminal import say, status
 
 app = typer.Typer(help="Fetch model weights and list the packages that are pinned.", no_args_is_help=True)
 
@@ -26,7 +26,7 @@ def fetch(
     from latentbench.models.source import resolve
 
     console = Console(stderr=True)
-    with console.status(f"fetching {name}"):
+    with status(console, f"fetching {name}"):
         files = resolve(name)
     say(f"{files.reference}\n  folder   {files.folder}\n  identity {files.identity}")
 

@@ -143,7 +143,7 @@ def annotation_property(text: str) -> str:
     return annotation(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def drawn(text: str, most: int = 60) -> str:
+def drawn(text: str, most: int = 40) -> str:
     """Text in a figure: one line, not wider than the figure, and no formula; a wrong one would end the command."""
     text = _flat(text)
     return (text if len(text) <= most else text[: most - 1] + "\u2026").replace("$", "\\$")

@@ -15,6 +15,8 @@ from latentbench.views import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
+    from rich.text import Text
 
 NEAREST = "latentbench-nearest"
 """Name of the way in which characters that a stream's encoding lacks are written."""
@@ -49,6 +51,18 @@ def say(text: object, err: bool = False) -> None:
 def command(lines: str) -> None:
     """Print commands to the CI service that reads the log, whose texts are escaped already (`escape.annotation`)."""
     print(lines, end="", flush=True)
+
+
+def status(console: Console, text: str) -> Status:
+    """A line that is drawn over while something is done; use as a context manager, and `update` it with `shown`."""
+    return console.status(shown(text))
+
+
+def shown(text: str) -> Text:
+    """A sentence on one line, as rich takes it without reading markup."""
+    from rich.text import Text
+
+    return Text(escape.line(text))
 
 
 def tell(console: Console, text: str, style: str = "") -> None:

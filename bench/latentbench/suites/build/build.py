@@ -38,8 +38,7 @@ from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe, ancho
 from latentbench.suites.build.suite_tables import CoderPart, latent_table, window_table
 from latentbench.suites.build.token_strings import TokenStrings
 from latentbench.suites.store import Suite, load_suite, save_suite
-from latentbench.views.escape import line
-from latentbench.views.terminal import tell
+from latentbench.views.terminal import shown, status, tell
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -108,15 +107,13 @@ def build_from_file(
     Raises:
         SpecError: the recipe does not fit its schema; otherwise as `build_suite`.
     """
-    from rich.text import Text
-
     parsed = anchored_recipe(load_recipe(recipe), recipe.resolve().parent)
     folder = out or recipe.resolve().parent
-    with console.status(Text(line(f"building {parsed.name}"))) as status:
+    with status(console, f"building {parsed.name}") as bar:
 
         def say(said: str) -> None:
             if console.is_terminal:
-                status.update(Text(line(said)))
+                bar.update(shown(said))
             else:
                 tell(console, said)
 
