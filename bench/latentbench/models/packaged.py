@@ -91,7 +91,7 @@ def _download(requirement: str, folder: Path) -> Path:
         str(folder),
         requirement,
     ]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         detail = done.stderr.strip().splitlines()[-1:] or ["no wheel arrived"]

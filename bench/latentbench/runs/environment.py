@@ -57,7 +57,7 @@ def git() -> GitRecord | None:
     root = Path(__file__).parent
 
     def said(*words: str) -> str | None:
-        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
+        done = subprocess.run(["git", *words], cwd=root, capture_output=True, encoding="utf-8", errors="replace")
         return done.stdout.strip() if done.returncode == 0 else None
 
     try:
