@@ -311,3 +311,26 @@ def test_labels_that_are_joined_or_cleaned_alike_have_runs_and_params_of_their_o
         assert (data.params["explainer"], data.params["scorer"]) == (row.explainer.label, row.scorer.label)
     params = client.get_run(found[0].parent).data.params
     assert len([p for p in params if p.startswith("explainer_")]) == len(labels)
+
+
+def test_odd_and_long_names_are_logged_once_and_found_again(tmp_path: Path, uri: str, client: Any) -> None:
+    """MLflow reads a search as a query, keys as paths, and has limits; labels and folders of runs know of none of that."""
+    odd = 'it\'s a "run" \u202e%x'
+    long = "l" * 9000
+    grid = Grid(
+        explainers={long: 0.8, "..": 0.7, "[red]x\x1b[0m/\n": 0.6, "": 0.5},
+        scorers=("../up", "/" + "s" * 400),
+        judges=("a" * 300 + "\u200b",),
+        coders={"c": 4},
+    )
+    folder = build_run(tmp_path / odd, grid)
+    first = track(folder, uri=uri)
+    assert first.ok, first.message
+    assert len(first.children) == len(grid.explainers) * len(grid.scorers)
+    again = track(folder, uri=uri)
+    assert again.ok, again.message
+    assert (again.parent, again.children) == (first.parent, first.children)
+    for run in (first.parent, *first.children.values()):
+        data = client.get_run(run).data
+        assert all(len(text) <= 5000 for text in data.tags.values())
+        assert not any("\x1b" in text or "\u200b" in text for text in (*data.tags.values(), *data.params.values()))

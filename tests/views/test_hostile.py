@@ -7,12 +7,14 @@ import io
 import json
 import re
 import sys
+import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from latentbench.analysis.gate.gate_formats import MARKER, tags
 from latentbench.analysis.gate.gate_report import Check, GateReport
 from latentbench.analysis.gate.policy import Verdict
@@ -402,3 +404,34 @@ def test_an_address_is_a_path_beside_the_page(place: str) -> None:
     assert re.fullmatch(r"[\w./~%-]+", told)
     assert not told.startswith("/")
     assert escape.address("figures/a.svg") == "figures/a.svg"
+
+
+def test_a_run_whose_labels_are_hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the spec to the pages; half a character, which no file can hold, is refused with its place."""
+
+    def label(where: str) -> str:
+        return "".join(c for c in nasty(where) if unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp"))
+
+    spec = {
+        "name": "hostile",
+        "suite": "planted-1",
+        "limit": 4,
+        "explainers": [{"use": "empty", "label": label("e")}, {"use": "constant", "label": "[red]x[/red]" + "y" * 300}],
+        "scorers": [{"use": "detection", "label": label("s"), "preset": "single"}],
+        "judges": [{"use": "mock:label?fail=0.5", "label": label("j")}],
+        "max_failures": 0,
+    }
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
+    words = ["--out", str(tmp_path / "run"), "--cache", str(tmp_path / "c.sqlite"), "--no-track"]
+    done = CliRunner().invoke(app, ["run", str(tmp_path / "s.yaml"), *words])
+    assert done.exit_code == 1, done.output
+    _terminal(done.output)
+    assert "allowed are 0.0% (max_failures)" in done.output
+    _html((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
+    for bad in ("\ud800", "a\udfff"):
+        half = {**spec, "judges": [{"use": "mock:label", "label": bad}]}
+        (tmp_path / "half.yaml").write_text(json.dumps(half), encoding="utf-8")
+        monkeypatch.setattr(sys, "argv", ["bench", "run", str(tmp_path / "half.yaml"), *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2

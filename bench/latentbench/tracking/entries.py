@@ -151,7 +151,8 @@ def child(row: Row, identity: JudgeIdentity) -> TrackedRun:
     for name, estimate in of_scorer.items():
         metrics |= _estimate(names[name], estimate)
     of = [row.coders, row.kind] if row.kind and row.coders == POOLED else [row.coders]
-    name = joined((row.explainer.label, row.scorer.label, row.judge.label, *of), " / ")
+    # The tag that finds it again is the name as MLflow has it.
+    name = fitting(joined((row.explainer.label, row.scorer.label, row.judge.label, *of), " / "))
     tags = {"latentbench.kind": "row", "latentbench.row": name, "latentbench.floor": str(row.is_floor).lower()}
     return TrackedRun(name, tags, texts(params), numbers(metrics))
 
