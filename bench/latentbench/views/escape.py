@@ -64,7 +64,7 @@ def lines(text: str) -> str:
 
 
 def line(text: str) -> str:
-    """As `lines`, on one."""
+    """Text for one line of a terminal, otherwise like `lines`."""
     return lines(text.replace("\t", " ")).replace("\n", " ")
 
 

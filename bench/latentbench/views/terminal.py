@@ -66,7 +66,7 @@ def shown(text: str) -> Text:
 
 
 def tell(console: Console, text: str, style: str = "") -> None:
-    """As `say`, to a console, whose bar or status may be drawn below it; long lines are left to the terminal."""
+    """Print sentences to a console, whose bar or status may be drawn below it; long lines are left to the terminal."""
     from rich.text import Text
 
     console.print(Text(escape.lines(text), style), soft_wrap=True, highlight=False)
