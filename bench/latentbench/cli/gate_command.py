@@ -193,7 +193,7 @@ def _write(
     if markdown is not None:
         write_text(markdown, as_markdown(report))
     if os.environ.get("GITHUB_ACTIONS") == "true" if github is None else github:
-        command(annotations(report))
+        command(annotations(report, policy))
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if summary:
             # Other steps write to the same file.

@@ -23,6 +23,7 @@ from latentbench.tracking.prompt_registry import register
 from latentbench.tuning.holdout import BETTER
 from latentbench.tuning.summary import chance, verdict
 from latentbench.tuning.tune_report import FIGURES, MARKDOWN, REPORT
+from latentbench.views.escape import markdown_prose
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -73,7 +74,7 @@ def _log(client: MlflowClient, experiment: str, result: Mapping[str, Any], folde
         "latentbench.command": result["command"],
         "latentbench.verdict": verdict(result),
         "latentbench.chance": chance(result) or "",
-        "mlflow.note.content": verdict(result),
+        "mlflow.note.content": markdown_prose(verdict(result)),
         **({"mlflow.linkedPrompts": json.dumps(linked)} if linked else {}),
     }
     top = write("", _params(result), _metrics(result), tags, "FINISHED")

@@ -41,7 +41,6 @@ NAME = "latentbench.gate"
 NOTHING = Check("comparability", "gate", Verdict.NOT_COMPARABLE, "nothing was compared")
 """The case of a report without a check, which would otherwise be a file of no failures."""
 
-LEVELS = {Verdict.FAIL: "error", Verdict.NOT_COMPARABLE: "error", Verdict.INCONCLUSIVE: "warning"}
 MOST = 10
 """GitHub shows ten annotations of a level and step, and drops the others in silence."""
 
@@ -113,11 +112,11 @@ def junit(report: GateReport, inconclusive: Inconclusive = Inconclusive.FAIL) ->
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def github(report: GateReport) -> str:
+def github(report: GateReport, inconclusive: Inconclusive = Inconclusive.FAIL) -> str:
     """`::error` and `::warning` lines; "" if everything passed. What is beyond the tenth of a level is counted in the tenth."""
     lines = []
     for level in ("error", "warning"):
-        own = [c for c in report.checks if LEVELS.get(c.verdict) == level]
+        own = [c for c in report.checks if _level(c.state(inconclusive), c.verdict) == level]
         shown = own if len(own) <= MOST else own[: MOST - 1]
         lines += [
             f"::{level} title={annotation_property(f'{c.verdict.value}: {c.name}')}::{annotation(c.message)}"
@@ -126,6 +125,11 @@ def github(report: GateReport) -> str:
         if len(own) > len(shown):
             lines.append(f"::{level} title=gate::and {len(own) - len(shown)} more, see the summary")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _level(state: State, verdict: Verdict) -> str:
+    """An error is what stops; what else is not in order is a warning."""
+    return "error" if state.stops else "" if verdict is Verdict.PASS else "warning"
 
 
 def tags(report: GateReport) -> dict[str, str]:

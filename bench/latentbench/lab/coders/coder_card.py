@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from latentbench.views.escape import markdown
+
 
 def card(name: str, config: Mapping[str, Any], evals: Mapping[str, Any]) -> str:
     """Markdown of a coder's `README.md`.
@@ -17,9 +19,9 @@ def card(name: str, config: Mapping[str, Any], evals: Mapping[str, Any]) -> str:
         config: its `cfg.json`, as `latentbench.subject.coders.saelens.save` writes it.
         evals: its `eval.json`.
     """
-    meta = config["metadata"]
+    config, meta, evals = (_told(part) for part in (config, config["metadata"], evals))
     width, d = config["d_sae"], config["d_in"]
-    sources = "\n".join(f"- {s['name']} ({s['licence']})" for s in meta["sources"]) or "- not recorded"
+    sources = "\n".join(f"- {s['name']} ({s['licence']})" for s in map(_told, meta["sources"])) or "- not recorded"
     if not meta["training_finished"]:
         stopped = " The run was stopped before its learning rate had decayed."
     elif meta["training_tokens"] < meta["planned_tokens"]:
@@ -29,7 +31,7 @@ def card(name: str, config: Mapping[str, Any], evals: Mapping[str, Any]) -> str:
         )
     else:
         stopped = ""
-    return f"""# {name}
+    return f"""# {markdown(name)}
 
 A TopK sparse autoencoder (k = {config["k"]}, {width:,} latents, {d} inputs) on `{meta["hook_name"]}` of
 `{meta["model_name"]}`. It is a small coder for tests, demonstrations and comparisons of explanation methods on a CPU; it is
@@ -74,3 +76,8 @@ Text (sha256 of the file, uncompressed: {meta["corpus_sha256"][:16]}...), none o
 
 The weights are released under the project's licence, Apache-2.0. The text keeps its own licences, listed above.
 """
+
+
+def _told(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says, its texts as those of a page."""
+    return {key: markdown(value) if isinstance(value, str) else value for key, value in data.items()}

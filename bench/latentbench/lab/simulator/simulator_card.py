@@ -19,6 +19,7 @@ from latentbench.lab.simulator.simulator_evaluation import answers, report
 from latentbench.lab.simulator.simulator_recipe import SimulatorRecipe
 from latentbench.lab.simulator.simulator_training import RESULT, data, read_recipe
 from latentbench.views import terminal
+from latentbench.views.escape import markdown_code
 from latentbench.views.table import Cell, Column, Table
 
 CARD = "README.md"
@@ -108,7 +109,7 @@ def card(name: str, config: HeadsConfig, result: Mapping[str, Any], size: int) -
             ["expected calibration error", held["window_ece"], held["token_ece"]],
         ],
     )
-    concepts = result["concepts"]
+    concepts, base = result["concepts"], markdown_code(config.base)
     steps = " + ".join(f"{n:,}" for n in (c.steps for c in recipe.cycles.values()))
     mean = "; every cycle after the first ends with the mean of its first and last weights" if recipe.average else ""
     drills = (
@@ -122,7 +123,7 @@ def card(name: str, config: HeadsConfig, result: Mapping[str, Any], size: int) -
 A judge that predicts, for every token of a window and for the window as a whole, whether a latent with a given explanation is
 active there. It is a cheap first screen that needs no key, no GPU and no network, not a substitute for a strong language model.
 
-- Base: `{config.base}`, its first {config.layers} layers, with a LoRA adapter of rank {config.rank} on all linear layers, a
+- Base: {base}, its first {config.layers} layers, with a LoRA adapter of rank {config.rank} on all linear layers, a
   bidirectional block and two linear heads: {size / 1e6:.1f} MB of new weights.
 - Use: `judges: ["simulator:{name}"]` for `detection`, `fuzzing`, `simulation` and `output_choice`.
 - Reads `Description: EXPLANATION`, `Text: WINDOW`, `Match:`.

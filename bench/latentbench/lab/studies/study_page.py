@@ -24,7 +24,7 @@ from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_result import StudyResult, Table, clean, to_csv, view
 from latentbench.leaderboards.run_page import REPORT
 from latentbench.runs.finished import Run
-from latentbench.views.escape import Html, html
+from latentbench.views.escape import Html, address, html, markdown, markdown_code
 from latentbench.views.figure import embedded, write
 from latentbench.views.number import number, percent
 from latentbench.views.page import Block, Bullets, Facts, Heading, Listing, Page, Picture, Prose
@@ -249,7 +249,7 @@ def index(folder: Path, names: Sequence[str], outdated: Mapping[str, str]) -> st
         ]
         lines.append(View("", [*columns, Column("first finding", "prose")], rows).markdown().rstrip())
         total = sum(r["seconds"] for r in done.values())
-        pages = ", ".join(f"[{name}]({name}/{INDEX})" for name in done)
+        pages = ", ".join(f"[{markdown(name)}]({address(name)}/{INDEX})" for name in done)
         lines += ["", f"Pages: {pages}.", "", f"{len(done)} of {len(names)} studies, {duration(total)} in all."]
     if outdated:
         lines += [
@@ -259,10 +259,13 @@ def index(folder: Path, names: Sequence[str], outdated: Mapping[str, str]) -> st
             "Their pages say what was measured with the judges of their day. To make one again: ",
         ]
         lines[-1] += "`bench study NAME --again`."
-        lines += ["", *(f"- [{name}]({name}/{INDEX}): {what}" for name, what in outdated.items())]
+        lines += [
+            "",
+            *(f"- [{markdown(name)}]({address(name)}/{INDEX}): {markdown(what)}" for name, what in outdated.items()),
+        ]
     missing = [name for name in names if name not in made]
     if missing:
-        lines += ["", "## What was not run", "", f"Here: {', '.join(f'`{m}`' for m in missing)}."]
+        lines += ["", "## What was not run", "", f"Here: {', '.join(markdown_code(m) for m in missing)}."]
     if not any(r["size"] == "large" for r in made.values()):
         lines += ["", "No study has been run at size `large`."]
     return "\n".join(lines).rstrip() + "\n"
