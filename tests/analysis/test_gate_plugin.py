@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy.fft  # noqa: F401 - as with pandas, and NumPy refuses to be loaded twice.
 import pandas  # noqa: F401 - pytester unloads what is imported after it, and to pyarrow a second pandas is a stranger.
 import pytest
 from latentbench.analysis.gate.baseline import write_baseline
@@ -99,3 +100,19 @@ def test_a_file_that_is_no_baseline_is_a_usage_error(pytester: pytest.Pytester, 
     done = pytest_with(pytester, "--latentbench-baseline", tmp_path / "x.json")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     done.stderr.fnmatch_lines(["*--latentbench-baseline:*layout None*"])
+
+
+def test_labels_move_no_cursor_and_command_no_log(pytester: pytest.Pytester, tmp_path: Path) -> None:
+    nasty = "x\x1b[31m\u202e\u200b\n::error::pwned ##[add-mask]a [red]b"
+    grid = Grid(explainers={nasty: 0.85, "tokens": 0.75}, repeats=2)
+    write_baseline(freeze(build_run(tmp_path / "base", grid), offline=True), tmp_path / "b.json")
+    worse = build_run(tmp_path / "worse", Grid(explainers={nasty: 0.5, "tokens": 0.75}, repeats=2))
+    options = ("--latentbench-baseline", tmp_path / "b.json", "--latentbench-run", worse, "--latentbench-offline")
+    done = pytest_with(pytester, *options, "-v", "-rA", "--junitxml", tmp_path / "x.xml")
+    outcomes = done.parseoutcomes()
+    assert outcomes["failed"] >= 1
+    text = done.stdout.str() + done.stderr.str()
+    for wrong in ("\x1b", "\u202e", "\u200b", "##[", "\n::"):
+        assert wrong not in text
+    assert "[red]b" in text
+    ElementTree.parse(tmp_path / "x.xml")
