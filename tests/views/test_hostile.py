@@ -321,6 +321,19 @@ def test_sentences_progress_and_errors(
     assert "Traceback" not in out.err
 
 
+def test_a_bar_is_drawn_without_what_its_stage_says() -> None:
+    """On a terminal rich itself moves the cursor, so what is looked for is what the texts hold."""
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=2000)
+    with Stage(nasty("stage"), 3, "latents", console) as stage:
+        stage.causes.add(run_builder_outcome(), nasty("cause"))
+        stage.advance()
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "=stage" in text
+    assert "=cause" in text
+    for wrong in ("\x1b[31m", "\x9b", "\x07", "\u202e", "\u200b", "##["):
+        assert wrong not in text
+
+
 def run_builder_outcome() -> Any:
     from latentbench.kernel.requests import Outcome
 
