@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 from latentbench.explainers.explainer import Explanation
-from latentbench.kernel.errors import CorruptTable
+from latentbench.kernel.errors import CorruptTable, DataError
 from latentbench.kernel.requests import Outcome, Usage
 from latentbench.runs.journal import Asked, Call, JudgedUnit, Written, explanation_journal, judgement_journal
 from latentbench.runs.record import Paid
@@ -72,15 +75,86 @@ def test_a_score_without_a_number_is_null(tmp_path: Path) -> None:
     assert judgement.score is None
 
 
-@pytest.mark.parametrize(
+DAMAGE = pytest.mark.parametrize(
     "damage",
     ['{"cell": "a"}', "[1]", '{"cell": "a", "latent": "b", "rows": [1], "paid": {}}', "[" * 100_000],
     ids=["fields", "list", "row", "deep"],
 )
-def test_a_line_that_is_no_unit_is_named(tmp_path: Path, damage: str) -> None:
+
+
+def unsealed(path: Path) -> str:
+    """The lines of a journal as an earlier version wrote them."""
+    return re.sub(r',"sum":"[0-9a-f]{16}"\}$', "}", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+@DAMAGE
+def test_a_line_that_is_no_unit_is_named_in_a_journal_without_checksums(tmp_path: Path, damage: str) -> None:
     journal = judgement_journal(tmp_path)
     journal.append(judged(FULL))
     journal.close()
-    journal.path.write_text(journal.path.read_text(encoding="utf-8") + damage + "\n", encoding="utf-8")
+    journal.path.write_text(unsealed(journal.path) + damage + "\n", encoding="utf-8")
     with pytest.raises(CorruptTable, match="line 2 is no(t JSON| unit of a run).*delete that line"):
         list(journal.units())
+
+
+@DAMAGE
+def test_a_line_that_is_no_unit_is_owed_again_in_a_journal_with_checksums(tmp_path: Path, damage: str) -> None:
+    journal = judgement_journal(tmp_path)
+    for line in ("", damage + "\n"):
+        journal.append(judged(FULL))
+        journal.path.write_text(journal.path.read_text(encoding="utf-8") + line, encoding="utf-8")
+    journal.close()
+    assert list(journal.units()) == [judged(FULL), judged(FULL)]
+    assert journal.damaged == {3}
+
+
+def test_lines_of_an_earlier_version_are_read_and_gone_on_with(tmp_path: Path) -> None:
+    journal = judgement_journal(tmp_path)
+    journal.append(judged(FULL))
+    journal.close()
+    journal.path.write_text(unsealed(journal.path), encoding="utf-8")
+    journal.append(judged(BARE))
+    journal.close()
+    assert list(judgement_journal(tmp_path).units()) == [judged(FULL), judged(BARE)]
+
+
+def test_every_bit_that_flips_costs_units_and_changes_none(tmp_path: Path) -> None:
+    written = [judged(FULL), judged(FULL, BARE), judged(BARE)]
+    journal = judgement_journal(tmp_path)
+    for unit in written:
+        journal.append(unit)
+    journal.close()
+    whole = journal.path.read_bytes()
+    # All eight bits of the ends of lines, where a line may lose its checksum or its end; one bit of every other byte.
+    ends = {i for i, byte in enumerate(whole) if b"\n" in whole[max(0, i - 30) : i + 2] or byte == 10}
+    for place in range(len(whole)):
+        for bit in range(8) if place in ends else (place % 8,):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            journal.path.write_bytes(damaged)
+            found = list(judgement_journal(tmp_path).units())
+            assert all(unit in written for unit in found), (place, bit)
+            assert 1 <= len(found) <= 3, (place, bit)
+
+
+def test_a_full_disk_is_a_message_and_the_journal_ends_with_a_whole_line(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    journal = judgement_journal(tmp_path)
+    journal.append(judged(FULL))
+    write, room = os.write, [40]
+
+    def full(file: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = write(file, data[: room[0]])
+        room[0] -= written
+        return written
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(DataError, match=r"judgements\.jsonl cannot be written: No space left on device\. Free space"):
+        journal.append(judged(BARE))
+    monkeypatch.setattr(os, "write", write)
+    assert journal.path.read_bytes().endswith(b"\n")
+    journal.append(judged(BARE))
+    journal.close()
+    assert list(journal.units()) == [judged(FULL), judged(BARE)]
+    assert not journal.damaged

@@ -2,7 +2,7 @@
 
 Command modules import nothing heavy at the top; torch, transformers and mlflow are imported inside the functions that need
 them, so that `bench --help` answers at once. Exit codes: 0 ok; 1 the run has failures above the allowed rate; 2 usage, bad
-input or an endpoint that answers no call; 3 and 4 are verdicts of `bench gate`; 130 interrupted.
+input or an endpoint that answers no call; 3 and 4 are verdicts of `bench gate`; 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from latentbench.cli import (
     tune_command,
 )
 from latentbench.kernel.errors import BenchError
+from latentbench.kernel.stopping import stoppable
 from latentbench.views.terminal import lenient, say
 
 app = typer.Typer(
@@ -61,6 +62,7 @@ app.command("tune")(tune_command.tune)
 app.command("list")(list_command.listing)
 
 
+@stoppable
 def main() -> None:
     """Entry point: errors of `latentbench.kernel.errors` become one message and their exit code."""
     lenient()

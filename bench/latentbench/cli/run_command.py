@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from latentbench.kernel import stopping
 from latentbench.kernel.requests import Outcome
 from latentbench.views.terminal import say, tell
 
@@ -32,8 +33,13 @@ def run(
 
     console = _console()
     folder: list[Path] = []
+
+    def created(path: Path) -> None:
+        folder.append(path)
+        stopping.hint(_go_on(path, cache))
+
     try:
-        path, record = start(spec, out, cache, console, folder.append)
+        path, record = start(spec, out, cache, console, created)
     except KeyboardInterrupt:
         _interrupted(folder, cache)
     _finish(path, record, console, not no_track)
@@ -54,6 +60,7 @@ def resume(
     from latentbench.runs.run import resume as go_on
 
     console = _console()
+    stopping.hint(_go_on(run, cache))
     try:
         record = go_on(run, cache, console, retry or [])
     except KeyboardInterrupt:
@@ -89,6 +96,9 @@ def track(
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN_OR_STUDY", help="Folder of a run or of a study.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.html; that of the run or study by default.")
+    ] = None,
 ) -> None:
     """Write the self-contained HTML page of a run or a study."""
     from latentbench.lab.studies.study_page import RECORD
@@ -96,11 +106,11 @@ def report(
     if (folder / RECORD).exists():
         from latentbench.lab.studies.study_page import write_report as write_study_report
 
-        say(write_study_report(folder))
+        say(write_study_report(folder, out))
         return
     from latentbench.leaderboards.run_page import write_report
 
-    say(write_report(folder))
+    say(write_report(folder, out=out))
 
 
 def _console() -> Console:
@@ -109,12 +119,21 @@ def _console() -> Console:
     return Console(stderr=True)
 
 
-def _interrupted(folder: list[Path], cache: Path | None) -> None:
+def _go_on(folder: Path, cache: Path | None) -> str:
     # Without its own cache the run would pay again for what it has not written yet.
-    named = f" --cache {cache}" if cache else ""
-    where = f" Go on with: bench resume {folder[0]}{named}" if folder else ""
-    say(f"interrupted.{where}", err=True)
-    raise typer.Exit(130)
+    return f"Go on with: bench resume {folder}" + (f" --cache {cache}" if cache else "")
+
+
+def _interrupted(folder: list[Path], cache: Path | None) -> None:
+    from latentbench.runs.ledger import total
+
+    said = f"{stopping.word()}."
+    if folder:
+        spent = total(folder[0])
+        said += f" {spent.calls:,} calls have been paid for and are kept." if spent else ""
+        said += f" {_go_on(folder[0], cache)}"
+    say(said, err=True)
+    raise typer.Exit(stopping.exit_code())
 
 
 def _finish(folder: Path, record: RunRecord, console: Console, tracked: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from latentbench.kernel import stopping
 from latentbench.views.terminal import say, tell
 
 
@@ -42,8 +43,8 @@ def tune(
     try:
         result = start(asked, console)
     except KeyboardInterrupt:
-        say("interrupted. The same command goes on with the search.", err=True)
-        raise typer.Exit(130) from None
+        say(f"{stopping.word()}. The same command goes on with the search.", err=True)
+        raise typer.Exit(stopping.exit_code()) from None
     if result is None:
         return
     folder = Path(result["folder"])

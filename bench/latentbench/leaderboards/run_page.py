@@ -38,19 +38,21 @@ WINDOWS = 4
 """Windows shown of each, the strongest first."""
 
 
-def write_report(folder: Path, suite_folder: Path | None = None) -> Path:
-    """Write `report.html` into a run folder.
+def write_report(folder: Path, suite_folder: Path | None = None, out: Path | None = None) -> Path:
+    """Write `report.html` of a run.
 
     Args:
+        out: folder that it goes into; the run's own by default.
         suite_folder: where the suite is; else it is looked for as the run's spec names it. Without it the page says that
             windows cannot be shown.
 
     Raises:
         RunError: no finished run there.
         CorruptTable: a table that cannot be read.
+        DataError: the page cannot be written.
     """
     run = load_run(folder)
-    path = folder / REPORT
+    path = (out or folder) / REPORT
     write_text(path, report(run, suite_of(run, suite_folder)))
     return path
 

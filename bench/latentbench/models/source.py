@@ -20,7 +20,7 @@ from pathlib import Path
 
 import platformdirs
 
-from latentbench.kernel.errors import FetchError, ModelError
+from latentbench.kernel.errors import DataError, FetchError, ModelError
 from latentbench.kernel.files import write_json
 from latentbench.kernel.identity import digest, file_sha256
 from latentbench.models import packaged
@@ -141,9 +141,8 @@ def folder_identity(folder: Path) -> str:
         old = known.get(name)
         hashes[name] = old if old and old[:2] == stamp else [*stamp, file_sha256(folder / name)]
     if hashes != known:
-        sidecar.parent.mkdir(parents=True, exist_ok=True)
-        # Another process may be writing the same; what is lost is computed again.
-        with contextlib.suppress(OSError):
+        # The cache may be on a disk that is full or can only be read; what is lost is computed again.
+        with contextlib.suppress(DataError):
             write_json(sidecar, hashes)
     return digest({name: h[2] for name, h in hashes.items()})
 

@@ -1,8 +1,12 @@
 """Append-only JSONL while a run is going; Parquet when it has ended.
 
 One line is one *unit* of work (one latent of one cell, one explanation of one explainer) with all that came of it, written with a
-single `write` and flushed. So a kill can tear at most the last line, and a torn line is simply owed again; a unit is never
-half there. Later lines of the same unit replace earlier ones, which is how a failed unit is done again on resume.
+single `write`. So a kill can tear at most the last line, and a torn line is simply owed again; a unit is never half there. Later
+lines of the same unit replace earlier ones, which is how a failed unit is done again on resume.
+
+A line ends with a checksum of what stands before it. A bit that flips on a disk mostly leaves a line that can be read, with
+another number in it; such a line is no line, and its unit is owed again. Lines of earlier versions have none and are read as
+they are.
 
 A unit is written and read here, side by side, and is a typed value everywhere else. Writing the line where it is appended and
 reading it where it is needed is the tempting way, and a field that is added to one of the two is then lost without an error.
@@ -14,16 +18,18 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TextIO, TypeVar
+from typing import Any, Generic, TypeVar
 
 from latentbench.explainers.explainer import Explanation
 from latentbench.kernel.boundary import one_line
 from latentbench.kernel.conform import conform
 from latentbench.kernel.errors import CorruptTable, RunError
-from latentbench.kernel.files import plain
+from latentbench.kernel.files import plain, unwritable, writing
 from latentbench.kernel.requests import Outcome, Usage
+from latentbench.kernel.seal import Seal, check, sealed
 from latentbench.runs.record import Paid
 from latentbench.scorers.scorer import SMALL, Judgement
 
@@ -86,24 +92,31 @@ U = TypeVar("U")
 
 
 class Journal(Generic[U]):
-    """An append-only file of units.
+    """An append-only file of units. One process at a time appends (`latentbench.runs.ownership`).
 
     Args:
         path: the JSONL file; its folder exists. A torn last line is cut off before appending.
         line: a unit -> what its line holds.
         unit: what a line holds -> the unit.
+
+    Attributes:
+        damaged: numbers of lines that were found damaged when the file was read; their units are owed again.
+        appended: units that were appended.
     """
 
     def __init__(self, path: Path, line: Callable[[U], dict[str, Any]], unit: Callable[[Mapping[str, Any]], U]) -> None:
         self.path = path
         self._line, self._unit = line, unit
-        self._file: TextIO | None = None
+        self._file: int | None = None
+        self._end = 0
+        self.damaged: set[int] = set()
+        self.appended = 0
 
     def units(self) -> Iterator[U]:
-        """The unit of every whole line, in file order.
+        """The unit of every whole line, in file order; damaged lines are left out.
 
         Raises:
-            CorruptTable: a line that is not the last one cannot be read, so something else wrote to the file.
+            CorruptTable: a line of a file without checksums cannot be read, so something else wrote to it.
             RunError: a line in the form of an earlier version.
         """
         if not self.path.exists():
@@ -113,38 +126,75 @@ class Journal(Generic[U]):
         except OSError as e:
             raise CorruptTable(f"{self.path} cannot be read: {e}. Restore it, or start the run anew.") from e
         end = data.rfind(b"\n") + 1
-        for number, line in enumerate(data[:end].splitlines(), 1):
-            place = f"{self.path} line {number}"
+        # Not `splitlines`, which also ends a line where a flipped bit has made another control character.
+        lines = data[:end].split(b"\n")[:-1]
+        seals = [check(line) for line in lines]
+        first = seals.index(Seal.WHOLE) if Seal.WHOLE in seals else len(lines)
+        for number, (line, seal) in enumerate(zip(lines, seals, strict=True)):
+            # Behind a line with a checksum every line has one, unless a bit has flipped in the very sign of it.
+            if seal is Seal.BROKEN or (seal is Seal.NONE and number > first):
+                self.damaged.add(number + 1)
+                continue
             try:
-                held = json.loads(line)
-            except (ValueError, RecursionError) as e:
-                raise CorruptTable(f"{place} is not JSON; delete that line to have its unit redone.") from e
-            try:
-                if any("probability" in row for row in held.get("rows") or ()):
-                    raise RunError(f"{place} was written by an earlier version of this package; start the run anew.")
-                yield self._unit(held)
-            except (KeyError, TypeError, ValueError, AttributeError) as e:
-                raise CorruptTable(
-                    f"{place} is no unit of a run ({type(e).__name__}: {one_line(str(e))}); delete that line to have its unit "
-                    "redone."
-                ) from e
+                yield self._read(line, f"{self.path} line {number + 1}")
+            except CorruptTable:
+                if first == len(lines):
+                    raise
+                self.damaged.add(number + 1)
+
+    def _read(self, line: bytes, place: str) -> U:
+        try:
+            held = json.loads(line)
+        except (ValueError, RecursionError) as e:
+            raise CorruptTable(f"{place} is not JSON; delete that line to have its unit redone.") from e
+        try:
+            if any("probability" in row for row in held.get("rows") or ()):
+                raise RunError(f"{place} was written by an earlier version of this package; start the run anew.")
+            return self._unit(held)
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            raise CorruptTable(
+                f"{place} is no unit of a run ({type(e).__name__}: {one_line(str(e))}); delete that line to have its unit "
+                "redone."
+            ) from e
 
     def append(self, unit: U) -> None:
-        """Write one unit as one line and flush it."""
+        """Write one unit as one line.
+
+        Raises:
+            DataError: the file cannot be written; it then ends with the unit before.
+        """
         if self._file is None:
-            self._cut_torn_line()
-            self._file = self.path.open("a", encoding="utf-8")
-        line = json.dumps(self._line(unit), ensure_ascii=False, separators=(",", ":"), default=plain)
-        self._file.write(line + "\n")
-        self._file.flush()
+            with writing(self.path):
+                self._cut_torn_line()
+                self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+                self._end = os.fstat(self._file).st_size
+        text = json.dumps(self._line(unit), ensure_ascii=False, separators=(",", ":"), default=plain)
+        line = sealed(text.encode("utf-8")) + b"\n"
+        left = memoryview(line)
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError as e:
+            # A half line in the middle of a file would be a damaged one for good.
+            with suppress(OSError):
+                os.ftruncate(self._file, self._end)
+            raise unwritable(self.path, e) from e
+        self._end += len(line)
+        self.appended += 1
 
     def close(self) -> None:
-        """Flush to disk and close."""
+        """Flush to disk and close.
+
+        Raises:
+            DataError: the disk does not take it.
+        """
         if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            with writing(self.path):
+                try:
+                    os.fsync(file)
+                finally:
+                    os.close(file)
 
     def _cut_torn_line(self) -> None:
         if not self.path.exists():

@@ -5,7 +5,9 @@
         run.json             identities and environment at the start; totals at the end (atomic)
         explanations.jsonl   units while the run is going
         judgements.jsonl
+        paid.jsonl           what was paid, answer by answer
         *.parquet            tables, when it has ended
+        run.lock, owner.json while a process works in it
 
 The files are the truth. Whoever resumes must have the same suite, prompts, judges and seeds: the identities are compared before
 anything is asked, because a table with two kinds of rows in it is worse than no table.
@@ -28,19 +30,21 @@ from latentbench.explainers.explainer import load_explainer
 from latentbench.judges.cache.cached_judge import CachedJudge, ReplyCache
 from latentbench.judges.judge import Judge, closed
 from latentbench.judges.reference import load_judge
-from latentbench.kernel.errors import JudgeError, RunError
+from latentbench.kernel import stopping
+from latentbench.kernel.errors import BenchError, DataError, JudgeError, RunError
 from latentbench.kernel.files import write_text
 from latentbench.kernel.requests import Outcome
 from latentbench.models.source import cache_dir
-from latentbench.panels.panel_judge import load_panel
+from latentbench.panels.panel_judge import load_panel, members_of
 from latentbench.panels.panel_spec import is_panel
-from latentbench.runs import explaining, judging
+from latentbench.runs import explaining, judging, ledger
 from latentbench.runs.environment import git, hardware, versions
 from latentbench.runs.explaining import RETRIED
 from latentbench.runs.journal import ExplainedUnit, Journal, JudgedUnit, explanation_journal, judgement_journal
+from latentbench.runs.ownership import fresh_folder, is_passing, owned
 from latentbench.runs.plan import Plan, make_plan
 from latentbench.runs.probing import probe
-from latentbench.runs.record import RunRecord, read_record, write_record
+from latentbench.runs.record import RECORD, Paid, RunRecord, read_record, write_record
 from latentbench.runs.retrying import forget
 from latentbench.runs.run_spec import RunSpec, load_run_spec
 from latentbench.runs.run_tables import describe, write_tables
@@ -121,7 +125,7 @@ def start(
     """Create a run folder for a spec and carry the run out.
 
     Args:
-        out: the run folder; `runs/NAME-time` by default.
+        out: the run folder; by default `runs/NAME-time`, with a number behind it if another run was started in the same second.
         cache_path: reply cache; the user cache by default.
         created: told the folder as soon as the run can be resumed.
 
@@ -129,12 +133,12 @@ def start(
         The folder and the final `run.json`.
 
     Raises:
-        RunError: the folder exists already.
+        RunError: the folder exists already, or another process has it.
         JudgeError: a judge cannot be asked (there is no folder then), or stops answering.
         BenchError: as `prepare`.
     """
     spec = load_run_spec(spec_path)
-    folder = out or Path("runs") / f"{spec.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    folder = out or fresh_folder(Path("runs"), f"{spec.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     record = begin(spec, spec_path.parent, folder, f"bench run {spec_path}", cache_path, console, created)
     return folder, record
 
@@ -154,19 +158,22 @@ def begin(
         base: folder that relative paths of the spec are relative to.
         command: how the run is reproduced.
     """
-    # A start that was killed leaves a spec, and a cache of its own if it has one, but nothing to go on with.
-    if folder.exists() and any(p.name != "spec.yaml" and not p.name.startswith(REPLIES) for p in folder.iterdir()):
-        go_on = f" To go on with it: bench resume {folder}." if (folder / "run.json").exists() else ""
-        raise RunError(f"{folder} exists already and is not empty.{go_on} For a new run give another --out.")
-    cache = ReplyCache(cache_path or default_cache())
-    plan = prepare(spec, base, cache)
-    for pair in plan.unasked:
-        tell(console, str(pair))
-    # Before there is a folder: what is wrong may stand in the spec, which a run that has begun no longer reads.
-    _try_judges(plan, {}, set(), "Nothing was paid, and no run folder made.")
-    record = open_run(plan, base, folder, command)
-    created(folder)
-    record = carry_out(plan, folder, record, console)
+    with owned(folder, _say(console)):
+        # A start that was killed leaves a spec, and a cache of its own if it has one, but nothing to go on with.
+        if any(
+            p.name != "spec.yaml" and not p.name.startswith(REPLIES) for p in folder.iterdir() if not is_passing(p.name)
+        ):
+            go_on = f" To go on with it: bench resume {folder}." if (folder / RECORD).exists() else ""
+            raise RunError(f"{folder} exists already and is not empty.{go_on} For a new run give another --out.")
+        cache = _cache(cache_path, console)
+        plan = prepare(spec, base, cache)
+        for pair in plan.unasked:
+            tell(console, str(pair))
+        # Before there is a run: what is wrong may stand in the spec, which a run that has begun no longer reads.
+        _try_judges(plan, {}, set(), "Nothing was paid, and no run folder made.")
+        record = open_run(plan, base, folder, command)
+        created(folder)
+        record = carry_out(plan, folder, record, console)
     _say_cached(plan, console)
     return record
 
@@ -211,12 +218,25 @@ def resume(folder: Path, cache_path: Path | None, console: Console, retry: Colle
         retry: further outcomes that are asked again. The stored replies behind them are forgotten, so the judge is really asked.
 
     Raises:
-        RunError: no run there, or something that can change a number has changed since it was started.
+        RunError: no run there, another process has it, or something that can change a number has changed since it was started.
         JudgeError: a judge cannot be asked, or stops answering.
     """
-    record = read_record(folder)
+    if (folder / "spec.yaml").exists() and not (folder / RECORD).exists():
+        raise RunError(
+            f"{folder} has a spec and no {RECORD}: it was stopped before its run began, and nothing was paid. Start it with: "
+            f"bench run SPEC --out {folder}"
+        )
+    # Before the folder is taken, which makes it where it is missing.
+    read_record(folder)
+    with owned(folder, _say(console)):
+        return _go_on(folder, read_record(folder), cache_path, console, retry)
+
+
+def _go_on(
+    folder: Path, record: RunRecord, cache_path: Path | None, console: Console, retry: Collection[Outcome]
+) -> RunRecord:
     spec = load_run_spec(folder / "spec.yaml")
-    plan = prepare(spec, Path(record.base), ReplyCache(cache_path or default_cache()))
+    plan = prepare(spec, Path(record.base), _cache(cache_path, console))
     changed = record.identities.changes(plan.identities())
     if changed:
         raise RunError(
@@ -258,7 +278,7 @@ def _try_judges(
     plan: Plan, done: explaining.Explanations, judged: set[judging.Key], then: str, fresh: bool = False
 ) -> None:
     try:
-        asyncio.run(probe(plan, done, judged, fresh))
+        stopping.run(probe(plan, done, judged, fresh))
     except JudgeError as e:
         raise JudgeError(f"{str(e).rstrip('.')}. {then}") from e
 
@@ -268,6 +288,17 @@ def _say_cached(plan: Plan, console: Console) -> None:
     for label, judge in plan.judges.items():
         if isinstance(judge, CachedJudge) and judge.seen.found:
             tell(console, f"{plan.called(label)}: {judge.seen}")
+
+
+def _say(console: Console) -> Callable[[str], None]:
+    return lambda line: tell(console, line)
+
+
+def _cache(path: Path | None, console: Console) -> ReplyCache:
+    cache = ReplyCache(path or default_cache())
+    if cache.read_only:
+        _say(console)(f"{cache.path} can only be read: its replies are used, new ones are kept in the run alone")
+    return cache
 
 
 def default_cache() -> Path:
@@ -295,28 +326,69 @@ def carry_out(
     Returns:
         The record as it was written in the end.
     """
+    with owned(folder, _say(console)):
+        return _carried_out(plan, folder, record, console, runner, again)
+
+
+def _carried_out(
+    plan: Plan,
+    folder: Path,
+    record: RunRecord,
+    console: Console,
+    runner: asyncio.Runner | None,
+    again: Collection[Outcome],
+) -> RunRecord:
     began = time.monotonic()
     explanations, judgements = explanation_journal(folder), judgement_journal(folder)
+
+    def paid() -> Paid:
+        units = [*(w.paid for w, _ in explanations.units()), *(p.paid for p, _ in judgements.units())]
+        return sum(units, Paid())
+
+    work = _stages if runner is not None else _closing
+    through = False
     try:
-        if runner is not None:
-            runner.run(_stages(plan, explanations, judgements, console, again))
-        else:
-            asyncio.run(_closing(plan, explanations, judgements, console, again))
-    except (BaseExceptionGroup, JudgeError) as e:
+        with ledger.counted(folder, list(plan.judges.values()), paid):
+            stopping.run(work(plan, explanations, judgements, console, again), runner)
+        through = True
+    except (BaseExceptionGroup, BenchError) as e:
         # Batches run in a task group; the user is owed the one error, not the group.
         one = e.exceptions[0] if isinstance(e, BaseExceptionGroup) else e
-        if isinstance(one, JudgeError):
-            one = JudgeError(f"{one}. What was answered is kept; go on with: bench resume {folder}")
+        if isinstance(one, JudgeError | DataError):
+            kept = f"What was answered is kept; go on with: bench resume {folder}"
+            one = type(one)(f"{str(one).rstrip('.')}. {kept}")
         raise one from e
     finally:
-        explanations.close()
-        judgements.close()
         record = record.model_copy(update={"seconds": round(record.seconds + time.monotonic() - began, 2)})
-        write_record(record, folder)
+        try:
+            for journal in (explanations, judgements):
+                journal.close()
+            # Tables are replaced one by one; until all are there the old ones are not those of this record.
+            changed = through and (explanations.appended or judgements.appended)
+            write_record(record.model_copy(update={"status": "running"}) if changed else record, folder)
+        except DataError:
+            # On a full disk this fails like what has failed before.
+            if through:
+                raise
+        _say_damage(plan, (explanations, judgements), console)
     counts = write_tables(plan, folder, explanations, judgements)
+    counts = counts.model_copy(update={"paid": ledger.total(folder) or counts.paid})
     record = record.model_copy(update={"status": "complete", "totals": counts, "failure_rate": counts.failure_rate})
     write_record(record, folder)
     return record
+
+
+def _say_damage(plan: Plan, journals: tuple[Journal[ExplainedUnit], Journal[JudgedUnit]], console: Console) -> None:
+    """What was found damaged and asked again."""
+    for journal in journals:
+        if journal.damaged:
+            n, s = len(journal.damaged), "s" if len(journal.damaged) > 1 else ""
+            _say(console)(f"{n:,} damaged line{s} of {journal.path} left out; what stood there is asked again")
+    judges = [part for judge in plan.judges.values() for part in (members_of(judge) or (judge,))]
+    for cache in {judge.cache for judge in judges if isinstance(judge, CachedJudge)}:
+        if cache.damaged:
+            n, s = len(cache.damaged), "ies" if len(cache.damaged) > 1 else "y"
+            _say(console)(f"{n:,} damaged repl{s} of {cache.path} left out and asked again")
 
 
 async def _stages(

@@ -28,6 +28,7 @@ from latentbench.kernel.identity import digest
 from latentbench.kernel.requests import Outcome
 from latentbench.runs.finished import load_run
 from latentbench.runs.journal import ExplainedUnit, JudgedUnit, explanation_journal, judgement_journal
+from latentbench.runs.ownership import is_passing, owned
 from latentbench.runs.plan import Plan
 from latentbench.runs.record import Identities
 from latentbench.runs.run import Pool, carry_out, open_run, prepare
@@ -88,7 +89,8 @@ class TrialRunner:
         if earlier is not None:
             return self._repeat(trial, earlier)
         try:
-            return self._run(trial, settings)
+            with owned(self._place(trial)):
+                return self._run(trial, settings)
         except KeyboardInterrupt:
             storage.queue_again(trial.study, _frozen(trial), "interrupted")
             raise
@@ -105,13 +107,16 @@ class TrialRunner:
             trial.set_constraint(name, value)
         return tuple(earlier.values) if len(earlier.values) > 1 else float(earlier.values[0])
 
+    def _place(self, trial: Trial) -> Path:
+        return self.folder / "trials" / f"{trial.number:04d}"
+
     def _run(self, trial: Trial, settings: Settings) -> float | tuple[float, ...]:
-        folder = self.folder / "trials" / f"{trial.number:04d}"
+        folder = self._place(trial)
         try:
             plan = self.plan(settings)
             ordered = order(plan.latents, self.spec.seed)
             self._same_suite(trial.study, plan, [v.id for v in ordered])
-            if folder.exists() and any(folder.iterdir()):
+            if any(not is_passing(p.name) for p in folder.iterdir()):
                 raise RunError(f"{folder} holds a trial of another search; give another --out.")
             record = open_run(plan, self.base, folder, f"{self.command} # trial {trial.number}")
         except BenchError as e:

@@ -19,7 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latentbench.kernel import processes
 from latentbench.kernel.errors import SpecError
+from latentbench.kernel.processes import Process
 from latentbench.tuning.tune_spec import TuneSpec
 
 if TYPE_CHECKING:
@@ -176,7 +178,7 @@ def release_dead(study: Study) -> list[int]:
     found = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         host, _, number = str(trial.user_attrs.get(WORKER, "")).rpartition(":")
-        if host != socket.gethostname() or _alive(int(number)):
+        if host != socket.gethostname() or not Process(processes.host(), int(number), None).gone:
             continue
         try:
             study.tell(trial.number, state=TrialState.FAIL)
@@ -185,18 +187,6 @@ def release_dead(study: Study) -> list[int]:
         queue_again(study, trial)
         found.append(trial.number)
     return found
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    state = Path(f"/proc/{process}/stat")
-    # A zombie answers to signals and works on nothing.
-    return not state.exists() or state.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from latentbench.judges.cache.replies import ReplyCache
 from latentbench.judges.judge import closed
 from latentbench.kernel.errors import RunError
 from latentbench.kernel.files import write_json, write_text
+from latentbench.runs.ownership import owned
 from latentbench.runs.run import default_cache
 from latentbench.tuning import storage
 from latentbench.tuning.budget import FACTS, spent
@@ -94,8 +96,9 @@ def tune(asked: TuneRequest, console: Console) -> dict[str, Any] | None:
     url = storage.storage_url(asked.storage, folder)
     if asked.join and asked.storage is None and not (folder / "study.db").exists():
         raise RunError(f"there is no search in {folder} to join; name its --storage or --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    with storage.quiet(), asyncio.Runner() as runner:
+    # Who joins shares the storage and has a folder for each trial; two that report and hold out would do it twice.
+    with nullcontext() if asked.join else owned(folder), storage.quiet(), asyncio.Runner() as runner:
+        folder.mkdir(parents=True, exist_ok=True)
         study = _study(spec, asked, url, folder)
         write_text(folder / "spec.yaml", asked.spec.read_text(encoding="utf-8"))
         tried = TrialRunner(

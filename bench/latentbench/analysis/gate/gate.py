@@ -92,6 +92,7 @@ def gate(
 
 def _run(target: Path | None, base: Baseline, out: Path | None, cache: Path | None, console: Console) -> Path:
     from latentbench.kernel.config import validate
+    from latentbench.runs.ownership import fresh_folder
     from latentbench.runs.run import REPLIES, begin
     from latentbench.runs.run_spec import RunSpec, load_run_spec
 
@@ -101,7 +102,7 @@ def _run(target: Path | None, base: Baseline, out: Path | None, cache: Path | No
         spec, place, command = validate(RunSpec, base.spec, "the baseline's spec"), Path(), base.command
     else:
         raise RunError("the baseline holds no run spec: name a run folder or a spec.")
-    folder = out or Path("runs") / f"gate-{spec.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    folder = out or fresh_folder(Path("runs"), f"gate-{spec.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     with TemporaryDirectory(prefix="latentbench-gate-") as own:
         begin(spec, place, folder, command, cache or Path(own) / REPLIES, console)
     return folder

@@ -1,32 +1,40 @@
-"""A judge behind the reply cache: what is stored is not asked, what is asked twice is paid once."""
+"""A judge behind the reply cache: what is stored is not asked, what is asked twice is paid once, by whichever process."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from latentbench.judges.cache.replies import CacheStats, FromCache, ReplyCache
 from latentbench.judges.judge import BaseJudge, Judge, guarded
+from latentbench.kernel.errors import BenchError
 from latentbench.kernel.requests import NEEDS, Activate, Reply, Request, request_key
 
 __all__ = ["CacheStats", "CachedJudge", "ReplyCache"]
 
 MEASURED = 256
 """Activations per chunk: they are measured in this process, whatever the size that suits the judge that writes."""
+SOON, LATE = 0.02, 0.5
+"""Seconds until the first and between later looks whether another process has been answered."""
 
 
 class CachedJudge(BaseJudge):
     """A judge whose replies are looked up first and stored as they come.
 
     What several requests of a batch, or of batches that are under way at the same time, have in common is asked once; the others
-    get the same reply marked as cached. The rest is asked in chunks of one kind and of the size that the judge names as its
-    `chunk`, and each chunk is stored when it is done, so that a killed run has paid for at most one chunk in vain and a chunk in
-    which the judge breaks down takes no other with it.
+    get the same reply marked as cached. What another process is asking at the same time is waited for, and asked here if that
+    process fails or ends. The rest is asked in chunks of one kind and of the size that the judge names as its `chunk`, and each
+    chunk is stored when it is done, so that a killed run has paid for at most one chunk in vain and a chunk in which the judge
+    breaks down takes no other with it.
 
     Args:
         judge: the backend.
         cache: where its replies are kept.
+
+    Attributes:
+        paying: told the replies of each chunk as soon as they are stored.
     """
 
     def __init__(self, judge: Judge, cache: ReplyCache) -> None:
@@ -34,6 +42,7 @@ class CachedJudge(BaseJudge):
         self.identity, self.can, self.reads_truth = judge.identity, judge.can, judge.reads_truth
         self.in_flight, self.chunk = judge.in_flight, judge.chunk
         self.seen = FromCache()
+        self.paying: Callable[[Sequence[Reply]], None] = lambda _: None
         self._flying: dict[str, asyncio.Future[Reply]] = {}
 
     async def answer(self, requests: Sequence[Request]) -> list[Reply]:
@@ -47,13 +56,21 @@ class CachedJudge(BaseJudge):
         loop = asyncio.get_running_loop()
         self._flying.update({k: loop.create_future() for k in mine})
         try:
+            claimed = self.cache.claim(mine)
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._ask(chunk)) for chunk in self._chunks(mine)]
+                own = {k: r for k, r in mine.items() if k in claimed}
+                tasks = [group.create_task(self._ask(chunk)) for chunk in self._chunks(own)]
+                if len(own) < len(mine):
+                    others = {k: r for k, r in mine.items() if k not in claimed}
+                    tasks.append(group.create_task(self._hear(others)))
         except BaseExceptionGroup as e:
             raise e.exceptions[0] from e
         finally:
             for k in mine:
                 self._flying.pop(k).cancel()
+            # What is left of a call that was given up; where it cannot be written, the claim ends with this process.
+            with suppress(BenchError):
+                self.cache.release(mine)
         fresh = {k: reply for task in tasks for k, reply in task.result().items()}
         shared = await self._wait(waiting, dict(zip(keys, requests, strict=True)))
         replies = []
@@ -107,10 +124,29 @@ class CachedJudge(BaseJudge):
         again = dict(zip(lost, await self.answer([requests[k] for k in lost]), strict=True)) if lost else {}
         return {k: again[k] if k in again else replace(f.result(), cached=True) for k, f in waiting.items()}
 
+    async def _hear(self, requests: Mapping[str, Request]) -> dict[str, Reply]:
+        """Replies that another process asks for; what that gives up is asked here."""
+        left, heard, pause = dict(requests), {}, SOON
+        while left:
+            found = self.cache.get(left, self.seen)
+            self.seen.found += len(found)
+            for k, reply in found.items():
+                self._flying[k].set_result(reply)
+                heard[k] = reply
+                del left[k]
+            claimed = self.cache.claim(left)
+            for chunk in self._chunks({k: left.pop(k) for k in claimed}):
+                heard |= await self._ask(chunk)
+            if left and not claimed:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LATE)
+        return heard
+
     async def _ask(self, chunk: Sequence[tuple[str, Request]]) -> dict[str, Reply]:
         replies = await guarded(self.judge, [r for _, r in chunk])
         entries = [(k, r, reply) for (k, r), reply in zip(chunk, replies, strict=True)]
         self.cache.put(self.identity, self.reads_truth, entries)
+        self.paying(replies)
         self.seen.came += len(replies)
         self.seen.failed += sum(not reply.ok for reply in replies)
         for k, _, reply in entries:

@@ -3,25 +3,38 @@
 Identity and request are also stored apart from the key, so that a miss can be explained ("same request, dtype differs")
 instead of guessed at: an earlier tool's cache was not keyed by the model at all, and nobody could see it. Failed calls are never
 stored, or a bad minute of an endpoint would be replayed for ever.
+
+A row holds a checksum of itself. One that does not fit is no reply: it is asked again and replaced. Rows of earlier versions have
+none, and are read if they are replies at all.
+
+Before a request is asked it is claimed here, so that two processes that want the same answer pay for one. A claim ends with its
+answer, with its process, or when that gives no sign of life; a lock around the call would outlive none of these and would hold up
+every other request.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
+from latentbench.kernel.conform import conform
 from latentbench.kernel.errors import DataError
+from latentbench.kernel.files import writing
 from latentbench.kernel.identity import canonical, digest
+from latentbench.kernel.processes import Process, me
 from latentbench.kernel.requests import (
     Activate,
     Chat,
@@ -37,6 +50,7 @@ from latentbench.kernel.requests import (
     request_key,
     stored,
 )
+from latentbench.kernel.seal import Seal, check, sealed
 
 SCHEMA = 1
 STORED = frozenset({Outcome.OK, Outcome.REFUSAL, Outcome.PARSE})
@@ -50,6 +64,15 @@ CREATE TABLE IF NOT EXISTS replies (
 CREATE INDEX IF NOT EXISTS by_request ON replies (request);
 CREATE INDEX IF NOT EXISTS by_prompt ON replies (prompt);
 """
+_CLAIMS = """
+CREATE TABLE IF NOT EXISTS claims (
+    key TEXT PRIMARY KEY, holder TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL, start INTEGER, beat REAL NOT NULL
+) WITHOUT ROWID;
+"""
+BEAT, STALE = 20.0, 120.0
+"""Seconds between the signs of life of a process that has claims, and without one until they are taken over."""
+PART = 500
+"""Keys per query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,80 +145,195 @@ class FromCache:
 
 
 class ReplyCache:
-    """Replies on disk. Several processes may use one file.
+    """Replies on disk. Several processes of one machine may use one file.
+
+    A file that can only be read is read; nothing is added to it.
 
     Args:
         path: created with its folder if missing.
 
+    Attributes:
+        read_only: nothing can be stored.
+        damaged: keys of rows that were found damaged.
+
     Raises:
-        DataError: the file is not such a cache, or stays locked.
+        DataError: the file is not such a cache, stays locked, or cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.read_only = False
+        self.damaged: set[str] = set()
+        self._broken: set[str] = set()
         self._lock = threading.Lock()
         self._judges: set[str] = set()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._me, self._holder = me(), secrets.token_hex(8)
+        self._claimed: set[str] = set()
+        self._beating = False
         with self._errors():
-            self._db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            # A power cut may lose the last replies, never the file; they are asked again.
-            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db = self._open()
+            self._db.text_factory = _text
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, SCHEMA):
                 raise DataError(
                     f"{path} is a reply cache of format {version}; this version reads {SCHEMA}. Move it away."
                 )
-            if version == 0:
-                self._db.executescript(_TABLES)
-                self._db.execute(f"PRAGMA user_version={SCHEMA}")
+            if not self.read_only:
+                if version == 0:
+                    self._db.executescript(_TABLES)
+                    self._db.execute(f"PRAGMA user_version={SCHEMA}")
+                self._db.executescript(_CLAIMS)
             self._db.execute("SELECT key, judge, request, prompt, settings, value FROM replies LIMIT 1").fetchall()
+
+    def _open(self) -> sqlite3.Connection:
+        there = self.path.is_file()
+        try:
+            if not there:
+                with writing(self.path):
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                    self.path.touch()
+            db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+            _prepare(db)
+            return db
+        except sqlite3.OperationalError as e:
+            if not there or not e.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
+                raise
+        self.read_only = True
+        address = f"file:{quote(str(self.path.resolve()))}?mode=ro"
+        # Without a place for its side files SQLite reads only what it is promised that nobody changes.
+        for more in ("", "&immutable=1"):
+            db = sqlite3.connect(address + more, timeout=60, isolation_level=None, check_same_thread=False, uri=True)
+            try:
+                db.execute("SELECT count(*) FROM sqlite_master").fetchall()
+            except sqlite3.OperationalError:
+                db.close()
+                if more:
+                    raise
+            else:
+                break
+        return db
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as e:
-            raise DataError(f"the reply cache {self.path} cannot be used: {e}. Is another program holding it?") from e
         except sqlite3.DatabaseError as e:
-            raise DataError(
-                f"the reply cache {self.path} is damaged or is not SQLite: {e}. Move it away; its replies will be asked again."
-            ) from e
+            name = getattr(e, "sqlite_errorname", "") or ""
+            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                said = f"cannot be used: {e}. Is another program holding it?"
+            elif name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+                said = (
+                    f"cannot be written: {e}. Free space there (or look whether the disk is sound), then give the command "
+                    "again; what it holds is kept."
+                )
+            elif name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
+                said = f"cannot be used: {e}. Name a file that you may write (--cache)."
+            else:
+                said = f"is damaged or is not SQLite: {e}. Move it away; its replies will be asked again."
+            raise DataError(f"the reply cache {self.path} {said}") from e
 
     def get(self, keys: Iterable[str], seen: FromCache | None = None) -> dict[str, Reply]:
-        """The stored replies among `keys`; `seen` is told when each was stored."""
+        """The stored replies among `keys`; `seen` is told when each was stored. What is damaged is not stored."""
         wanted = list(dict.fromkeys(keys))
         found: dict[str, Reply] = {}
         with self._lock, self._errors():
-            for start in range(0, len(wanted), 500):
-                part = wanted[start : start + 500]
-                marks = ",".join("?" * len(part))
-                query = f"SELECT key, outcome, value, vector, stored FROM replies WHERE key IN ({marks})"
+            for marks, part in _parts(wanted):
+                query = f"SELECT key, outcome, CAST(value AS BLOB), vector, stored FROM replies WHERE key IN ({marks})"
                 for key, outcome, value, vector, stored in self._db.execute(query, part):
-                    found[key] = decode(outcome, value, vector)
+                    reply = _whole(key, outcome, value, vector, stored)
+                    if reply is None:
+                        self.damaged.add(str(key))
+                        self._broken.add(str(key))
+                        continue
+                    found[key] = reply
                     if seen is not None:
                         seen.add(stored)
         return found
 
     def put(self, identity: JudgeIdentity, reads_truth: bool, entries: Sequence[tuple[str, Request, Reply]]) -> int:
-        """Store (key, request, reply) of one judge in one transaction; replies of failed calls are left out.
+        """Store (key, request, reply) of one judge in one transaction; replies of failed calls are left out. Claims on any of
+        them end.
 
         Returns:
             How many were stored.
         """
         now = time.time()
-        rows = []
+        rows: list[tuple[object, ...]] = []
+        mended: list[tuple[object, ...]] = []
         for key, request, reply in entries:
-            if reply.outcome in STORED:
+            if reply.outcome in STORED and not self.read_only:
                 value, vector = encode(reply)
                 told = describe(request, reads_truth, identity.provider)
-                rows.append((key, identity.key, *told, now, str(reply.outcome), value, vector))
-        if rows:
+                whole = sealed(value.encode("utf-8", "surrogatepass"), *_about(key, reply.outcome, vector, now))
+                text = whole.decode("utf-8", "surrogatepass")
+                row = (key, identity.key, *told, now, str(reply.outcome), text, vector)
+                (mended if key in self._broken else rows).append(row)
+        ended = self._claimed.intersection(key for key, _, _ in entries)
+        if rows or mended or ended:
             with self._lock, self._errors(), self._transaction():
-                self._db.execute("INSERT OR IGNORE INTO judges VALUES (?, ?)", (identity.key, canonical(identity)))
+                if rows or mended:
+                    judge = (identity.key, canonical(identity))
+                    self._db.execute("INSERT OR IGNORE INTO judges VALUES (?, ?)", judge)
                 # The first reply stays: a second process that asked the same must not change what the first one used.
                 self._db.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        return len(rows)
+                self._db.executemany("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", mended)
+                self._end(ended)
+            self._claimed -= ended
+            self._broken -= {str(row[0]) for row in mended}
+        return len(rows) + len(mended)
+
+    def claim(self, keys: Collection[str]) -> set[str]:
+        """Take the right to ask for `keys`, for those that nobody else is asking for; which these are.
+
+        The others are stored by now, or will be when whoever claimed them has been answered. Claims end with `put` or `release`.
+        """
+        if self.read_only or not keys:
+            return set(keys)
+        free, now = set(keys), time.time()
+        ended: dict[tuple[str, int, int | None], bool] = {}
+        with self._lock, self._errors():
+            with self._transaction():
+                for marks, part in _parts(list(keys)):
+                    query = f"SELECT key FROM replies WHERE key IN ({marks})"
+                    free -= {key for (key,) in self._db.execute(query, part)} - self._broken
+                    query = f"SELECT key, host, pid, start, beat FROM claims WHERE key IN ({marks})"
+                    for key, host, pid, start, beat in self._db.execute(query, part):
+                        who = (host, pid, start)
+                        if who not in ended:
+                            ended[who] = Process(host, pid, None if start is None else int(start)).gone
+                        if not ended[who] and now - beat < STALE:
+                            free.discard(key)
+                own = (self._holder, self._me.host, self._me.pid, self._me.start, now)
+                rows = [(key, *own) for key in free]
+                self._db.executemany("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._claimed |= free
+            if self._claimed and not self._beating:
+                self._beating = True
+                threading.Thread(target=_beat, args=(weakref.ref(self),), name="claims", daemon=True).start()
+        return free
+
+    def release(self, keys: Collection[str]) -> None:
+        """Give up claims on `keys` that are left; others may ask then."""
+        left = self._claimed.intersection(keys)
+        if left:
+            with self._lock, self._errors(), self._transaction():
+                self._end(left)
+            self._claimed -= left
+
+    def refresh(self) -> bool:
+        """Give a sign of life for the claims; whether there are any."""
+        with self._lock:
+            if not self._claimed:
+                self._beating = False
+                return False
+            with suppress(DataError), self._errors():
+                self._db.execute("UPDATE claims SET beat = ? WHERE holder = ?", (time.time(), self._holder))
+        return True
+
+    def _end(self, keys: Iterable[str]) -> None:
+        # Who found a claim stale has it by now.
+        query = "DELETE FROM claims WHERE key = ? AND holder = ?"
+        self._db.executemany(query, [(key, self._holder) for key in keys])
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -203,7 +341,9 @@ class ReplyCache:
         try:
             yield
         except BaseException:
-            self._db.execute("ROLLBACK")
+            # A full disk ends the transaction by itself.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 
@@ -215,11 +355,11 @@ class ReplyCache:
         whole, prompt, settings = describe(request, reads_truth, identity.provider)
         with self._lock, self._errors():
             query = "SELECT DISTINCT identity FROM replies JOIN judges ON judges.key = judge WHERE request = ?"
-            others = [json.loads(row[0]) for row in self._db.execute(query, (whole,))]
+            others = [_object(row[0]) for row in self._db.execute(query, (whole,))]
             query = (
                 "SELECT settings, identity FROM replies JOIN judges ON judges.key = judge WHERE prompt = ? LIMIT 100"
             )
-            near = [(json.loads(s), json.loads(i)) for s, i in self._db.execute(query, (prompt,))]
+            near = [(_object(s), _object(i)) for s, i in self._db.execute(query, (prompt,))]
         mine = json.loads(canonical(identity))
         if others:
             changed = sorted((_changes(other, mine) for other in others), key=len)[0]
@@ -237,7 +377,7 @@ class ReplyCache:
             query = "SELECT identity, count(*) FROM replies JOIN judges ON judges.key = judge GROUP BY judge"
             labels: dict[str, int] = {}
             for text, count in self._db.execute(query):
-                label = _label(json.loads(text))
+                label = _label(_object(text))
                 labels[label] = labels.get(label, 0) + count
         return CacheStats(n, self.path.stat().st_size, labels, oldest, newest)
 
@@ -277,7 +417,7 @@ class ReplyCache:
             gone = [
                 (key,)
                 for key, outcome, identity in self._db.execute(query)
-                if (judge is None or _label(json.loads(identity)) == judge) and (not outcomes or outcome in outcomes)
+                if (judge is None or _label(_object(identity)) == judge) and (not outcomes or outcome in outcomes)
             ]
             if keys is not None:
                 self._db.execute("DROP TABLE named")
@@ -292,8 +432,53 @@ class ReplyCache:
             self._db.close()
 
 
+def _prepare(db: sqlite3.Connection) -> None:
+    for again in reversed(range(100)):
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError as e:
+            # Another process is making the same file; SQLite does not wait for that.
+            if not again or not e.sqlite_errorname.startswith("SQLITE_BUSY"):
+                db.close()
+                raise
+            time.sleep(0.02)
+    # A power cut may lose the last replies, never the file; they are asked again.
+    db.execute("PRAGMA synchronous=NORMAL")
+
+
+def _beat(cache: weakref.ref[ReplyCache]) -> None:
+    """Signs of life of a cache's claims, as long as it has any."""
+    while True:
+        time.sleep(BEAT)
+        held = cache()
+        if held is None or not held.refresh():
+            return
+        del held
+
+
+def _parts(keys: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Keys in parts that fit into a query, with as many question marks."""
+    for start in range(0, len(keys), PART):
+        part = keys[start : start + PART]
+        yield ",".join("?" * len(part)), part
+
+
+def _text(raw: bytes) -> str:
+    return str(raw, "utf-8", "replace")
+
+
+def _object(text: object) -> dict[str, Any]:
+    """An object that was stored as JSON; an empty one where the row is damaged."""
+    try:
+        found = json.loads(str(text))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _label(identity: Mapping[str, Any]) -> str:
-    return f"{identity['provider']}:{identity['model']}"
+    return f"{identity.get('provider', '?')}:{identity.get('model', '?')}"
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any], what: str = "judge ") -> list[str]:
@@ -329,6 +514,37 @@ def encode(reply: Reply) -> tuple[str, bytes | None]:
     value = json.dumps({k: v for k, v in fields.items() if v is not None}, separators=(",", ":"), ensure_ascii=False)
     vector = None if reply.vector is None else np.ascontiguousarray(reply.vector, "<f4").tobytes()
     return value, vector
+
+
+def _about(key: str, outcome: str, vector: bytes | None, stored: float) -> tuple[bytes, ...]:
+    """What a row's checksum is of, besides its value."""
+    return key.encode(), str(outcome).encode(), vector or b"", repr(stored).encode()
+
+
+def _whole(key: object, outcome: object, value: object, vector: object, stored: object) -> Reply | None:
+    """The reply of a row; None where the row is damaged."""
+    if not (isinstance(key, str) and isinstance(outcome, str) and isinstance(value, bytes)):
+        return None
+    if not (isinstance(stored, float) and (vector is None or isinstance(vector, bytes))):
+        return None
+    seal = check(value, *_about(key, outcome, vector, stored))
+    if seal is Seal.BROKEN:
+        return None
+    try:
+        text = value.decode("utf-8", "surrogatepass")
+        # A bit that flips in the name of the checksum makes a row without one.
+        if seal is Seal.NONE and not set(json.loads(text)) <= FIELDS:
+            return None
+        reply = decode(outcome, text, vector)
+        return reply if seal is Seal.WHOLE else conform(reply, Reply)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+FIELDS = frozenset(
+    ["text", "logprobs", "loglik", "n_tokens", "tokens", "windows", "error", "reasoning", "finish", "usage"]
+)
+"""Members of a stored value."""
 
 
 def decode(outcome: str, value: str, vector: bytes | None) -> Reply:

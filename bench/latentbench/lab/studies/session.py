@@ -31,6 +31,7 @@ from latentbench.lab.studies.study_spec import (
 from latentbench.models.source import cache_dir
 from latentbench.runs.explaining import RETRIED
 from latentbench.runs.finished import Run, load_run
+from latentbench.runs.ownership import owned
 from latentbench.runs.record import RunRecord, read_record
 from latentbench.runs.run import Pool, carry_out, open_run, prepare
 from latentbench.runs.run_spec import RunSpec
@@ -219,13 +220,12 @@ class Session:
         """A run of this spec, finished; found again if it was finished before. What failed by API or time-out is asked again."""
         plan = prepare(spec, Path.cwd(), self.cache, self.pool)
         folder = self.work / "runs" / f"{self.name}-{digest(plan.identities())}"
-        if (folder / "run.json").exists():
-            record = read_record(folder)
-        else:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            record = open_run(plan, Path.cwd(), folder, self.command)
-        if not record.ended or owed(record):
-            carry_out(plan, folder, record, self.console, self.runner)
+        there = (folder / "run.json").exists()
+        if not there or not (record := read_record(folder)).ended or owed(record):
+            with owned(folder):
+                there = (folder / "run.json").exists()
+                record = read_record(folder) if there else open_run(plan, Path.cwd(), folder, self.command)
+                carry_out(plan, folder, record, self.console, self.runner)
         run = load_run(folder)
         self.runs.append(run)
         return run

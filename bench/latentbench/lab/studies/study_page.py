@@ -75,8 +75,11 @@ def write_pages(folder: Path, record: Mapping[str, Any]) -> None:
     write_text(folder / INDEX, study_page(record).markdown())
 
 
-def write_report(folder: Path) -> Path:
-    """Write `report.html` into a study folder.
+def write_report(folder: Path, out: Path | None = None) -> Path:
+    """Write `report.html` of a study.
+
+    Args:
+        out: folder that it goes into; the study's own by default.
 
     Raises:
         RunError: no study there.
@@ -91,8 +94,9 @@ def write_report(folder: Path) -> Path:
     if missing:
         raise CorruptTable(f"{folder} has no {missing[0]}.svg; make the study again: {record['command']} --again")
     figures = {name: embedded(folder / f"{name}.svg") for name in record["figures"]}
-    write_text(folder / REPORT, study_page(record, figures).html())
-    return folder / REPORT
+    path = (out or folder) / REPORT
+    write_text(path, study_page(record, figures).html())
+    return path
 
 
 def judge_keys(record: Mapping[str, Any]) -> dict[str, str]:

@@ -25,7 +25,7 @@ from latentbench.corpora.contexts import Context, ContextSettings, Tally, contex
 from latentbench.corpora.corpus import corpus_identity, documents
 from latentbench.corpora.corpus_spec import CorpusSpec
 from latentbench.kernel.errors import RunError, SpecError
-from latentbench.kernel.files import write_json
+from latentbench.kernel.files import PART, write_json
 from latentbench.models.language_model import Loaded
 from latentbench.subject.activations.activation_store import FORMAT, ActivationStore
 from latentbench.subject.activations.encode import BATCH, encoded, hookpoints
@@ -170,7 +170,7 @@ def _claim(out: Path, identity: dict[str, Any]) -> bool:
     # A pass that failed before its first shard (an empty corpus, a wrong hookpoint) must not bar the corrected one.
     started = (out / "meta.json").exists() or any((out / "shards").glob("*.safetensors"))
     if not mark.exists() or not started:
-        if out.exists() and not mark.exists() and (not out.is_dir() or any(out.iterdir())):
+        if out.exists() and not mark.exists() and (not out.is_dir() or any(p.suffix != PART for p in out.iterdir())):
             raise RunError(f"{out} exists and is no activation store. Name another folder, or remove it.")
         out.mkdir(parents=True, exist_ok=True)
         write_json(mark, identity)

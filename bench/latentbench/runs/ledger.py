@@ -1,0 +1,93 @@
+"""What a run has paid, written down answer by answer.
+
+A unit of a journal says what its calls cost, too, but is written when its whole batch has come back. A session that was killed in
+a batch finds the answers in the reply cache when it goes on, where nothing says that this run has paid for them. So every chunk
+of answers is a line here, appended when it has been stored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from latentbench.judges.cache.cached_judge import CachedJudge
+from latentbench.judges.judge import Judge
+from latentbench.kernel.files import unwritable, write_text, writing
+from latentbench.kernel.requests import Reply
+from latentbench.kernel.seal import Seal, check, sealed
+from latentbench.panels.panel_judge import members_of
+from latentbench.runs.explaining import paid
+from latentbench.runs.record import Paid
+
+LEDGER = "paid.jsonl"
+
+
+@contextmanager
+def counted(folder: Path, judges: Sequence[Judge], before: Callable[[], Paid]) -> Iterator[None]:
+    """Write down what is paid to these judges while the block runs.
+
+    Nothing is written where one of them has no cache in front: only that one sees each answer as it comes, so the units are all
+    that can be added up.
+
+    Args:
+        before: what was paid before there was a ledger.
+
+    Raises:
+        DataError: the ledger cannot be written.
+    """
+    asked = [part for judge in judges for part in (members_of(judge) or (judge,))]
+    cached = [judge for judge in asked if isinstance(judge, CachedJudge)]
+    if len(cached) < len(asked) or not cached:
+        yield
+        return
+    path = folder / LEDGER
+    if not path.exists():
+        _settle(path, before())
+    else:
+        _settle(path, total(folder) or Paid())
+    with writing(path):
+        file = os.open(path, os.O_WRONLY | os.O_APPEND)
+
+    def add(replies: Sequence[Reply]) -> None:
+        line = _line(paid(replies))
+        try:
+            # A line that is cut short is none, so the next one must not go on in it.
+            if os.write(file, line) < len(line):
+                os.write(file, b"\n")
+        except OSError as e:
+            raise unwritable(path, e) from e
+
+    for judge in cached:
+        judge.paying = add
+    try:
+        yield
+    finally:
+        for judge in cached:
+            judge.paying = _nothing
+        os.close(file)
+
+
+def total(folder: Path) -> Paid | None:
+    """What a run has paid so far; None where it has no ledger."""
+    try:
+        lines = (folder / LEDGER).read_bytes().split(b"\n")
+    except OSError:
+        return None
+    held = [json.loads(line) for line in lines if check(line) is Seal.WHOLE]
+    return sum((Paid.model_validate({name: n for name, n in h.items() if name != "sum"}) for h in held), Paid())
+
+
+def _settle(path: Path, so_far: Paid) -> None:
+    """Everything so far as one line."""
+    write_text(path, _line(so_far).decode())
+
+
+def _line(spent: Paid) -> bytes:
+    return sealed(json.dumps(spent.model_dump(), separators=(",", ":")).encode()) + b"\n"
+
+
+def _nothing(replies: Sequence[Reply]) -> None:
+    return None
