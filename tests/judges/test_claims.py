@@ -166,7 +166,7 @@ def test_a_program_of_an_earlier_version_goes_on_with_the_file(tmp_path):
     with sqlite3.connect(cache.path) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
         columns = [row[1] for row in db.execute("PRAGMA table_info(replies)")]
-        assert columns == "key judge request prompt settings stored outcome value vector".split()
+        assert columns == ["key", "judge", "request", "prompt", "settings", "stored", "outcome", "value", "vector"]
         # As it stored before rows had checksums.
         db.execute(
             "INSERT INTO replies SELECT ?, judge, request, prompt, settings, stored, outcome, ?, vector FROM replies",

@@ -52,8 +52,8 @@ DAMAGE = [
     "value = CAST(x'ff' || substr(value, 2) AS TEXT)",
     "value = '[]'",
     "value = replace(value, '\"sum\"', '\"sul\"')",
-    "value = '{\"text\":5,\"usage\":[1,2,3,4]}'",
-    "value = '{\"text\":\"x\"}'",
+    'value = \'{"text":5,"usage":[1,2,3,4]}\'',
+    'value = \'{"text":"x"}\'',
     "outcome = 'refusal'",
     "outcome = 'okay'",
     "outcome = x'ff'",
@@ -106,12 +106,11 @@ def test_wherever_a_bit_flips_no_reply_is_another_one(tmp_path):
             str(opened.stats())
             opened.close()
         except DataError as e:
-            assert str(path) in str(e)
-            assert path.exists()
-            outcomes["message"] += 1
+            outcomes["message"] += str(path) in str(e) and path.exists()
             continue
         assert all(wanted[k] == r.text for k, r in found.items())
         outcomes["same" if len(found) == 40 else "fewer"] += 1
+    assert sum(outcomes.values()) == 400
     assert outcomes["fewer"] > 20, outcomes
 
 

@@ -144,9 +144,8 @@ def test_a_lock_that_was_torn_when_it_was_made_does_not_bar_the_folder(tmp_path,
     run = tmp_path / "run"
     run.mkdir()
     (run / LOCK).touch()
-    with owned(run):
-        with pytest.raises(filelock.Timeout):
-            filelock.SoftFileLease(run / LOCK, lease_duration=ownership.LEASE, timeout=0).acquire()
+    with owned(run), pytest.raises(filelock.Timeout):
+        filelock.SoftFileLease(run / LOCK, lease_duration=ownership.LEASE, timeout=0).acquire()
 
 
 def test_the_thread_that_has_a_folder_may_take_it_again_and_no_other(tmp_path):
