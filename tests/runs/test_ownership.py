@@ -220,7 +220,7 @@ def test_processes_are_told_apart():
     assert Process(me().host, me().pid, -1).gone, "another start"
     assert not Process("elsewhere", 2**22 + 1, 5).gone, "nobody can know"
     child = subprocess.Popen([sys.executable, "-c", ""])
-    time.sleep(0.3)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert Process(me().host, child.pid, None).gone, "a zombie"
     child.wait()
     assert Process(me().host, child.pid, None).gone

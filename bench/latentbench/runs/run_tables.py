@@ -141,8 +141,7 @@ def write_tables(
     silent = {key for key, (_, e) in latest.items() if e.text is None}
     without = [1 for c, p, _, _ in judged if (c.explainer, c.repeat, p.latent) in silent]
     skipped = [1 for w, e in latest.values() if e.outcome is Outcome.SKIPPED and w.explainer not in plan.models]
-    # Of a session that was killed the calls whose batch was not written yet are missing: their replies came from the cache in
-    # the next one.
+    # Of a session that was killed the calls whose batch was not written yet are missing; the ledger of a run has them.
     spent = [*(w.paid for w, _ in explanations.units()), *(p.paid for p, _ in judgements.units())]
     return Totals(
         explanations=_counted(latest[key][1].outcome for key in latest),
