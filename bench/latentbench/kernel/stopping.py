@@ -32,7 +32,7 @@ ONE_STOP = 0.5
 
 
 @dataclass
-class _Stop:
+class _Stopping:
     """What has come, and what is under way."""
 
     signum: int | None = None
@@ -41,7 +41,7 @@ class _Stop:
     task: asyncio.Task[Any] | None = None
 
 
-_stop = _Stop()
+_stop = _Stopping()
 
 
 def stoppable(main: Callable[[], None]) -> Callable[[], None]:
