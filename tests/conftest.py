@@ -10,6 +10,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+# Nobody's own list of endpoints, keys or proxies has a say in a test.
+os.environ["LATENTBENCH_ENDPOINTS"] = os.devnull + ".none"
+os.environ.pop("OPENAI_BASE_URL", None)
 
 import pytest
 

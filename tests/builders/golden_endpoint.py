@@ -95,7 +95,7 @@ def endpoint(status: int, body: Any, sent: list[Any]) -> OpenAIJudge:
             return openai.AsyncOpenAI(api_key="none", base_url="http://endpoint/v1", max_retries=0, http_client=wire)
 
     params = OpenAIParams(
-        base_url="http://endpoint/v1", attempts=1, backoff=0, patience=0, logprobs=True, completions=True
+        base_url="http://127.0.0.1:9/v1", attempts=1, backoff=0, patience=0, logprobs=True, completions=True
     )
     return Wired("m", params)
 

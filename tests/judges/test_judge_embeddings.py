@@ -105,6 +105,6 @@ async def test_too_few_vectors_or_one_without_direction_are_no_answers(endpoint:
 
 
 def test_the_address_is_no_part_of_the_identity() -> None:
-    judge = load_judge("embed:served?base_url=http://user:pw@127.0.0.1:1/v1")
+    judge = load_judge("embed:served?base_url=http://127.0.0.1:1/v1")
     assert (judge.identity.provider, judge.identity.revision, judge.identity.dtype) == ("embed", "unknown", "remote")
     assert dict(judge.identity.params) == {"query_prompt": ""}

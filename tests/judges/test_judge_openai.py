@@ -26,6 +26,8 @@ from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, 
 from latentbench.runs.run import resume, start
 from rich.console import Console
 
+from tests.builders.bindings import bound
+
 KEY = "sk-very-secret-0123456789"
 
 
@@ -110,8 +112,9 @@ class Endpoint:
 
 
 @pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Endpoint]:
     monkeypatch.setenv("TEST_JUDGE_KEY", KEY)
+    bound({"127.0.0.1": {"key_env": "TEST_JUDGE_KEY"}}, tmp_path, monkeypatch)
     found = Endpoint()
     yield found
     found.server.shutdown()
@@ -248,21 +251,22 @@ async def test_the_key_is_in_no_text(endpoint, caplog):
         assert KEY not in text
 
 
-def test_a_missing_key_is_said_before_the_first_call(monkeypatch):
+def test_a_missing_key_is_said_before_the_first_call(monkeypatch, tmp_path):
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
-    with pytest.raises(SpecError, match="NO_SUCH_KEY"):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(SpecError, match="OPENAI_API_KEY is not set"):
+        load_judge("openai:m")
+    bound({"api.openai.com": {"key_env": ["OPENAI_API_KEY", "NO_SUCH_KEY"]}}, tmp_path, monkeypatch)
+    with pytest.raises(SpecError, match="NO_SUCH_KEY is not set"):
         load_judge("openai:m?key_env=NO_SUCH_KEY")
 
 
-def test_where_a_call_goes_is_no_part_of_what_answers(monkeypatch):
-    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
-
+def test_where_a_call_goes_is_no_part_of_what_answers():
     def identity(options: str) -> JudgeIdentity:
-        return load_judge(f"openai:m?key_env=NO_SUCH_KEY&base_url=http://user:pw@127.0.0.1:{options}").identity
+        return load_judge(f"openai:m?base_url=http://127.0.0.1:{options}").identity
 
     here = identity("1/v1")
     assert identity("2/v1&concurrency=3&timeout=9&rpm=60&headers={%22X-Team%22:%22a%22}") == here
-    assert "pw" not in repr(here)
     others = [
         "1/v1&revision=2026-11",
         "1/v1&max_tokens=512",

@@ -15,6 +15,7 @@ from latentbench.cli import (
     cache_command,
     coder_command,
     comparison_commands,
+    endpoint_command,
     gate_command,
     judge_command,
     leaderboard_command,
@@ -45,6 +46,7 @@ app.add_typer(models_command.app, name="models")
 app.add_typer(coder_command.app, name="coder")
 app.add_typer(cache_command.app, name="cache")
 app.add_typer(judge_command.app, name="judge")
+app.add_typer(endpoint_command.app, name="endpoint")
 app.add_typer(scorer_command.app, name="scorer")
 app.add_typer(simulator_command.app, name="simulator")
 app.command("run")(run_command.run)

@@ -23,6 +23,13 @@ Undecided = Annotated[
     ),
 ]
 Allow = Annotated[bool, typer.Option("--allow-inconclusive", help="Short for --inconclusive skip.")]
+Endpoints = Annotated[
+    bool,
+    typer.Option(
+        "--allow-endpoints",
+        help="Ask endpoints that the baseline, spec or run folder names, also those that are not in `bench endpoint list`.",
+    ),
+]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")]
 Junit = Annotated[Path | None, typer.Option("--junit", help="Write the report as JUnit XML.")]
 Markdown = Annotated[Path | None, typer.Option("--markdown", help="Write the report as Markdown.")]
@@ -78,6 +85,7 @@ def gate(
         bool, typer.Option("--offline", help="Do not ask the judges whether they have changed.")
     ] = False,
     inconclusive: Undecided = None,
+    allow_endpoints: Endpoints = False,
     allow_inconclusive: Allow = False,
     json: Json = None,
     junit: Junit = None,
@@ -104,12 +112,14 @@ def gate(
     except SpecError as e:
         raise typer.BadParameter(str(e)) from e
     console = Console(stderr=True)
-    report, folder = compare(run, baseline, settings, console, out=out, cache=cache, offline=offline)
+    report, folder = compare(
+        run, baseline, settings, console, out=out, cache=cache, offline=offline, allow_endpoints=allow_endpoints
+    )
     if track:
         from latentbench.analysis.gate.gate_formats import tag_run
 
         result = tag_run(folder, report)
-        tell(console, f"MLflow: {result.uri if result.ok else result.message}")
+        tell(console, f"MLflow: {result.shown if result.ok else result.message}")
     _write(report, policy, json, junit, markdown, github)
     raise typer.Exit(report.exit_code(policy))
 
@@ -214,6 +224,7 @@ def freeze(
     offline: Annotated[
         bool, typer.Option("--offline", help="Do not ask the judges; the gate then cannot see that one has changed.")
     ] = False,
+    allow_endpoints: Endpoints = False,
 ) -> None:
     """Freeze a run to a small file.
 
@@ -222,7 +233,7 @@ def freeze(
     from latentbench.analysis.gate.baseline import write_baseline
     from latentbench.analysis.gate.gate import freeze as make
 
-    baseline = make(run, metric or (), offline=offline)
+    baseline = make(run, metric or (), offline=offline, allow_endpoints=allow_endpoints)
     write_baseline(baseline, out)
     say(
         f"{out}: {len(baseline.scores)} rows, {len(baseline.latents)} latents, {len(baseline.probes)} probes, "

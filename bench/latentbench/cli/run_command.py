@@ -91,7 +91,7 @@ def track(
     result = log(run, uri=uri)
     if not result.ok:
         raise RunError(f"not logged: {result.message}")
-    say(f"logged to {result.uri}")
+    say(f"logged to {result.shown}")
 
 
 def report(
@@ -145,7 +145,7 @@ def _finish(folder: Path, record: RunRecord, console: Console, tracked: bool) ->
         from latentbench.tracking.mlflow import track as log
 
         result = log(folder)
-        tell(console, f"MLflow: {result.uri if result.ok else result.message}")
+        tell(console, f"MLflow: {result.shown if result.ok else result.message}")
     for line in agreement(read_opinions(folder)):
         tell(console, line)
     causes = list((record.totals.causes if record.totals else {}).items())

@@ -55,7 +55,7 @@ def tune(
         from latentbench.tuning.tune_track import track
 
         logged = track(folder)
-        tell(console, f"MLflow: {logged.uri if logged.ok else logged.message}")
+        tell(console, f"MLflow: {logged.shown if logged.ok else logged.message}")
     tell(console, f"search: {folder}\nreport: {folder / 'report.html'}")
     if not result["winners"]:
         say(f"no setting finished within the constraints ({result['stopped']}).", err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from latentbench.kernel.config import Frozen
 
@@ -56,6 +56,15 @@ class HfCorpus(_Corpus):
     """Commit or branch; a full commit hash needs no question to the hub."""
     data_files: Paths | None = None
     """Files inside the dataset, or on this machine for a local builder."""
+
+    @field_validator("dataset", "data_files")
+    @classmethod
+    def _no_address(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        # The library would call any host that stands there.
+        for name in (value,) if isinstance(value, str) else value or ():
+            if "://" in name or "::" in name:
+                raise ValueError("is an address; fetch the file and name it by its path, or name a dataset of the hub")
+        return value
 
 
 class SampledCorpus(_Corpus):

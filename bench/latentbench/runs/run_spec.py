@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.file_name import Name
+from latentbench.kernel.veil import veiled
 from latentbench.panels.panel_spec import is_panel
 
 
@@ -29,10 +30,9 @@ class _Entry(Frozen):
         if isinstance(value, str):
             value = {"use": value}
         if isinstance(value, dict) and "use" in value and not value.get("label"):
-            value = {
-                **value,
-                "label": Path(str(value["use"])).stem if str(value["use"]).endswith(".yaml") else value["use"],
-            }
+            use = value["use"]
+            label = Path(str(use)).stem if str(use).endswith(".yaml") else use
+            value = {**value, "label": veiled(label) if isinstance(label, str) else label}
         return value
 
 

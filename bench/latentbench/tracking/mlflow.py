@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentbench.kernel.files import write_text
 from latentbench.kernel.tables import LATENTS
+from latentbench.kernel.veil import veiled
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_page
 from latentbench.leaderboards.row import rows
@@ -62,6 +63,11 @@ class TrackResult:
     parent: str | None = None
     children: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def shown(self) -> str:
+        """The URI without a password or token."""
+        return veiled(self.uri)
+
 
 def track(run_dir: Path, suite_dir: Path | None = None, uri: str | None = None) -> TrackResult:
     """Log a finished run to MLflow, or update what was logged of it before.
@@ -98,13 +104,14 @@ def tracked(uri: str | None, log: Callable[[MlflowClient, str, str], TrackResult
         What `log` returns; any fault of MLflow is `ok=False` with a message.
     """
     target = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE.as_posix()}/mlflow.db"
-    what = f"{target} does not answer"
+    shown = veiled(target)
+    what = f"{shown} does not answer"
     # MLflow raises its own, SQLAlchemy's, requests' and OS errors; none of them may fail what is complete on disk.
     with lent(BASE):
         try:
             with lent(PROBE):
                 client, experiment = connect(target)
-            what = f"logging to {target} failed"
+            what = f"logging to {shown} failed"
             with lent(WORK):
                 return log(client, experiment, target)
         except Exception as e:
@@ -113,7 +120,7 @@ def tracked(uri: str | None, log: Callable[[MlflowClient, str, str], TrackResult
 
 def reason(error: Exception) -> str:
     """A fault in one short line."""
-    text = " ".join(str(error).split())
+    text = veiled(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text[:REASON_CHARS]}{'...' if len(text) > REASON_CHARS else ''}"
 
 

@@ -2,6 +2,9 @@
 
 A spec is run with a reply cache of its own. The user's cache is the tempting default, and it would answer for code that no longer
 gives those answers: a gate that asks nobody passes everything. Who pays for calls can name a cache.
+
+Baselines, specs and run folders are often those of others, in a job that nobody watches. So an endpoint that one of them names,
+be it on this machine, is asked only if the user's own list has it, or if the caller says so.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from latentbench.analysis.gate.baseline import Baseline, read_baseline, snapshot
 from latentbench.analysis.gate.gate_report import GateReport, GateSettings
 from latentbench.analysis.gate.verdicts import compare
 from latentbench.judges.judge import closed
+from latentbench.judges.remote.binding import only_listed
 from latentbench.kernel.errors import RunError
 from latentbench.runs.finished import Run, load_run
 
@@ -30,12 +34,15 @@ if TYPE_CHECKING:
     from latentbench.judges.judge import Judge
 
 
-def freeze(folder: Path, metrics: Sequence[str] = (), *, offline: bool = False) -> Baseline:
+def freeze(
+    folder: Path, metrics: Sequence[str] = (), *, offline: bool = False, allow_endpoints: bool = False
+) -> Baseline:
     """A finished run as a baseline.
 
     Args:
         metrics: to keep beside the headlines.
         offline: leave the judges alone; the baseline then cannot show that a judge has changed.
+        allow_endpoints: ask endpoints that the run folder names and the user's list has not, as far as any run may.
 
     Raises:
         RunError: no finished run there.
@@ -49,8 +56,9 @@ def freeze(folder: Path, metrics: Sequence[str] = (), *, offline: bool = False) 
     from latentbench.runs.run import prepare
     from latentbench.runs.run_spec import load_run_spec
 
-    plan = prepare(load_run_spec(folder / "spec.yaml"), Path(run.record.base), None)
-    with _closing(plan.judges):
+    with only_listed(allow_endpoints):
+        plan = prepare(load_run_spec(folder / "spec.yaml"), Path(run.record.base), None)
+    with only_listed(allow_endpoints), _closing(plan.judges):
         asked, noise = ask_probes(probes(run, plan), plan.judges)
     return Baseline.model_validate({**frozen.model_dump(), "probes": [p.model_dump() for p in asked], "noise": noise})
 
@@ -64,6 +72,7 @@ def gate(
     out: Path | None = None,
     cache: Path | None = None,
     offline: bool = False,
+    allow_endpoints: bool = False,
 ) -> tuple[GateReport, Path]:
     """Compare a run with a baseline; a spec is run first.
 
@@ -72,6 +81,8 @@ def gate(
         out: folder of the run; `runs/gate-NAME-time` by default.
         cache: reply cache of the run; one of its own by default.
         offline: do not ask the judges again whether they are the same.
+        allow_endpoints: ask endpoints that the baseline, the spec or the run folder names and the user's list has not, as far
+            as any run may.
 
     Returns:
         The report, and the run folder.
@@ -81,9 +92,10 @@ def gate(
     """
     began = time.monotonic()
     base = read_baseline(baseline)
-    folder = target if target is not None and target.is_dir() else _run(target, base, out, cache, console)
-    run = load_run(folder)
-    drift = None if offline or not base.probes else _asked(run, base)
+    with only_listed(allow_endpoints):
+        folder = target if target is not None and target.is_dir() else _run(target, base, out, cache, console)
+        run = load_run(folder)
+        drift = None if offline or not base.probes else _asked(run, base)
     metrics = list(dict.fromkeys(s.metric for s in base.scores if not s.headline))
     known = {m.name for scorer in run.record.scorers.values() for m in scorer.metrics}
     report = compare(base, snapshot(run, [m for m in metrics if m in known]), settings, drift)

@@ -43,6 +43,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--latentbench-offline", action="store_true", help="Do not ask the judges whether they have changed."
     )
+    group.addoption(
+        "--latentbench-allow-endpoints",
+        action="store_true",
+        help="Ask endpoints that the baseline or the run names, also those that are not on your own list.",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -99,6 +104,7 @@ class GateCollector(pytest.File):
                 Console(quiet=True),
                 cache=option("--latentbench-cache"),
                 offline=option("--latentbench-offline"),
+                allow_endpoints=option("--latentbench-allow-endpoints"),
             )
         except BenchError as e:
             self._fault = str(e)

@@ -14,26 +14,27 @@ import email.utils
 import os
 import random
 import re
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from http import HTTPStatus
 from typing import Self
-from urllib.parse import urlsplit
 
 import httpx
 import openai
 import pydantic
 
+from latentbench.judges.remote.address import OPENAI, read_address
+from latentbench.judges.remote.binding import granted
 from latentbench.judges.remote.call_quota import LATE, Quota
 from latentbench.judges.remote.limiter import Limiter, Pace
 from latentbench.judges.remote.reading import Malformed
+from latentbench.judges.remote.wire import Refused, Wire
 from latentbench.kernel.config import Frozen
-from latentbench.kernel.errors import JudgeError
+from latentbench.kernel.errors import JudgeError, SpecError
 from latentbench.kernel.requests import Outcome, Reply
+from latentbench.kernel.veil import veiled
 from latentbench.models.source import cache_dir
 
 OVERFLOW = re.compile(
@@ -48,6 +49,8 @@ CONNECT = 10.0
 """Seconds to wait for a connection: no model has to be computed for one."""
 LASTING = 10.0
 """Seconds after which a fault that may heal is one that did not."""
+ELSEWHERE = "OPENAI_BASE_URL"
+"""Environment variable by which the client library calls another server under the same name."""
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -56,12 +59,14 @@ class EndpointParams(Frozen):
 
     base_url: str | None = None
     """Address of the endpoint, up to and including `/v1`; OpenAI's own by default."""
-    key_env: str = "OPENAI_API_KEY"
-    """Environment variable that holds the key."""
+    key_env: str = ""
+    """Which of the variables that your configuration binds to the host holds the key; the first of them by default."""
     concurrency: int = pydantic.Field(default=16, ge=1)
     """Calls under way at most; fewer where the endpoint says that there are too many."""
     timeout: float = pydantic.Field(default=60.0, gt=0)
-    """Seconds per attempt."""
+    """Seconds per attempt, from the connection to the last byte of the reply."""
+    max_reply_mb: float | None = pydantic.Field(default=None, gt=0)
+    """Largest response that is read, packed or unpacked: 4 MB of a chat by default, 64 of vectors and log-probabilities."""
     attempts: int = pydantic.Field(default=6, ge=1)
     """Attempts per call. A refusal because of the rate (429) is none."""
     backoff: float = pydantic.Field(default=1.0, ge=0)
@@ -104,10 +109,21 @@ class Endpoint:
         params: how it is reached.
         seed: of the random parts of waits; a generator of its own, because drawing from the process-wide one would change other
             code.
+        headers: of every request.
+
+    Raises:
+        SpecError: the user's configuration allows no such call (`latentbench.judges.remote.binding`), or the address is none.
     """
 
-    def __init__(self, params: EndpointParams, seed: str) -> None:
-        self.params = params
+    def __init__(self, params: EndpointParams, seed: str, headers: Mapping[str, str] | None = None) -> None:
+        self.params, self.headers = params, headers or {}
+        if params.base_url is None and os.environ.get(ELSEWHERE):
+            raise SpecError(
+                f"{ELSEWHERE} is set, and a reference without `base_url` means {OPENAI}. What answers must be seen in the "
+                f"reference: write `base_url=` with the address into it, or unset {ELSEWHERE}."
+            )
+        self.grant = granted(read_address(params.base_url or OPENAI), params.key_env)
+        self.grant.key()
         self._jitter = random.Random(f"{seed} {os.getpid()}")
         self.limiter = Limiter(params.concurrency)
         self.pace = Pace(params.backoff, params.max_wait, self._jitter)
@@ -119,9 +135,8 @@ class Endpoint:
 
     @property
     def address(self) -> str:
-        """Where calls go, without a user name or password, for messages."""
-        parts = urlsplit(self.params.base_url or "https://api.openai.com/v1")
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        """Where calls go, for messages."""
+        return self.grant.address.url
 
     def problem(self, reply: Reply) -> str | None:
         """What a failed call says of the endpoint; None for any answer, also one that cannot be read."""
@@ -136,12 +151,17 @@ class Endpoint:
     def _connection(self) -> _Connection:
         loop = asyncio.get_running_loop()
         if loop not in self._connections:
+            p = self.params
+            # The key, and all else that leaves, is the wire's to add.
+            wire = Wire(self.grant, self.headers, p.timeout, p.max_reply_mb)
             client = openai.AsyncOpenAI(
-                api_key=os.environ.get(self.params.key_env) or "none",
-                base_url=self.params.base_url,
-                timeout=openai.Timeout(self.params.timeout, connect=min(CONNECT, self.params.timeout)),
+                api_key="none",
+                base_url=self.grant.address.url,
+                timeout=openai.Timeout(p.timeout, connect=min(CONNECT, p.timeout)),
                 max_retries=0,
-                http_client=openai.DefaultAsyncHttpxClient(verify=_trusted(), event_hooks={"response": [self._heard]}),
+                http_client=httpx.AsyncClient(
+                    transport=wire, trust_env=False, follow_redirects=False, event_hooks={"response": [self._heard]}
+                ),
             )
             self._connections[loop] = _Connection(client)
         return self._connections[loop]
@@ -197,6 +217,10 @@ class Endpoint:
         try:
             reply = await ask()
             self.limiter.success(self._under_way)
+        except openai.APIConnectionError as e:
+            if isinstance(e.__cause__, Malformed):
+                raise e.__cause__ from None
+            raise
         except (ValueError, TypeError, AttributeError, IndexError) as e:
             # The client passes a broken body on as whatever its reading of it raises.
             raise Malformed(f"the reply is not in the OpenAI format: {type(e).__name__}: {e}") from e
@@ -257,9 +281,10 @@ class Endpoint:
             said = f"no answer within {self.params.timeout:g} s, {self.params.attempts} attempts"
             return Reply(Outcome.TIMEOUT, error=said)
         line = _line(error)
-        key = os.environ.get(self.params.key_env)
+        key = (os.environ.get(self.grant.variable) or "").strip() if self.grant.variable else ""
         if key:
             line = line.replace(key, "***")
+        line = veiled(line)
         outcome = Outcome.API
         if isinstance(error, openai.APIStatusError):
             code, status = str(error.code or ""), error.status_code
@@ -287,16 +312,12 @@ ADVICE = (
 """What endpoints refuse, in their words -> the option of the reference that leaves it out or says it otherwise."""
 
 
-@cache
-def _trusted() -> ssl.SSLContext:
-    """The certificates that connections are checked against: reading them takes 50 ms, once and not for every client."""
-    return httpx.create_ssl_context()
-
-
 def advice(said: str) -> str:
     """What to do about a refusal, as the end of its line; nothing where nobody knows."""
     if said.startswith("401"):
-        return ". The key is read from the variable that `key_env` names"
+        return (
+            ". The key is in the variable bound to the host (`bench endpoint list`), or `key_env` names another of them"
+        )
     if said.startswith("404"):
         return ". Check the model's name, and whether `base_url` ends in /v1"
     if not said.startswith(("400", "422")):
@@ -309,6 +330,8 @@ def heals(error: Exception) -> bool:
     """Worth another attempt: a fault of the server or of the connection, a broken body."""
     if isinstance(error, openai.APIStatusError):
         return error.status_code >= 500 or error.status_code in (408, 409)
+    if isinstance(error, Refused):
+        return False
     return isinstance(error, openai.APIConnectionError | openai.APIResponseValidationError | Malformed)
 
 

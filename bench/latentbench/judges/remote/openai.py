@@ -7,7 +7,7 @@ under way; how a call gets there, and what becomes of it when it fails, is the e
 from __future__ import annotations
 
 import asyncio
-import os
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,9 +18,11 @@ import pydantic
 
 from latentbench.judges.judge import DispatchJudge
 from latentbench.judges.options import set_options
+from latentbench.judges.remote.address import KEYS
 from latentbench.judges.remote.endpoint import Endpoint, EndpointParams
 from latentbench.judges.remote.reading import READING, body_of, chat_reply, choice_reply, continuation_reply
 from latentbench.judges.remote.structure import Structure, structured, unwrapped
+from latentbench.judges.remote.wire import OWN, PAYING
 from latentbench.judges.turns import Turn, merged, unrepeated
 from latentbench.kernel.config import JsonObject
 from latentbench.kernel.errors import SpecError
@@ -35,6 +37,7 @@ from latentbench.kernel.requests import (
     Reply,
     Request,
 )
+from latentbench.kernel.veil import is_secret, is_secret_header
 
 R = TypeVar("R", Chat, Choice, Continuation)
 
@@ -94,6 +97,10 @@ ANSWERING = (
     "structured",
 )
 """Parameters that can change an answer."""
+RESERVED = (
+    OWN | {name.lower() for name in PAYING} | {"accept-encoding", "expect", "keep-alive", "te", "trailer", "upgrade"}
+)
+"""Headers that no reference can set: they say what a request is, where it goes, or who pays."""
 
 
 class OpenAIJudge(DispatchJudge):
@@ -104,7 +111,7 @@ class OpenAIJudge(DispatchJudge):
         params: how the endpoint is reached.
 
     Raises:
-        SpecError: no key in the environment and no endpoint of one's own.
+        SpecError: no key in the environment and no endpoint of one's own; an endpoint, or a header, that is not allowed.
     """
 
     params_model: ClassVar[type[pydantic.BaseModel]] = OpenAIParams
@@ -115,9 +122,12 @@ class OpenAIJudge(DispatchJudge):
         super().__init__()
         self.params = p = params or OpenAIParams()
         self.model = model
-        if not os.environ.get(p.key_env) and p.base_url is None:
+        self.endpoint = Endpoint(p, model, headers_of(p.headers))
+        refuse_secrets(p.extra_body, "extra_body")
+        refuse_secrets(p.chat_template_kwargs, "chat_template_kwargs")
+        if p.base_url is None and self.endpoint.grant.key() is None:
             raise SpecError(
-                f"judge openai:{model}: the environment variable {p.key_env} is not set; put the key there."
+                f"judge openai:{model}: the environment variable {self.endpoint.grant.variable} is not set; put the key there."
             )
         self.serve(Chat, self._texts)
         if p.logprobs:
@@ -128,7 +138,6 @@ class OpenAIJudge(DispatchJudge):
         if p.tokenizer:
             settings += self._read_by_tokens(p.tokenizer)
         self.identity = JudgeIdentity("openai", model, p.revision, "remote", tuple(settings))
-        self.endpoint = Endpoint(p, model)
 
     def _read_by_tokens(self, tokenizer: str) -> tuple[tuple[str, str], ...]:
         """Read choices and continuations by token ids instead; returns what of the tokenizer is part of the identity."""
@@ -149,10 +158,7 @@ class OpenAIJudge(DispatchJudge):
     async def _completions(self, asked: dict[str, Any]) -> Mapping[str, Any]:
         p = self.params
         raw = await self._client().completions.with_raw_response.create(
-            model=self.model,
-            prompt=asked["prompt"],
-            extra_body={**p.extra_body, **asked},
-            extra_headers=p.headers or None,
+            model=self.model, prompt=asked["prompt"], extra_body={**p.extra_body, **asked}
         )
         return body_of(raw.content)
 
@@ -240,7 +246,7 @@ class OpenAIJudge(DispatchJudge):
         if p.reasoning_effort is not None:
             more["reasoning_effort"] = p.reasoning_effort
         raw = await self._client().chat.completions.with_raw_response.create(
-            model=self.model, messages=rendered, extra_body=more or None, extra_headers=p.headers or None, **asked
+            model=self.model, messages=rendered, extra_body=more or None, **asked
         )
         return body_of(raw.content)
 
@@ -255,6 +261,39 @@ class OpenAIJudge(DispatchJudge):
             temperature=0.0,
         )
         return continuation_reply(body_of(raw.content), request, time.perf_counter() - started)
+
+
+def headers_of(given: Mapping[str, Any]) -> dict[str, str]:
+    """Headers that a reference names.
+
+    Raises:
+        SpecError: one that holds a key, says where the call goes, or can stand in no request; its value is not repeated.
+    """
+    for name, value in given.items():
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+            raise SpecError(f"headers: {name[:80]!r} is no name of a header.")
+        if is_secret_header(name):
+            raise SpecError(
+                f"headers: {name} holds a key, which does not belong into a reference. {KEYS} (and --key-header)"
+            )
+        if name.lower() in RESERVED:
+            raise SpecError(f"headers: {name} is set by the client; leave it out.")
+        if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+            raise SpecError(f"headers: the value of {name} must be a text of printable ASCII characters.")
+    return dict(given)
+
+
+def refuse_secrets(given: Any, where: str) -> None:
+    """See that no field of a reference, at any depth, holds a key.
+
+    Raises:
+        SpecError: one does, by its name; its value is not repeated.
+    """
+    pairs = given.items() if isinstance(given, dict) else enumerate(given) if isinstance(given, list) else ()
+    for name, value in pairs:
+        if isinstance(name, str) and is_secret(name) and isinstance(value, str):
+            raise SpecError(f"{where}: {name[:80]!r} holds a key, which does not belong into a reference. {KEYS}")
+        refuse_secrets(value, where)
 
 
 def _greeting(request: Request) -> Request:

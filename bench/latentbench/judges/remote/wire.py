@@ -1,0 +1,198 @@
+"""What goes over the wire to an endpoint, and how much of what comes back is read.
+
+The client library takes a good deal from the environment (organisation, administrator's key, headers, address, proxies), follows
+redirects to other hosts, waits for each piece of a reply as long as for the whole, and unpacks whatever it is sent. Turning each
+of these off where the client is made leaves those that its next release adds. So they are decided at the one place that every
+call passes, below the client: which headers leave, for which host, for how long, and how many bytes are taken.
+
+A proxy of the environment is used, because the environment is the user's own, but never for this machine. Redirects are not
+followed at all: the host that is asked is the one that a key is bound to and a judge is known by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import urllib.request
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from functools import cache
+
+import httpx
+
+from latentbench.judges.remote.address import OPENAI, Address
+from latentbench.judges.remote.binding import Grant
+from latentbench.judges.remote.reading import Malformed
+from latentbench.kernel.errors import SpecError
+
+OWN = frozenset({"accept", "connection", "content-length", "content-type", "host", "transfer-encoding", "user-agent"})
+"""Headers of the client that leave this machine; all others of its own stay."""
+PAYING = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
+"""Who pays, at OpenAI alone."""
+CHAT_MB, OTHER_MB = 4.0, 64.0
+"""Largest bodies of responses: a chat of 100,000 tokens has about one, vectors and log-probabilities of a batch some tens."""
+LEAST_KEY = 8
+"""Characters from which a key is looked for in what comes back; a shorter one may be part of any word."""
+
+
+class Refused(Malformed):
+    """A response that is not read, and that would be the same once more."""
+
+
+class Wire(httpx.AsyncBaseTransport):
+    """Carries the calls of one endpoint.
+
+    Args:
+        grant: host and key.
+        headers: of every request, beside the client's own.
+        timeout: seconds from the connection to the last byte of the reply.
+        most_mb: largest body of a response; see `CHAT_MB`.
+    """
+
+    def __init__(self, grant: Grant, headers: Mapping[str, str], timeout: float, most_mb: float | None) -> None:
+        self._address, self._timeout, self._most_mb = grant.address, timeout, most_mb
+        self._key = grant.key()
+        self._headers = {**paying(grant.address), **headers, "Accept-Encoding": "gzip"}
+        if self._key is not None:
+            bearer = grant.header.lower() == "authorization"
+            self._headers[grant.header] = f"Bearer {self._key}" if bearer else self._key
+        self._inner = _connections(grant.address)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, and read the whole response within the limits.
+
+        Raises:
+            Refused: a redirect, or more than is read. httpx.ReadTimeout: not all was there in time.
+        """
+        if request.url not in self._address:
+            raise Refused(f"a call to {request.url.host} was not sent: the endpoint is {self._address.host}")
+        most = self._most_mb or (CHAT_MB if request.url.path.endswith("/chat/completions") else OTHER_MB)
+        headers = [(k, v) for k, v in request.headers.multi_items() if k.lower() in OWN] + list(self._headers.items())
+        sent = httpx.Request(
+            request.method, request.url, headers=headers, stream=request.stream, extensions=request.extensions
+        )
+        try:
+            async with asyncio.timeout(self._timeout):
+                response = await self._inner.handle_async_request(sent)
+                try:
+                    self._looked_at(response)
+                    body = await _read(response, most)
+                finally:
+                    await response.aclose()
+        except TimeoutError as e:
+            raise httpx.ReadTimeout(f"no whole answer within {self._timeout:g} s", request=request) from e
+        if self._key is not None and len(self._key) >= LEAST_KEY:
+            body = body.replace(self._key.encode(), b"***")
+        kept = [
+            (k, v)
+            for k, v in response.headers.multi_items()
+            if k not in ("content-encoding", "content-length", "transfer-encoding")
+        ]
+        return httpx.Response(
+            response.status_code, headers=kept, content=body, extensions=response.extensions, request=request
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._inner.aclose()
+
+    def _looked_at(self, response: httpx.Response) -> None:
+        """Refuse a response by its status.
+
+        Raises:
+            Refused: it sends the call elsewhere.
+        """
+        target = response.headers.get("location")
+        if 300 <= response.status_code < 400 and target is not None:
+            try:
+                found = httpx.URL(self._address.url).join(target)
+                where = found.netloc.decode("ascii", "replace").rpartition("@")[2][:100]
+            except (httpx.InvalidURL, ValueError):
+                where = "an address that is none"
+            raise Refused(
+                f"{response.status_code}: the endpoint redirects to {where}, which is not followed; "
+                "if that is where the model is, name it in `base_url`"
+            )
+
+
+def paying(address: Address) -> dict[str, str]:
+    """Headers that say who pays, from the environment; at OpenAI only, because nobody else can know what they mean."""
+    if address.host != httpx.URL(OPENAI).host:
+        return {}
+    found = {header: (os.environ.get(name) or "").strip() for header, name in PAYING.items()}
+    return {header: value for header, value in found.items() if value and value.isascii() and value.isprintable()}
+
+
+def proxy_for(address: Address) -> str | None:
+    """The proxy of the environment (`HTTPS_PROXY`, `NO_PROXY` ...) for an address; none for this machine."""
+    if address.loopback or urllib.request.proxy_bypass(address.host):
+        return None
+    found = urllib.request.getproxies()
+    proxy = found.get(address.scheme) or found.get("all")
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def _connections(address: Address) -> httpx.AsyncHTTPTransport:
+    proxy = proxy_for(address)
+    limits = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
+    try:
+        through = None if proxy is None else httpx.Proxy(proxy)
+        if through is not None and through.url.scheme == "https":
+            through = httpx.Proxy(proxy or "", ssl_context=_trusted())
+        return httpx.AsyncHTTPTransport(
+            verify=_trusted() if address.scheme == "https" else False, trust_env=False, limits=limits, proxy=through
+        )
+    except (ValueError, ImportError, httpx.InvalidURL) as e:
+        raise SpecError(
+            f"the proxy that the environment names for {address.host} cannot be used ({type(e).__name__}); set "
+            f"{address.scheme.upper()}_PROXY to http://HOST:PORT, or NO_PROXY to the host."
+        ) from e
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that connections are checked against: reading them takes 50 ms, once and not for every client."""
+    return httpx.create_ssl_context()
+
+
+async def _read(response: httpx.Response, most_mb: float) -> bytes:
+    """The body, unpacked.
+
+    Raises:
+        Refused: it is larger than that, packed or unpacked, or packed in a way that was not asked for.
+    """
+    most = int(most_mb * 1e6)
+    named = response.headers.get("content-encoding", "").strip().lower()
+    if named not in ("", "identity", "gzip", "x-gzip"):
+        raise Refused(f"the response is packed as {named[:40]!r}, and only gzip was asked for")
+    declared = response.headers.get("content-length", "")
+    if declared.isdecimal() and (len(declared) > 15 or int(declared) > most):
+        raise Refused(_too_large(most_mb))
+    unpack = zlib.decompressobj(wbits=31) if "gzip" in named else None
+    parts: list[bytes] = []
+    taken = size = 0
+    async for chunk in _stream(response):
+        taken += len(chunk)
+        if unpack is not None and chunk:
+            try:
+                chunk = unpack.decompress(chunk, most + 1 - size)
+            except zlib.error as e:
+                raise Malformed(f"the response is no gzip: {e}") from e
+        size += len(chunk)
+        if size > most or taken > most:
+            raise Refused(_too_large(most_mb))
+        parts.append(chunk)
+    if unpack is not None and taken and not unpack.eof:
+        raise Malformed("the response is cut off inside its gzip")
+    return b"".join(parts)
+
+
+async def _stream(response: httpx.Response) -> AsyncIterator[bytes]:
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    async for chunk in response.stream:
+        yield chunk
+
+
+def _too_large(most_mb: float) -> str:
+    return f"the response is larger than {most_mb:g} MB (max_reply_mb)"
