@@ -1,8 +1,8 @@
 """The address of an endpoint, read once by the library that will connect to it.
 
 Two parsers that disagree about one address (`http://127.0.0.1\\@elsewhere`) are how a check of the host is passed and another
-host called. So what is checked here are the parts that `httpx` connects to, and whatever has no place in an address is refused: a user
-name, a query, a fragment. Keys belong to hosts in the user's own configuration (`latentbench.judges.remote.binding`).
+host called. So what is checked here are the parts that `httpx` connects to, and whatever has no place in an address is refused: a
+user name, a query, a fragment. Keys belong to hosts in the user's own configuration (`latentbench.judges.remote.binding`).
 """
 
 from __future__ import annotations

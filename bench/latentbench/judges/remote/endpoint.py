@@ -339,8 +339,10 @@ def _line(error: Exception) -> str:
     """What happened, on one line: the status and what the endpoint said, or the innermost cause of a connection that failed."""
     if not isinstance(error, openai.APIStatusError):
         inner: BaseException = error
-        while inner.__cause__ or inner.__context__:
-            inner = inner.__cause__ or inner.__context__ or inner
+        seen = {id(inner)}  # Causes may go round in a circle: connections are closed while an error is on its way.
+        while (deeper := inner.__cause__ or inner.__context__) is not None and id(deeper) not in seen:
+            inner = deeper
+            seen.add(id(inner))
         cause = f" ({inner})" if isinstance(error, openai.APIConnectionError) and inner is not error else ""
         return " ".join(f"{type(error).__name__}: {error}{cause}".split())
     body = error.body
