@@ -17,7 +17,7 @@ from latentbench.judges.judge import Judge
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.requests import Chat, Continuation, Embed, Message, Outcome, Reply, Request
 
-from tests.builders.faulty import FAULTS, SOUND, misbehaving, says, sized
+from tests.builders.faulty import FAULTS, GOOD, SOUND, Line, misbehaving, says, sized
 from tests.judges.test_reply_matrix import KINDS, WORD
 
 ATTEMPTS, TIMEOUT, PAUSE, PATIENCE = 2, 0.3, 0.05, 0.2
@@ -160,13 +160,29 @@ async def test_the_largest_reply_is_the_user_s_to_say() -> None:
     assert large.ok
 
 
+async def test_what_is_said_behind_an_answer_is_no_answer_to_the_next_question() -> None:
+    async def twice(line: Line) -> None:
+        await line.asked()
+        await line.say(sized(GOOD) + sized(GOOD.replace(b"Yes", b"another")))
+        await line.asked()
+        await line.say(sized(GOOD))
+
+    async with misbehaving(twice) as url:
+        judge = load_judge(f"openai:m?base_url={url}&timeout=20&attempts=1")
+        try:
+            replies = [(await judge.answer([CHAT]))[0] for _ in range(3)]
+        finally:
+            await judge.close()
+    assert [r.text for r in replies] == ["Yes"] * 3
+
+
 async def test_what_would_be_the_same_again_is_asked_once() -> None:
     told: list[int] = []
     elsewhere = says(sized(b"", "Location: http://192.0.2.7/", status="302 Found"))
 
-    async def counted(line: object) -> None:
+    async def counted(line: Line) -> None:
         told.append(1)
-        await elsewhere(line)  # type: ignore[arg-type]
+        await elsewhere(line)
 
     async with misbehaving(counted) as url:
         await asked(url, "chat", timeout=20)

@@ -7,6 +7,9 @@ call passes, below the client: which headers leave, for which host, for how long
 
 A proxy of the environment is used, because the environment is the user's own, but never for this machine. Redirects are not
 followed at all: the host that is asked is the one that a key is bound to and a judge is known by.
+
+Every call has a connection of its own. To keep connections saves a handshake for each call, next to nothing beside what a model
+takes, and whatever a server or proxy says behind one answer is then read as the answer to the next question.
 """
 
 from __future__ import annotations
@@ -135,7 +138,7 @@ def proxy_for(address: Address) -> str | None:
 
 def _connections(address: Address) -> httpx.AsyncHTTPTransport:
     proxy = proxy_for(address)
-    limits = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
+    limits = httpx.Limits(max_connections=1000, max_keepalive_connections=0)
     try:
         through = None if proxy is None else httpx.Proxy(proxy)
         if through is not None and through.url.scheme == "https":
