@@ -122,7 +122,7 @@ class Endpoint:
                 f"{ELSEWHERE} is set, and a reference without `base_url` means {OPENAI}. What answers must be seen in the "
                 f"reference: write `base_url=` with the address into it, or unset {ELSEWHERE}."
             )
-        self.grant = granted(read_address(params.base_url or OPENAI), params.key_env)
+        self.grant = granted(read_address(OPENAI if params.base_url is None else params.base_url), params.key_env)
         self.grant.key()
         self._jitter = random.Random(f"{seed} {os.getpid()}")
         self.limiter = Limiter(params.concurrency)
