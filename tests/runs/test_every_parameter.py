@@ -33,6 +33,8 @@ from latentbench.panels.panel_spec import INLINE
 from latentbench.runs.plan import explainer_keys
 from latentbench.scorers.scorer import Scorer, load_scorer
 
+from tests.builders.bindings import bound
+
 TASKS = Path(__file__).parents[2] / "tasks"
 NAMES = {kind: sorted(p.stem for p in (TASKS / kind).glob("*.yaml")) for kind in ("explainers", "scorers")}
 
@@ -41,6 +43,7 @@ ENDPOINT = {
     "key_env": "who pays",
     "concurrency": "how many calls are under way",
     "timeout": "when an attempt is given up",
+    "max_reply_mb": "when a response is not read any further",
     "attempts": "how often a call that failed is made again",
     "backoff": "how long it waits before",
     "max_wait": "how long it waits at most",
@@ -94,6 +97,7 @@ WORDS: dict[str, list[Any]] = {
     "extra_body": [{"x": 1}],
     "headers": [{"X-Team": "a"}],
     "base_url": ["http://127.0.0.1:2/v1"],
+    "key_env": ["OTHER_KEY"],
 }
 """Values that an annotation alone does not give."""
 
@@ -284,6 +288,7 @@ def judge_of(
 ) -> tuple[str, dict[str, Any], Callable[[dict[str, Any]], JudgeIdentity]]:
     """Provider, parameters that it cannot do without, and parameters -> its identity; no weights but a tiny model's."""
     provider = request.param
+    bound({"127.0.0.1": {"key_env": ["ONE_KEY", "OTHER_KEY"]}}, tmp_path, monkeypatch)
     at: dict[str, Any] = {"base_url": "http://127.0.0.1:1/v1"}
     model, given = {
         "transformers": (str(tiny_folder), {"device": "cpu", "dtype": "bfloat16"}),

@@ -59,6 +59,13 @@ def veiled(text: str) -> str:
     return SHAPED.sub(rf"\1{HIDDEN}", text)
 
 
+def veiled_address(text: str) -> str:
+    """The text with `***` for secrets in its addresses alone: for what is shown by the thousand, where prose must stay as it is."""
+    if "//" not in text and "%2" not in text:
+        return text
+    return NAMED.sub(rf"\1{HIDDEN}", USER.sub(rf"\1{HIDDEN}@", text))
+
+
 def is_secret(name: str) -> bool:
     """Whether a field of this name holds a secret, as services name them (`api_key`, `Authorization`, `clientSecret`)."""
     bare = re.sub(r"[^a-z0-9]", "", name.lower())

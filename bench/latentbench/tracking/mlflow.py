@@ -204,8 +204,8 @@ def log_entry(
         run_id = earlier.info.run_id
     # Params are immutable in MLflow: only what is missing may be sent again.
     there = earlier.data.params if earlier is not None else {}
-    params = {k: v for k, v in entry.params.items() if k not in there}
-    log_batch(client, run_id, entry.metrics, params, entry.tags)
+    params = {k: veiled(v) for k, v in entry.params.items() if k not in there}
+    log_batch(client, run_id, entry.metrics, params, {k: veiled(v) for k, v in entry.tags.items()})
     client.set_terminated(run_id, status, end)
     return run_id
 

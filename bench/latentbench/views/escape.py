@@ -11,6 +11,8 @@ import html as _html
 import re
 from urllib.parse import quote
 
+from latentbench.kernel.veil import veiled_address
+
 UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\u3164\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
@@ -48,8 +50,8 @@ class Html(str):
 
 
 def seen(text: str) -> str:
-    """Characters that cannot be seen, as their codes."""
-    text = text.replace("\r\n", "\n")
+    """Characters that cannot be seen, as their codes; and no password or token of an address, which an old label may hold."""
+    text = veiled_address(text.replace("\r\n", "\n"))
     return SURROGATE.sub("\ufffd", UNSEEN.sub(_code, text))
 
 

@@ -284,7 +284,7 @@ def headers_of(given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def refuse_secrets(given: Any, where: str) -> None:
-    """See that no field of a reference, at any depth, holds a key.
+    """Refuse a field of a reference, at any depth, that holds a key.
 
     Raises:
         SpecError: one does, by its name; its value is not repeated.
