@@ -60,7 +60,7 @@ def veiled(text: str) -> str:
 
 
 def veiled_address(text: str) -> str:
-    """The text with `***` for secrets in its addresses alone: for what is shown by the thousand, where prose must stay as it is."""
+    """The text with `***` for secrets in its addresses alone; for what is shown by the thousand, where prose stays as it is."""
     if "//" not in text and "%2" not in text:
         return text
     return NAMED.sub(rf"\1{HIDDEN}", USER.sub(rf"\1{HIDDEN}@", text))
