@@ -315,9 +315,7 @@ ADVICE = (
 def advice(said: str) -> str:
     """What to do about a refusal, as the end of its line; nothing where nobody knows."""
     if said.startswith("401"):
-        return (
-            ". The key is in the variable bound to the host (`bench endpoint list`), or `key_env` names another of them"
-        )
+        return ". The key is read from the variable bound to the host (`bench endpoint list`), or that `key_env` names"
     if said.startswith("404"):
         return ". Check the model's name, and whether `base_url` ends in /v1"
     if not said.startswith(("400", "422")):
