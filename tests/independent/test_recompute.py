@@ -17,6 +17,7 @@ from latentbench.runs.run import start
 from rich.console import Console
 from typer.testing import CliRunner
 
+from tests.builders.signed_runs import unsigned
 from tests.independent.recompute import Finished, Report, check_comparison, check_leaderboard, check_windows, recompute
 
 SPEC = """
@@ -68,7 +69,8 @@ def known(run: Path) -> tuple[Finished, Report]:
 
 
 def copied(run: Path, to: Path) -> Path:
-    return Path(shutil.copytree(run, to, ignore=shutil.ignore_patterns("*.jsonl")))
+    """A copy without digests, so that its tables may be changed."""
+    return unsigned(Path(shutil.copytree(run, to, ignore=shutil.ignore_patterns("*.jsonl"))))
 
 
 def change(folder: Path, table: str, how: Callable[[pd.DataFrame], None]) -> None:

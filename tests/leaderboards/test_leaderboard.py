@@ -28,6 +28,7 @@ from latentbench.views.number import dollars, percent, rounded, short
 from rich.console import Console
 
 from tests.builders.run_builder import Grid, build_run, latents_of
+from tests.builders.signed_runs import copied, signed
 
 COLUMNS = (
     "suite",
@@ -401,7 +402,7 @@ def test_an_explainer_without_any_answer_has_a_row_without_score(tmp_path: Path)
 
 
 def test_results_are_written_read_rendered_and_checked(run: Path, tmp_path: Path) -> None:
-    found = read_rows([run])
+    found = read_rows([signed(copied(run, tmp_path / "first"))])
     (path,) = add_results(found, tmp_path)
     assert path == tmp_path / "results" / "first.json"
     assert add_results(found, tmp_path) == []
@@ -422,18 +423,19 @@ def test_results_are_written_read_rendered_and_checked(run: Path, tmp_path: Path
 
 
 def test_published_scores_do_not_move(tmp_path: Path) -> None:
-    add_results(read_rows([build_run(tmp_path / "a" / "run")]), tmp_path)
-    changed = read_rows([build_run(tmp_path / "b" / "run", Grid(seed=9))])
+    folder = signed(build_run(tmp_path / "a" / "run"))
+    add_results(read_rows([folder]), tmp_path)
+    changed = read_rows([signed(build_run(tmp_path / "b" / "run", Grid(seed=9)))])
     with pytest.raises(DataError, match="do not move"):
         add_results(changed, tmp_path)
-    more = read_rows([build_run(tmp_path / "c" / "run", Grid(scorers=("detection", "fuzzing")))])
+    more = read_rows([folder], by_coder=True)
     assert len(add_results(more, tmp_path)) == 1
-    assert len(read_results(tmp_path)) == 6
+    assert len(read_results(tmp_path)) == 9
     assert moved(more, more[1:])[0].endswith("is gone")
 
 
 def test_edited_misplaced_or_foreign_result_files_are_refused(tmp_path: Path) -> None:
-    (path,) = add_results(read_rows([build_run(tmp_path / "run")]), tmp_path)
+    (path,) = add_results(read_rows([signed(build_run(tmp_path / "run"))]), tmp_path)
     text = path.read_text(encoding="utf-8")
     data = json.loads(text)
     data["rows"][0]["score"]["estimate"] = 0.999

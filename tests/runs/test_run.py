@@ -14,13 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from latentbench.kernel.errors import CapabilityError, CorruptTable, RunError, SpecError, UnknownName
+from latentbench.kernel.errors import CapabilityError, CorruptTable, DigestMismatch, RunError, SpecError, UnknownName
 from latentbench.kernel.identity import table_digest
 from latentbench.runs.finished import load_run
 from latentbench.runs.plan import cells_of
 from latentbench.runs.record import read_record
 from latentbench.runs.run import resume, start
 from rich.console import Console
+
+from tests.builders.signed_runs import unsigned
 
 QUIET = Console(quiet=True)
 SPEC = {
@@ -383,6 +385,9 @@ def test_a_record_whose_cells_share_an_id_is_refused(finished, tmp_path):
     held = json.loads((finished / "run.json").read_text(encoding="utf-8"))
     held["cells"][1]["cell"] = held["cells"][0]["cell"]
     (tmp_path / "run.json").write_text(json.dumps(held), encoding="utf-8")
+    with pytest.raises(DigestMismatch, match=r"run\.json is not what the run wrote"):
+        read_record(tmp_path)
+    unsigned(tmp_path)
     with pytest.raises(RunError, match="2 cells with the id .* cannot be told apart"):
         read_record(tmp_path)
 
@@ -424,6 +429,7 @@ def test_times_of_an_older_run_are_read_from_its_tables(finished, tmp_path):
         held = pq.read_table(tmp_path / f"{name}.parquet")
         times = pa.array([i / 8 for i in range(len(held))], pa.float64())
         pq.write_table(held.append_column("seconds", times), tmp_path / f"{name}.parquet")
+    unsigned(tmp_path)
     old = load_run(tmp_path)
     assert old.judgements["seconds"].tolist() == [i / 8 for i in range(len(old.judgements))]
     assert old.judgements.drop(columns="seconds").equals(before.judgements.drop(columns="seconds"))
@@ -435,5 +441,8 @@ def test_times_of_rows_that_are_not_there_are_refused(finished, tmp_path, row):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     rows = pa.table({"table": ["judgements"], "row": pa.array([row], pa.int64()), "seconds": [1.0]})
     pq.write_table(rows, tmp_path / "seconds.parquet")
+    with pytest.raises(DigestMismatch, match=r"seconds\.parquet is not what was written"):
+        load_run(tmp_path)
+    unsigned(tmp_path)
     with pytest.raises(CorruptTable, match="seconds.parquet is not of judgements.parquet"):
         load_run(tmp_path)

@@ -35,10 +35,17 @@ def leaderboard(
     check: Annotated[
         Path | None, typer.Option(help="Only check that the README of this folder is what its results render to.")
     ] = None,
+    recompute: Annotated[
+        bool,
+        typer.Option(
+            help="Compute all scores again from the judgements, about a millisecond per latent and cell. --submit always does."
+        ),
+    ] = True,
 ) -> None:
     """Print a leaderboard of runs and write it to files.
 
-    The files are leaderboard.md, .csv and .json.
+    The files are leaderboard.md, .csv and .json. A run whose tables are not those that it wrote, or whose scores are not those of
+    its judgements, is refused.
     """
     from rich.console import Console
 
@@ -46,8 +53,10 @@ def leaderboard(
     from latentbench.leaderboards.board_page import board_page
     from latentbench.leaderboards.export import to_csv, to_json
     from latentbench.leaderboards.results import add_results, render
-    from latentbench.leaderboards.row import read_rows
-    from latentbench.runs.record import read_record
+    from latentbench.leaderboards.row import checked
+    from latentbench.leaderboards.row import rows as rows_of
+    from latentbench.runs.finished import load_runs
+    from latentbench.runs.rescored import doubts, rescored
 
     if render_only is not None:
         say(f"rendered: {render(render_only)}")
@@ -57,15 +66,21 @@ def leaderboard(
         return
     if not runs:
         raise typer.BadParameter("name at least one run folder, or use --render or --check", param_hint="RUNS")
-    rows = read_rows(runs, by_kind=True, by_coder=by_coder, any_split=tune)
+    loaded = load_runs(runs)
+    rows = rows_of(loaded, by_kind=True, by_coder=by_coder, any_split=tune)
+    found = {run.id: rescored(run) for run in loaded} if recompute or submit is not None else {}
+    rows = checked(rows, found)
     ranked = tables(rows, "pairs" if paired else "intervals")
     console = Console()
-    unasked = [str(pair) for run in runs for pair in read_record(run).unasked]
-    page = board_page(ranked, list(dict.fromkeys(unasked)))
+    unasked = [str(pair) for run in loaded for pair in run.record.unasked]
+    page = board_page(ranked, list(dict.fromkeys([*unasked, *doubts(loaded, found)])))
     console.print(page.terminal(console.width))
     folder = out or runs[0]
     for name, text in (("md", page.markdown()), ("csv", to_csv(ranked)), ("json", to_json(ranked))):
         write_text(folder / f"leaderboard.{name}", text)
+    values = sum(one.values for one in found.values())
+    if values:
+        say(f"checked: {values:,} scores computed again from their judgements", err=True)
     say(f"written: {folder}/leaderboard.md, .csv, .json", err=True)
     if submit is not None:
         for path in add_results(rows, submit):

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from latentbench.kernel.errors import CorruptTable
+from latentbench.kernel.errors import CorruptTable, DigestMismatch
 from latentbench.kernel.files import replacing
+from latentbench.kernel.identity import table_digest
 
 _STR, _F32, _F16 = pa.string(), pa.float32(), pa.float16()
 
@@ -183,25 +184,40 @@ def table_from(
     )
 
 
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write atomically (temporary file, then rename) with zstd; the schema must be a declared one."""
+def write_table(table: pa.Table, path: Path) -> str:
+    """Write atomically (temporary file, then rename) with zstd and a checksum of each page; the schema must be a declared one.
+
+    Returns:
+        Digest of the content, for whoever keeps it and gives it to `read_table`.
+    """
     with replacing(path) as part:
-        pq.write_table(table, part, compression="zstd", compression_level=9, use_dictionary=True)
+        pq.write_table(
+            table, part, compression="zstd", compression_level=9, use_dictionary=True, write_page_checksum=True
+        )
+    return table_digest({path.stem: table})
 
 
-def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+def read_table(path: Path, schema: pa.Schema, frozen: str | None = None) -> pa.Table:
     """Read a table and check it against its declared schema. Judgements in their first layout come in that of today, and a table
     that has its own column of seconds, as older runs have, keeps it.
 
+    Args:
+        frozen: what `write_table` gave. The table is compared as it lies in the file, before it is brought into today's layout.
+
     Raises:
         CorruptTable: missing, unreadable, or without a declared column of the declared type.
+        DigestMismatch: it has other content than was written.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
     except FileNotFoundError as e:
         raise CorruptTable(f"{path} is missing. Rebuild or restore it.") from e
     except (pa.ArrowException, OSError) as e:
         raise CorruptTable(f"{path} is not a readable Parquet file: {e}. Rebuild or restore it.") from e
+    if frozen is not None and (found := table_digest({path.stem: table})) != frozen:
+        raise DigestMismatch(
+            f"{path} is not what was written: it hashes to {found}, and {frozen} is on record. Restore it or write it anew."
+        )
     if schema is JUDGEMENTS and not set(RENAMED) - set(table.schema.names):
         table = _second_layout(table)
     for name in LATER if schema is SCORES else ():

@@ -44,7 +44,7 @@ def to_csv(tables: Iterable[Table]) -> str:
 
 
 def to_json(tables: Iterable[Table]) -> str:
-    """The rows in full with their ranks, table by table."""
+    """The rows in full with their ranks, table by table; without their evidence, which is for publishing."""
     data = {
         "schema": SCHEMA,
         "tables": [
@@ -53,7 +53,12 @@ def to_json(tables: Iterable[Table]) -> str:
                 "conditions": table.conditions,
                 "for_leaderboard": table.for_leaderboard,
                 "rows": [
-                    {"rank": [k.low, k.high], "tie": k.tie, "coverage": row.coverage, **row.model_dump()}
+                    {
+                        "rank": [k.low, k.high],
+                        "tie": k.tie,
+                        "coverage": row.coverage,
+                        **row.model_dump(exclude={"evidence"}),
+                    }
                     for row, k in zip(table.rows, table.ranks, strict=True)
                 ],
             }

@@ -10,6 +10,7 @@ beside the old one. The page is not written by hand and not from runs, so everyb
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -22,19 +23,24 @@ from latentbench.kernel.errors import DataError, DigestMismatch, SpecError
 from latentbench.kernel.identity import digest, joined
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_page
-from latentbench.leaderboards.row import LEADERBOARD_SPLIT, Row
+from latentbench.leaderboards.forgery import contradictions, faults, unfounded_notes
+from latentbench.leaderboards.row import LEADERBOARD_SPLIT, Evidence, Row
 from latentbench.views.number import rounded
 
 RESULTS = "results"
 PAGE = "README.md"
-SCHEMA = 2
-"""In the first layout bounds under missing judgements were those of a mean, whatever the metric."""
+SHOWN = 3
+"""Faults that one message names."""
+SCHEMA = 3
+"""In the first layout bounds under missing judgements were those of a mean, whatever the metric; before the third rows had no
+evidence."""
+_LISTS = re.compile(r"\[\n\s*([^\[\]{}]*?)\n\s*\]")
 
 
 class ResultFile(Frozen):
     """Content of one file under `results/`."""
 
-    layout: Literal[1, 2]
+    layout: Literal[1, 2, 3]
     digest: str
     """Over the rows: an edited number is found at once."""
     rows: list[Row] = Field(min_length=1)
@@ -51,7 +57,7 @@ def add_results(rows: Iterable[Row], root: Path) -> list[Path]:
 
     Raises:
         SpecError: a row that was not measured on held-out latents.
-        DataError: a row that is there with another score.
+        DataError: a row that is there with another score, or a new one that nobody could compute again.
     """
     by_run: dict[str, list[Row]] = {}
     for row in rows:
@@ -67,7 +73,14 @@ def add_results(rows: Iterable[Row], root: Path) -> list[Path]:
                 f"{path}: {'; '.join(faults)}. Published scores do not move; submit the new run under its own id."
             )
         known = {row.name for row in old}
-        merged = sorted([*old, *(row for row in new if row.name not in known)], key=lambda row: row.name)
+        added = [row for row in new if row.name not in known]
+        if any(row.evidence is None for row in added):
+            raise DataError(
+                f"run {run} is of before run.json had digests of its tables, so its rows cannot be checked and are not "
+                f"published. Carry it out again: {added[0].command}"
+            )
+        merged = sorted([*old, *added], key=lambda row: row.name)
+        _founded(merged, f"run {run}")
         if merged != old:
             write_file(path, merged)
             changed.append(path)
@@ -80,7 +93,7 @@ def read_file(path: Path) -> list[Row]:
     Raises:
         DataError: not JSON.
         SpecError: does not fit the schema, belongs to another run, or holds rows that are not for the leaderboard.
-        DigestMismatch: a row was edited.
+        DigestMismatch: a row was edited, or its numbers do not follow from its evidence.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -95,6 +108,9 @@ def read_file(path: Path) -> list[Row]:
     if other:
         raise SpecError(f"{path} holds rows of run {other[0]}; a file is named after its run.")
     _held_out(content.rows)
+    if content.layout >= 3 and (bare := [row for row in content.rows if row.evidence is None]):
+        raise SpecError(f"{path}: row {joined(bare[0].name[1:], ' / ')} has no evidence. Restore the file.")
+    _founded(content.rows, str(path))
     inexact = {"worst": None, "best": None} if content.layout == 1 else {}
     return [row.model_copy(update=inexact) for row in content.rows]
 
@@ -102,17 +118,24 @@ def read_file(path: Path) -> list[Row]:
 def write_file(path: Path, rows: Sequence[Row]) -> None:
     """Write the rows of one run as its result file."""
     dumped = [row.model_dump(mode="json") for row in rows]
-    content = {"layout": SCHEMA, "digest": digest(dumped), "rows": dumped}
-    files.write_json(path, content, indent=1)
+    layout = SCHEMA if all(row.evidence is not None for row in rows) else SCHEMA - 1
+    content = {"layout": layout, "digest": digest(dumped), "rows": dumped}
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    # A list of numbers is one line: nobody reads a change of a published row latent by latent.
+    folded = _LISTS.sub(lambda m: "[" + re.sub(r"\s*\n\s*", " ", m[1]) + "]", text)
+    files.write_text(path, folded + "\n")
 
 
 def read_results(root: Path) -> list[Row]:
     """All committed rows, in the order of their files.
 
     Raises:
-        DataError, SpecError, DigestMismatch: as `read_file`.
+        DataError, SpecError, DigestMismatch: as `read_file`; or two rows say different things of one scorer.
     """
-    return [row for path in sorted((root / RESULTS).glob("*.json")) for row in read_file(path)]
+    rows = [row for path in sorted((root / RESULTS).glob("*.json")) for row in read_file(path)]
+    if wrong := contradictions(rows):
+        raise DigestMismatch(f"{root / RESULTS}: {'; '.join(wrong[:SHOWN])}. Restore the one that was changed.")
+    return rows
 
 
 def page(rows: Sequence[Row]) -> str:
@@ -122,7 +145,7 @@ def page(rows: Sequence[Row]) -> str:
         "Rendered from `results/*.json`; do not edit. A rank is the range of places that the 95 % intervals allow. Tables are "
         "separate wherever suite, latents, scorer or judge differ, because such scores do not compare.\n\n"
     )
-    return head + (board_page(tables(rows)).markdown() if rows else "No results yet.\n")
+    return head + (board_page(tables(rows), unfounded_notes(rows)).markdown() if rows else "No results yet.\n")
 
 
 def render(root: Path, check: bool = False) -> Path:
@@ -145,7 +168,7 @@ def moved(old: Iterable[Row], new: Iterable[Row]) -> list[str]:
         name = joined(row.name[1:], " / ")
         if row.name not in now:
             faults.append(f"the row {name} of run {row.run} is gone")
-        elif _stored(now[row.name]) != _stored(row):
+        elif not _same(row, now[row.name]):
             a, b = row.score.estimate, now[row.name].score.estimate
             what = f"its score was {a} and is {b}" if a != b else "fields beside its score differ"
             faults.append(f"the row {name} of run {row.run} changed: {what}")
@@ -160,6 +183,30 @@ def _held_out(rows: Iterable[Row]) -> None:
             )
 
 
+def _founded(rows: Sequence[Row], place: str) -> None:
+    if wrong := faults(rows):
+        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise DigestMismatch(
+            f"{place}: {'; '.join(wrong[:SHOWN])}{more}. These rows are not what was measured; restore them."
+        )
+
+
+def _same(old: Row, new: Row) -> bool:
+    """Whether two rows say the same; what one of them has no evidence of is not compared."""
+    rows = [_stored(row) for row in (old, new)]
+    if any(row.evidence is None for row in rows):
+        rows = [row.model_copy(update={"evidence": None}) for row in rows]
+    else:
+        # A run that was gone on with says the same again, in another record and with other times.
+        rows = [row.model_copy(update={"evidence": _measured(row.evidence)}) for row in rows]
+    return rows[0] == rows[1]
+
+
+def _measured(evidence: Evidence | None) -> Evidence | None:
+    return evidence and evidence.model_copy(update={"recomputed": False, "record": "", "tables": evidence.answers})
+
+
 def _stored(row: Row) -> Row:
-    """The row as it is after a round trip through its file."""
-    return Row.model_validate(rounded(row.model_dump()))
+    """The row as it is after a round trip through its file: six digits, but for the evidence, which has all."""
+    held = rounded(row.model_dump(exclude={"evidence"}))
+    return Row.model_validate({**held, "evidence": row.evidence})

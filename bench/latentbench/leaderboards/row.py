@@ -10,10 +10,10 @@ enter the score.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import BeforeValidator, Field
@@ -49,16 +49,48 @@ class Estimate(Frozen):
 class Price(Frozen):
     """What one latent costs on average, once; calls that came from a cache are counted as if they had been paid."""
 
-    tokens_in: float = Field(ge=0)
-    tokens_out: float = Field(ge=0)
+    tokens_in: float = Field(ge=0, allow_inf_nan=False)
+    tokens_out: float = Field(ge=0, allow_inf_nan=False)
     dollars: Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(finite)]
     """Estimated from tokens and a price table; null where a model has no price there."""
-    seconds: float = Field(ge=0)
+    seconds: float = Field(ge=0, allow_inf_nan=False)
 
     def __add__(self, other: Price) -> Price:
         dollars = None if self.dollars is None or other.dollars is None else self.dollars + other.dollars
         tokens_in, tokens_out = self.tokens_in + other.tokens_in, self.tokens_out + other.tokens_out
         return Price(tokens_in=tokens_in, tokens_out=tokens_out, dollars=dollars, seconds=self.seconds + other.seconds)
+
+
+class Evidence(Frozen):
+    """What a row is computed from, with all digits, so that whoever reads the row can compute it again (`restated`)."""
+
+    record: str
+    """Digest of the run's `run.json`."""
+    tables: dict[str, str]
+    """Digests of the run's tables: those of an equal run are equal but for `seconds`."""
+    recomputed: bool = False
+    """Whether the scores were computed again from the judgements before the row was published."""
+    seed: int
+    """Of the intervals."""
+    steered: str | None = None
+    """Digest of the suite's intervention table, for scorers that read it."""
+    latents: tuple[str, ...]
+    """Ids, sorted."""
+    judged: tuple[Annotated[int, Field(ge=0)], ...]
+    """Judgements with an answer per latent, over all repeats."""
+    attempted: tuple[Annotated[int, Field(ge=0)], ...]
+    ranges: dict[str, tuple[Number, Number]]
+    """Metric -> least and greatest value that it can have, null where there is none."""
+    values: dict[str, tuple[Number, ...]]
+    """Metric -> value per latent, averaged over repeats."""
+    worst: tuple[Number, ...] = ()
+    """Per latent the least headline that there could have been; empty where the row has no bounds."""
+    best: tuple[Number, ...] = ()
+
+    @property
+    def answers(self) -> dict[str, str]:
+        """Digests of the tables that are the same however long the answers took."""
+        return {name: table for name, table in self.tables.items() if name != "seconds"}
 
 
 class Row(Frozen):
@@ -103,6 +135,8 @@ class Row(Frozen):
     judging: Price
     values: dict[str, float] = Field(default_factory=dict, repr=False)
     """Headline per latent, averaged over repeats: what others need to compare with this row; empty in files of before."""
+    evidence: Evidence | None = Field(default=None, repr=False)
+    """None for runs of before there were digests, and in files of before."""
 
     @property
     def price(self) -> Price:
@@ -136,6 +170,8 @@ class Row(Frozen):
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from latentbench.runs.rescored import Rescored
 
 LEADERBOARD_SPLIT = "test"
 _LABELS = ["explainer", "scorer", "judge"]
@@ -221,12 +257,23 @@ def _group(run: Run, group: Group, seed: int) -> list[Row]:
         per_latent = mean.set_index(["latent", "metric"])["value"].unstack("metric").reindex(latents)
         headline = per_latent.get(scorer.headline, pd.Series(index=latents, dtype=float))
         units = max(1, len(latents) * len(cells))
-        others = {
-            m.name: _estimate(per_latent[m.name], m, seed)
-            for m in scorer.metrics
-            if m.name != scorer.headline and m.name in per_latent and per_latent[m.name].notna().any()
-        }
-        worst, best = _bounds(own)
+        others = {m.name: m for m in scorer.metrics if m.name in per_latent and per_latent[m.name].notna().any()}
+        declared = {scorer.headline: scorer.ranking, **others}
+        counts = own.groupby("latent")[["n_judged", "n_attempted"]].sum().reindex(latents, fill_value=0)
+        worst, best = (tuple(end.reindex(latents).tolist()) for end in _bounds(own))
+        evidence = Evidence(
+            record=run.record.digest,
+            tables=run.record.tables,
+            seed=seed,
+            steered=scorer.steered,
+            latents=tuple(latents),
+            judged=tuple(map(int, counts["n_judged"])),
+            attempted=tuple(map(int, counts["n_attempted"])),
+            ranges={name: (m.low, m.high) for name, m in declared.items()},
+            values={name: tuple(per_latent.get(name, headline).tolist()) for name in declared},
+            worst=worst,
+            best=best,
+        )
         found.append(
             Row(
                 run=run.id,
@@ -236,7 +283,6 @@ def _group(run: Run, group: Group, seed: int) -> list[Row]:
                 split=run.record.split,
                 coders=group.coder or POOLED,
                 kind=group.kind,
-                latents=digest([latents, scorer.steered] if scorer.steered is not None else latents),
                 explainer=Named(label=explainer.label, id=explainer.id, key=explainer.key),
                 model=explainer.model,
                 is_floor=explainer.is_floor,
@@ -244,37 +290,80 @@ def _group(run: Run, group: Group, seed: int) -> list[Row]:
                 headline=scorer.headline,
                 judge=Named(label=judge.label, id=judge.identity.label, key=judge.key),
                 qualification=judge.qualification,
-                score=_estimate(headline, scorer.ranking, seed),
-                worst=worst,
-                best=best,
-                n_latents=len(latents),
                 repeats=len(cells),
-                n_judged=int(own["n_judged"].sum()),
-                n_attempted=int(own["n_attempted"].sum()),
-                metrics=others,
                 explaining=_price(written, [explainer.label], units),
                 judging=_price(spent, [c.cell for c in cells], units),
-                values={str(latent): float(v) for latent, v in headline.dropna().items()},
+                evidence=evidence if run.record.verified else None,
+                **_stated(evidence, declared, scorer.headline),
             )
         )
     return found
 
 
-def _estimate(values: pd.Series[float], metric: MetricRecord, seed: int) -> Estimate:
-    i = bootstrap_mean(values.to_numpy(dtype=np.float64), seed=seed, low=metric.low, high=metric.high)
+def _stated(evidence: Evidence, declared: Mapping[str, MetricRecord | Estimate], headline: str) -> dict[str, Any]:
+    """The fields of a row that follow from its evidence.
+
+    Args:
+        declared: metric -> its floor and direction.
+    """
+    known = {name: _estimate(evidence, name, means) for name, means in declared.items()}
+    latents = list(evidence.latents)
+    values = zip(latents, evidence.values[headline], strict=True)
+    return {
+        "latents": digest([latents, evidence.steered] if evidence.steered is not None else latents),
+        "n_latents": len(latents),
+        "score": known[headline],
+        "metrics": {name: estimate for name, estimate in known.items() if name != headline},
+        "worst": _mean(evidence.worst),
+        "best": _mean(evidence.best),
+        "n_judged": sum(evidence.judged),
+        "n_attempted": sum(evidence.attempted),
+        "values": {latent: value for latent, value in values if value is not None},
+    }
+
+
+def checked(rows: Iterable[Row], found: Mapping[str, Rescored]) -> list[Row]:
+    """Rows that say whether their scores were computed again.
+
+    Args:
+        found: id of a run -> what became of computing its scores again; runs that are not there were not tried.
+    """
+    return [
+        row.model_copy(update={"evidence": row.evidence.model_copy(update={"recomputed": True})})
+        if row.evidence is not None and row.run in found and row.scorer.label not in found[row.run].without
+        else row
+        for row in rows
+    ]
+
+
+def restated(row: Row, evidence: Evidence) -> Row:
+    """The row with everything that follows from its evidence computed again."""
+    declared = {row.headline: row.score, **row.metrics}
+    return Row.model_validate(row.model_dump(exclude={"evidence"}) | _stated(evidence, declared, row.headline))
+
+
+def _estimate(evidence: Evidence, name: str, means: MetricRecord | Estimate) -> Estimate:
+    low, high = evidence.ranges[name]
+    values = np.array([np.nan if v is None else v for v in evidence.values[name]], dtype=np.float64)
+    i = bootstrap_mean(values, seed=evidence.seed, low=low, high=high)
     return Estimate(
-        estimate=i.estimate, low=i.low, high=i.high, n=i.n, floor=metric.floor, higher_is_better=metric.higher_is_better
+        estimate=i.estimate, low=i.low, high=i.high, n=i.n, floor=means.floor, higher_is_better=means.higher_is_better
     )
 
 
-def _bounds(asked: pd.DataFrame) -> tuple[float | None, float | None]:
-    """The mean if every missing judgement had come out for the worst and for the best; none when nothing is missing, or where the
-    extremes of a latent are not known: a guess would bound nothing."""
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _bounds(asked: pd.DataFrame) -> tuple[pd.Series[float], pd.Series[float]]:
+    """Each latent's headline if every missing judgement had come out for the worst and for the best; none when nothing is
+    missing, or where the extremes of a latent are not known: a guess would bound nothing."""
     whole = asked["n_judged"] == asked["n_attempted"]
     ends = [asked[end].where(~whole, asked["value"]) for end in ("lowest", "highest")]
     if whole.all() or ends[0][~whole].isna().any():
-        return None, None
-    low, high = (float(e.groupby(asked["latent"]).mean().mean()) for e in ends)
+        ends = [end.iloc[:0] for end in ends]
+    low, high = (end.groupby(asked["latent"]).mean() for end in ends)
     return low, high
 
 

@@ -79,25 +79,30 @@ _COLUMNS: Mapping[str, Callable[[tuple[str, str, str, str], Judgement, int], obj
 }
 
 
-def write_opinions(judgements: Iterable[tuple[tuple[str, str, str, str], Judgement]], folder: Path) -> None:
+def write_opinions(judgements: Iterable[tuple[tuple[str, str, str, str], Judgement]], folder: Path) -> str | None:
     """Write the table into a run folder; none where no panel was asked.
 
     Args:
         judgements: with cell, scorer, judge and latent of each.
+
+    Returns:
+        Digest of the table, None where there is none.
     """
     rows: list[Row] = [(at, j, m) for at, j in judgements for m in range(len(j.said))]
-    if rows:
-        write_table(table_from(rows, _COLUMNS, OPINIONS), folder / PANEL)
+    return write_table(table_from(rows, _COLUMNS, OPINIONS), folder / PANEL) if rows else None
 
 
-def read_opinions(folder: Path) -> pd.DataFrame | None:
+def read_opinions(folder: Path, frozen: str | None = None) -> pd.DataFrame | None:
     """The table of a run folder; None where no panel was asked.
 
+    Args:
+        frozen: digest that is on record of it.
+
     Raises:
-        CorruptTable: it cannot be read.
+        CorruptTable: it cannot be read, or is on record and missing. DigestMismatch: it is not the one on record.
     """
     path = folder / PANEL
-    return read_table(path, OPINIONS).to_pandas() if path.exists() else None
+    return read_table(path, OPINIONS, frozen).to_pandas() if path.exists() or frozen is not None else None
 
 
 def agreement(opinions: pd.DataFrame | None) -> list[str]:

@@ -2,6 +2,10 @@
 
 A run that has not ended is refused: its tables are missing, and a leaderboard over the latents that happened to be done first
 would compare explainers on different latents.
+
+`run.json` has a digest of each table as the run wrote it, over the content and not over the bytes of the file. Bytes are quicker
+to hash, and would tie what a result is to the release of pyarrow that wrote it: equal runs have equal digests, so a result that
+is quoted with them can be had again elsewhere. Records of before have none; what they can be caught at is said by their numbers.
 """
 
 from __future__ import annotations
@@ -14,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentbench.kernel.errors import BenchError, CorruptTable, RunError
+from latentbench.kernel.errors import BenchError, CorruptTable, DigestMismatch, RunError
 from latentbench.kernel.requests import Outcome
 from latentbench.runs.record import RECORD, RunRecord, read_record
+from latentbench.scorers.scorer import SLACK
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
     from latentbench.suites.store import Suite
 
@@ -85,33 +91,51 @@ def load_run(folder: Path, *, per_token: bool = False) -> Run:
     Raises:
         RunError: no run there, it has not ended, or `run.json` cannot be read.
         CorruptTable: a table that cannot be read, or that is not of the cells and latents of `run.json`.
+        DigestMismatch: `run.json` or a table is not what the run wrote; a record of before there were digests is not compared
+            (`RunRecord.verified`).
     """
-    from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, read_table
+    from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, SECONDS, read_table
 
     record = read_record(folder)
     if not record.ended:
         raise RunError(f"{folder} has not ended (status {record.status!r}). Finish it first: bench resume {folder}")
-    judgements = read_table(folder / "judgements.parquet", JUDGEMENTS)
+
+    def table(name: str, schema: pa.Schema) -> pa.Table:
+        return read_table(folder / f"{name}.parquet", schema, record.tables.get(name))
+
+    explanations, judgements = table("explanations", EXPLANATIONS), table("judgements", JUDGEMENTS)
     if not per_token:
         judgements = judgements.drop_columns(["token_scores", "token_truth"])
-    run = Run(
-        folder,
-        record,
-        _timed(folder, "explanations", read_table(folder / "explanations.parquet", EXPLANATIONS).to_pandas()),
-        _timed(folder, "judgements", judgements.to_pandas()),
-        read_table(folder / "scores.parquet", SCORES).to_pandas(),
-    )
+    frames = {"explanations": explanations.to_pandas(), "judgements": judgements.to_pandas()}
+    if not all("seconds" in frame for frame in frames.values()):
+        times = table("seconds", SECONDS).to_pandas()
+        frames = {name: _timed(folder, name, frame, times) for name, frame in frames.items()}
+    run = Run(folder, record, frames["explanations"], frames["judgements"], table("scores", SCORES).to_pandas())
+    _opinions_as_written(run)
     _belong_together(run)
     return run
 
 
-def _timed(folder: Path, name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """The table with its seconds, which are in a table of their own but in older runs."""
-    from latentbench.kernel.tables import SECONDS, read_table
+def _opinions_as_written(run: Run) -> None:
+    """Compare the table of a panel's members, which is read where it is shown, with what the run wrote.
 
+    Raises:
+        CorruptTable, DigestMismatch: it is missing or another one, or the run wrote none.
+    """
+    from latentbench.panels.panel_table import PANEL, read_opinions
+
+    path, frozen = run.folder / PANEL, run.record.tables.get("panel")
+    if frozen is not None:
+        read_opinions(run.folder, frozen)
+    elif run.record.verified and path.exists():
+        raise DigestMismatch(f"{path} is not of this run, which asked no panel. Remove it.")
+
+
+def _timed(folder: Path, name: str, table: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
+    """The table with its seconds, which are in a table of their own but in older runs."""
     if "seconds" in table:
         return table
-    times = read_table(folder / "seconds.parquet", SECONDS).to_pandas().query("table == @name").set_index("row")
+    times = times[times["table"] == name].set_index("row")
     if not set(times.index) <= set(table.index) or not times.index.is_unique:
         raise CorruptTable(
             f"{folder / 'seconds.parquet'} is not of {name}.parquet beside it. Restore the one that was changed."
@@ -139,7 +163,12 @@ def _belong_together(run: Run) -> None:
         _same(place, "latent", set(table["latent"].unique()), set(record.latents))
     _once(run.folder / "scores.parquet", run.scores, ["cell", "latent", "metric"])
     _once(run.folder / "explanations.parquet", run.explanations, ["explainer", "repeat", "latent"])
+    # A text that a judge wrote is no window, and a trial may have several of one kind.
+    windows = run.judgements[run.judgements["item"].notna()]
+    _once(run.folder / "judgements.parquet", windows, ["cell", "latent", "trial", "part", "item", "kind"])
     _sound(run)
+    _counted(run)
+    _in_range(run)
 
 
 def _once(place: Path, table: pd.DataFrame, key: list[str]) -> None:
@@ -165,6 +194,59 @@ def _sound(run: Run) -> None:
             raise CorruptTable(
                 f"{run.folder / name}.parquet has the outcome {min(unknown, key=str)!r}; known: {', '.join(sorted(outcomes))}. "
                 "Restore it."
+            )
+
+
+def _counted(run: Run) -> None:
+    """Every latent of every cell has its headline, and its counts are those of its judgements: a latent that did badly is not
+    left out, and none has more weight or coverage than was judged.
+
+    Raises:
+        CorruptTable: the message names the first that does not.
+    """
+    place, at = run.folder / "scores.parquet", ["cell", "latent"]
+    headlines = {cell.cell: cell.scorer.headline for cell in run.record.cells}
+    headline = run.scores[run.scores["metric"] == run.scores["cell"].map(headlines)].set_index(at)
+    owed = len(run.record.cells) * len(set(run.record.latents))
+    if len(headline) != owed:
+        raise CorruptTable(
+            f"{place} has the headline of {len(headline)} latents in its cells, and owes {owed}. Restore it."
+        )
+    answered = run.judgements["outcome"] == Outcome.OK.value
+    found = answered.groupby([run.judgements[name] for name in at], sort=False).agg(["sum", "size"])
+    said = run.scores.set_index(at)[["n_judged", "n_attempted"]]
+    both = said.join(found).fillna(0)
+    wrong = both[(both["n_judged"] != both["sum"]) | (both["n_attempted"] != both["size"])]
+    if len(wrong):
+        (cell, latent), row = wrong.index[0], wrong.iloc[0]
+        raise CorruptTable(
+            f"{place} says of cell {cell!r}, latent {latent!r} that {row['n_judged']:g} of {row['n_attempted']:g} were judged, "
+            f"and judgements.parquet has {row['sum']:g} of {row['size']:g}. Restore the one that was changed."
+        )
+
+
+def _in_range(run: Run) -> None:
+    """No value, nor what it might have been, is outside the range that its metric declares.
+
+    Raises:
+        CorruptTable: the message names the first that is.
+    """
+    ranges = {
+        (label, metric): scorer.range(metric)
+        for label, scorer in run.record.scorers.items()
+        for metric in run.scores.loc[run.scores["scorer"] == label, "metric"].unique()
+    }
+    kinds = list(zip(run.scores["scorer"], run.scores["metric"], strict=True))
+    low, high = (np.array([ranges[kind][end] for kind in kinds], dtype=np.float64) for end in (0, 1))
+    for name in ("value", "lowest", "highest"):
+        values = run.scores[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        wrong = np.flatnonzero((values < low - SLACK) | (values > high + SLACK))
+        if len(wrong):
+            row = run.scores.iloc[wrong[0]]
+            ends = " to ".join("..." if end is None else f"{end:g}" for end in ranges[kinds[wrong[0]]])
+            raise CorruptTable(
+                f"{run.folder / 'scores.parquet'}: {name} of {row['metric']} is {row[name]:g} in cell {row['cell']!r}, latent "
+                f"{row['latent']!r}; it lies within {ends}. Restore it."
             )
 
 

@@ -16,8 +16,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from latentbench.kernel.config import Frozen, validate
-from latentbench.kernel.errors import BenchError, RunError
-from latentbench.kernel.files import write_json
+from latentbench.kernel.errors import BenchError, DigestMismatch, RunError
+from latentbench.kernel.files import plain, write_json
+from latentbench.kernel.identity import digest
 from latentbench.kernel.requests import JudgeIdentity
 from latentbench.runs.environment import GitRecord, HardwareRecord
 from latentbench.runs.run_spec import RunSpec
@@ -86,6 +87,12 @@ class ScorerRecord(Named):
     def metric(self, name: str) -> MetricRecord | None:
         """What a metric means; None if the scorer does not have it."""
         return next((m for m in self.metrics if m.name == name), None)
+
+    def range(self, name: str) -> tuple[float | None, float | None]:
+        """Least and greatest value of a metric; one of a kind (`auroc@neighbour`) has the range of what stands before the `@`,
+        unless it declares its own. None where there is none or it is not on record."""
+        own, of = self.metric(name), self.metric(name.partition("@")[0])
+        return next(((m.low, m.high) for m in (own, of) if m and (m.low, m.high) != (None, None)), (None, None))
 
     @property
     def ranking(self) -> MetricRecord:
@@ -229,6 +236,15 @@ class RunRecord(Frozen):
     totals: Totals | None = None
     """Once the run has ended."""
     failure_rate: float | None = None
+    tables: dict[str, str] = Field(default_factory=dict)
+    """Table -> digest of its content as the run wrote it; empty while it goes on, and in records of before there were any."""
+    digest: str = ""
+    """Of everything else in the record, so that an edit or a damaged byte is noticed; empty in records of before."""
+
+    @property
+    def verified(self) -> bool:
+        """Whether what is read of the run is compared with what it wrote."""
+        return bool(self.digest and self.tables)
 
     @property
     def ended(self) -> bool:
@@ -276,6 +292,7 @@ def read_record(folder: Path) -> RunRecord:
         raise RunError(f"{path} is not JSON: {e}. {RESTORE}") from e
     if not isinstance(data, dict):
         raise RunError(f"{path} is not the record of a run: it holds a {type(data).__name__}. {RESTORE}")
+    _as_written(data, path)
     layout = data.get("layout", 1)
     if isinstance(layout, bool) or layout not in (1, LAYOUT):
         raise RunError(
@@ -293,9 +310,32 @@ def read_record(folder: Path) -> RunRecord:
     return record
 
 
-def write_record(record: RunRecord, folder: Path) -> None:
-    """Write `run.json`, whole or not at all."""
-    write_json(folder / RECORD, record.model_dump(mode="json"))
+def _as_written(data: Mapping[str, Any], path: Path) -> None:
+    """Compare a record with its digest, if it has one.
+
+    It is over what the file says and not over the record that is made of it: fields that come later are not in it.
+
+    Raises:
+        DigestMismatch: the record was edited, or a byte of it is damaged.
+    """
+    written = data.get("digest", "")
+    try:
+        found = digest({name: value for name, value in data.items() if name != "digest"})
+    except UnicodeEncodeError as e:
+        raise RunError(f"{path} holds text that is no Unicode: {e}. {RESTORE}") from e
+    if written not in ("", found):
+        raise DigestMismatch(
+            f"{path} is not what the run wrote: it hashes to {found}, not to {str(written)!r}. {RESTORE}"
+        )
+
+
+def write_record(record: RunRecord, folder: Path) -> RunRecord:
+    """Write `run.json`, whole or not at all; returns the record with its digest."""
+    # As it is read back: a key of a parameter may be a number here and is a text there.
+    content = json.loads(json.dumps(record.model_dump(mode="json", exclude={"digest"}), default=plain))
+    written = digest(content)
+    write_json(folder / RECORD, {**content, "digest": written})
+    return record.model_copy(update={"digest": written})
 
 
 def upgraded(old: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ from latentbench.runs.plan import Plan, make_plan
 from latentbench.runs.probing import probe
 from latentbench.runs.record import RECORD, Paid, RunRecord, read_record, write_record
 from latentbench.runs.retrying import forget
-from latentbench.runs.run_spec import RunSpec, load_run_spec
+from latentbench.runs.run_spec import RunSpec, load_run_spec, local
 from latentbench.runs.run_tables import describe, write_tables
 from latentbench.scorers.scorer import load_scorer
 from latentbench.suites.store import Suite, load_suite
@@ -76,14 +76,14 @@ def prepare(spec: RunSpec, base: Path, cache: ReplyCache | None, pool: Pool | No
         BenchError: whatever is wrong with the spec, before anything is paid.
     """
     kept = pool or Pool()
-    place = _local(spec.suite, base)
+    place = local(spec.suite, base)
     suite = kept.suites.get(place) or kept.suites.setdefault(place, load_suite(place))
     explainers = {
-        e.label: load_explainer({"use": _local(e.use, base), "preset": e.preset, "params": e.params}, base)
+        e.label: load_explainer({"use": local(e.use, base), "preset": e.preset, "params": e.params}, base)
         for e in spec.explainers
     }
     scorers = {
-        s.label: load_scorer({"use": _local(s.use, base), "preset": s.preset, "params": s.params}) for s in spec.scorers
+        s.label: load_scorer({"use": local(s.use, base), "preset": s.preset, "params": s.params}) for s in spec.scorers
     }
 
     def load(reference: str) -> Judge:
@@ -107,12 +107,6 @@ def prepare(spec: RunSpec, base: Path, cache: ReplyCache | None, pool: Pool | No
             judges.setdefault(known, judges[known] if known in judges else judge(e.model, {}))
             models[e.label] = known
     return make_plan(spec, suite, explainers, scorers, judges, models)
-
-
-def _local(name: str, base: Path) -> str:
-    """A path of the spec, made absolute if it exists beside the spec; any other name is left to the registries."""
-    candidate = base / name
-    return str(candidate.resolve()) if ("/" in name or name.endswith(".yaml")) and candidate.exists() else name
 
 
 def start(
@@ -365,17 +359,17 @@ def _carried_out(
                 journal.close()
             # Tables are replaced one by one; until all are there the old ones are not those of this record.
             changed = through and (explanations.appended or judgements.appended)
-            write_record(record.model_copy(update={"status": "running"}) if changed else record, folder)
+            record = record.model_copy(update={"status": "running", "tables": {}}) if changed else record
+            write_record(record, folder)
         except DataError:
             # On a full disk this fails like what has failed before.
             if through:
                 raise
         _say_damage(plan, (explanations, judgements), console)
-    counts = write_tables(plan, folder, explanations, judgements)
+    counts, digests = write_tables(plan, folder, explanations, judgements)
     counts = counts.model_copy(update={"paid": ledger.total(folder) or counts.paid})
-    record = record.model_copy(update={"status": "complete", "totals": counts, "failure_rate": counts.failure_rate})
-    write_record(record, folder)
-    return record
+    ended = {"status": "complete", "totals": counts, "failure_rate": counts.failure_rate, "tables": digests}
+    return write_record(record.model_copy(update=ended), folder)
 
 
 def _say_damage(plan: Plan, journals: tuple[Journal[ExplainedUnit], Journal[JudgedUnit]], console: Console) -> None:

@@ -106,3 +106,13 @@ class RunSpec(Frozen):
 def load_run_spec(path: Path) -> RunSpec:
     """Read and validate a run spec."""
     return validate(RunSpec, read_yaml(path), str(path))
+
+
+def local(name: str, base: Path) -> str:
+    """A path of a spec, made absolute if it exists beside the spec; any other name is left to the registries.
+
+    Args:
+        base: folder of the spec.
+    """
+    candidate = base / name
+    return str(candidate.resolve()) if ("/" in name or name.endswith(".yaml")) and candidate.exists() else name

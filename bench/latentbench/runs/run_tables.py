@@ -24,6 +24,9 @@ from latentbench.runs.record import CellRecord, ExplainerRecord, JudgeRecord, Me
 from latentbench.scorers.scorer import Judgement, Metric, Scorer, measured, question_key
 from latentbench.views.causes import Causes
 
+Value = tuple[float | None, float | None, float | None]
+"""A metric of a latent: its value, and the least and greatest that it could have been where judgements are missing."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Score:
@@ -32,10 +35,9 @@ class _Score:
     cell: Cell
     latent: LatentView
     metric: str
-    value: float | None
+    value: Value
     judged: int
     attempted: int
-    ends: tuple[float | None, float | None] = (None, None)
 
 
 _EXPLANATION_COLUMNS: Mapping[str, Callable[[Written, Explanation], object]] = {
@@ -87,24 +89,25 @@ _SCORE_COLUMNS: Mapping[str, Callable[[_Score], object]] = {
     "judge": lambda s: s.cell.judge,
     "repeat": lambda s: s.cell.repeat,
     "metric": lambda s: s.metric,
-    "value": lambda s: finite(s.value),
+    "value": lambda s: finite(s.value[0]),
     "n_judged": lambda s: s.judged,
     "n_attempted": lambda s: s.attempted,
-    "lowest": lambda s: finite(s.ends[0]),
-    "highest": lambda s: finite(s.ends[1]),
+    "lowest": lambda s: finite(s.value[1]),
+    "highest": lambda s: finite(s.value[2]),
 }
 
 
 def write_tables(
     plan: Plan, folder: Path, explanations: Journal[ExplainedUnit], judgements: Journal[JudgedUnit]
-) -> Totals:
-    """Write `explanations.parquet`, `judgements.parquet`, `scores.parquet` and `seconds.parquet` into the run folder.
+) -> tuple[Totals, dict[str, str]]:
+    """Write `explanations.parquet`, `judgements.parquet`, `scores.parquet` and `seconds.parquet` into the run folder, and
+    `panel.parquet` where a panel was asked.
 
     Where a scorer's metrics fail, no number stands for what was answered, so the answers are written as unreadable, with the
     fault, and coverage falls; in the journal they stay.
 
     Returns:
-        Counts of what was written, and what was paid.
+        Counts of what was written and what was paid; name -> digest of each table.
     """
     latest = {(written.explainer, written.repeat, e.latent): (written, e) for written, e in explanations.units()}
     units = {(place.cell, place.latent): (place, found) for place, found in judgements.units()}
@@ -120,19 +123,25 @@ def write_tables(
         for latent in plan.latents:
             scorer = plan.scorers[cell.scorer]
             place, given = units[(cell.id, latent.id)]
-            found, metrics = _measured(scorer, given)
+            found, values = latent_scores(scorer, given)
             judged += [(cell, place, j, call) for j, call in zip(found, place.calls, strict=True)]
-            scores += _scores(scorer, cell, latent, found, metrics)
-    write_table(table_from(explained, _EXPLANATION_COLUMNS, EXPLANATIONS), folder / "explanations.parquet")
-    write_table(table_from(judged, _JUDGEMENT_COLUMNS, JUDGEMENTS), folder / "judgements.parquet")
-    write_table(table_from([(s,) for s in scores], _SCORE_COLUMNS, SCORES), folder / "scores.parquet")
+            ok = sum(judgement.outcome is Outcome.OK for judgement in found)
+            scores += [_Score(cell, latent, name, value, ok, len(found)) for name, value in values.items()]
+    tables = {
+        "explanations": table_from(explained, _EXPLANATION_COLUMNS, EXPLANATIONS),
+        "judgements": table_from(judged, _JUDGEMENT_COLUMNS, JUDGEMENTS),
+        "scores": table_from([(s,) for s in scores], _SCORE_COLUMNS, SCORES),
+    }
     spans = {
         "explanations": [e.usage.seconds for _, e in explained],
         "judgements": [u.usage.seconds for *_, u in judged],
     }
     times = [{"table": t, "row": i, "seconds": s} for t, own in spans.items() for i, s in enumerate(own) if s]
-    write_table(table_of(times, SECONDS), folder / "seconds.parquet")
-    write_opinions((((c.id, c.scorer, c.judge, p.latent), j) for c, p, j, _ in judged), folder)
+    tables["seconds"] = table_of(times, SECONDS)
+    digests = {name: write_table(table, folder / f"{name}.parquet") for name, table in tables.items()}
+    opinions = write_opinions((((c.id, c.scorer, c.judge, p.latent), j) for c, p, j, _ in judged), folder)
+    if opinions is not None:
+        digests["panel"] = opinions
     causes = Causes()
     for _, explanation in explained:
         causes.add(explanation.outcome, explanation.error)
@@ -143,13 +152,14 @@ def write_tables(
     skipped = [1 for w, e in latest.values() if e.outcome is Outcome.SKIPPED and w.explainer not in plan.models]
     # Of a session that was killed the calls whose batch was not written yet are missing; the ledger of a run has them.
     spent = [*(w.paid for w, _ in explanations.units()), *(p.paid for p, _ in judgements.units())]
-    return Totals(
+    totals = Totals(
         explanations=_counted(latest[key][1].outcome for key in latest),
         judgements=_counted(j.outcome for _, _, j, _ in judged),
         paid=sum(spent, Paid()),
         uncalled=len(without) + len(skipped),
         causes=causes.counts,
     )
+    return totals, digests
 
 
 def _counted(outcomes: Iterable[Outcome]) -> dict[str, int]:
@@ -157,7 +167,24 @@ def _counted(outcomes: Iterable[Outcome]) -> dict[str, int]:
     return {outcome.value: found[outcome] for outcome in Outcome}
 
 
-def _measured(scorer: Scorer, found: tuple[Judgement, ...]) -> tuple[tuple[Judgement, ...], Mapping[str, float]]:
+def latent_scores(scorer: Scorer, given: Sequence[Judgement]) -> tuple[Sequence[Judgement], dict[str, Value]]:
+    """Judgements of one latent in one cell, as they are written, and metric -> its value and ends.
+
+    The headline is always there, so that coverage is never lost. Given what it returns, it returns the same: scores can be
+    computed again from the table of judgements.
+    """
+    found, metrics = _measured(scorer, given)
+    values: dict[str, float | None] = {scorer.headline: None, **metrics}
+    ends = (
+        attempt(scorer, "extremes", lambda: scorer.extremes(found), dict[str, tuple[float, float]])
+        if _open(found)
+        else {}
+    )
+    known = {} if isinstance(ends, Fault) else ends
+    return found, {name: (value, *known.get(name, (None, None))) for name, value in values.items()}
+
+
+def _measured(scorer: Scorer, found: Sequence[Judgement]) -> tuple[Sequence[Judgement], Mapping[str, float]]:
     """Judgements of one latent in one cell and the metrics over those that are ok."""
     ok = [judgement for judgement in found if judgement.outcome is Outcome.OK]
     if not ok:
@@ -172,21 +199,6 @@ def _unreadable(found: Judgement, fault: Fault) -> Judgement:
     if found.outcome is not Outcome.OK:
         return found
     return Judgement(found.trial, found.part, found.item, found.kind, found.truth, Outcome.PARSE, error=fault.line)
-
-
-def _scores(
-    scorer: Scorer, cell: Cell, latent: LatentView, found: Sequence[Judgement], metrics: Mapping[str, float]
-) -> list[_Score]:
-    """Scores of one latent in one cell; the headline always has a row, so that coverage is never lost."""
-    values: dict[str, float | None] = {scorer.headline: None, **metrics}
-    ok = sum(judgement.outcome is Outcome.OK for judgement in found)
-    ends = (
-        attempt(scorer, "extremes", lambda: scorer.extremes(found), dict[str, tuple[float, float]])
-        if _open(found)
-        else {}
-    )
-    known = {} if isinstance(ends, Fault) else ends
-    return [_Score(cell, latent, n, value, ok, len(found), known.get(n, (None, None))) for n, value in values.items()]
 
 
 def _open(found: Sequence[Judgement]) -> bool:
@@ -214,7 +226,7 @@ def describe(plan: Plan) -> tuple[CellRecord, ...]:
             id=scorer.id,
             key=scorer.key,
             headline=scorer.headline,
-            metrics=tuple(_metric(scorer, m) for m in scorer.metric_table()),
+            metrics=tuple(metric_record(scorer, m) for m in scorer.metric_table()),
             prompts=dict(scorer.prompts),
             # The table of steered texts is no part of a suite's digest, and such a scorer's windows are its rows.
             steered=steered.digest if scorer.uses_interventions and steered else None,
@@ -239,7 +251,8 @@ def describe(plan: Plan) -> tuple[CellRecord, ...]:
     )
 
 
-def _metric(scorer: Scorer, metric: Metric) -> MetricRecord:
+def metric_record(scorer: Scorer, metric: Metric) -> MetricRecord:
+    """What a metric of a scorer means, for `run.json`."""
     low, high = scorer.range(metric.name)
     return MetricRecord(
         name=metric.name, floor=metric.floor, higher_is_better=metric.higher_is_better, low=low, high=high

@@ -180,9 +180,7 @@ class Scorer(ABC):
     def range(self, metric: str) -> tuple[float | None, float | None]:
         """Least and greatest value of a metric by name; one of a kind (`auroc@neighbour`) has the range of what stands before
         the `@`, unless it declares its own."""
-        declared = {m.name: (m.low, m.high) for m in self.metric_table()}
-        own = declared.get(metric, (None, None))
-        return declared.get(metric.partition("@")[0], own) if own == (None, None) else own
+        return _range({m.name: (m.low, m.high) for m in self.metric_table()}, metric)
 
     @property
     def id(self) -> str:
@@ -193,6 +191,11 @@ class Scorer(ABC):
     def key(self) -> str:
         """Digest of id, parameters, prompts and implementation: what changes results has another key, and nothing else has."""
         return digest([self.id, implementation(type(self)), self.params, dict(self.prompts)])
+
+
+def _range(declared: Mapping[str, tuple[float | None, float | None]], metric: str) -> tuple[float | None, float | None]:
+    own = declared.get(metric, (None, None))
+    return declared.get(metric.partition("@")[0], own) if own == (None, None) else own
 
 
 def with_own(table: Sequence[Metric], own: Sequence[Metric]) -> tuple[Metric, ...]:
@@ -334,11 +337,11 @@ def measured(scorer: Scorer) -> Callable[[Mapping[str, float]], None]:
     left out or NaN."""
 
     def rule(found: Mapping[str, float]) -> None:
-        names = {m.name for m in scorer.metric_table()}
+        declared = {m.name: (m.low, m.high) for m in scorer.metric_table()}
         for name, value in found.items():
-            if name not in names and name.partition("@")[0] not in names:
-                raise Mismatch(f"[{name!r}] is no metric of its table {sorted(names)}")
-            low, high = scorer.range(name)
+            if name not in declared and name.partition("@")[0] not in declared:
+                raise Mismatch(f"[{name!r}] is no metric of its table {sorted(declared)}")
+            low, high = _range(declared, name)
             if (
                 math.isinf(value)
                 or (low is not None and value < low - SLACK)

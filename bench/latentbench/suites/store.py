@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from latentbench.kernel.errors import CorruptTable, DigestMismatch, SpecError, UnknownName
+from latentbench.kernel.errors import BenchError, CorruptTable, DigestMismatch, SpecError, UnknownName
 from latentbench.kernel.files import write_json
 from latentbench.kernel.identity import table_digest
 from latentbench.kernel.latent import LatentView, Steered, Window, origin
@@ -289,6 +289,23 @@ def load_suite(name_or_path: str | Path) -> Suite:
     if version and version != manifest["version"]:
         raise SpecError(f"{path} holds {manifest['name']}@{manifest['version']}, not version {version}.")
     return Suite(path, manifest["name"], manifest["version"], found, MappingProxyType(manifest), latents, windows)
+
+
+@lru_cache
+def splits_of(name: str, digest: str) -> Mapping[str, str] | None:
+    """Latent -> its split, of the suite with this digest; None where it is not on this machine, or is another one here.
+
+    The windows, which are nearly all of a suite, are not read, so the digest is that which the manifest says.
+    """
+    try:
+        path = find("suites", name)
+        path = path.parent if path.is_file() else path
+        if _manifest(path)["digest"] != digest:
+            return None
+        latents = read_table(path / "latents.parquet", LATENTS)
+    except BenchError:
+        return None
+    return dict(zip(latents.column("latent").to_pylist(), latents.column("split").to_pylist(), strict=True))
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -1,0 +1,185 @@
+"""Whether published rows can be what they say: numbers that follow from their evidence, and rows of one run that fit together.
+
+A digest over a file finds a number that was edited, and whoever edits can write a new digest. So a row is not believed for its
+digest: its mean, interval, counts and bounds are computed again from the values of its latents. Somebody who makes up values and
+computes everything from them is not found here; the digests of the run's tables say which run would have to be shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from latentbench.kernel.identity import joined
+from latentbench.leaderboards.row import Estimate, Evidence, Row, restated
+from latentbench.scorers.scorer import SLACK
+from latentbench.suites.store import splits_of
+from latentbench.views.number import rounded
+
+TOLERANCE = 2e-6
+"""By how much a number may differ, relatively above 1: rows have six digits."""
+
+
+def faults(rows: Sequence[Row]) -> list[str]:
+    """What cannot be in the rows of one run, one sentence each; empty if all can be."""
+    found = [f"row {_name(row)}: {fault}" for row in rows for fault in (*_impossible(row), *_unfounded(row))]
+    return [*found, *_apart(rows)]
+
+
+def contradictions(rows: Iterable[Row]) -> list[str]:
+    """What rows of any runs say differently of one scorer's metric: its floor, direction and range."""
+    said: dict[tuple[str, str], tuple[tuple[object, ...], Row]] = {}
+    found = []
+    for row in rows:
+        for metric, means in {row.headline: row.score, **row.metrics}.items():
+            told = (means.floor, means.higher_is_better, row.evidence.ranges.get(metric) if row.evidence else None)
+            first, other = said.setdefault((row.scorer.key, metric), (told, row))
+            # A row without evidence says nothing of the range.
+            known = 3 if row.evidence and other.evidence else 2
+            if told[:known] != first[:known]:
+                found.append(
+                    f"runs {other.run} and {row.run} say of {metric} of {row.scorer.id} (floor, higher is better, range) "
+                    f"{first[:known]} and {told[:known]}"
+                )
+    return found
+
+
+def _name(row: Row) -> str:
+    return joined(row.name[1:], " / ")
+
+
+def _impossible(row: Row) -> Iterator[str]:
+    """What no row can say, whatever it was computed from."""
+    if row.n_judged > row.n_attempted:
+        yield f"{row.n_judged} of {row.n_attempted} judgements cannot have an answer"
+    for metric, means in {row.headline: row.score, **row.metrics}.items():
+        yield from _unordered(metric, means)
+        if means.n > row.n_latents:
+            yield f"{metric} has values of {means.n} latents, and the row is on {row.n_latents}"
+        if (means.estimate is None) != (means.n == 0):
+            yield f"{metric} has a mean over {means.n} latents, {means.estimate}"
+    if row.worst is not None and row.best is not None and row.worst > row.best + TOLERANCE:
+        yield f"its least possible mean {row.worst} is above the greatest, {row.best}"
+    # Files of the first layout had no values.
+    if row.values or row.evidence is not None:
+        if any(not math.isfinite(value) for value in row.values.values()):
+            yield "a latent has an infinite value"
+        elif row.score.n != len(row.values):
+            yield f"it says that {row.score.n} latents have a value, and holds {len(row.values)}"
+        elif row.values:
+            mean = math.fsum(row.values.values()) / len(row.values)
+            if not _equal(mean, row.score.estimate):
+                yield f"the mean of its latents is {rounded(mean)}, and it says {row.score.estimate}"
+
+
+def _unordered(metric: str, means: Estimate) -> Iterator[str]:
+    ends = (means.low, means.estimate, means.high)
+    if (means.low is None) != (means.high is None):
+        yield f"the interval of {metric} has one end"
+    elif None not in ends and not ends[0] - TOLERANCE <= ends[1] <= ends[2] + TOLERANCE:  # type: ignore[operator]
+        yield f"{metric} is {means.estimate}, outside its interval [{means.low}, {means.high}]"
+
+
+def _unfounded(row: Row) -> Iterator[str]:
+    """What does not follow from the evidence of a row; nothing where it has none."""
+    evidence = row.evidence
+    if evidence is None:
+        return
+    if wrong := _misshapen(row, evidence):
+        yield wrong
+        return
+    for metric, values in evidence.values.items():
+        low, high = evidence.ranges[metric]
+        for latent, value in zip(evidence.latents, values, strict=True):
+            if value is not None and not (
+                (low is None or value >= low - SLACK) and (high is None or value <= high + SLACK)
+            ):
+                yield f"{metric} of {latent} is {value}, outside {_end(low)} to {_end(high)}"
+    for latent, n, of in zip(evidence.latents, evidence.judged, evidence.attempted, strict=True):
+        if n > of:
+            yield f"{n} of {of} judgements of {latent} cannot have an answer"
+    again = rounded(restated(row, evidence).model_dump(exclude={"evidence"}))
+    said = row.model_dump(exclude={"evidence"})
+    for place, (ours, theirs) in _differences(again, said):
+        yield f"its evidence gives {place} = {ours}, and it says {theirs}"
+    known = splits_of(row.suite.name, row.suite.digest)
+    if known is not None:
+        strangers = [latent for latent in evidence.latents if known.get(latent) != row.split and row.split != "all"]
+        if strangers:
+            yield f"{strangers[0]} is no {row.split} latent of suite {row.suite.id} ({row.suite.digest})"
+
+
+def _misshapen(row: Row, evidence: Evidence) -> str:
+    """Why the evidence is not one of this row, "" if it is."""
+    n, metrics = len(evidence.latents), {row.headline, *row.metrics}
+    if len(set(evidence.latents)) < n:
+        return "its evidence has a latent twice"
+    columns = [evidence.judged, evidence.attempted, *evidence.values.values()]
+    columns += [end for end in (evidence.worst, evidence.best) if end]
+    if any(len(column) != n for column in columns):
+        return f"its evidence has {n} latents, and more or fewer values"
+    if set(evidence.values) != metrics or set(evidence.ranges) != metrics:
+        return "its evidence is of other metrics"
+    if not evidence.record or not evidence.tables:
+        return "its evidence names no tables"
+    return ""
+
+
+def _apart(rows: Sequence[Row]) -> Iterator[str]:
+    """What rows of one run have in common and these have not."""
+    names = [row.name for row in rows]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"row {joined(name[1:], ' / ')} is there twice"
+    for what, of in _COMMON.items():
+        held = {of(row) for row in rows}
+        if len(held) > 1:
+            yield f"its rows are of {len(held)} {what}: {', '.join(sorted(map(str, held)))}"
+    tables = [row.evidence.answers for row in rows if row.evidence is not None]
+    if any(table != tables[0] for table in tables):
+        yield "the evidence of its rows is of different tables"
+
+
+_COMMON: Mapping[str, Any] = {
+    "suites": lambda row: (row.suite.id, row.suite.digest),
+    "splits": lambda row: row.split,
+    "starts": lambda row: row.date,
+    "commands": lambda row: row.command,
+}
+
+
+def _differences(a: Any, b: Any, place: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Where two dumped rows differ: the place, and both values."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for name in a.keys() | b.keys():
+            yield from _differences(a.get(name), b.get(name), f"{place}.{name}".lstrip("."))
+    elif not _equal(a, b):
+        yield place, (a, b)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, float | int) and isinstance(b, float | int):
+        return bool(abs(a - b) <= TOLERANCE * max(1.0, abs(a)))
+    return bool(a == b)
+
+
+def _end(end: float | None) -> str:
+    return "..." if end is None else f"{end:g}"
+
+
+def unfounded_notes(rows: Iterable[Row]) -> list[str]:
+    """What a page says of rows that nobody can compute again."""
+    rows = list(rows)
+    without = sorted({row.run for row in rows if row.evidence is None})
+    taken = sorted(
+        {(row.scorer.id, row.run) for row in rows if row.evidence is not None and not row.evidence.recomputed}
+    )
+    notes = []
+    if without:
+        notes.append(
+            f"Not recomputable: {', '.join(without)}. These rows were published without what they were computed from."
+        )
+    if taken:
+        told = ", ".join(f"{scorer} of {run}" for scorer, run in taken)
+        notes.append(f"Scores of latents were not computed again from the judgements: {told}.")
+    return notes
