@@ -21,6 +21,7 @@ from latentbench.analysis.gate.policy import Inconclusive, State, exit_code, sta
 from latentbench.analysis.gate.verdicts import compare, planned
 from latentbench.cli import app
 from latentbench.kernel.errors import DataError, DigestMismatch, SpecError, UnknownName
+from latentbench.kernel.identity import digest
 from latentbench.runs.finished import load_run
 from rich.console import Console
 from scipy import stats
@@ -100,6 +101,37 @@ def test_what_is_no_baseline_is_refused(tmp_path: Path, text: str, message: str)
     (tmp_path / "b.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
         read_baseline(tmp_path / "b.json")
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda d: d["scores"][0]["values"].__setitem__(0, 7.5), "has the value 7.5, outside its range"),
+        (lambda d: d["scores"][0]["values"].append(0.5), "values for 30 latents"),
+        (lambda d: d["scores"][0].update(n_judged=d["scores"][0]["n_attempted"] + 1), "were judged"),
+        (lambda d: d["scores"][0].update(n_judged=1), "latents from 1 judgements"),
+        (lambda d: d["scores"][0].update(higher_is_better=False), "what others under"),
+        (lambda d: d["scores"][0].update(high=9.0), "what others under"),
+        (lambda d: d["scores"][0].update(headline=False), "what others under"),
+        (lambda d: d["scores"].append(d["scores"][0]), "is there twice"),
+        (lambda d: d["latents"].__setitem__(0, d["latents"][1]), "a latent twice"),
+        (lambda d: d["scores"][0]["values"].__setitem__(0, 0.0), "the agreement of"),
+        (lambda d: d["agreement"]["spearman"][0].__setitem__(1, 0.99), "and it says 0.99"),
+        (lambda d: d["agreement"].update(spearman=[]), "is no table of 2 by 2"),
+    ],
+)
+def test_a_baseline_that_cannot_be_is_refused_whatever_its_digest(tmp_path, edit, said):
+    path = tmp_path / "b.json"
+    write_baseline(snapshot(load_run(build_run(tmp_path / "r", Grid(scorers=("detection", "fuzzing"))))), path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    edit(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(DigestMismatch, match="hashes to"):
+        read_baseline(path)
+    del content["digest"]
+    path.write_text(json.dumps({**content, "digest": digest(Baseline.model_validate(content).model_dump())}), "utf-8")
+    with pytest.raises(DigestMismatch, match=re.escape(said)):
+        read_baseline(path)
 
 
 def test_more_metrics_by_name(run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from latentbench.judges.qualification import UNQUALIFIED, qualification, read, w
 from latentbench.judges.reference import load_judge
 from latentbench.judges.simulator.artifact import lessons
 from latentbench.kernel.errors import DataError, DigestMismatch, SpecError
+from latentbench.kernel.identity import digest
 from latentbench.leaderboards.row import read_rows
 from latentbench.runs.record import read_record
 from latentbench.runs.run import start
@@ -309,6 +311,49 @@ def test_the_page_is_a_function_of_the_rows(oracle, tmp_path):
     page.write_text("by hand", encoding="utf-8")
     with pytest.raises(DataError, match="bench judge leaderboard"):
         render(folder, check=True)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda row: row["truth_over"]["near"].update(estimate=0.99, high=1.0), "truth_over.near.estimate"),
+        (lambda row: row["truth_over"]["near"].update(estimate=7.5, high=8.0), "a share lies within 0 and 1"),
+        (lambda row: row["truth_over"]["unrelated"].update(low=0.999), "truth_over.unrelated"),
+        (lambda row: row["truth_over"]["near"].update(n=4000), "a mean over 4000 of"),
+        (lambda row: row["paraphrase_gap"].update(estimate=-0.9, low=-1.0), "paraphrase_gap.estimate"),
+        (
+            lambda row: row["headlines"]["truth"].update(dict.fromkeys(row["headlines"]["truth"], -1.0)),
+            "its headlines give",
+        ),
+        (lambda row: row["headlines"]["truth"].update(nobody=1.0), "nobody has a headline and no family"),
+        (lambda row: row["families"].update(dict.fromkeys(row["families"], "words")), "by_family"),
+        (lambda row: row.update(coverage=1.5), "its coverage is 1.5"),
+    ],
+)
+def test_an_edited_row_is_refused_whatever_its_digest(made, tmp_path, edit, said):
+    folder = tmp_path / "judges"
+    path = write(made("mock:lexical"), folder)
+    render(folder)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    edit(content["row"])
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(DigestMismatch, match="hashes to"):
+        render(folder, check=True)
+    path.write_text(json.dumps({**content, "digest": digest(content["row"])}), encoding="utf-8")
+    with pytest.raises(DigestMismatch, match=re.escape(said)):
+        render(folder, check=True)
+    done = CliRunner().invoke(app, ["judge", "leaderboard", "--root", str(tmp_path)])
+    assert isinstance(done.exception, DigestMismatch)
+
+
+def test_a_row_of_before_holds_no_headlines_and_is_read(oracle, tmp_path):
+    path = write(oracle, tmp_path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for later in ("headlines", "families", "tables"):
+        del content["row"][later]
+    path.write_text(json.dumps({**content, "digest": digest(content["row"])}), encoding="utf-8")
+    render(tmp_path)
+    assert read(tmp_path)[0].verdict == oracle.verdict
 
 
 def test_the_published_page_is_what_its_rows_render_to():

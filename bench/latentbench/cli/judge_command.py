@@ -102,15 +102,14 @@ def leaderboard(
     """Print and render the leaderboard of judges."""
     from rich.console import Console
 
-    from latentbench.analysis.qualify.qualify_page import qualify_page, render
-    from latentbench.judges.qualification import read
+    from latentbench.analysis.qualify.qualify_page import published, qualify_page, render
 
     folder = root / "judges"
     if check:
         say(f"{render(folder, check=True)} is up to date")
         return
     out = Console()
-    out.print(qualify_page(read(folder)).terminal(out.width))
+    out.print(qualify_page(published(folder)).terminal(out.width))
     say(f"rendered: {render(folder)}", err=True)
 
 

@@ -13,6 +13,7 @@ one gives the verdict.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -117,6 +118,12 @@ class Qualification(Frozen):
     """Seconds per judgement."""
     date: str
     command: str
+    headlines: dict[str, dict[str, float]] = Field(default={}, repr=False)
+    """Explanation -> latent -> headline, with all digits, which shares of latents are computed from; empty in rows of before."""
+    families: dict[str, str] = Field(default={}, repr=False)
+    """Latent -> its family of concepts."""
+    tables: tuple[dict[str, str], ...] = ()
+    """Digests of the tables of each run that the row is made of; empty in rows of before."""
 
     @property
     def name(self) -> str:
@@ -146,6 +153,32 @@ class Qualification(Frozen):
         return (not self.in_distribution, STRENGTH.index(self.distribution) if self.distribution in STRENGTH else 0)
 
 
+def faults(row: Qualification) -> list[str]:
+    """What a row cannot say, whatever it was computed from; one sentence each."""
+    groups = {
+        "truth_over": row.truth_over,
+        "paraphrase_over": row.paraphrase_over,
+        "truth_over_by_family": row.truth_over_by_family,
+        "unrelated_by_family": row.unrelated_by_family,
+        "auroc_by_family": row.auroc_by_family,
+        **{f"auroc.{explanation}": kinds for explanation, kinds in row.auroc.items()},
+    }
+    shares = {f"{group}.{name}": mean for group, means in groups.items() for name, mean in means.items()}
+    free = {"paraphrase_gap": row.paraphrase_gap, "yes_bias": row.yes_bias}
+    found = [f"it has no truth_over.{over}" for over in ("near", "unrelated") if over not in row.truth_over]
+    for name, mean in {**shares, **{k: m for k, m in free.items() if m is not None}}.items():
+        ends = [end for end in (mean.low, mean.estimate, mean.high) if end is not None]
+        if not all(map(math.isfinite, ends)) or ends != sorted(ends):
+            found.append(f"{name} is {mean.estimate}, outside its interval [{mean.low}, {mean.high}]")
+        if name in shares and not (ends[0] >= 0 and ends[-1] <= 1):
+            found.append(f"{name} is {mean.estimate} [{mean.low}, {mean.high}], and a share lies within 0 and 1")
+        if not 0 < mean.n <= row.latents:
+            found.append(f"{name} is a mean over {mean.n} of {row.latents} latents")
+    if not 0 <= row.coverage <= 1:
+        found.append(f"its coverage is {row.coverage}")
+    return found
+
+
 class _File(Frozen):
     layout: Literal[1]
     digest: str = Field(min_length=1)
@@ -155,9 +188,11 @@ class _File(Frozen):
 def write(row: Qualification, folder: Path) -> Path:
     """Write a row into its file; an earlier one of the same judge and way of asking is replaced.
 
-    Floats are cut to six digits first.
+    Floats are cut to six digits first, but for those that others are computed from.
     """
+    exact = row.headlines
     row = Qualification.model_validate(rounded(row.model_dump(mode="json")))
+    row = row.model_copy(update={"headlines": exact})
     path = folder / f"{row.name}.json"
     content = {"layout": 1, "digest": digest(row), "row": row.model_dump(mode="json")}
     write_json(path, content, indent=1)
@@ -168,7 +203,7 @@ def read(folder: Path) -> list[Qualification]:
     """Rows of a folder, in the order of their files; none if it does not exist.
 
     Raises:
-        DataError: not JSON. SpecError: does not fit the schema. DigestMismatch: edited by hand.
+        DataError: not JSON. SpecError: does not fit the schema. DigestMismatch: edited by hand, or it says what cannot be.
     """
     rows = []
     for path in sorted(folder.glob("*.json")):
@@ -181,6 +216,8 @@ def read(folder: Path) -> list[Qualification]:
         found = digest(data["row"])
         if found != content.digest:
             raise DigestMismatch(f"{path}: the row hashes to {found}, not to {content.digest}; restore it.")
+        if wrong := faults(content.row):
+            raise DigestMismatch(f"{path}: {wrong[0]}, which cannot be; restore it.")
         rows.append(content.row)
     return rows
 

@@ -210,15 +210,18 @@ def read_table(path: Path, schema: pa.Schema, frozen: str | None = None) -> pa.T
     """
     try:
         table = pq.read_table(path, page_checksum_verification=True)
+        # Names and texts are decoded only when somebody looks at them.
+        names = set(table.schema.names)
+        found = table_digest({path.stem: table}) if frozen is not None else None
     except FileNotFoundError as e:
         raise CorruptTable(f"{path} is missing. Rebuild or restore it.") from e
-    except (pa.ArrowException, OSError) as e:
+    except (pa.ArrowException, OSError, ValueError) as e:
         raise CorruptTable(f"{path} is not a readable Parquet file: {e}. Rebuild or restore it.") from e
-    if frozen is not None and (found := table_digest({path.stem: table})) != frozen:
+    if found != frozen:
         raise DigestMismatch(
             f"{path} is not what was written: it hashes to {found}, and {frozen} is on record. Restore it or write it anew."
         )
-    if schema is JUDGEMENTS and not set(RENAMED) - set(table.schema.names):
+    if schema is JUDGEMENTS and not set(RENAMED) - names:
         table = _second_layout(table)
     for name in LATER if schema is SCORES else ():
         if name not in table.schema.names:

@@ -101,7 +101,7 @@ def _unfounded(row: Row) -> Iterator[str]:
             yield f"{n} of {of} judgements of {latent} cannot have an answer"
     again = rounded(restated(row, evidence).model_dump(exclude={"evidence"}))
     said = row.model_dump(exclude={"evidence"})
-    for place, (ours, theirs) in _differences(again, said):
+    for place, (ours, theirs) in differing(again, said):
         yield f"its evidence gives {place} = {ours}, and it says {theirs}"
     known = splits_of(row.suite.name, row.suite.digest)
     if known is not None:
@@ -148,11 +148,11 @@ _COMMON: Mapping[str, Any] = {
 }
 
 
-def _differences(a: Any, b: Any, place: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """Where two dumped rows differ: the place, and both values."""
+def differing(a: Any, b: Any, place: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Where two dumped rows differ by more than six digits allow: the place, and both values."""
     if isinstance(a, dict) and isinstance(b, dict):
-        for name in a.keys() | b.keys():
-            yield from _differences(a.get(name), b.get(name), f"{place}.{name}".lstrip("."))
+        for name in dict.fromkeys([*a, *b]):
+            yield from differing(a.get(name), b.get(name), f"{place}.{name}".lstrip("."))
     elif not _equal(a, b):
         yield place, (a, b)
 

@@ -19,14 +19,17 @@ from latentbench.analysis.gate.evidence import Array, correlations, pairs_of
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import DataError, DigestMismatch, UnknownName
 from latentbench.kernel.files import plain, write_text
-from latentbench.kernel.identity import digest
+from latentbench.kernel.identity import digest, joined
 from latentbench.leaderboards.row import Number, Price, Row
 from latentbench.leaderboards.row import rows as leaderboard_rows
 from latentbench.runs.finished import Run
 from latentbench.runs.record import CellRecord, JudgeRecord, Named, SuiteRecord
+from latentbench.scorers.scorer import SLACK
 from latentbench.views.number import rounded
 
 LAYOUT = 2
+TOLERANCE = 1e-5
+"""By how much a correlation of values with six digits may differ from that which was written with six."""
 PLANTED = "planted"
 """Coder of latents whose truth is known."""
 
@@ -64,6 +67,9 @@ class BaselineScores(Frozen):
     n_attempted: int = Field(ge=0)
     steered: str | None = Field(default=None, exclude_if=lambda value: value is None)
     """Digest of the suite's intervention table, for scorers that read it; left out for the others."""
+    low: Number = Field(default=None, exclude_if=lambda value: value is None)
+    """Least value that the metric can have; left out where there is none, and in baselines of before ranges were kept."""
+    high: Number = Field(default=None, exclude_if=lambda value: value is None)
     explaining: Price
     """Cost of explaining, per latent."""
     judging: Price
@@ -209,7 +215,7 @@ def read_baseline(path: Path) -> Baseline:
     Raises:
         DataError: missing, not JSON, or of another layout.
         SpecError: does not fit the schema.
-        DigestMismatch: a number was edited.
+        DigestMismatch: a number was edited, or the numbers do not fit together.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -225,7 +231,60 @@ def read_baseline(path: Path) -> Baseline:
     now = digest(baseline.model_dump())
     if now != frozen:
         raise DigestMismatch(f"{path}: the content hashes to {now}, not to {frozen}. Restore it or freeze it again.")
+    if wrong := _faults(baseline):
+        raise DigestMismatch(f"{path}: {wrong[0]}, which cannot be. Restore it or freeze it again.")
     return baseline
+
+
+def _faults(baseline: Baseline) -> list[str]:
+    """What no run can have been, whatever digest was written over it; empty if all can be."""
+    m, named, planted = len(baseline.latents), set(baseline.latents), set(baseline.planted)
+    found = []
+    if len(named) < m or not planted <= named:
+        found.append("it has a latent twice, or a planted one that is not among its latents")
+    rows: dict[tuple[str, ...], BaselineScores] = {}
+    said: dict[tuple[str, ...], tuple[object, ...]] = {}
+    for s in baseline.scores:
+        name = joined(s.id, " / ")
+        known = [v for v in s.values if v is not None]
+        if rows.setdefault(s.id, s) is not s:
+            found.append(f"{name} is there twice")
+        if len(s.values) != m:
+            found.append(f"{name} has {len(s.values)} values for {m} latents")
+        if s.n_judged > s.n_attempted:
+            found.append(f"{name} says that {s.n_judged} of {s.n_attempted} were judged")
+        if s.n_judged < len(known):
+            found.append(f"{name} has values of {len(known)} latents from {s.n_judged} judgements")
+        outside = [
+            v for v in known if (s.low is not None and v < s.low - SLACK) or (s.high is not None and v > s.high + SLACK)
+        ]
+        if outside:
+            found.append(f"{name} has the value {outside[0]}, outside its range")
+        # What a metric means is the scorer's to say, so all explainers under it have it alike.
+        means = (s.scorer.key, s.headline, s.higher_is_better, s.low, s.high)
+        if said.setdefault((*s.measure, s.metric), means) != means:
+            found.append(f"{name} says of its metric what others under {' / '.join(s.measure)} do not")
+    headlines = [s.cell for s in baseline.scores if s.headline]
+    if sorted(headlines) != sorted({s.cell for s in baseline.scores}):
+        found.append("an explainer under a scorer and judge has not one headline")
+    return found or _disagreement(baseline, m)
+
+
+def _disagreement(baseline: Baseline, m: int) -> list[str]:
+    again = _agreement(baseline.scores, m)
+    if again.measures != baseline.agreement.measures:
+        return ["its agreement is of other scorers and judges than its scores"]
+    n = len(again.measures)
+    if [len(row) for row in baseline.agreement.spearman] != [n] * n:
+        return [f"its agreement is no table of {n} by {n}"]
+    for i, j in np.ndindex(n, n):
+        ours, theirs = again.spearman[i][j], baseline.agreement.spearman[i][j]
+        if (ours is None) != (theirs is None) or (
+            ours is not None and theirs is not None and abs(ours - theirs) > TOLERANCE
+        ):
+            both = " with ".join(joined(again.measures[k], " / ") for k in (i, j))
+            return [f"the agreement of {both} is {rounded(ours)} by its scores, and it says {theirs}"]
+    return []
 
 
 def _folded(value: Any) -> str:
@@ -266,6 +325,8 @@ def _scores(
             n_judged=row.n_judged,
             n_attempted=row.n_attempted,
             steered=cell.scorer.steered,
+            low=declared[metric].low,
+            high=declared[metric].high,
             explaining=row.explaining,
             judging=row.judging,
         )

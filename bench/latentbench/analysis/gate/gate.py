@@ -25,6 +25,7 @@ from latentbench.judges.judge import closed
 from latentbench.judges.remote.binding import only_listed
 from latentbench.kernel.errors import RunError
 from latentbench.runs.finished import Run, load_run
+from latentbench.runs.rescored import rescored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,9 +47,11 @@ def freeze(
 
     Raises:
         RunError: no finished run there.
+        CorruptTable: its scores are not those of its judgements, as far as its scorers are here to say so.
         BenchError: the judges of the run cannot be loaded.
     """
     run = load_run(folder)
+    rescored(run)
     frozen = snapshot(run, metrics)
     if offline:
         return frozen

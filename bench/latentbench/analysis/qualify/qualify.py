@@ -27,6 +27,7 @@ from latentbench.kernel.file_name import file_name
 from latentbench.kernel.identity import digest
 from latentbench.kernel.kinds import NEAR_MISS, RANDOM
 from latentbench.runs.finished import load_run
+from latentbench.runs.rescored import rescored
 from latentbench.runs.run import REPLIES, begin, resume
 from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.scorer import Scorer, load_scorer, question_key
@@ -103,6 +104,8 @@ def row(
 ) -> Qualification:
     """The result of finished runs, one folder per asking."""
     runs = [load_run(folder, per_token=True) for folder in folders]
+    for run in runs:
+        rescored(run)
     judge = runs[0].record.cells[0].judge
     judgements = pd.concat([run.judgements.assign(asked=n) for n, run in enumerate(runs)], ignore_index=True)
     # A near miss that a latent does not have was asked of nobody, so it is no gap in what the judge answered.
@@ -146,9 +149,20 @@ def row(
         tokens=float((judgements["tokens_in"] + judgements["tokens_out"]).sum() / len(judgements)),
         dollars=None if unpriced else float(judgements["cost"].sum() / len(judgements)),
         seconds=float(judgements["seconds"].sum() / len(judgements)),
+        headlines=_headlines(headline),
+        families={str(latent): families[latent] for latent in headline.index},
+        tables=tuple(run.record.tables for run in runs if run.record.verified),
         date=datetime.now(UTC).date().isoformat(),
         command=asked.command,
     )
+
+
+def _headlines(headline: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Explanation -> latent -> headline; what has none is left out."""
+    return {
+        str(name): {str(latent): float(value) for latent, value in values.dropna().items()}
+        for name, values in headline.items()
+    }
 
 
 def _sampling(asked: QualifyRequest) -> dict[str, Any]:

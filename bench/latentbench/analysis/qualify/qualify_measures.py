@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from latentbench.judges.qualification import Mean, Position, Retest
+from latentbench.judges.qualification import Mean, Position, Qualification, Retest
 from latentbench.kernel.errors import DataError
+from latentbench.leaderboards.forgery import differing
 from latentbench.stats.bootstrap import bootstrap_mean
 from latentbench.stats.ranking import auroc
 from latentbench.suites.planted.planted_suite import NEAR
-from latentbench.views.number import finite
+from latentbench.views.number import finite, rounded
 
 PERMUTATIONS = 999
 TOKENS = "tokens"
@@ -198,3 +199,28 @@ def comparisons(headline: pd.DataFrame, family: Mapping[str, str]) -> dict[str, 
         "paraphrase_over": {name: mean(values) for name, values in paraphrase.items() if len(values)},
         "paraphrase_gap": mean(gap, None, None) if len(gap) else None,
     }
+
+
+def unfounded(row: Qualification) -> list[str]:
+    """What in a row does not follow from the headlines that it holds, one sentence each. Rows of before hold none."""
+    if not row.headlines:
+        return []
+    strangers = sorted({latent for values in row.headlines.values() for latent in values} - row.families.keys())
+    if strangers:
+        return [f"{strangers[0]} has a headline and no family"]
+    headline = pd.DataFrame(row.headlines).reindex(sorted(row.families))
+    try:
+        again = comparisons(headline, row.families)
+    except (DataError, KeyError) as e:
+        return [f"its headlines cannot be compared: {e}"]
+    found = []
+    for name, ours in again.items():
+        for place, (a, b) in differing(_plain(ours), _plain(getattr(row, name)), name):
+            found.append(f"its headlines give {place} = {a}, and it says {b}")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mean):
+        return rounded(value.model_dump())
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value

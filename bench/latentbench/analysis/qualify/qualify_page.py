@@ -12,10 +12,11 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from latentbench.analysis.qualify.qualify_measures import TOKENS
+from latentbench.analysis.qualify.qualify_measures import TOKENS, unfounded
 from latentbench.judges.price import ESTIMATE_NOTE, estimated
 from latentbench.judges.qualification import Mean, Qualification, read
 from latentbench.kernel import files
+from latentbench.kernel.errors import DigestMismatch
 from latentbench.kernel.kinds import NEAR_MISS
 from latentbench.suites.planted.planted_suite import NEAR
 from latentbench.views.number import NONE, count, dollars, number, p_is, percent, signed
@@ -75,10 +76,27 @@ def render(folder: Path, check: bool = False) -> Path:
 
     Raises:
         DataError: with `check`, the page is not what the rows render to.
+        DigestMismatch: as `published`.
     """
     path = folder / PAGE
     fault = f"{path} is not what its folder renders to. Run `bench judge leaderboard` and commit both."
-    return files.render(path, markdown(read(folder)), check, fault)
+    return files.render(path, markdown(published(folder)), check, fault)
+
+
+def published(folder: Path) -> list[Qualification]:
+    """Rows of a folder, whose shares of latents are computed again from the headlines that they hold.
+
+    Reading a row for a run does not do that: a run only says what was published of its judge.
+
+    Raises:
+        DataError, SpecError: as `latentbench.judges.qualification.read`.
+        DigestMismatch: a row is not what its headlines give.
+    """
+    rows = read(folder)
+    for row in rows:
+        if wrong := unfounded(row):
+            raise DigestMismatch(f"{folder / row.name}.json: {wrong[0]}. Restore the file.")
+    return rows
 
 
 def _groups(rows: Iterable[Qualification]) -> list[tuple[str, list[Qualification]]]:
