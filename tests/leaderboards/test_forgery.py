@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 from latentbench.cli import app
 from latentbench.kernel.errors import BenchError
-from latentbench.kernel.identity import digest
-from latentbench.kernel.tables import JUDGEMENTS, SCORES
+from latentbench.kernel.identity import digest, text_digest
+from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES
 from latentbench.leaderboards.forgery import TOLERANCE
+from latentbench.leaderboards.rescored import judged_latents, rescored
 from latentbench.leaderboards.results import read_results, render
 from latentbench.runs.finished import load_run
 from latentbench.runs.record import RunRecord
-from latentbench.runs.rescored import judged_latents, rescored
 from latentbench.runs.run import start
 from latentbench.runs.run_tables import Value, latent_scores
 from latentbench.scorers.scorer import load_scorer
@@ -246,6 +246,28 @@ def test_scores_that_do_not_fit(run: Path, change: Callable[[Frame], Frame], sai
         assert said in message
 
 
+@pytest.mark.parametrize(
+    ("name", "schema", "change", "said"),
+    [
+        ("explanations", EXPLANATIONS, lambda t: t.assign(text="a better one"), "is not the one that was judged"),
+        (
+            "explanations",
+            EXPLANATIONS,
+            lambda t: t.assign(text="a better one", hash=text_digest("a better one")),
+            "is not the one that was judged",
+        ),
+        ("judgements", JUDGEMENTS, lambda t: t.assign(cost=-1.0), "cost = -1, which cannot be"),
+        ("judgements", JUDGEMENTS, lambda t: pd.concat([t, t]), "rows twice"),
+        ("scores", SCORES, lambda t: t.assign(coder=[str(i) for i in range(len(t))]), "coders. Restore it"),
+    ],
+)
+def test_tables_that_do_not_fit(run: Path, name: str, schema: pa.Schema, change: Any, said: str) -> None:
+    changed(run, name, schema, change)
+    code, message = bench("leaderboard", signed(run))
+    assert code == 2
+    assert said in message
+
+
 @pytest.mark.parametrize("field", ["headline", "floor", "higher_is_better", "high"])
 def test_what_a_run_says_of_its_scorer(run: Path, field: str) -> None:
     """A metric in the wrong direction ranks the floor first; so the scorer is asked what it means."""
@@ -356,6 +378,18 @@ def test_edited_rows(board: Path, tmp_path: Path, edit: Edit) -> None:
         code, said = bench("leaderboard", option, root)
         assert code == 2
         assert edit.said in said
+
+
+def test_a_run_under_another_name(board: Path, tmp_path: Path) -> None:
+    """A copy of a run's rows would tie with them, and two names in a table look like two results."""
+    root = Path(shutil.copytree(board, tmp_path / "leaderboards"))
+    content = json.loads((root / "results" / "run.json").read_text(encoding="utf-8"))
+    rows = [row | {"run": "better"} for row in content["rows"]]
+    copy = {**content, "rows": rows, "digest": digest(rows)}
+    (root / "results" / "better.json").write_text(json.dumps(copy), encoding="utf-8")
+    code, said = bench("leaderboard", "--render", root)
+    assert code == 2
+    assert "runs better and run have one record" in said
 
 
 def test_numbers_of_another_machine_pass(board: Path, tmp_path: Path) -> None:

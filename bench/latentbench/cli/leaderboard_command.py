@@ -52,11 +52,11 @@ def leaderboard(
     from latentbench.leaderboards.board import tables
     from latentbench.leaderboards.board_page import board_page
     from latentbench.leaderboards.export import to_csv, to_json
+    from latentbench.leaderboards.rescored import doubts, rescored
     from latentbench.leaderboards.results import add_results, render
     from latentbench.leaderboards.row import checked
     from latentbench.leaderboards.row import rows as rows_of
     from latentbench.runs.finished import load_runs
-    from latentbench.runs.rescored import doubts, rescored
 
     if render_only is not None:
         say(f"rendered: {render(render_only)}")

@@ -27,8 +27,14 @@ def faults(rows: Sequence[Row]) -> list[str]:
     return [*found, *_apart(rows)]
 
 
-def contradictions(rows: Iterable[Row]) -> list[str]:
-    """What rows of any runs say differently of one scorer's metric: its floor, direction and range."""
+def contradictions(rows: Sequence[Row]) -> list[str]:
+    """What rows of any runs say differently of one scorer's metric: its floor, direction and range; and runs that are one run
+    under two names, which would tie with itself."""
+    names: dict[str, set[str]] = {}
+    for row in rows:
+        if row.evidence is not None:
+            names.setdefault(row.evidence.record, set()).add(row.run)
+    twice = [f"runs {' and '.join(sorted(runs))} have one record" for runs in names.values() if len(runs) > 1]
     said: dict[tuple[str, str], tuple[tuple[object, ...], Row]] = {}
     found = []
     for row in rows:
@@ -42,7 +48,7 @@ def contradictions(rows: Iterable[Row]) -> list[str]:
                     f"runs {other.run} and {row.run} say of {metric} of {row.scorer.id} (floor, higher is better, range) "
                     f"{first[:known]} and {told[:known]}"
                 )
-    return found
+    return [*twice, *found]
 
 
 def _name(row: Row) -> str:

@@ -171,7 +171,7 @@ class Row(Frozen):
 if TYPE_CHECKING:
     import pandas as pd
 
-    from latentbench.runs.rescored import Rescored
+    from latentbench.leaderboards.rescored import Rescored
 
 LEADERBOARD_SPLIT = "test"
 _LABELS = ["explainer", "scorer", "judge"]

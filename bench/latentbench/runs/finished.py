@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentbench.kernel.errors import BenchError, CorruptTable, DigestMismatch, RunError
+from latentbench.kernel.identity import text_digest
 from latentbench.kernel.requests import Outcome
 from latentbench.runs.record import RECORD, RunRecord, read_record
 from latentbench.scorers.scorer import SLACK
@@ -195,6 +196,43 @@ def _sound(run: Run) -> None:
                 f"{run.folder / name}.parquet has the outcome {min(unknown, key=str)!r}; known: {', '.join(sorted(outcomes))}. "
                 "Restore it."
             )
+        for column in ("tokens_in", "tokens_out", "tokens_cached", "cost", "seconds"):
+            wrong = table[(table[column] < 0) | np.isinf(table[column].to_numpy(dtype=np.float64, na_value=np.nan))]
+            if len(wrong):
+                row = wrong.iloc[0]
+                raise CorruptTable(
+                    f"{run.folder / name}.parquet says of latent {row['latent']!r}: {column} = {row[column]:g}, which cannot be. "
+                    "Restore it."
+                )
+    coders = scores.groupby("latent")["coder"].nunique()
+    if (coders > 1).any():
+        raise CorruptTable(
+            f"{run.folder / 'scores.parquet'} has latent {coders.idxmax()!r} under {coders.max()} coders. Restore it."
+        )
+    if run.record.verified:
+        _texts(run)
+
+
+def _texts(run: Run) -> None:
+    """Explanations have the digests of their texts, and what was judged is what was explained.
+
+    Raises:
+        CorruptTable: the message names the first explanation that is another one.
+    """
+    told = run.explanations
+    hashes = [text_digest(text if isinstance(text, str) else "") for text in told["text"]]
+    wrong = told[told["hash"] != hashes]
+    if not len(wrong):
+        key = ["explainer", "repeat", "latent"]
+        judged = run.judgements[[*key, "explanation"]].drop_duplicates()
+        both = judged.merge(told[[*key, "hash"]], on=key, how="left")
+        wrong = both[both["explanation"] != both["hash"]]
+    if len(wrong):
+        row = wrong.iloc[0]
+        raise CorruptTable(
+            f"{run.folder / 'explanations.parquet'}: the explanation of {row['latent']!r} by {row['explainer']!r} is not the one "
+            "that was judged. Restore it."
+        )
 
 
 def _counted(run: Run) -> None:

@@ -24,8 +24,8 @@ from latentbench.analysis.gate.verdicts import compare
 from latentbench.judges.judge import closed
 from latentbench.judges.remote.binding import only_listed
 from latentbench.kernel.errors import RunError
+from latentbench.leaderboards.rescored import rescored
 from latentbench.runs.finished import Run, load_run
-from latentbench.runs.rescored import rescored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -26,8 +26,8 @@ from latentbench.kernel.errors import DataError, SpecError
 from latentbench.kernel.file_name import file_name
 from latentbench.kernel.identity import digest
 from latentbench.kernel.kinds import NEAR_MISS, RANDOM
+from latentbench.leaderboards.rescored import rescored
 from latentbench.runs.finished import load_run
-from latentbench.runs.rescored import rescored
 from latentbench.runs.run import REPLIES, begin, resume
 from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.scorer import Scorer, load_scorer, question_key
