@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from latentbench.kernel.identity import joined
-from latentbench.leaderboards.row import Estimate, Evidence, Row, restated
+from latentbench.leaderboards.row import Estimate, RowEvidence, Row, restated
 from latentbench.scorers.scorer import SLACK
 from latentbench.suites.store import splits_of
 from latentbench.views.number import rounded
@@ -116,7 +116,7 @@ def _unfounded(row: Row) -> Iterator[str]:
             yield f"{strangers[0]} is no {row.split} latent of suite {row.suite.id} ({row.suite.digest})"
 
 
-def _misshapen(row: Row, evidence: Evidence) -> str:
+def _misshapen(row: Row, evidence: RowEvidence) -> str:
     """Why the evidence is not one of this row, "" if it is."""
     n, metrics = len(evidence.latents), {row.headline, *row.metrics}
     if len(set(evidence.latents)) < n:

@@ -24,7 +24,7 @@ from latentbench.kernel.identity import digest, joined
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_page
 from latentbench.leaderboards.forgery import contradictions, faults, unfounded_notes
-from latentbench.leaderboards.row import LEADERBOARD_SPLIT, Evidence, Row
+from latentbench.leaderboards.row import LEADERBOARD_SPLIT, RowEvidence, Row
 from latentbench.views.number import rounded
 
 RESULTS = "results"
@@ -202,7 +202,7 @@ def _same(old: Row, new: Row) -> bool:
     return rows[0] == rows[1]
 
 
-def _measured(evidence: Evidence | None) -> Evidence | None:
+def _measured(evidence: RowEvidence | None) -> RowEvidence | None:
     return evidence and evidence.model_copy(update={"recomputed": False, "record": "", "tables": evidence.answers})
 
 

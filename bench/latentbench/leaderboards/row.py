@@ -61,7 +61,7 @@ class Price(Frozen):
         return Price(tokens_in=tokens_in, tokens_out=tokens_out, dollars=dollars, seconds=self.seconds + other.seconds)
 
 
-class Evidence(Frozen):
+class RowEvidence(Frozen):
     """What a row is computed from, with all digits, so that whoever reads the row can compute it again (`restated`)."""
 
     record: str
@@ -71,7 +71,7 @@ class Evidence(Frozen):
     recomputed: bool = False
     """Whether the scores were computed again from the judgements before the row was published."""
     seed: int
-    """Of the intervals."""
+    """What the intervals were drawn with."""
     steered: str | None = None
     """Digest of the suite's intervention table, for scorers that read it."""
     latents: tuple[str, ...]
@@ -135,7 +135,7 @@ class Row(Frozen):
     judging: Price
     values: dict[str, float] = Field(default_factory=dict, repr=False)
     """Headline per latent, averaged over repeats: what others need to compare with this row; empty in files of before."""
-    evidence: Evidence | None = Field(default=None, repr=False)
+    evidence: RowEvidence | None = Field(default=None, repr=False)
     """None for runs of before there were digests, and in files of before."""
 
     @property
@@ -261,7 +261,7 @@ def _group(run: Run, group: Group, seed: int) -> list[Row]:
         declared = {scorer.headline: scorer.ranking, **others}
         counts = own.groupby("latent")[["n_judged", "n_attempted"]].sum().reindex(latents, fill_value=0)
         worst, best = (tuple(end.reindex(latents).tolist()) for end in _bounds(own))
-        evidence = Evidence(
+        evidence = RowEvidence(
             record=run.record.digest,
             tables=run.record.tables,
             seed=seed,
@@ -300,7 +300,7 @@ def _group(run: Run, group: Group, seed: int) -> list[Row]:
     return found
 
 
-def _stated(evidence: Evidence, declared: Mapping[str, MetricRecord | Estimate], headline: str) -> dict[str, Any]:
+def _stated(evidence: RowEvidence, declared: Mapping[str, MetricRecord | Estimate], headline: str) -> dict[str, Any]:
     """The fields of a row that follow from its evidence.
 
     Args:
@@ -336,13 +336,13 @@ def checked(rows: Iterable[Row], found: Mapping[str, Rescored]) -> list[Row]:
     ]
 
 
-def restated(row: Row, evidence: Evidence) -> Row:
+def restated(row: Row, evidence: RowEvidence) -> Row:
     """The row with everything that follows from its evidence computed again."""
     declared = {row.headline: row.score, **row.metrics}
     return Row.model_validate(row.model_dump(exclude={"evidence"}) | _stated(evidence, declared, row.headline))
 
 
-def _estimate(evidence: Evidence, name: str, means: MetricRecord | Estimate) -> Estimate:
+def _estimate(evidence: RowEvidence, name: str, means: MetricRecord | Estimate) -> Estimate:
     low, high = evidence.ranges[name]
     values = np.array([np.nan if v is None else v for v in evidence.values[name]], dtype=np.float64)
     i = bootstrap_mean(values, seed=evidence.seed, low=low, high=high)

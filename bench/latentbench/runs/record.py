@@ -239,7 +239,7 @@ class RunRecord(Frozen):
     tables: dict[str, str] = Field(default_factory=dict)
     """Table -> digest of its content as the run wrote it; empty while it goes on, and in records of before there were any."""
     digest: str = ""
-    """Of everything else in the record, so that an edit or a damaged byte is noticed; empty in records of before."""
+    """Digest of everything else in the record, so that an edit or a damaged byte is noticed; empty in records of before."""
 
     @property
     def verified(self) -> bool:
