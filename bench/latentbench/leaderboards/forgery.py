@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from latentbench.kernel.identity import joined
-from latentbench.leaderboards.row import Estimate, RowEvidence, Row, restated
+from latentbench.leaderboards.row import Estimate, Row, RowEvidence, restated
 from latentbench.scorers.scorer import SLACK
 from latentbench.suites.store import splits_of
 from latentbench.views.number import rounded

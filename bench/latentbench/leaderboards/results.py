@@ -24,7 +24,7 @@ from latentbench.kernel.identity import digest, joined
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_page
 from latentbench.leaderboards.forgery import contradictions, faults, unfounded_notes
-from latentbench.leaderboards.row import LEADERBOARD_SPLIT, RowEvidence, Row
+from latentbench.leaderboards.row import LEADERBOARD_SPLIT, Row, RowEvidence
 from latentbench.views.number import rounded
 
 RESULTS = "results"
