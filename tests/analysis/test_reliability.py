@@ -35,6 +35,7 @@ from rich.console import Console
 from tests.builders.records import cell as toy_cell
 from tests.builders.records import record
 from tests.builders.records import scorer as toy_scorer
+from tests.builders.signed_runs import unsigned
 
 QUIET = Console(quiet=True)
 ROOT = Path(__file__).parents[2]
@@ -306,10 +307,9 @@ def test_finished_runs_of_an_explainer_that_was_edited_are_not_read_again(tmp_pa
 def test_a_stopped_run_is_gone_on_with(carried_out):
     path, folder, report = carried_out
     run = folder / "out" / "r-e1-d0-o0"
-    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     lines = (run / "judgements.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (run / "judgements.jsonl").write_text("".join(lines[:3]) + lines[3][:20], encoding="utf-8")
-    (run / "run.json").write_text(json.dumps(record | {"status": "running"}), encoding="utf-8")
+    unsigned(run, status="running")
     assert reliability(path, folder / "out", folder / "cache.sqlite", QUIET) == report
 
 
