@@ -2,12 +2,16 @@
 
 Command modules import nothing heavy at the top; torch, transformers and mlflow are imported inside the functions that need
 them, so that `bench --help` answers at once. Exit codes: 0 ok; 1 the run has failures above the allowed rate; 2 usage, bad
-input or an endpoint that answers no call; 3 and 4 are verdicts of `bench gate`; 130 stopped by Ctrl-C, 143 by SIGTERM.
+input, a full disk or an endpoint that answers no call; 3 and 4 are verdicts of `bench gate`; 70 an error that nobody foresaw,
+with a report in a file; 130 stopped by Ctrl-C, 143 by SIGTERM; 141 nobody reads the output any more.
 """
 
 from __future__ import annotations
 
 import sys
+import traceback
+from asyncio import CancelledError
+from typing import Annotated
 
 import typer
 
@@ -28,8 +32,17 @@ from latentbench.cli import (
     suite_command,
     tune_command,
 )
-from latentbench.kernel.errors import BenchError
-from latentbench.kernel.stopping import stoppable
+from latentbench.cli.failure import (
+    DEBUG,
+    FLAG,
+    NOBODY_READS,
+    failure_of,
+    nobody_reads,
+    silence,
+    wants_debug,
+    write_report,
+)
+from latentbench.kernel import stopping
 from latentbench.views.terminal import lenient, say
 
 app = typer.Typer(
@@ -64,15 +77,59 @@ app.command("tune")(tune_command.tune)
 app.command("list")(list_command.listing)
 
 
-@stoppable
+@app.callback()
+def options(
+    debug: Annotated[
+        bool,
+        typer.Option(
+            FLAG, help=f"Print tracebacks of errors; may stand behind a command, too. {DEBUG}=1 does the same."
+        ),
+    ] = False,
+) -> None:
+    """Take the options of every command; `main` has read them before."""
+
+
+@stopping.stoppable
 def main() -> None:
-    """Entry point: errors of `latentbench.kernel.errors` become one message and their exit code."""
+    """Entry point: whatever ends a command becomes one message and its exit code (`latentbench.cli.failure`)."""
+    words = sys.argv[:]
+    debug = wants_debug(sys.argv)
     lenient()
     try:
-        app()
-    except BenchError as e:
-        say(f"error: {e}", err=True)
-        sys.exit(e.exit_code)
-    except KeyboardInterrupt:
-        say("interrupted", err=True)
-        sys.exit(130)
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except typer.Abort:
+        code = _stopped()
+    except BaseException as e:
+        code = _ended(e, words, debug)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _ended(error: BaseException, words: list[str], debug: bool) -> int:
+    """Say why a command ended; returns its exit code."""
+    if nobody_reads(error):
+        silence()
+        return NOBODY_READS
+    if isinstance(error, SystemExit):
+        raise error
+    if isinstance(error, KeyboardInterrupt | CancelledError):
+        return _stopped()
+    if hasattr(error, "show") and hasattr(
+        error, "exit_code"
+    ):  # a usage error of Click, of which Typer has its own copy
+        error.show()
+        return int(error.exit_code)
+    if debug:
+        traceback.print_exception(error)
+    failure = failure_of(error)
+    say(f"error: {failure.message}", err=True)
+    if failure.reported:
+        report = write_report(error, words)
+        kept = f"Its traceback is in {report}; please send that file in." if report else "No report could be written."
+        say(f"This should not have happened. {kept} ({FLAG} prints the traceback.)", err=True)
+    return failure.code
+
+
+def _stopped() -> int:
+    say(stopping.word(), err=True)
+    return stopping.exit_code()

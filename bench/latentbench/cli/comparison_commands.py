@@ -39,7 +39,7 @@ def compare(
 
     a, b = load_run(run_a), load_run(run_b)
     found = paired(a, b, across=across or (), smallest=smallest, seed=seed)
-    page, console = compare_page(found, a.id, b.id), Console()
+    page, console = compare_page(found, a.id, b.id), Console(markup=False, emoji=False)
     console.print(page.terminal(console.width))
     if out is not None:
         write_text(out / "compare.md", page.markdown())
@@ -73,7 +73,7 @@ def agreement(
     from latentbench.views.heatmap import heatmap
 
     found = correlate(load_run(run), explainer)
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(agreement_page(found).terminal(console.width))
     folder = out or run
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,8 +107,8 @@ def reliability(
     from latentbench.kernel.files import write_json
 
     folder = out or Path("runs") / load_reliability_spec(spec).name
-    found = carry_out(spec, folder, cache, Console(stderr=True), seed=seed)
-    page, console = reliability_page(found), Console()
+    found = carry_out(spec, folder, cache, Console(stderr=True, markup=False, emoji=False), seed=seed)
+    page, console = reliability_page(found), Console(markup=False, emoji=False)
     console.print(page.terminal(console.width))
     write_text(folder / "reliability.md", page.markdown())
     write_text(folder / "reliability.csv", reliability_csv(found))

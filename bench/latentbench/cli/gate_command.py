@@ -111,7 +111,7 @@ def gate(
         )  # fmt: skip
     except SpecError as e:
         raise typer.BadParameter(str(e)) from e
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     report, folder = compare(
         run, baseline, settings, console, out=out, cache=cache, offline=offline, allow_endpoints=allow_endpoints
     )
@@ -194,7 +194,7 @@ def _write(
     from latentbench.analysis.gate.gate_formats import terminal
     from latentbench.kernel.files import write_json
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     console.print(terminal(report, console.width))
     if json is not None:
         write_json(json, report.as_dict(policy))

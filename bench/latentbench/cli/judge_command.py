@@ -48,8 +48,8 @@ def qualify(
     from latentbench.judges.qualification import write
 
     asked = QualifyRequest(judge, scorer, preset, suite, split, limit, repeats, positives, negatives)
-    row = measure(asked, runs, cache, Console(stderr=True))
-    out = Console()
+    row = measure(asked, runs, cache, Console(stderr=True, markup=False, emoji=False))
+    out = Console(markup=False, emoji=False)
     out.print(qualify_page([row]).terminal(out.width))
     if submit:
         say(f"written: {write(row, root / 'judges')}", err=True)
@@ -108,7 +108,7 @@ def leaderboard(
     if check:
         say(f"{render(folder, check=True)} is up to date")
         return
-    out = Console()
+    out = Console(markup=False, emoji=False)
     out.print(qualify_page(published(folder)).terminal(out.width))
     say(f"rendered: {render(folder)}", err=True)
 
@@ -128,6 +128,6 @@ def contrast(
 
     from latentbench.analysis.qualify.paired import paired, table
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     for other in second:
         console.print(table(first, other, paired(first, other)).terminal(console.width))

@@ -71,7 +71,7 @@ def leaderboard(
     found = {run.id: rescored(run) for run in loaded} if recompute or submit is not None else {}
     rows = checked(rows, found)
     ranked = tables(rows, "pairs" if paired else "intervals")
-    console = Console()
+    console = Console(markup=False, emoji=False)
     unasked = [str(pair) for run in loaded for pair in run.record.unasked]
     page = board_page(ranked, list(dict.fromkeys([*unasked, *doubts(loaded, found)])))
     console.print(page.terminal(console.width))

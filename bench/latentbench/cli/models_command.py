@@ -25,7 +25,7 @@ def fetch(
 
     from latentbench.models.source import resolve
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     with status(console, f"fetching {name}"):
         files = resolve(name)
     say(f"{files.reference}\n  folder   {files.folder}\n  identity {files.identity}")

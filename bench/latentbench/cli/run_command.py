@@ -116,7 +116,7 @@ def report(
 def _console() -> Console:
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, markup=False, emoji=False)
 
 
 def _go_on(folder: Path, cache: Path | None) -> str:

@@ -42,7 +42,7 @@ def audit(
     from latentbench.scorers.scorer import load_scorer
     from latentbench.suites.store import load_suite
 
-    console, loaded, found = Console(), load_suite(suite), {}
+    console, loaded, found = Console(markup=False, emoji=False), load_suite(suite), {}
     for name in scorers:
         scorer = load_scorer(name)
         found[scorer.id] = measure(scorer, loaded, limit, prevalence)

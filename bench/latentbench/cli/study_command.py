@@ -49,7 +49,7 @@ def study(
         for name in studies():
             say(f"{name:<26} {load_study(name)[1].title}")
         return
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     failed = run_studies(chosen, size, out, work, console, cache=cache, activations=activations, again=again)
     say(f"written: {out}")
     if failed:

@@ -44,7 +44,7 @@ def build(
     elif kind == "gold":
         built = build_gold(recipe, labels, out)
     else:
-        built = build_from_file(recipe, out, work, Console(stderr=True), embedder)
+        built = build_from_file(recipe, out, work, Console(stderr=True, markup=False, emoji=False), embedder)
     say(f"{built.name}@{built.version}  digest {built.digest}  {built.path}")
 
 
@@ -59,7 +59,7 @@ def show(
     from latentbench.suites.show import show_suite
     from latentbench.suites.store import load_suite
 
-    Console().print(show_suite(load_suite(name), latent))
+    Console(markup=False, emoji=False).print(show_suite(load_suite(name), latent))
 
 
 @app.command()

@@ -38,7 +38,7 @@ def tune(
     from latentbench.tuning.tune import TuneRequest
     from latentbench.tuning.tune import tune as start
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     asked = TuneRequest(spec, out, storage, join, trials, cache, not no_holdout)
     try:
         result = start(asked, console)

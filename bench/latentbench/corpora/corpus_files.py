@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from latentbench.kernel.errors import DataError
+from latentbench.kernel.inputs import PACKED, Unusable, content_hash, lines, parse_json, read_text
 
 
 def files(patterns: tuple[str, ...]) -> list[Path]:
@@ -44,11 +41,10 @@ def content_sha256(path: Path) -> str:
     Raises:
         DataError: a broken archive.
     """
-    with _opened(path) as f:
-        try:
-            return hashlib.file_digest(f, "sha256").hexdigest()  # type: ignore[arg-type]
-        except (EOFError, zlib.error, OSError) as e:
-            raise DataError(f"{path} cannot be read: {e}. Restore it.") from e
+    try:
+        return content_hash(path)
+    except (Unusable, *PACKED, OSError) as e:
+        raise DataError(f"{path} cannot be read: {e}. Restore it.") from e
 
 
 def read_jsonl(path: Path, field: str) -> Iterator[str]:
@@ -71,19 +67,23 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         DataError: the file is broken, or a line is not a JSON object.
     """
+    return ((number, row) for number, row, _ in read_lines(path))
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
+    """Like `read_objects`, with the line itself, which ends as it does in the file but for a carriage return."""
     number = 0
-    with _opened(path) as f:
-        try:
-            for number, line in enumerate(f, 1):
-                if line.strip():
-                    yield number, _object_of(line, path, number)
-        except (EOFError, zlib.error, OSError) as e:
-            raise DataError(f"{path} breaks off after line {number}: {e}. Restore it.") from e
+    try:
+        for number, line in enumerate(lines(path), 1):
+            if line.strip():
+                yield number, _object_of(line, path, number), line.decode("utf-8-sig").replace("\r\n", "\n")
+    except (Unusable, *PACKED, OSError) as e:
+        raise DataError(f"{path} breaks off after line {number}: {e}. Restore it.") from e
 
 
 def _object_of(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = parse_json(line, finite=False)
     except ValueError as e:
         raise DataError(f"{path}, line {number}: not JSON ({e}). Repair or remove the line.") from e
     if not isinstance(row, dict):
@@ -103,13 +103,8 @@ def _with_text(row: dict[str, Any], field: str, path: Path, number: int) -> dict
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode()
-    except UnicodeDecodeError as e:
-        raise DataError(f"{path} is not UTF-8 text: {e}. Convert it, or leave it out of the pattern.") from e
-
-
-def _opened(path: Path) -> BinaryIO | gzip.GzipFile:
-    try:
-        return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+        return read_text(path)
+    except Unusable as e:
+        raise DataError(f"{path} {str(e).removeprefix('it ')}. Convert it, or leave it out of the pattern.") from e
     except OSError as e:
         raise DataError(f"cannot open {path}: {e.strerror or e}.") from e

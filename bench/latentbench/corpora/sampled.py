@@ -23,6 +23,7 @@ from latentbench.corpora.corpus_spec import OnTokens, SampledCorpus
 from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.errors import DataError
 from latentbench.kernel.identity import digest, seed_for
+from latentbench.kernel.inputs import parse_json, read_bytes, understood
 from latentbench.kernel.tasks import find
 from latentbench.models.language_model import Loaded, load
 from latentbench.models.source import cache_dir, resolve
@@ -153,18 +154,20 @@ def write(
     part = out.with_name(out.name + ".part")
     part.parent.mkdir(parents=True, exist_ok=True)
     batches: list[list[dict[str, str]]] = []
+    seen: set[str] = set()
     if part.exists():
-        data = part.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
+        with understood(part, DataError, "Delete it; its text is then drawn again."):
+            data = read_bytes(part)
+            whole = data[: data.rfind(b"\n") + 1]
+            batches = [parse_json(line) for line in whole.splitlines()]
+            seen = {first_words(d["text"]) for b in batches for d in b}
         part.write_bytes(whole)
-        batches = [json.loads(line) for line in whole.splitlines()]
 
     def tokens(documents: list[dict[str, str]]) -> int:
         ids = loaded.tokenizer([d["text"] for d in documents], add_special_tokens=False)["input_ids"]
         return sum(map(len, ids))
 
     total = sum(tokens(b) for b in batches if b)
-    seen = {first_words(d["text"]) for b in batches for d in b}
     drawn = draw(loaded, recipe, seed, batch, len(batches), seen)
     with part.open("a", encoding="utf-8") as f:
         while total < n_tokens:

@@ -7,7 +7,7 @@ of the explainer's key and its place is not: moved, it is the same explainer; ed
 from __future__ import annotations
 
 import csv
-import json
+import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from pydantic import Field
 
 from latentbench.explainers.explainer import Explainer, Explanation, Others, Params
 from latentbench.kernel.errors import CorruptTable, DataError, SpecError
+from latentbench.kernel.inputs import lines, parse_json, read_text
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome, Reply
 
@@ -127,19 +128,18 @@ def read_texts(path: Path, where: Mapping[str, str | int]) -> dict[str, str | No
 
 def _rows(path: Path) -> Iterable[Mapping[str, Any]]:
     if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
+        from latentbench.kernel.parquet import read_parquet
 
-        yield from pq.read_table(path).to_pylist()
+        yield from read_parquet(path).to_pylist()
         return
-    # Spreadsheets write a byte order mark, which would become part of the first column's name.
-    with path.open(encoding="utf-8-sig", newline="") as f:
-        if path.suffix == ".csv":
-            # CSV cannot tell an empty text from a missing one; a run's table without an explanation becomes an empty cell.
-            yield from (row | {"text": row["text"] or None} if "text" in row else row for row in csv.DictReader(f))
-            return
-        for number, line in enumerate(f, 1):
-            if line.strip():
-                row = json.loads(line)
-                if not isinstance(row, Mapping):
-                    raise CorruptTable(f"{path} line {number} is not an object with `latent` and `text`.")
-                yield row
+    if path.suffix == ".csv":
+        # CSV cannot tell an empty text from a missing one; a run's table without an explanation becomes an empty cell.
+        rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        yield from (row | {"text": row["text"] or None} if "text" in row else row for row in rows)
+        return
+    for number, line in enumerate(lines(path), 1):
+        if line.strip():
+            row = parse_json(line)
+            if not isinstance(row, Mapping):
+                raise CorruptTable(f"{path} line {number} is not an object with `latent` and `text`.")
+            yield row

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pydantic
 
+from latentbench.judges.embedding_folder import check_folder
 from latentbench.judges.judge import DispatchJudge, Worker
 from latentbench.judges.reference import load_judge
 from latentbench.judges.remote.embeddings import Embeddings
@@ -89,15 +90,18 @@ class EmbedJudge(DispatchJudge):
         if self.remote is not None:
             return
         folder, weights = model_folder(model)
+        check_folder(folder)
         try:
             from sentence_transformers import SentenceTransformer
 
             hide_library_bars()
             device = str(pick_device(self.params.device))
-            self.encoder: Any = SentenceTransformer(str(folder), device=device, local_files_only=True)
+            self.encoder: Any = SentenceTransformer(
+                str(folder), device=device, local_files_only=True, trust_remote_code=False
+            )
         except ImportError as e:
             raise ModelError(f"embedding judges need the extra: pip install 'latentbench[embedded]' ({e}).") from e
-        except (OSError, ValueError, RuntimeError) as e:
+        except Exception as e:  # the library, its modules and safetensors each raise their own
             raise ModelError(f"cannot load the embedding model {model!r} from {folder}: {e}") from e
         prompt = self.params.query_prompt
         self.query_prompt: str = prompt if prompt is not None else self.encoder.prompts.get("query") or ""

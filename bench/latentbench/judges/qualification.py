@@ -12,7 +12,6 @@ one gives the verdict.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,6 +24,7 @@ from latentbench.kernel.errors import DataError, DigestMismatch
 from latentbench.kernel.file_name import file_name
 from latentbench.kernel.files import write_json
 from latentbench.kernel.identity import digest
+from latentbench.kernel.inputs import read_json
 from latentbench.views.number import rounded
 
 FOLDER = Path("leaderboards") / "judges"
@@ -208,8 +208,8 @@ def read(folder: Path) -> list[Qualification]:
     rows = []
     for path in sorted(folder.glob("*.json")):
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as e:
+            data = read_json(path)
+        except (ValueError, OSError) as e:
             raise DataError(f"{path} is not JSON: {e}.") from e
         content = validate(_File, data, str(path))
         # The row as it was written: fields that came later are not in its digest.

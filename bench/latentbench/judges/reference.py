@@ -45,6 +45,8 @@ def split_reference(reference: str) -> tuple[str, str, dict[str, str]]:
         if name in params:
             raise SpecError(f"judge {reference!r}: parameter {name!r} stands twice.")
         params[name] = unquote(value)
+        if "\x00" in params[name]:
+            raise SpecError(f"judge {reference!r}: parameter {name!r} holds the character NUL.")
     return provider, model, params
 
 

@@ -113,7 +113,7 @@ class VllmJudge(WordedJudge):
         hide_library_bars()
         files = resolve(model)
         self.engine = VllmEngine(str(files.folder), p)
-        tokenizer = AutoTokenizer.from_pretrained(files.folder)
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False)
         has_generation = (files.folder / "generation_config.json").exists()
         generation = GenerationConfig.from_pretrained(files.folder) if has_generation else None
         self.wording = wording_of(tokenizer, p)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import copy
 import difflib
-import json
 import math
 import re
 import reprlib
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
@@ -20,6 +18,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from latentbench.kernel.errors import SpecError
+from latentbench.kernel.inputs import YAML_BYTES, parse_json, read_text
+from latentbench.kernel.yaml_tree import parse_yaml
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -30,7 +30,6 @@ HALF = re.compile("[\ud800-\udfff]")
 """Half of a pair of surrogates."""
 MOST = 5
 """Faults that one message names."""
-_parsed = lru_cache(yaml.safe_load)  # Parsing a task file takes 10 ms and more, and every use of it reads it.
 
 
 class Frozen(BaseModel):
@@ -46,7 +45,7 @@ def _json(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return parse_json(value)
     except ValueError as e:
         raise ValueError(f"not JSON ({e}); write an object, percent-encoded where it holds & or %") from e
 
@@ -163,20 +162,36 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     return [m for part in get_args(annotation) for m in _models(part)]
 
 
-def read_yaml(path: Path) -> Any:
-    """Parse one YAML file.
+def read_document(path: Path) -> str:
+    """The text of a file that somebody wrote.
 
     Raises:
-        SpecError: missing, not YAML, or empty; the message has file, line and column.
+        SpecError: missing, not readable, too long, or not UTF-8.
     """
     try:
-        data = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
+        return read_text(path, YAML_BYTES)
     except FileNotFoundError as e:
         raise SpecError(f"{path} does not exist.") from e
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, IsADirectoryError) as e:
+    except OSError as e:
+        raise SpecError(f"{path} cannot be read: {e.strerror or e}.") from e
+    except ValueError as e:
+        raise SpecError(f"{path} cannot be read: {e}.") from e
+
+
+def read_yaml(path: Path) -> Any:
+    """Parse one YAML file: texts, finite numbers, truths, lists and keys that are texts and stand once.
+
+    Raises:
+        SpecError: missing, not readable, not YAML, of something else, or empty; the message has file, line and column.
+    """
+    try:
+        data = copy.deepcopy(parse_yaml(read_document(path)))
+    except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         at = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise SpecError(f"{path}{at}: not valid YAML: {getattr(e, 'problem', None) or e}") from e
+    except ValueError as e:
+        raise SpecError(f"{path}: not valid YAML: {e}.") from e
     if data is None:
         raise SpecError(f"{path} is empty.")
     return data

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from latentbench.kernel.errors import CorruptTable, DigestMismatch
 from latentbench.kernel.files import replacing
 from latentbench.kernel.identity import table_digest
+from latentbench.kernel.parquet import read_parquet
 
 _STR, _F32, _F16 = pa.string(), pa.float32(), pa.float16()
 
@@ -209,7 +210,7 @@ def read_table(path: Path, schema: pa.Schema, frozen: str | None = None) -> pa.T
         DigestMismatch: it has other content than was written.
     """
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
+        table = read_parquet(path, None if frozen is not None else [*schema.names, *RENAMED, *LATER, "seconds"])
         # Names and texts are decoded only when somebody looks at them.
         names = set(table.schema.names)
         found = table_digest({path.stem: table}) if frozen is not None else None

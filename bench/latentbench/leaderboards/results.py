@@ -21,6 +21,7 @@ from latentbench.kernel import files
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import DataError, DigestMismatch, SpecError
 from latentbench.kernel.identity import digest, joined
+from latentbench.kernel.inputs import read_json
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_page
 from latentbench.leaderboards.forgery import contradictions, faults, unfounded_notes
@@ -96,8 +97,8 @@ def read_file(path: Path) -> list[Row]:
         DigestMismatch: a row was edited, or its numbers do not follow from its evidence.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as e:
+        data = read_json(path)
+    except (ValueError, OSError) as e:
         raise DataError(f"{path} is not JSON: {e}.") from e
     content = validate(ResultFile, data, str(path))
     # Of the text, because a row that is read has the fields of today.

@@ -120,7 +120,7 @@ def load_tokenizer(reference: str) -> Any:
         found, _, at = reference.partition("@")
         revision = at or None
     try:
-        return AutoTokenizer.from_pretrained(found, revision=revision or "main")
+        return AutoTokenizer.from_pretrained(found, revision=revision or "main", trust_remote_code=False)
     except Exception as e:  # as in `load`
         raise ModelError(f"no tokenizer at {reference!r}: {type(e).__name__}: {' '.join(str(e).split())[:300]}") from e
 
@@ -138,8 +138,11 @@ def load(reference: str, dtype: DType = "bfloat16", device: str = "auto") -> Loa
     files = resolve(reference)
     where = pick_device(device)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(files.folder)
-        model = AutoModelForCausalLM.from_pretrained(files.folder, dtype=getattr(torch, dtype))
+        # Not left out: where nothing is said and a folder names code of its own, the library asks at the keyboard.
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            files.folder, dtype=getattr(torch, dtype), trust_remote_code=False, local_files_only=True
+        )
     except Exception as e:  # safetensors, tokenizers and transformers each raise their own; all mean "unusable folder"
         raise ModelError(f"cannot load {reference!r} from {files.folder}: {type(e).__name__}: {e}") from e
     model.requires_grad_(False)

@@ -12,7 +12,6 @@ path do not necessarily have the same weights.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -23,7 +22,9 @@ import platformdirs
 from latentbench.kernel.errors import DataError, FetchError, ModelError
 from latentbench.kernel.files import write_json
 from latentbench.kernel.identity import digest, file_sha256
+from latentbench.kernel.inputs import read_json
 from latentbench.models import packaged
+from latentbench.models.gguf_header import check_gguf
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,17 @@ def dequantise(gguf: Path, folder: Path) -> Path:
     """
     if (folder / "config.json").exists():
         return folder
+    check_gguf(gguf)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     tmp = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".dequantise-"))
     try:
-        quantised = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        quantised = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
         config = type(quantised.config).from_dict(
             {k: v for k, v in quantised.config.to_dict().items() if k != "quantization_config"}
         )
@@ -115,7 +119,7 @@ def dequantise(gguf: Path, folder: Path) -> Path:
             if not (folder / "config.json").exists():
                 raise
             shutil.rmtree(tmp, ignore_errors=True)
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as e:
+    except Exception as e:  # as many types as there are ways in which the content of a file does not fit a model
         shutil.rmtree(tmp, ignore_errors=True)
         raise ModelError(
             f"cannot convert {gguf}: {e}. GGUF needs the extra: pip install 'latentbench[embedded]'."
@@ -150,7 +154,7 @@ def folder_identity(folder: Path) -> str:
 def _remembered(sidecar: Path) -> dict[str, list[object]]:
     """Hashes of earlier; none where they cannot be read, since they can be computed again."""
     try:
-        known = json.loads(sidecar.read_text(encoding="utf-8"))
+        known = read_json(sidecar)
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}

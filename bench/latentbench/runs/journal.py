@@ -28,6 +28,7 @@ from latentbench.kernel.boundary import one_line
 from latentbench.kernel.conform import conform
 from latentbench.kernel.errors import CorruptTable, RunError
 from latentbench.kernel.files import plain, unwritable, writing
+from latentbench.kernel.inputs import JOURNAL_BYTES, read_bytes
 from latentbench.kernel.requests import Outcome, Usage
 from latentbench.kernel.seal import Seal, check, sealed
 from latentbench.runs.record import Paid
@@ -122,8 +123,8 @@ class Journal(Generic[U]):
         if not self.path.exists():
             return
         try:
-            data = self.path.read_bytes()
-        except OSError as e:
+            data = read_bytes(self.path, JOURNAL_BYTES)
+        except (OSError, ValueError) as e:
             raise CorruptTable(f"{self.path} cannot be read: {e}. Restore it, or start the run anew.") from e
         end = data.rfind(b"\n") + 1
         # Not `splitlines`, which also ends a line where a flipped bit has made another control character.
@@ -151,7 +152,7 @@ class Journal(Generic[U]):
             if any("probability" in row for row in held.get("rows") or ()):
                 raise RunError(f"{place} was written by an earlier version of this package; start the run anew.")
             return self._unit(held)
-        except (KeyError, TypeError, ValueError, AttributeError) as e:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
             raise CorruptTable(
                 f"{place} is no unit of a run ({type(e).__name__}: {one_line(str(e))}); delete that line to have its unit "
                 "redone."

@@ -19,6 +19,7 @@ from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import BenchError, DigestMismatch, RunError
 from latentbench.kernel.files import plain, write_json
 from latentbench.kernel.identity import digest
+from latentbench.kernel.inputs import read_json
 from latentbench.kernel.requests import JudgeIdentity
 from latentbench.runs.environment import GitRecord, HardwareRecord
 from latentbench.runs.run_spec import RunSpec
@@ -283,12 +284,12 @@ def read_record(folder: Path) -> RunRecord:
     """
     path = folder / RECORD
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
     except (FileNotFoundError, NotADirectoryError) as e:
         raise RunError(f"{folder} is not a run folder: it has no {RECORD}. `ls runs` lists yours.") from e
     except OSError as e:
         raise RunError(f"{path} cannot be read: {e}. {RESTORE}") from e
-    except (ValueError, RecursionError) as e:
+    except ValueError as e:
         raise RunError(f"{path} is not JSON: {e}. {RESTORE}") from e
     if not isinstance(data, dict):
         raise RunError(f"{path} is not the record of a run: it holds a {type(data).__name__}. {RESTORE}")

@@ -10,7 +10,6 @@ was made from; a sidecar of another suite is refused, because window ids would p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow as pa
 from latentbench.kernel.errors import CorruptTable, DigestMismatch
 from latentbench.kernel.files import write_json
 from latentbench.kernel.identity import table_digest
+from latentbench.kernel.inputs import read_json
 from latentbench.kernel.latent import Steered
 from latentbench.kernel.tables import INTERVENTIONS, read_table, write_table
 
@@ -64,9 +64,9 @@ def load_interventions(folder: Path, suite: str, hookpoints: Mapping[str, str]) 
     if not (folder / META).exists():
         return None
     try:
-        meta: dict[str, Any] = json.loads((folder / META).read_text(encoding="utf-8"))
+        meta: dict[str, Any] = read_json(folder / META)
         digest, made_for = meta["digest"], meta["suite"]
-    except (ValueError, KeyError) as e:
+    except (ValueError, KeyError, TypeError, OSError) as e:
         raise CorruptTable(
             f"{folder / META} is not readable: {e}. Delete it, or run `bench suite intervene` again."
         ) from e

@@ -11,7 +11,6 @@ by other code is found before a judge is paid. Columns become Python objects in 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -26,6 +25,7 @@ import pyarrow.compute as pc
 from latentbench.kernel.errors import BenchError, CorruptTable, DigestMismatch, SpecError, UnknownName
 from latentbench.kernel.files import write_json
 from latentbench.kernel.identity import table_digest
+from latentbench.kernel.inputs import read_json
 from latentbench.kernel.latent import LatentView, Steered, Window, origin
 from latentbench.kernel.tables import LATENTS, WINDOWS, read_table, write_table
 from latentbench.kernel.tasks import find
@@ -311,14 +311,18 @@ def splits_of(name: str, digest: str) -> Mapping[str, str] | None:
 def _manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = read_json(file)
     except FileNotFoundError as e:
         recipe = path / "recipe.yaml"
         advice = f"build it: bench suite build {recipe}" if recipe.exists() else "it is not a suite folder."
         raise CorruptTable(f"{path} has no {MANIFEST}; {advice}") from e
     except (ValueError, OSError) as e:
         raise CorruptTable(f"{file} is not readable JSON: {e}. Rebuild or restore it.") from e
-    missing = [k for k in ("name", "version", "digest") if k not in manifest]
+    missing = [
+        k
+        for k in ("name", "version", "digest")
+        if not isinstance(manifest, dict) or not isinstance(manifest.get(k), str)
+    ]
     if missing:
         raise CorruptTable(f"{file} says no {', '.join(missing)}; rebuild or restore it.")
     return manifest

@@ -28,6 +28,7 @@ from rich.console import Console
 
 from latentbench.judges.cache.replies import ReplyCache
 from latentbench.judges.judge import closed
+from latentbench.kernel.config import read_document
 from latentbench.kernel.errors import RunError
 from latentbench.kernel.files import write_json, write_text
 from latentbench.runs.ownership import owned
@@ -100,7 +101,7 @@ def tune(asked: TuneRequest, console: Console) -> dict[str, Any] | None:
     with nullcontext() if asked.join else owned(folder), storage.quiet(), asyncio.Runner() as runner:
         folder.mkdir(parents=True, exist_ok=True)
         study = _study(spec, asked, url, folder)
-        write_text(folder / "spec.yaml", asked.spec.read_text(encoding="utf-8"))
+        write_text(folder / "spec.yaml", read_document(asked.spec))
         tried = TrialRunner(
             spec,
             asked.spec.parent,

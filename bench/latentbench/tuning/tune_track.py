@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentbench.kernel.errors import RunError
+from latentbench.kernel.inputs import read_json
 from latentbench.runs.record import read_record
 from latentbench.tracking.entries import TrackedRun, apart, numbers, texts
 from latentbench.tracking.mlflow import RUN_TAG, TrackResult, known_runs, log_entry, tracked
@@ -47,7 +48,7 @@ def track(folder: Path, uri: str | None = None) -> TrackResult:
         RunError: no finished search there.
     """
     try:
-        result = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+        result = read_json(folder / "study.json", finite=False)
     except (OSError, ValueError) as e:
         raise RunError(f"{folder} holds no finished search: {e}.") from e
     return tracked(

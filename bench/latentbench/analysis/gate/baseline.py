@@ -20,6 +20,7 @@ from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import DataError, DigestMismatch, UnknownName
 from latentbench.kernel.files import plain, write_text
 from latentbench.kernel.identity import digest, joined
+from latentbench.kernel.inputs import read_json
 from latentbench.leaderboards.row import Number, Price, Row
 from latentbench.leaderboards.row import rows as leaderboard_rows
 from latentbench.runs.finished import Run
@@ -218,10 +219,10 @@ def read_baseline(path: Path) -> Baseline:
         DigestMismatch: a number was edited, or the numbers do not fit together.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
     except FileNotFoundError as e:
         raise DataError(f"{path} does not exist. Freeze one: bench baseline freeze RUN -o {path}") from e
-    except (ValueError, RecursionError, OSError) as e:
+    except (ValueError, OSError) as e:
         raise DataError(f"{path} is not a baseline: {e}.") from e
     if not isinstance(data, dict) or data.get("layout") != LAYOUT:
         found = data.get("layout") if isinstance(data, dict) else None

@@ -10,7 +10,6 @@ The rule is that of scores, with the limit on the ratio as delta. A handful of p
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from latentbench.analysis.gate.gate_report import Check, GateReport
 from latentbench.analysis.gate.policy import Verdict
 from latentbench.analysis.gate.verdicts import wanted
 from latentbench.kernel.errors import DataError
+from latentbench.kernel.inputs import read_json
 
 RATIO = 1.10
 """Largest ratio of head to base time that is still no slowdown."""
@@ -40,7 +40,7 @@ def read_timings(path: Path) -> tuple[dict[str, float], str]:
         DataError: not such a file.
     """
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        data: Any = read_json(path)
         cpu = data.get("machine_info", {}).get("cpu", {})
         machine = str(cpu.get("brand_raw") or data.get("machine_info", {}).get("machine", "unknown"))
         return {str(b["fullname"]): float(b["stats"]["median"]) for b in data["benchmarks"]}, machine

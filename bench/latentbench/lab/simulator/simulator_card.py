@@ -12,6 +12,7 @@ from typing import Any
 from latentbench.judges.simulator.artifact import HEADS, HeadsConfig, load, load_base, load_heads
 from latentbench.kernel.errors import DataError, ModelError
 from latentbench.kernel.files import write_json, write_text
+from latentbench.kernel.inputs import read_json
 from latentbench.lab.simulator.batch import encode
 from latentbench.lab.simulator.drills import DRILL
 from latentbench.lab.simulator.model import Simulator
@@ -68,7 +69,12 @@ def evaluate_folder(
     figures = report(found, config.calibration)
     figures["windows_per_second"] = round(len(found.window) / seconds, 1)
     figures["date"] = datetime.date.today().isoformat()
-    result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    try:
+        result = read_json(folder / RESULT)
+    except (OSError, ValueError) as e:
+        raise ModelError(f"{folder / RESULT} cannot be read: {e}. Train the simulator again.") from e
+    if not isinstance(result, dict):
+        raise ModelError(f"{folder / RESULT} holds no result. Train the simulator again.")
     result["held_out"] = figures
     write_json(folder / RESULT, result)
     size = sum(p.stat().st_size for p in (folder / HEADS, folder / "adapter.safetensors"))

@@ -7,6 +7,7 @@ The schedule is in steps, not minutes: two machines of different speed train the
 from __future__ import annotations
 
 import json
+import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from latentbench.kernel.config import read_yaml, validate
 from latentbench.kernel.errors import ModelError, SpecError
 from latentbench.kernel.files import replacing, write_json
 from latentbench.kernel.identity import digest, file_sha256, seed_for
+from latentbench.kernel.inputs import lines, parse_json, understood
 from latentbench.lab.simulator.batch import EncodedExample, collate, encode
 from latentbench.lab.simulator.concept import Split
 from latentbench.lab.simulator.concepts import all_concepts
@@ -168,12 +170,9 @@ def finish(
         trainee.heads,
         calibration,
     )
-    rows = (
-        [json.loads(line) for line in (out / CURVE).read_text(encoding="utf-8").splitlines()]
-        if (out / CURVE).exists()
-        else []
-    )
-    curve = list({row["step"]: row for row in rows}.values())
+    with understood(out / CURVE, ModelError, "Delete it; the curve then begins where the training goes on."):
+        rows = [parse_json(line) for line in lines(out / CURVE)] if (out / CURVE).exists() else []
+        curve = list({row["step"]: row for row in rows}.values())
     result = {
         "recipe": recipe.model_dump(),
         "concepts": {s: len(x.concepts) for s, x in streams.items()},
@@ -247,8 +246,13 @@ def _set(trainee: Trainee, weights: Mapping[str, Any]) -> None:
 
 
 def _read(path: Path, key: str, trainee: Trainee) -> dict[str, Any]:
-    held: dict[str, Any] = torch.load(path, map_location=trainee.device, weights_only=True)
-    if held["key"] != key:
+    with understood(path, ModelError, "Delete it; the training then begins anew."):
+        try:
+            held: dict[str, Any] = torch.load(path, map_location=trainee.device, weights_only=True)
+        except pickle.UnpicklingError as e:
+            raise ValueError(str(e)) from e
+        same = held["key"] == key
+    if not same:
         raise ModelError(
             f"{path} belongs to another recipe, data, base or dtype. Delete the folder, or choose another --out."
         )

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from latentbench.kernel.errors import DataError
+from latentbench.kernel.inputs import read_bytes, understood
 
 PARTS = {"n": "noun", "v": "verb", "a": "adj"}
 _KIND = {"1": "n", "2": "v", "3": "a", "5": "a"}
@@ -39,6 +40,9 @@ class Synset:
     down: tuple[str, ...]
 
 
+AGAIN = "Install WordNet again."
+
+
 class WordNet:
     """The database in a folder.
 
@@ -56,11 +60,16 @@ class WordNet:
             raise DataError(
                 f"no WordNet in {folder}: {', '.join(missing)} missing. Debian: apt-get install wordnet-base."
             )
-        self.synsets = {s.id: s for part in PARTS for s in self._read(part)}
+        with understood(folder, DataError, AGAIN):
+            self.synsets = {s.id: s for part in PARTS for s in self._read(part)}
+            for synset in self.synsets.values():
+                for other in (*synset.up, *synset.down):
+                    if other not in self.synsets:
+                        raise ValueError(f"{synset.id} names {other}, which is not there")
 
     def _read(self, part: str) -> list[Synset]:
         found = []
-        for line in (self.folder / f"data.{PARTS[part]}").read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in _text(self.folder / f"data.{PARTS[part]}").splitlines():
             if line.startswith("  "):
                 continue
             fields, _, gloss = line.partition(" | ")
@@ -81,10 +90,18 @@ class WordNet:
 
     @cached_property
     def first_sense(self) -> dict[str, str]:
-        """Synset id of the most frequent sense of each single word, lower case."""
+        """Synset id of the most frequent sense of each single word, lower case.
+
+        Raises:
+            DataError: a file of counts or of the index is damaged.
+        """
+        with understood(self.folder, DataError, AGAIN):
+            return self._first_sense()
+
+    def _first_sense(self) -> dict[str, str]:
         first: dict[tuple[str, str], int] = {}
         total: dict[str, int] = {}
-        for line in (self.folder / "cntlist.rev").read_text(encoding="utf-8").splitlines():
+        for line in _text(self.folder / "cntlist.rev").splitlines():
             key, sense, tagged = line.split()
             lemma, _, rest = key.partition("%")
             total[lemma] = total.get(lemma, 0) + int(tagged)
@@ -94,7 +111,7 @@ class WordNet:
         senses: dict[str, int] = {}
         best: dict[str, tuple[int, str]] = {}
         for part, name in PARTS.items():
-            for line in (self.folder / f"index.{name}").read_text(encoding="utf-8").splitlines():
+            for line in _text(self.folder / f"index.{name}").splitlines():
                 f = line.split()
                 if line.startswith("  ") or not re.fullmatch(r"[a-z][a-z'-]+", f[0]):
                     continue
@@ -121,8 +138,8 @@ class WordNet:
         found: dict[tuple[str, str], list[str]] = {}
         for part, name in PARTS.items():
             file = self.folder / f"{name}.exc"
-            for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-                form, *lemmas = line.split()
+            for line in _text(file).splitlines() if file.is_file() else []:
+                form, *lemmas = line.split() or [""]
                 for lemma in lemmas:
                     found.setdefault((part, lemma), []).append(form)
         return found
@@ -138,6 +155,11 @@ class WordNet:
             made = known
         own = self.first_sense.get(lemma)
         return [lemma, *(f for f in dict.fromkeys(made) if f != lemma and self.first_sense.get(f, own) == own)]
+
+
+def _text(path: Path) -> str:
+    """A file's text; WordNet's own has a few bytes that are no UTF-8."""
+    return read_bytes(path).decode("utf-8", errors="replace")
 
 
 def plural(noun: str) -> str:

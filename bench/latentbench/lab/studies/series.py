@@ -22,6 +22,7 @@ from rich.console import Console
 from latentbench.judges.cache.cached_judge import ReplyCache
 from latentbench.judges.judge import Judge, closed
 from latentbench.judges.reference import load_judge
+from latentbench.kernel.config import read_document
 from latentbench.kernel.errors import BenchError
 from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest
@@ -124,7 +125,7 @@ def study_key(study: StudySpec, profile: Profile) -> str:
     for name, entry in profile.suites.items():
         folder = find("suites", entry.use)
         path = folder if folder.is_file() else folder / "recipe.yaml"
-        recipes[name] = path.read_text(encoding="utf-8") if path.exists() else ""
+        recipes[name] = read_document(path) if path.exists() else ""
     return digest([study, profile, recipes])
 
 

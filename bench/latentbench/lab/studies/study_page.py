@@ -13,13 +13,13 @@ without runs, suites or models; what was not run stands in the index as not run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from latentbench.kernel.errors import CorruptTable, RunError
 from latentbench.kernel.files import write_json, write_text
+from latentbench.kernel.inputs import read_json
 from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_result import StudyResult, Table, clean, to_csv, view
 from latentbench.leaderboards.run_page import REPORT
@@ -200,10 +200,10 @@ def _runs(runs: Sequence[Mapping[str, Any]]) -> View:
 def read_study(folder: Path) -> dict[str, Any] | None:
     """`study.json` of a folder; None where there is none that can be read, so that the study is made again."""
     try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        record = read_json(folder / RECORD, finite=False)
+    except (OSError, ValueError):
         return None
-    return record
+    return record if isinstance(record, dict) else None
 
 
 INTRO = """# Studies

@@ -7,8 +7,6 @@ one. Activations are kept by the ordinary suite builder: changes of sampling alo
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from latentbench.corpora.corpus import corpus_identity
-from latentbench.corpora.corpus_files import files
+from latentbench.corpora.corpus_files import files, read_lines
 from latentbench.corpora.corpus_spec import JsonlCorpus
 from latentbench.kernel.config import validate
 from latentbench.kernel.errors import DataError, SpecError
@@ -131,16 +129,18 @@ def _kept(corpus: Any, keep: Mapping[str, str], folder: Path) -> JsonlCorpus:
     """The documents of a JSONL corpus whose fields match, as a file of their own."""
     if not isinstance(corpus, JsonlCorpus):
         raise SpecError("`keep` chooses documents by their fields, which only a corpus of kind jsonl has.")
-    patterns = {name: re.compile(pattern) for name, pattern in keep.items()}
+    try:
+        patterns = {name: re.compile(pattern) for name, pattern in keep.items()}
+    except (re.error, RecursionError, OverflowError) as e:
+        raise SpecError(f"`keep` has a pattern that is no regular expression: {e}.") from e
     path = folder / f"{digest([corpus_identity(corpus), dict(keep)])}.jsonl"
     if not path.exists():
         lines = []
         for file in files(corpus.path):
-            with gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8") as f:
-                for line in f:
-                    row = json.loads(line) if line.strip() else {}
-                    if row and all(p.search(str(row.get(name, ""))) for name, p in patterns.items()):
-                        lines.append(line if line.endswith("\n") else line + "\n")
+            # The lines as they are and not written anew: their bytes are the identity of the corpus that is kept.
+            for _, row, line in read_lines(file):
+                if row and all(p.search(str(row.get(name, ""))) for name, p in patterns.items()):
+                    lines.append(line if line.endswith("\n") else line + "\n")
         if not lines:
             raise DataError(f"no document of {', '.join(corpus.path)} has {dict(keep)}.")
         write_text(path, "".join(lines))
@@ -167,7 +167,7 @@ def random_weights(model: str, seed: int, folder: Path) -> Path:
     made = folder / f"random-{digest([files.identity, seed])}"
     if made.exists():
         return made.resolve()
-    config = AutoConfig.from_pretrained(files.folder)
+    config = AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
     # The initialisation draws from the process-wide generator, which is given back as it was.
     with torch.random.fork_rng():
         # A seed of its own: a subject that was itself initialised from 0, 1, ... must not come out again.

@@ -14,7 +14,6 @@ Latent-major, because everything downstream asks "where does this latent fire", 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentbench.kernel.errors import CorruptTable, RunError, UnknownName
+from latentbench.kernel.inputs import read_json
 
 FORMAT = 1
 """Raised when stores of the older layout can no longer be read."""
@@ -161,7 +161,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
         state = "is not finished; run the same command again" if (path / "identity.json").exists() else "does not exist"
         raise RunError(f"the activation store {path} {state}.")
     try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
+        meta = read_json(file)
     except (ValueError, OSError) as e:
         raise CorruptTable(f"{file} cannot be read: {e}. Remove {path} and collect it again.") from e
     if not isinstance(meta, dict):

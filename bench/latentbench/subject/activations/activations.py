@@ -8,7 +8,6 @@ one latent-major table per coder, `meta.json` is written, and only then are the 
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import time
@@ -26,6 +25,7 @@ from latentbench.corpora.corpus import corpus_identity, documents
 from latentbench.corpora.corpus_spec import CorpusSpec
 from latentbench.kernel.errors import RunError, SpecError
 from latentbench.kernel.files import PART, write_json
+from latentbench.kernel.inputs import read_json
 from latentbench.models.language_model import Loaded
 from latentbench.subject.activations.activation_store import FORMAT, ActivationStore
 from latentbench.subject.activations.encode import BATCH, encoded, hookpoints
@@ -175,9 +175,11 @@ def _claim(out: Path, identity: dict[str, Any]) -> bool:
         out.mkdir(parents=True, exist_ok=True)
         write_json(mark, identity)
     try:
-        found = json.loads(mark.read_text(encoding="utf-8"))
+        found = read_json(mark)
     except (ValueError, OSError) as e:
         raise RunError(f"{mark} cannot be read: {e}. Remove the folder and run again.") from e
+    if not isinstance(found, dict):
+        raise RunError(f"{mark} holds no identity. Remove the folder and run again.")
     if found != identity:
         keys = [k for k in sorted({*found, *identity}) if found.get(k) != identity.get(k)]
         differences = "; ".join(f"{k}: {found.get(k)!r} there, {identity.get(k)!r} asked" for k in keys)

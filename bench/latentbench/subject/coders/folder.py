@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from latentbench.kernel.errors import CoderError, CoderMismatch
 from latentbench.kernel.identity import digest, file_sha256
+from latentbench.kernel.inputs import read_json
 
 CONFIG = "cfg.json"
 EVALS = "eval.json"
@@ -40,14 +40,20 @@ def read_evals(folder: Path, config: Mapping[str, Any]) -> dict[str, float]:
     """Recorded quality: `eval.json` if there is one, else `l0` and `fvu` of the configuration's metadata."""
     found = _read_json(folder / EVALS)
     if found is None:
-        metadata = config.get("metadata") or {}
+        metadata = metadata_of(config)
         found = {key: metadata[key] for key in ("l0", "fvu") if key in metadata}
     return {k: float(v) for k, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
+def metadata_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A configuration's `metadata`; nothing where it has none that holds keys."""
+    found = config.get("metadata")
+    return found if isinstance(found, Mapping) else {}
+
+
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as e:

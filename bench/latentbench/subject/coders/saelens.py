@@ -25,6 +25,7 @@ from latentbench.subject.coders.folder import (
     CONFIG,
     check_shapes,
     content_key,
+    metadata_of,
     read_config,
     read_evals,
     read_weights,
@@ -74,7 +75,7 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
     path = folder / CONFIG
     config = _modern(read_config(folder, ("d_in", "d_sae")))
     architecture = config["architecture"]
-    if architecture not in _ACTIVATIONS:
+    if not isinstance(architecture, str) or architecture not in _ACTIVATIONS:
         raise CoderError(
             f"{path}: architecture {architecture!r} is not read. Known: {', '.join(sorted(_ACTIVATIONS))}."
         )
@@ -142,7 +143,8 @@ def _modern(config: dict[str, Any]) -> dict[str, Any]:
     out.setdefault("apply_b_dec_to_input", True)
     if old and out.get("activation_fn") == "topk":
         out["architecture"] = "topk"
-        out.setdefault("k", (out.get("activation_fn_kwargs") or {}).get("k"))
+        given = out.get("activation_fn_kwargs")
+        out.setdefault("k", given.get("k") if isinstance(given, dict) else None)
         if out["k"] is None:
             del out["k"]
     normalise = out.get("normalize_activations")
@@ -170,7 +172,7 @@ def _rescaled(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _hookpoint(config: dict[str, Any], loaded: Loaded, path: Path) -> str:
-    metadata = config.get("metadata") or {}
+    metadata = metadata_of(config)
     name = metadata.get("hook_name") or config.get("hook_name")
     if not isinstance(name, str) or not name:
         raise CoderError(f"{path} does not say where the coder reads; give it a `hookpoint`, such as layers.9.")

@@ -44,7 +44,11 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
     if not config.get("num_latents") and not config.get("expansion_factor"):
         raise CoderError(f"{path} lacks num_latents and expansion_factor; one of them gives the width.")
     d, k = whole(config["d_in"], "d_in", path), whole(config["k"], "k", path)
-    n = whole(config.get("num_latents") or d * config["expansion_factor"], "num_latents", path)
+    n = (
+        whole(config["num_latents"], "num_latents", path)
+        if config.get("num_latents")
+        else d * whole(config["expansion_factor"], "expansion_factor", path)
+    )
     activation = config.get("activation", "topk")
     if activation not in ("topk", "groupmax"):
         raise CoderError(f"{path}: activation {activation!r} is not read. Known: groupmax, topk.")
@@ -53,7 +57,7 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
     transcodes = bool(config.get("transcode"))
     file = weights_file(folder, (WEIGHTS,))
     weights = read_weights(file, ("encoder.weight", "encoder.bias", "W_dec", "b_dec"), ("W_skip",))
-    d_out = weights["b_dec"].shape[0] if transcodes else d
+    d_out = weights["b_dec"].numel() if transcodes else d
     shapes = {"encoder.weight": (n, d), "encoder.bias": (n,), "W_dec": (n, d_out), "b_dec": (d_out,)}
     check_shapes(file, weights, shapes | {"W_skip": (d_out, d)})
     hookpoint = spec.hookpoint or _hookpoint(folder.name, transcodes, loaded)

@@ -11,7 +11,6 @@ survive a rebuild. The span keeps every firing token above the usual highlightin
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from latentbench.corpora.corpus_files import content_sha256
+from latentbench.corpora.corpus_files import content_sha256, read_objects
 from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.errors import DataError, SpecError
 from latentbench.kernel.file_name import Name
@@ -180,10 +179,11 @@ def build_planted(recipe_path: Path, out: Path | None = None) -> Suite:
 
 def _documents(path: Path) -> list[Document]:
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        rows = [json.loads(line) for line in data.splitlines()]
+        rows = [{name: row[name] for name in ("text", "source")} for _, row in read_objects(path)]
+        if not all(isinstance(value, str) for row in rows for value in row.values()):
+            raise ValueError("one of them is no text")
         return [tokenise(row["text"], row["source"]) for row in rows]
-    except (OSError, ValueError, KeyError) as e:
+    except (DataError, ValueError, KeyError) as e:
         raise DataError(f"{path} is not a corpus with `text` and `source` on every line: {e}") from e
 
 

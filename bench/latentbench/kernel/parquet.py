@@ -1,0 +1,111 @@
+"""Parquet -> Arrow, after its footer was asked what it would take.
+
+Parquet says in its footer how many values each column has, and a value that repeats costs nothing on disk: 815 bytes hold a
+hundred million rows. So nothing is read before rows, values and bytes were counted. The footer does not say how long a text of a
+dictionary is, and one long text that stands in every row is the same trick again; such columns are read as the dictionary that
+they are, measured, and only then written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from latentbench.kernel.inputs import FACTOR, FREE_BYTES, MIB, Unusable, factor, most, too_large
+
+TABLE_BYTES = 8192 * MIB
+"""A table in memory."""
+RATIO = 1000
+"""Bytes in memory per byte on disk, beyond what may be unpacked whatever the size of the file is."""
+_WIDTH = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}
+_TEXT, _OTHER = "BYTE_ARRAY", 16
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A table, or the named columns of those that it has.
+
+    Raises:
+        Unusable: it takes too much memory, or holds what is no value of its type, such as a text that is not UTF-8.
+        OSError: it cannot be read. pa.ArrowException: it is not Parquet, or damaged.
+    """
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        meta, plain = file.metadata, file.schema_arrow
+        wanted = [n for n in plain.names if columns is None or n in columns]
+        _measure(meta, path.stat().st_size, set(wanted))
+        heavy = _heavy(meta, set(wanted))
+        if not heavy:
+            table = file.read(columns=wanted)
+    if heavy:
+        with pq.ParquetFile(path, read_dictionary=heavy, page_checksum_verification=True) as file:
+            table = file.read(columns=wanted)
+        size = table.nbytes + sum(_written_out(column) for column in table.columns)
+        if size > most(TABLE_BYTES):
+            raise too_large("the table", size, most(TABLE_BYTES))
+        if size > _believed(path.stat().st_size):
+            raise _bomb(size)
+        table = table.cast(pa.schema([plain.field(n) for n in wanted]))
+    # What was damaged in a way that the format does not notice: offsets that fall, and texts that are not UTF-8.
+    table.validate(full=True)
+    return table
+
+
+def _measure(meta: Any, size: int, wanted: set[str]) -> None:
+    found = 0
+    for group in range(meta.num_row_groups):
+        part = meta.row_group(group)
+        for i in range(part.num_columns):
+            column = part.column(i)
+            if column.path_in_schema.partition(".")[0] not in wanted:
+                continue
+            width = 4 if column.physical_type == _TEXT else _WIDTH.get(column.physical_type, _OTHER)
+            if min(column.num_values, column.total_uncompressed_size, part.num_rows) < 0:
+                raise Unusable("its footer counts less than nothing")
+            found += max(column.num_values * width, column.total_uncompressed_size)
+    if found > most(TABLE_BYTES):
+        raise too_large("the table", found, most(TABLE_BYTES))
+    if found > _believed(size):
+        raise _bomb(found)
+
+
+def _believed(size: int) -> int:
+    return most(max(FREE_BYTES, RATIO * size))
+
+
+def _bomb(found: int) -> Unusable:
+    return Unusable(
+        f"it would take {found / MIB:,.0f} MiB, more than {RATIO:,} times its size. If that is right, raise the limits: "
+        f"{FACTOR}={max(10, round(10 * factor()))}"
+    )
+
+
+def _heavy(meta: Any, wanted: set[str]) -> list[str]:
+    """Columns of text that could be long when every value is written out."""
+    values: dict[str, int] = {}
+    longest: dict[str, int] = {}
+    for group in range(meta.num_row_groups):
+        for i in range(meta.num_columns):
+            column = meta.row_group(group).column(i)
+            name = column.path_in_schema
+            if column.physical_type == _TEXT and name.partition(".")[0] in wanted:
+                values[name] = values.get(name, 0) + column.num_values
+                longest[name] = max(longest.get(name, 0), column.total_uncompressed_size)
+    return [name for name, n in values.items() if n * longest[name] > FREE_BYTES]
+
+
+def _written_out(column: Any) -> int:
+    """Bytes of the texts of a column that is read as a dictionary, at any depth of lists."""
+    total = 0
+    for array in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        while pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+            array = array.flatten()
+        if pa.types.is_dictionary(array.type) and len(array.dictionary):
+            lengths = pc.binary_length(array.dictionary).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+            used = array.indices.drop_null().to_numpy(zero_copy_only=False)
+            total += int(np.bincount(used, minlength=len(lengths)) @ lengths)
+    return total
