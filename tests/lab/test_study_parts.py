@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from latentbench.kernel.errors import DataError, SpecError, UnknownName
+from latentbench.kernel.files import write_json
 from latentbench.lab.studies.contrast import LevelContrast, agrees, difference, trend
 from latentbench.lab.studies.deciles import by_decile
 from latentbench.lab.studies.length import penalised_rows, slope_row
@@ -24,6 +26,7 @@ from latentbench.suites.build.suite_recipe import CoderEntry
 from scipy.stats import linregress, ttest_ind
 
 RNG = np.random.default_rng(0)
+ROOT = Path(__file__).parents[2]
 
 
 def series(values, names=None):  # type: ignore[no-untyped-def]
@@ -237,3 +240,18 @@ def test_the_published_pages_are_what_their_records_render_to(tmp_path: Path) ->
         write_pages(tmp_path / folder.name, record)
         for path in (tmp_path / folder.name).iterdir():
             assert path.read_text(encoding="utf-8") == (folder / path.name).read_text(encoding="utf-8"), path.name
+
+
+def test_a_record_whose_files_would_lie_elsewhere_is_none(tmp_path: Path) -> None:
+    record = json.loads((ROOT / "docs" / "studies" / "sampling" / "study.json").read_text(encoding="utf-8"))
+    write_json(tmp_path / "study.json", record)
+    assert read_study(tmp_path) == record
+    for changes in (
+        {"figures": ["../figure"]},
+        {"tables": [{**record["tables"][0], "name": "../../table"}]},
+        {"tables": [{**record["tables"][0], "name": "/tmp/table"}]},
+        {"tables": ["table"]},
+        {"title": None},
+    ):
+        write_json(tmp_path / "study.json", record | changes)
+        assert read_study(tmp_path) is None

@@ -18,10 +18,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from rich.console import Console
 
 from latentbench.analysis.entry import ComparedEntry, entries
@@ -46,14 +46,18 @@ Place = tuple[int, int, int]
 """(explainer seed, draw, order), from 0."""
 
 
+RUNS = 10_000
+"""Runs that one spec asks for at most."""
+
+
 class ReliabilitySpec(RunSpec):
     """A run spec, and how often each thing that it draws is drawn."""
 
-    explainer_seeds: int = Field(default=2, ge=1)
+    explainer_seeds: int = Field(default=2, ge=1, le=1000)
     """Explanations per latent and explainer."""
-    draws: int = Field(default=2, ge=1)
+    draws: int = Field(default=2, ge=1, le=1000)
     """Draws of test windows."""
-    orders: int = Field(default=1, ge=1)
+    orders: int = Field(default=1, ge=1, le=1000)
     """Orders of the same windows; more than 1 tells something for prompts with several windows only."""
     top_k: int = Field(default=10, ge=1)
     """Size of the top of the ranking of latents that is compared between repeats."""
@@ -64,6 +68,16 @@ class ReliabilitySpec(RunSpec):
         if value != 1:
             raise ValueError("repeats redraw everything at once; use explainer_seeds, draws and orders")
         return value
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> Self:
+        runs = self.explainer_seeds * self.draws * self.orders
+        if runs > RUNS:
+            raise ValueError(
+                f"{self.explainer_seeds:,} explainer_seeds x {self.draws:,} draws x {self.orders:,} orders are {runs:,} runs, "
+                f"more than {RUNS:,}"
+            )
+        return self
 
 
 def load_reliability_spec(path: Path) -> ReliabilitySpec:

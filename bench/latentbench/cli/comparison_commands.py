@@ -24,7 +24,7 @@ def compare(
     smallest: Annotated[
         float, typer.Option(min=0, callback=finite, help="Smallest difference that matters, in units of the headline.")
     ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for compare.md and compare.csv.")] = None,
 ) -> None:
     """Print the differences of two runs, paired by latent.
@@ -92,7 +92,7 @@ def reliability(
         typer.Option(help="Folder of the runs; runs/NAME by default. Runs that are there already are continued."),
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the resamples behind the intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples behind the intervals.")] = 0,
 ) -> None:
     """Repeat a run and say what its scores depend on.
 

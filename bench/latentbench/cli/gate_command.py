@@ -76,7 +76,7 @@ def gate(
             min=0, callback=finite, help="Largest distance that a judge's answers to the same requests may move."
         ),
     ] = 0.02,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the run, if a spec is run.")] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Reply cache of the run that is made; an empty one by default.")

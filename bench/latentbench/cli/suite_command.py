@@ -101,7 +101,7 @@ def intervene(
     ] = None,
     prompts: Annotated[int, typer.Option(help="Number of scoring prompts per latent.")] = 30,
     explain: Annotated[int, typer.Option(help="Number of prompts per latent for output-side explainers.")] = 10,
-    seed: Annotated[int, typer.Option(help="Seed of the draw of prompts and of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of prompts and of the noise.")] = 0,
     group: Annotated[int, typer.Option(help="Number of latents that are computed together.")] = 4,
     dtype: Annotated[
         str | None, typer.Option(help="Number type of the subject; the one of the suite's build by default.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latentbench.kernel.errors import DataError
-from latentbench.kernel.inputs import PACKED, Unusable, content_hash, lines, parse_json, read_text
+from latentbench.kernel.inputs import Unusable, content_hash, lines, parse_json, read_text
 
 
 def files(patterns: tuple[str, ...]) -> list[Path]:
@@ -43,7 +43,7 @@ def content_sha256(path: Path) -> str:
     """
     try:
         return content_hash(path)
-    except (Unusable, *PACKED, OSError) as e:
+    except (Unusable, OSError) as e:
         raise DataError(f"{path} cannot be read: {e}. Restore it.") from e
 
 
@@ -77,7 +77,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
         for number, line in enumerate(lines(path), 1):
             if line.strip():
                 yield number, _object_of(line, path, number), line.decode("utf-8-sig").replace("\r\n", "\n")
-    except (Unusable, *PACKED, OSError) as e:
+    except (Unusable, OSError) as e:
         raise DataError(f"{path} breaks off after line {number}: {e}. Restore it.") from e
 
 

@@ -13,13 +13,16 @@ LOCAL_BUILDERS = frozenset({"json", "text", "csv", "parquet"})
 """Dataset names of `datasets` that read `data_files` from this machine."""
 
 
+TOKENS = 10**12
+"""Documents or tokens of a corpus at most."""
+
 Paths = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v), Field(min_length=1)]
 
 
 class _Corpus(Frozen):
-    limit_documents: int | None = Field(None, ge=1)
+    limit_documents: int | None = Field(None, ge=1, le=TOKENS)
     """Read this many documents at most, from the start."""
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1, le=TOKENS)
     """Keep this many corpus tokens at most, from the start."""
 
 
@@ -76,7 +79,7 @@ class SampledCorpus(_Corpus):
     recipe: str
     """A recipe of `tasks/corpora/`, by name, or the path of a YAML file."""
     seed: int = 0
-    n_tokens: int = Field(ge=1)
+    n_tokens: int = Field(ge=1, le=TOKENS)
     """Tokens to keep; the last batch of documents is kept whole."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     batch: int = Field(128, ge=1)

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from pydantic import Field
+
 from latentbench.corpora.corpus_spec import OnTokens, SampledCorpus
 from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.errors import DataError
@@ -36,13 +38,13 @@ class SampledRecipe(Frozen):
     """What the subject is asked to write (`tasks/corpora/*.yaml`)."""
 
     version: str
-    temperature: float
-    top_p: float
-    repetition_penalty: float
-    max_tokens: int
-    registers: list[str]
-    topics: list[str]
-    openings: list[str]
+    temperature: float = Field(ge=0)
+    top_p: float = Field(gt=0, le=1)
+    repetition_penalty: float = Field(gt=0)
+    max_tokens: int = Field(ge=1, le=100_000)
+    registers: list[str] = Field(min_length=1)
+    topics: list[str] = Field(min_length=1)
+    openings: list[str] = Field(min_length=1)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ import difflib
 import math
 import re
 import reprlib
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.inputs import YAML_BYTES, parse_json, read_text
@@ -30,6 +32,8 @@ HALF = re.compile("[\ud800-\udfff]")
 """Half of a pair of surrogates."""
 MOST = 5
 """Faults that one message names."""
+WHOLE = (1 << 63) - 1
+"""Largest whole number that a table and a generator of random numbers take."""
 
 
 class Frozen(BaseModel):
@@ -39,6 +43,30 @@ class Frozen(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    counts_to: ClassVar[int] = 10_000_000
+    """Largest value of a count (a whole number with a least value) that names no largest one of its own. A typing error of a few
+    zeros is then a message, and not a plan that is never finished."""
+
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        for name, end in _ends(type(self)):
+            value = getattr(self, name)
+            if value is not None and not -end <= value <= end:
+                raise ValueError(f"{name} must be at most {end:,}, and is {value:,}")
+        return self
+
+
+@cache
+def _ends(model: type[Frozen]) -> tuple[tuple[str, int], ...]:
+    """Fields of whole numbers without a largest value, and the one that they have therefore."""
+    found = []
+    for name, field in model.model_fields.items():
+        kinds = set(get_args(field.annotation) or (field.annotation,)) - {NoneType}
+        bounds = {bound for bound in ("ge", "gt", "le", "lt") if any(hasattr(m, bound) for m in field.metadata)}
+        if kinds == {int} and not bounds & {"le", "lt"}:
+            found.append((name, model.counts_to if bounds else WHOLE))
+    return tuple(found)
 
 
 def _json(value: object) -> object:

@@ -36,6 +36,8 @@ LINE_BYTES = 64 * MIB
 TEXT_BYTES = 1024 * MIB
 """A file that is read whole and is neither YAML nor JSON."""
 JOURNAL_BYTES = 8192 * MIB
+LINE_COST = 64
+"""What a line counts beside its bytes: a file of nothing but line ends takes time and no room."""
 FREE_BYTES = 64 * MIB
 """What may be unpacked whatever the size of the file was."""
 RATIO = 200
@@ -255,30 +257,33 @@ def understood(path: Path, error: type[BenchError], advice: str) -> Iterator[Non
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[tuple[IO[bytes], int | None]]:
-    """A file to read from, unpacked if its name ends in `.gz`, and how many bytes of it are believed."""
+    """A file to read from, unpacked if its name ends in `.gz`, and how many bytes of it are believed.
+
+    Raises:
+        Unusable: inside the block, where a packed file is broken.
+    """
     with path.open("rb") as raw:
         if path.suffix != ".gz":
             yield raw, None
             return
         size = os.fstat(raw.fileno()).st_size
-        with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
-            yield stream, most(max(FREE_BYTES, RATIO * size))  # type: ignore[misc]  # a GzipFile reads as a file does
-
-
-PACKED = (EOFError, zlib.error, gzip.BadGzipFile)
-"""What a broken archive raises."""
+        try:
+            with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
+                yield stream, most(max(FREE_BYTES, RATIO * size))  # type: ignore[misc]  # a GzipFile reads as a file does
+        except (EOFError, zlib.error, gzip.BadGzipFile) as e:
+            raise Unusable(str(e)) from e
 
 
 def lines(path: Path) -> Iterator[bytes]:
     """The lines of a file, unpacked if its name ends in `.gz`.
 
     Raises:
-        Unusable: a line is too long, or the file unpacks to too much. OSError and `PACKED`: it cannot be read.
+        Unusable: a line is too long, or the file is broken or unpacks to too much. OSError: it cannot be read.
     """
     longest, done = most(LINE_BYTES), 0
     with unpacked(path) as (stream, believed):
         while line := stream.readline(longest + 1):
-            done += len(line)
+            done += len(line) + LINE_COST
             _believe(done, believed)
             if len(line) > longest:
                 raise too_large("a line", len(line), longest)
@@ -289,7 +294,7 @@ def content_hash(path: Path) -> str:
     """sha256 of a file's bytes, unpacked if its name ends in `.gz`.
 
     Raises:
-        Unusable: the file unpacks to too much. OSError and `PACKED`: it cannot be read.
+        Unusable: the file is broken or unpacks to too much. OSError: it cannot be read.
     """
     h, done = hashlib.sha256(), 0
     with unpacked(path) as (stream, believed):

@@ -31,9 +31,17 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A table, or the named columns of those that it has.
 
     Raises:
-        Unusable: it takes too much memory, or holds what is no value of its type, such as a text that is not UTF-8.
-        OSError: it cannot be read. pa.ArrowException: it is not Parquet, or damaged.
+        Unusable: it is not Parquet or damaged, takes too much memory, or holds what is no value of its type, such as a text that
+            is not UTF-8.
+        OSError: it cannot be read.
     """
+    try:
+        return _read(path, columns)
+    except pa.ArrowException as e:
+        raise Unusable(" ".join(str(e).split())[:300]) from e
+
+
+def _read(path: Path, columns: Sequence[str] | None) -> pa.Table:
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         meta, plain = file.metadata, file.schema_arrow
         wanted = [n for n in plain.names if columns is None or n in columns]

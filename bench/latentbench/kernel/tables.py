@@ -216,7 +216,7 @@ def read_table(path: Path, schema: pa.Schema, frozen: str | None = None) -> pa.T
         found = table_digest({path.stem: table}) if frozen is not None else None
     except FileNotFoundError as e:
         raise CorruptTable(f"{path} is missing. Rebuild or restore it.") from e
-    except (pa.ArrowException, OSError, ValueError) as e:
+    except (OSError, ValueError) as e:
         raise CorruptTable(f"{path} is not a readable Parquet file: {e}. Rebuild or restore it.") from e
     if found != frozen:
         raise DigestMismatch(

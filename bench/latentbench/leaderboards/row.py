@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from latentbench.kernel.config import Frozen
+from latentbench.kernel.config import WHOLE, Frozen
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest
 from latentbench.runs.finished import Run, load_runs
@@ -35,6 +35,8 @@ Number = Annotated[float | None, BeforeValidator(finite)]
 
 class Estimate(Frozen):
     """A mean over latents with its interval; null where there is none (see `latentbench.stats.bootstrap.Interval`)."""
+
+    counts_to = WHOLE
 
     estimate: Number
     low: Number
@@ -95,6 +97,8 @@ class RowEvidence(Frozen):
 
 class Row(Frozen):
     """One explainer under one scorer and judge, on one group of latents."""
+
+    counts_to = WHOLE
 
     run: str
     """Id of the run."""

@@ -6,6 +6,7 @@ not be found out after an hour of explaining. The plan is also what `resume` com
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,10 @@ from latentbench.runs.record import Identities, SuiteRecord, Unasked
 from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.scorer import Scorer, declared
 from latentbench.suites.store import Suite
+
+CELLS = 200_000
+UNITS = 100_000_000
+"""Cells of a run, and latents in cells, at most: some hundred times what has been asked of one run."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,7 @@ def make_plan(
                 f"explainer {label!r} needs {' and '.join(sorted(explainer.needs))}, but {model.identity.label} can "
                 f"{sorted(model.can)}."
             )
+    _not_too_many(spec, len(latents))
     grid: list[tuple[str, str, str, int]] = []
     used: set[str] = set()
     asking: dict[tuple[str, str], Scorer] = {}
@@ -200,6 +206,29 @@ def make_plan(
     # Taken now: an explainer that cannot say its key is found out before anything is paid.
     assert len(plan.explainer_keys) == len(ordered)
     return plan
+
+
+def _not_too_many(spec: RunSpec, latents: int) -> None:
+    """Count what a spec asks for, before any of it is made.
+
+    Raises:
+        SpecError: it is more than anybody means.
+    """
+    parts = {
+        "explainers": len(spec.explainers),
+        "scorers": len(spec.scorers),
+        "judges": len(spec.judges),
+        "repeats": spec.repeats,
+    }
+    told = " x ".join(f"{n:,} {name}" for name, n in parts.items())
+    cells = math.prod(parts.values())
+    if cells > CELLS:
+        raise SpecError(f"{told} are {cells:,} cells, more than {CELLS:,}; ask for fewer, or in several runs.")
+    if cells * latents > UNITS:
+        raise SpecError(
+            f"{told} x {latents:,} latents are {cells * latents:,} units, more than {UNITS:,}; set a `limit`, or ask in several "
+            "runs."
+        )
 
 
 def cells_of(grid: Sequence[tuple[str, str, str, int]]) -> tuple[Cell, ...]:

@@ -7,6 +7,7 @@ same explainer can stand in the grid twice with different settings.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,12 +84,12 @@ class RunSpec(Frozen):
     explainers: list[ExplainerEntry] = Field(min_length=1)
     scorers: list[ScorerEntry] = Field(min_length=1)
     judges: list[JudgeEntry] = Field(min_length=1)
-    repeats: int = Field(default=1, ge=1)
+    repeats: int = Field(default=1, ge=1, le=10_000)
     """Each repeat redraws every seed: explainer sampling, order of windows, marks."""
     seed: int = 0
     explain_seed: int | None = None
     """Seed of the explainers; `seed` by default. Another one gives other explanations, judged on the same windows."""
-    order: int = Field(default=0, ge=0)
+    order: int = Field(default=0, ge=0, le=1_000_000)
     """Number of an order of the same windows in prompts that show several; 0 is the scorer's own."""
     max_failures: float = Field(default=0.05, ge=0, le=1)
     """Share of failed calls above which the run exits with code 1."""
@@ -96,8 +97,7 @@ class RunSpec(Frozen):
     @field_validator("explainers", "scorers", "judges")
     @classmethod
     def _labels_differ(cls, entries: list[Any]) -> list[Any]:
-        labels = [e.label for e in entries]
-        twice = sorted({x for x in labels if labels.count(x) > 1})
+        twice = sorted(label for label, n in Counter(e.label for e in entries).items() if n > 1)
         if twice:
             raise ValueError(f"label {twice[0]!r} is used twice; give one of them another `label`")
         return entries

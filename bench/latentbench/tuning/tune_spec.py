@@ -145,7 +145,7 @@ class Budget(Frozen):
 
     dollars: float | None = Field(default=None, gt=0)
     """Dollars paid; calls from the cache are free."""
-    tokens: int | None = Field(default=None, gt=0)
+    tokens: int | None = Field(default=None, gt=0, le=10**15)
     """Tokens paid for, in and out."""
     minutes: float | None = Field(default=None, gt=0)
     """Time in trials, added over workers."""
@@ -178,7 +178,7 @@ class Prune(Frozen):
 class Holdout(Frozen):
     """The comparison on latents that tuning has not seen."""
 
-    repeats: int = Field(default=3, ge=1)
+    repeats: int = Field(default=3, ge=1, le=10_000)
     limit: int | None = Field(default=None, ge=1)
     """Largest number of held-out latents; all by default."""
     at_most: int = Field(default=5, ge=1)
@@ -200,7 +200,7 @@ class TuneSpec(Frozen):
     """Label of the explainer that is tuned, where the run has several."""
     objectives: list[Objective] = Field(default_factory=lambda: [Objective(use="score")], min_length=1)
     constraints: Constraints = Constraints()
-    trials: int = Field(default=50, ge=1)
+    trials: int = Field(default=50, ge=1, le=1_000_000)
     """Number of finished trials of the search, over all workers and sessions."""
     budget: Budget = Budget()
     sampler: Sampler = Sampler()

@@ -47,15 +47,28 @@ def track(folder: Path, uri: str | None = None) -> TrackResult:
     Raises:
         RunError: no finished search there.
     """
-    try:
-        result = read_json(folder / "study.json", finite=False)
-    except (OSError, ValueError) as e:
-        raise RunError(f"{folder} holds no finished search: {e}.") from e
+    result = read_search(folder)
     return tracked(
         uri,
         lambda client, experiment, target: _log(client, experiment, result, folder, target),
         "The search's folder is complete.",
     )
+
+
+def read_search(folder: Path) -> dict[str, Any]:
+    """`study.json` of a finished search.
+
+    Raises:
+        RunError: there is none, or it is no search.
+    """
+    path = folder / "study.json"
+    try:
+        result = read_json(path, finite=False)
+    except (OSError, ValueError) as e:
+        raise RunError(f"{folder} holds no finished search: {path}: {e}.") from e
+    if not isinstance(result, dict) or not {"name", "spec_key", "trials", "objectives", "winners"} <= result.keys():
+        raise RunError(f"{path} is not the record of a search. Carry it out again.")
+    return result
 
 
 def _log(client: MlflowClient, experiment: str, result: Mapping[str, Any], folder: Path, uri: str) -> TrackResult:

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from latentbench.analysis.gate.evidence import Array, correlations, pairs_of
-from latentbench.kernel.config import Frozen, validate
+from latentbench.kernel.config import WHOLE, Frozen, validate
 from latentbench.kernel.errors import DataError, DigestMismatch, UnknownName
 from latentbench.kernel.files import plain, write_text
 from latentbench.kernel.identity import digest, joined
@@ -52,6 +52,8 @@ class JudgeId(Frozen):
 
 class BaselineScores(Frozen):
     """One metric of one explainer under one scorer and judge."""
+
+    counts_to = WHOLE
 
     explainer: Named
     null: bool

@@ -25,6 +25,7 @@ from latentbench.kernel.config import validate
 from latentbench.kernel.errors import DataError, SpecError
 from latentbench.kernel.file_name import file_name
 from latentbench.kernel.identity import digest
+from latentbench.kernel.inputs import understood
 from latentbench.kernel.kinds import NEAR_MISS, RANDOM
 from latentbench.leaderboards.rescored import rescored
 from latentbench.runs.finished import load_run
@@ -206,7 +207,11 @@ def _truths(suite: Suite) -> dict[str, dict[str, Any]]:
         raise DataError(
             f"suite {suite.name} has latents without a planted truth; judges are qualified on planted suites."
         )
-    return {latent: json.loads(str(truth)) for latent, truth in found.items()}
+    with understood(suite.path, DataError, "Build the suite again."):
+        truths = {latent: json.loads(str(truth)) for latent, truth in found.items()}
+        if not all(isinstance(truth, dict) for truth in truths.values()):
+            raise ValueError("a latent's truth has no keys")
+    return truths
 
 
 def _reads_explanation(scorer: Scorer, suite: Suite) -> None:

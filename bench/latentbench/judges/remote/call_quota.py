@@ -16,6 +16,7 @@ from pathlib import Path
 import filelock
 
 from latentbench.kernel.errors import DataError
+from latentbench.kernel.inputs import read_json
 
 LATE = 0.02
 """Seconds by which a timer may wake late without the time being lost."""
@@ -77,7 +78,7 @@ class Quota:
 
     def _read(self, path: Path) -> dict[str, float]:
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = read_json(path)
             return {name: float(t) for name, t in found.items() if float(t) < time.time() + STALE}
-        except (FileNotFoundError, ValueError, AttributeError, TypeError):
+        except (OSError, ValueError, AttributeError, TypeError):
             return {}  # nothing yet, or torn by a kill; a second is lost at most

@@ -49,7 +49,7 @@ class TrainRecipe(Frozen):
     """Contexts in one forward pass."""
     held_out: float = Field(0.02, gt=0, lt=1)
     """Share of the corpus' documents, the last ones, that training never sees."""
-    tokens: int = Field(gt=0)
+    tokens: int = Field(gt=0, le=10**12)
     """Training tokens, unless the command gives minutes instead."""
     buffer: int = Field(131072, gt=0)
     """Tokens in the shuffle buffer; half of it is refilled at a time."""
@@ -67,7 +67,7 @@ class TrainRecipe(Frozen):
     """Steps without firing after which a latent is revived by the auxiliary loss."""
     auxiliary: float = Field(1 / 32, ge=0)
     """Weight of the auxiliary loss (Gao et al. 2024, 2406.04093, appendix A.2)."""
-    checkpoint_every: int = Field(500_000, gt=0)
+    checkpoint_every: int = Field(500_000, gt=0, le=10**12)
     """Tokens between saves; each save is a finished coder folder."""
     stored: Literal["float32", "float16", "bfloat16"] = "float16"
     """Number type of the saved matrices; biases stay in float32."""

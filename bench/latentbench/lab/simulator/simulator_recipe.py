@@ -35,7 +35,7 @@ class SimulatorRecipe(Frozen):
     """File that says how concepts are worded, beside the recipe."""
     exams: tuple[str, ...] = ("../suites/planted-1/rules.yaml",)
     """Rules of planted suites, relative to the recipe: concepts like theirs are not trained on."""
-    pool_tokens: int = Field(default=2_500_000, ge=10_000)
+    pool_tokens: int = Field(default=2_500_000, ge=10_000, le=10**10)
     """Word-level tokens of the corpus that examples come from."""
     passage_share: float = Field(default=0.3, gt=0, le=1)
     """Share of the first 12,000 characters of a passage that is used: more passages say more than longer ones."""

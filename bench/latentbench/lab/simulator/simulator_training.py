@@ -170,9 +170,7 @@ def finish(
         trainee.heads,
         calibration,
     )
-    with understood(out / CURVE, ModelError, "Delete it; the curve then begins where the training goes on."):
-        rows = [parse_json(line) for line in lines(out / CURVE)] if (out / CURVE).exists() else []
-        curve = list({row["step"]: row for row in rows}.values())
+    curve = read_curve(out / CURVE)
     result = {
         "recipe": recipe.model_dump(),
         "concepts": {s: len(x.concepts) for s, x in streams.items()},
@@ -231,6 +229,18 @@ def _checkpoint(path: Path, key: str, step: int, trainee: Trainee, optimizer: An
 
 def _weights(trainee: Trainee) -> dict[str, Any]:
     return {"adapter": state(trainee.model), "heads": trainee.heads.state_dict()}
+
+
+def read_curve(path: Path) -> list[dict[str, Any]]:
+    """The points of a curve, the last of each step; none where there is no file.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    with understood(path, ModelError, "Delete it; the curve then begins where the training goes on."):
+        return list({int(row["step"]): row for row in map(parse_json, lines(path))}.values())
 
 
 def _average(path: Path, key: str, trainee: Trainee) -> None:

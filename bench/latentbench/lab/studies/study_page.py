@@ -13,13 +13,14 @@ without runs, suites or models; what was not run stands in the index as not run.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from latentbench.kernel.errors import CorruptTable, RunError
 from latentbench.kernel.files import write_json, write_text
-from latentbench.kernel.inputs import read_json
+from latentbench.kernel.inputs import read_json, understood
 from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_result import StudyResult, Table, clean, to_csv, view
 from latentbench.leaderboards.run_page import REPORT
@@ -69,10 +70,12 @@ def write_study(
 
 def write_pages(folder: Path, record: Mapping[str, Any]) -> None:
     """Render tables and page of a study from its `study.json`."""
-    for table in tables(record):
-        write_text(folder / f"{table.name}.csv", to_csv(table))
-        write_text(folder / f"{table.name}.md", view(table).markdown())
-    write_text(folder / INDEX, study_page(record).markdown())
+    with understood(folder / RECORD, RunError, "Make the study again."):
+        texts = {INDEX: study_page(record).markdown()}
+        for table in tables(record):
+            texts |= {f"{table.name}.csv": to_csv(table), f"{table.name}.md": view(table).markdown()}
+    for name, text in texts.items():
+        write_text(folder / name, text)
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
@@ -94,8 +97,10 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     if missing:
         raise CorruptTable(f"{folder} has no {missing[0]}.svg; make the study again: {record['command']} --again")
     figures = {name: embedded(folder / f"{name}.svg") for name in record["figures"]}
+    with understood(folder / RECORD, RunError, f"Make the study again: {record['command']} --again"):
+        page = study_page(record, figures).html()
     path = (out or folder) / REPORT
-    write_text(path, study_page(record, figures).html())
+    write_text(path, page)
     return path
 
 
@@ -201,9 +206,34 @@ def read_study(folder: Path) -> dict[str, Any] | None:
     """`study.json` of a folder; None where there is none that can be read, so that the study is made again."""
     try:
         record = read_json(folder / RECORD, finite=False)
+        return record if _is_record(record) else None
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+
+
+_FIELDS: dict[str, Any] = {
+    "title": str,
+    "size": str,
+    "date": str,
+    "key": str,
+    "command": str,
+    "seconds": (int, float),
+    "figures": list,
+    "tables": list,
+    "findings": list,
+    "runs": list,
+    "profile": dict,
+    "spec": dict,
+}
+_NAME = re.compile(r"[\w-]+")
+
+
+def _is_record(record: Any) -> bool:
+    """Whether a value has what the index and the pages ask of a record; names of its files are no paths."""
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in _FIELDS.items()):
+        return False
+    names = [*record["figures"], *(t.get("name") if isinstance(t, dict) else None for t in record["tables"])]
+    return all(isinstance(name, str) and _NAME.fullmatch(name) for name in names)
 
 
 INTRO = """# Studies

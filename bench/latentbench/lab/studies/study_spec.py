@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from latentbench.kernel.config import Frozen, read_yaml, validate
+from latentbench.kernel.config import WHOLE, Frozen, read_yaml, validate
 from latentbench.kernel.errors import UnknownName
 from latentbench.kernel.tasks import available, find
 
@@ -67,7 +67,7 @@ class Profile(Frozen):
     suites: dict[str, ProfileSuite]
     latents: int = Field(ge=2)
     """Number of latents per coder, where a study names none."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=WHOLE)
     price: dict[str, float] = Field(default_factory=dict)
     """`input` and `output`, dollars per million tokens, at which the study `cost` prices judges that cost nothing."""
     price_note: str = ""

@@ -173,7 +173,7 @@ def _mapped(path: Path, dtype: type[np.generic], n: int) -> NDArray[Any]:
     """One array, memory-mapped read-only, as a plain ndarray (slicing a memmap object is several times slower)."""
     try:
         array = np.asarray(np.load(path, mmap_mode="r"))
-    except (ValueError, OSError, EOFError) as e:
+    except Exception as e:  # the header is a piece of Python that NumPy parses, with all errors that this has
         raise CorruptTable(f"{path} cannot be read: {e}. Remove the store and collect it again.") from e
     if array.dtype != dtype or array.shape != (n,):
         raise CorruptTable(

@@ -105,9 +105,9 @@ class SuiteRecipe(Frozen):
     subject: SubjectEntry
     corpus: CorpusSpec
     """Text to look for windows in; all of it when `max_tokens` is not given."""
-    context: int = Field(default=256, ge=2)
+    context: int = Field(default=256, ge=2, le=1 << 20)
     """Tokens that the subject reads in one go, BOS not counted."""
-    window: int = Field(default=32, ge=1)
+    window: int = Field(default=32, ge=1, le=1 << 20)
     """Tokens per window."""
     centred: bool = False
     """Whether activating windows are cut around their peak token; otherwise they stand on a grid."""

@@ -27,9 +27,10 @@ from pydantic import Field
 
 from latentbench.corpora.corpus_files import content_sha256
 from latentbench.kernel.config import Frozen, read_yaml, validate
-from latentbench.kernel.errors import SpecError
+from latentbench.kernel.errors import DataError, SpecError
 from latentbench.kernel.identity import seed_for
-from latentbench.suites.planted.gold_records import Sentence, check, picks, read_records, sentence
+from latentbench.kernel.inputs import understood
+from latentbench.suites.planted.gold_records import Sentence, check, picks, read_records, read_sentences
 from latentbench.suites.planted.labelled import LabelledLatent, LabelledSizes, LabelledText, assemble
 from latentbench.suites.planted.planted_suite import Near
 from latentbench.suites.planted.rules import Mask, tokenise
@@ -117,7 +118,9 @@ def build_gold(recipe_path: Path, data: Path | None, out: Path | None) -> Suite:
     latents = [found for layer in recipe.layers for found in _layer(layer, data / layer.file, recipe)]
     files = [layer.file for layer in recipe.layers]
     if recipe.concepts:
-        latents += _concepts(recipe.concepts, read_records(data / recipe.concepts.file), recipe)
+        path = data / recipe.concepts.file
+        with understood(path, DataError, "Repair its records."):
+            latents += _concepts(recipe.concepts, read_records(path), recipe)
         files.append(recipe.concepts.file)
     corpus = {name: content_sha256(data / name) for name in files}
     return assemble(latents, recipe, {"kind": "gold", "recipe": {"name": recipe.name}, "corpus": corpus}, out)
@@ -125,7 +128,7 @@ def build_gold(recipe_path: Path, data: Path | None, out: Path | None) -> Suite:
 
 def _layer(layer: GoldLayer, path: Path, recipe: GoldRecipe) -> list[LabelledLatent]:
     """Latents of one file: every sentence is labelled for all of them, so silence is known."""
-    read = {s.text: s for s in map(sentence, read_records(path)) if layer.shortest <= len(s.bounds) <= layer.longest}
+    read = {s.text: s for s in read_sentences(path) if layer.shortest <= len(s.bounds) <= layer.longest}
     sentences = [s for s in read.values() if len(tokenise(s.text).tokens) <= recipe.window]
     fires = {latent.name: [picks(latent.fires, s) for s in sentences] for latent in layer.latents}
     flat = {name: np.concatenate(masks) if masks else np.zeros(0, np.bool_) for name, masks in fires.items()}

@@ -23,6 +23,7 @@ import numpy as np
 
 from latentbench.corpora.corpus_files import read_objects
 from latentbench.kernel.errors import DataError, SpecError
+from latentbench.kernel.inputs import understood
 from latentbench.suites.planted.rules import Mask
 
 COLUMNS = ("upos", "xpos", "deprel", "lemma")
@@ -65,6 +66,22 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path} cannot be read as JSON lines: {e} Name the folder of the labels with --data.") from e
 
 
+def read_sentences(path: Path) -> list[Sentence]:
+    """The sentences of a file, with labels that selectors can ask.
+
+    Raises:
+        DataError: missing or unreadable, or a record whose labels are not of its tokens.
+    """
+    with understood(path, DataError, "Repair the record, or remove it."):
+        found = []
+        for number, record in enumerate(read_records(path), 1):
+            try:
+                found.append(sentence(record))
+            except DataError as e:
+                raise DataError(f"{path}, record {number}: {e}") from e
+    return found
+
+
 def sentence(record: Mapping[str, Any]) -> Sentence:
     """One record of a treebank or of a corpus of entities.
 
@@ -76,7 +93,13 @@ def sentence(record: Mapping[str, Any]) -> Sentence:
         raise DataError(f"a record has no tokens: {str(record)[:80]}")
     columns = {name: record[name] for name in (*COLUMNS, "feats", "head", "entities") if name in record}
     if any(len(column) != len(tokens) for column in columns.values()):
-        raise DataError(f"a record has columns of different lengths: {' '.join(tokens)[:80]}")
+        raise DataError(f"a record has columns of different lengths: {' '.join(map(str, tokens))[:80]}")
+    texts = [*tokens, *(value for name in (*COLUMNS, "feats") for value in columns.get(name, ()))]
+    tags = [tag for own in columns.get("entities", ()) for tag in own]
+    if not all(isinstance(value, str) for value in (*texts, *tags)):
+        raise DataError(f"a record has a label that is no text: {' '.join(map(str, tokens))[:80]}")
+    if not all(0 <= int(head) <= len(tokens) for head in columns.get("head", ())):
+        raise DataError(f"a record names a head that is none of its tokens: {' '.join(tokens)[:80]}")
     space = record.get("space") or [
         after not in TIGHT and before not in OPENING for before, after in zip(tokens, [*tokens[1:], "."], strict=True)
     ]

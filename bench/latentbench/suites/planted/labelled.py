@@ -28,9 +28,10 @@ from pydantic import Field
 
 from latentbench.corpora.corpus_files import content_sha256, read_objects
 from latentbench.kernel.config import Frozen, read_yaml, validate
-from latentbench.kernel.errors import SpecError
+from latentbench.kernel.errors import DataError, SpecError
 from latentbench.kernel.file_name import Name
 from latentbench.kernel.identity import digest, seed_for
+from latentbench.kernel.inputs import understood
 from latentbench.kernel.kinds import NEAR_MISS, RANDOM
 from latentbench.kernel.tables import LATENTS, WINDOWS, table_of
 from latentbench.suites.build.sampling import DECILES
@@ -150,7 +151,11 @@ def build_labelled(recipe_path: Path, out: Path | None = None) -> Suite:
     labels = recipe_path.parent / recipe.labels
     latents = load_labels(labels)
     said = {"kind": "labelled", "recipe": recipe.model_dump(mode="json"), "corpus": content_sha256(labels)}
-    return assemble(latents, recipe, said, out or recipe_path.parent)
+    try:
+        with understood(labels, DataError, "Repair its labels."):
+            return assemble(latents, recipe, said, out or recipe_path.parent)
+    except SpecError as e:
+        raise SpecError(f"{labels}: {e}") from e
 
 
 def shown(given: str | LabelledText, window: int, where: str) -> Shown:
