@@ -46,7 +46,7 @@ class GateSettings:
     latency: float = 2.0
     """Seconds per latent may grow by this factor, on the same hardware."""
     seed: int = 0
-    """Seed of the bootstrap resamples."""
+    """Seed of the bootstrap draws."""
     resamples: int = RESAMPLES
 
     def __post_init__(self) -> None:
