@@ -74,7 +74,7 @@ disk, out = place / "disk", place / "out"
 run, cache = disk / "run", disk / "c.sqlite"
 start(place / "spec.yaml", run, cache, quiet)
 start(place / "spec.yaml", disk / "second", cache, quiet)
-subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+subprocess.run(["mount", "-o", "remount,ro,bind", str(disk)], check=True)
 before = calls[0]
 _, record = start(place / "spec.yaml", place / "own", cache, quiet)
 assert calls[0] == before and record.ended, "a cache that can only be read is read"
@@ -120,12 +120,14 @@ def in_own_disk(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["unshare", "-m", "bash", "-c", command], capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_any_point_is_a_message_and_nothing_paid_is_lost(tmp_path: Path) -> None:
     done = in_own_disk(FULL, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.startswith("held")
 
 
+@pytest.mark.slow
 def test_a_run_of_somebody_else_is_read_ranked_and_reported_elsewhere(tmp_path: Path) -> None:
     done = in_own_disk(OTHERS, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
