@@ -302,6 +302,6 @@ def test_a_measure_that_finds_partners_in_random_directions_says_nothing_of_redu
     }
     pair = {**base, "b": "y", "found": 0.9, "saved": 0.45}
     nothing, all_ = ({**base, "b": "random", "kind": "chance", "found": f, "saved": f / 2} for f in (0.04, 0.97))
-    assert findings([pair, nothing], [])[0].endswith("so one coder for both would save 45% of the compute.")
-    assert findings([pair, all_], [])[0].endswith("so this says nothing of redundancy.")
-    assert "save" not in findings([nothing], [])[0]
+    assert findings([pair, nothing], [], [])[0].endswith("so one coder for both would save 45% of the compute.")
+    assert findings([pair, all_], [], [])[0].endswith("so this says nothing of redundancy.")
+    assert "save" not in findings([nothing], [], [])[0]

@@ -87,10 +87,10 @@ def groups(session: Session) -> list[CellGroup]:
     indices = _indices(session) if study.same_latents else None
     for level in session.levels:
         suite = session.suite(level, indices)
-        scorers = {s: patched(profile.scorers[s], level.scorers.get(s, {})) for s in study.scorers}
+        scorers = {s: patched(profile.scorers[s], level.scorers.get(s, {})) for s in session.scorers}
         key = canonical([str(suite.path), suite.digest, {s: e.model_dump() for s, e in scorers.items()}])
         group = found.setdefault(key, CellGroup(suite, scorers))
-        for name in study.explainers:
+        for name in session.explainers:
             entry = patched(profile.explainers[name], level.explainers.get(name, {}))
             group.members.append(GroupMember(level.label, name, group.label(name, entry), level.coders or study.coders))
     return list(found.values())

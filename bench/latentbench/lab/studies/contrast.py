@@ -7,6 +7,7 @@ paired one on other latents would be wrong.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ class LevelContrast:
         p: NaN where there are fewer than `FEWEST`; below `ALPHA` if and only if the interval excludes 0.
         n: pairs, or latents of the smaller group.
         design: `paired` or `two samples`.
+        sds: standard deviation of the paired differences, or of each sample; empty where they are not known.
+        ns: latents behind each.
     """
 
     estimate: float
@@ -41,6 +44,8 @@ class LevelContrast:
     p: float
     n: int
     design: str
+    sds: tuple[float, ...] = ()
+    ns: tuple[int, ...] = ()
 
     @property
     def sign(self) -> int:
@@ -56,10 +61,16 @@ def difference(a: pd.Series[float], b: pd.Series[float], seed: int) -> LevelCont
     a, b = a.dropna(), b.dropna()
     common = a.index.intersection(b.index)
     if len(common) and len(common) >= PAIRED_SHARE * min(len(a), len(b)):
-        found = paired_difference(a[common].to_numpy(), b[common].to_numpy(), list(common), seed=seed)
-        i = found.interval
-        return LevelContrast(i.estimate, i.low, i.high, found.p, i.n, "paired")
+        return paired(a[common].to_numpy(), b[common].to_numpy(), list(common), seed)
     return two_samples(a.to_numpy(dtype=np.float64), b.to_numpy(dtype=np.float64))
+
+
+def paired(a: Any, b: Any, ids: Sequence[Any], seed: int) -> LevelContrast:
+    """The mean of a - b over the same latents."""
+    found = paired_difference(a, b, ids, seed=seed)
+    i, gaps = found.interval, np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    sds = (float(np.std(gaps, ddof=1)),) if len(gaps) > 1 else ()
+    return LevelContrast(i.estimate, i.low, i.high, found.p, i.n, "paired", sds, (len(gaps),) if sds else ())
 
 
 def two_samples(a: Any, b: Any) -> LevelContrast:
@@ -70,13 +81,15 @@ def two_samples(a: Any, b: Any) -> LevelContrast:
     if n < 2:
         return LevelContrast(nan, nan, nan, nan, n, "two samples")
     estimate = float(np.mean(a) - np.mean(b))
+    spread = (float(np.std(a, ddof=1)), float(np.std(b, ddof=1))), (len(a), len(b))
     if n < FEWEST:
-        return LevelContrast(estimate, nan, nan, nan, n, "two samples")
+        return LevelContrast(estimate, nan, nan, nan, n, "two samples", *spread)
     if np.ptp(a) == 0 and np.ptp(b) == 0:
         return LevelContrast(estimate, estimate, estimate, nan, n, "two samples")
     found = ttest_ind(a, b, equal_var=False)
     bounds = found.confidence_interval(LEVEL)
-    return LevelContrast(estimate, float(bounds.low), float(bounds.high), float(found.pvalue), n, "two samples")
+    low, high, p = float(bounds.low), float(bounds.high), float(found.pvalue)
+    return LevelContrast(estimate, low, high, p, n, "two samples", *spread)
 
 
 def trend(table: pd.DataFrame, x: dict[str, float], seed: int) -> LevelContrast:
@@ -96,9 +109,7 @@ def trend(table: pd.DataFrame, x: dict[str, float], seed: int) -> LevelContrast:
     if len(whole) >= PAIRED_SHARE * table.notna().sum().min() and len(whole) >= 2:
         centred = places - places.mean()
         slopes = whole.to_numpy() @ centred / (centred @ centred)
-        found = paired_difference(slopes, np.zeros(len(slopes)), list(whole.index), seed=seed)
-        i = found.interval
-        return LevelContrast(i.estimate, i.low, i.high, found.p, i.n, "paired")
+        return paired(slopes, np.zeros(len(slopes)), list(whole.index), seed)
     values = table.stack().dropna()
     at = np.array([x[str(c)] for c in values.index.get_level_values(1)])
     if len(values) < 3 or np.ptp(at) == 0:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from latentbench.lab.studies.contrast import ALPHA, LevelContrast, difference
+from latentbench.lab.studies.reach import reach
 from latentbench.stats.bootstrap import FEWEST, holm
-from latentbench.views.number import estimate, p_is, signed
+from latentbench.views.number import estimate, number, p_is, signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,10 +41,12 @@ class Control:
     Attributes:
         gap: mean over latents of real minus shuffled; None where there were no shuffled ones.
         p_holm: corrected over the controls of the study; NaN where nothing was tested.
+        detectable: true gap found in four of five such studies; None where that is not known.
     """
 
     gap: LevelContrast | None
     p_holm: float
+    detectable: float | None = None
 
     @property
     def reads(self) -> Reads:
@@ -57,7 +60,9 @@ class Control:
             return f"{verdict}."
         numbers = estimate(self.gap.estimate, self.gap.low, self.gap.high, write=signed)
         tested = "" if math.isnan(self.p_holm) else f", {p_is(self.p_holm)} after Holm"
-        return f"{verdict}: real minus shuffled {numbers}, {self.gap.n} latents{tested}."
+        missed = self.reads == "not shown" and self.detectable is not None
+        power = f"; a gap of {number(self.detectable)} is found in 4 of 5 studies" if missed else ""
+        return f"{verdict}: real minus shuffled {numbers}, {self.gap.n} latents{tested}{power}."
 
 
 def reads(gap: float, p_holm: float) -> Reads:
@@ -71,8 +76,11 @@ def reads(gap: float, p_holm: float) -> Reads:
 
 def controls(gaps: Mapping[K, LevelContrast | None]) -> dict[K, Control]:
     """The controls of a study, tested as one family."""
-    adjusted = holm([float("nan") if gap is None else gap.p for gap in gaps.values()])
-    return {key: Control(gap, float(p)) for (key, gap), p in zip(gaps.items(), adjusted, strict=True)}
+    p = [float("nan") if gap is None else gap.p for gap in gaps.values()]
+    comparisons = max(1, sum(not math.isnan(own) for own in p))
+    could = [None if gap is None else reach(gap, None, comparisons).detectable for gap in gaps.values()]
+    parts = zip(gaps.items(), holm(p), could, strict=True)
+    return {key: Control(gap, float(adjusted), least) for (key, gap), adjusted, least in parts}
 
 
 def gap_of(scores: pd.DataFrame, explainer: str, scorer: str, judge: str, seed: int) -> LevelContrast | None:

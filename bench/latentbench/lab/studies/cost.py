@@ -58,15 +58,15 @@ def run(session: Session) -> StudyResult:
         if m.judge not in profile.judges:
             raise UnknownName(f"judge of study {session.name}", m.judge, profile.judges)
         scorers[m.label] = ProfileScorer(use=m.use, preset=m.preset, params=m.params, judge=m.judge, metric="n")
-    explainers = {name: profile.explainers[name] for name in study.explainers}
+    explainers = {name: profile.explainers[name] for name in session.explainers}
     runs = session.run(session.suite(), explainers, scorers, study.coders, session.latents, control=False)
     rows = [
-        judging(run, m, study.explainers[0], profile.price)
+        judging(run, m, session.explainers[0], profile.price)
         for run in runs
         for m in options.methods
         if (run.judgements["scorer"] == m.label).any()
     ]
-    rows += [explaining(runs[0], name, profile.price) for name in study.explainers]
+    rows += [explaining(runs[0], name, profile.price) for name in session.explainers]
     result = StudyResult(
         tables=[
             Table(

@@ -71,9 +71,7 @@ def decile_table(session: Session, runs: Sequence[tuple[CellGroup, list[Run]]]) 
                         })  # fmt: skip
     figure = _figure(rows, [level.label for level in session.levels])
     order = {level.label: i for i, level in enumerate(session.levels)}
-    rows.sort(
-        key=lambda r: (session.study.explainers.index(r["explainer"]), r["scorer"], order[r["level"]], r["decile"])
-    )
+    rows.sort(key=lambda r: (session.explainers.index(r["explainer"]), r["scorer"], order[r["level"]], r["decile"]))
     note = "AUROC of the positives of one decile against random silent windows, mean over latents."
     return Table("deciles", "By activation decile", COLUMNS, rows, note), figure
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentbench.lab.studies.contrast import ALPHA, supported
 from latentbench.lab.studies.control import controls, doubt, gap_of
+from latentbench.lab.studies.reach import Reach, sentence
 from latentbench.lab.studies.session import Session
 from latentbench.views.number import estimate, interval, number, p_is, signed
 from latentbench.views.number import p as p_value
@@ -29,29 +30,34 @@ def findings(
     trends: Sequence[Row],
     orders: Sequence[Row],
     claims: Sequence[Row],
+    could: Sequence[Reach | None],
+    asked_for: Sequence[Reach],
 ) -> list[str]:
-    """Sentences from the numbers: the study's claims, then whether each judge reads explanations, then what differs."""
-    study, seed = session.study, session.profile.seed
+    """Sentences from the numbers: the study's claims, then whether each judge reads explanations, then what differs.
+
+    Args:
+        could, asked_for: what each of `rows` and of `claims` could have found.
+    """
+    seed = session.profile.seed
     asked = dict.fromkeys(
         (explainer, scorer, str(r["judge"]))
-        for explainer, scorer in itertools.product(study.explainers, study.scorers)
+        for explainer, scorer in itertools.product(session.explainers, session.scorers)
         for r in rows
         if (r["explainer"], r["scorer"]) == (explainer, scorer)
     )
     heard = controls({key: gap_of(scores, *key, seed) for key in asked})
     # A difference under a judge that does not read explanations is one of windows or latents, and is said to be.
     doubts = {key[:2]: doubt([found for other, found in heard.items() if other[:2] == key[:2]]) for key in heard}
-    answers = {"same": "yes", "opposite": "no, the opposite", "unclear": "not shown"}
     said = [
-        f"{c['claim']} ({c['explainer']}, {c['scorer']}): "
-        f"{answers.get(supported(c['sign'], c['p_holm']), 'not tested')}: {_gap(c)}, "
-        f"{p_is(c['p_holm'])} after Holm." + doubts.get((c["explainer"], c["scorer"]), "")
-        for c in claims
+        f"{c['claim']} ({c['explainer']}, {c['scorer']}): {_answer(c, own)}: {_gap(c)}, "
+        f"{p_is(c['p_holm'])} after Holm, {c['n']} latents." + doubts.get((c["explainer"], c["scorer"]), "")
+        for c, own in zip(claims, asked_for, strict=True)
     ]
     for key, unsure in doubts.items():
         own = {judge: found for (*pair, judge), found in heard.items() if tuple(pair) == key}
         said += [found.sentence(f"{key[1]} by {judge}, {key[0]}") for judge, found in own.items()]
-        mine = [r for r in rows if (r["explainer"], r["scorer"]) == key]
+        both = [(r, c) for r, c in zip(rows, could, strict=True) if (r["explainer"], r["scorer"]) == key]
+        mine = [r for r, _ in both]
         clear = [r for r in mine if r.get("p_holm") is not None and r["p_holm"] < ALPHA]
         name = f"{key[0]}, {key[1]}"
         for r in clear:
@@ -61,12 +67,18 @@ def findings(
                 f"{interval(r['difference_low'], r['difference_high'])}, {p_is(r['p_holm'])} after Holm.{unsure}"
             )
         if not clear and len(mine) > 1:
-            said.append(f"{name}: no level differs from {session.reference} (smallest p after Holm {_least(mine)}).")
+            least = _least(mine)
+            said.append(
+                f"{name}: no level is shown to differ from {session.reference} (smallest p after Holm {least})."
+            )
+        found = [(str(r["level"]), c) for r, c in both if c is not None]
+        apart = any(r.get("design") == "two samples" for r in mine)
+        said += [line for line in [sentence(name, found, apart)] if line]
     said += [
         f"{t['explainer']}, {t['scorer']}: trend {estimate(t['slope'], t['slope_low'], t['slope_high'], 4, signed)}, "
-        f"{p_is(t['p'])} (not corrected).{doubts.get((t['explainer'], t['scorer']), '')}"
+        f"{p_is(t['p_holm'])} after Holm.{doubts.get((t['explainer'], t['scorer']), '')}"
         for t in trends
-        if t["p"] < ALPHA
+        if t["p_holm"] < ALPHA
     ]
     said += [
         f"{o['explainer']}, {o['scorer']}: order against the paper: {o['order']} ({o['same']} of {o['pairs']} pairs clearly the "
@@ -74,6 +86,14 @@ def findings(
         for o in orders
     ]
     return said
+
+
+def _answer(claim: Row, could: Reach) -> str:
+    """Whether a claim is shown, as far as its corrected p carries it."""
+    if math.isnan(claim["difference"]):
+        return "not tested, no latents"
+    verdict = supported(claim["sign"], claim["p_holm"])
+    return {"same": "yes", "opposite": "no, the opposite"}.get(verdict, could.unshown)
 
 
 def _least(rows: Sequence[Row]) -> str:

@@ -47,7 +47,7 @@ def run(session: Session) -> StudyResult:
     table = scores[scores["real"]].merge(word_counts(runs), on=["level", "explainer", "latent"])
     table = table[(table["words"] > 0) & table["value"].notna()]
     slopes, lengths = [], []
-    for explainer, scorer in itertools.product(session.study.explainers, session.study.scorers):
+    for explainer, scorer in itertools.product(session.explainers, session.scorers):
         own = table[(table["explainer"] == explainer) & (table["scorer"] == scorer)]
         if own.empty:
             continue
@@ -127,7 +127,7 @@ def penalised_rows(table: pd.DataFrame, slope: float, levels: list[str], seed: i
 
 
 def _figure(session: Session, table: pd.DataFrame) -> Any:
-    pairs = list(itertools.product(session.study.explainers, session.study.scorers))
+    pairs = list(itertools.product(session.explainers, session.scorers))
     with styled():
         figure, axes = panels(len(pairs))
         for axis, (explainer, scorer) in zip(axes, pairs, strict=True):

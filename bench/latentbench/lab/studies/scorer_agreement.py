@@ -20,19 +20,30 @@ from latentbench.lab.studies.contrast import ALPHA, LevelContrast, difference
 from latentbench.lab.studies.control import Control, controls
 from latentbench.lab.studies.session import CONTROL, Session
 from latentbench.lab.studies.study_result import StudyResult, Table
+from latentbench.stats import power
+from latentbench.stats.bootstrap import FEWEST
 from latentbench.stats.correlation import CorrelationMatrix, correlation_matrix
 from latentbench.views.figure import heatmap, panels, styled
+from latentbench.views.number import estimate
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (
-    *("a", "b", "n", "spearman", "spearman_low", "spearman_high", "p_holm"),
+    *("a", "b", "n", "spearman", "spearman_low", "spearman_high", "p_holm", "detectable"),
     *("pearson", "pearson_low", "pearson_high", "p_holm_pearson", "paper", "sign"),
 )
 READS = (
     *("scorer", "judge", "metric", "n", "score", "score_low", "score_high"),
-    *("real_minus_shuffled", "real_minus_shuffled_low", "real_minus_shuffled_high", "p", "reads"),
+    *(
+        "real_minus_shuffled",
+        "real_minus_shuffled_low",
+        "real_minus_shuffled_high",
+        "p",
+        "p_holm",
+        "detectable",
+        "reads",
+    ),
 )
 
 
@@ -49,8 +60,8 @@ def run(session: Session) -> StudyResult:
 
     study, profile = session.study, session.profile
     options = validate(AgreementOptions, study.options, f"options of study {session.name}")
-    explainer = study.explainers[0]
-    scorers = {name: profile.scorers[name] for name in study.scorers}
+    explainer = session.explainers[0]
+    scorers = {name: profile.scorers[name] for name in session.scorers}
     runs = session.run(
         session.suite(), {explainer: profile.explainers[explainer]}, scorers, study.coders, session.latents
     )
@@ -64,7 +75,10 @@ def run(session: Session) -> StudyResult:
     heard = controls({name: _gap(session, scores, explainer, name) for name in scorers})
     reads = [_reads(session, scores, explainer, name, heard[name]) for name in scorers]
     rows = pair_rows(rank, linear, options)
-    note = "`p_holm`: of no correlation, corrected for the pairs of the matrix. `paper`: its Spearman correlation."
+    note = (
+        "`p_holm`: of no correlation, corrected for the pairs of the matrix. `detectable`: the true correlation that is found "
+        "in 4 of 5 studies of this many latents, at 5 % over the number of pairs. `paper`: its Spearman correlation."
+    )
     result = StudyResult(
         tables=[
             Table("table", study.title, COLUMNS, rows, note),
@@ -83,18 +97,23 @@ def run(session: Session) -> StudyResult:
 def pair_rows(rank: CorrelationMatrix, linear: CorrelationMatrix, options: AgreementOptions) -> list[dict[str, Any]]:
     """One row per pair of scorers."""
     paper = {frozenset((a, b)): value for a, b, value in options.paper}
-    rows = []
+    rows: list[dict[str, Any]] = []
+    pairs = math.comb(len(rank.names), 2)
     for i, j in itertools.combinations(range(len(rank.names)), 2):
         theirs = paper.get(frozenset((rank.names[i], rank.names[j])))
         rows.append({
             "a": rank.names[i], "b": rank.names[j], "n": int(rank.n[i, j]),
             "spearman": rank.estimate[i, j], "spearman_low": rank.low[i, j], "spearman_high": rank.high[i, j],
-            "p_holm": rank.p_holm[i, j],
+            "p_holm": rank.p_holm[i, j], "detectable": _detectable(int(rank.n[i, j]), pairs),
             "pearson": linear.estimate[i, j], "pearson_low": linear.low[i, j], "pearson_high": linear.high[i, j],
             "p_holm_pearson": linear.p_holm[i, j], "paper": theirs,
             "sign": _sign(rank.low[i, j], rank.high[i, j], theirs),
         })  # fmt: skip
     return rows
+
+
+def _detectable(n: int, pairs: int) -> float | None:
+    return None if n < FEWEST else power.detectable_correlation(n, ALPHA / pairs)
 
 
 def findings(rows: list[dict[str, Any]], reads: list[dict[str, Any]], heard: Mapping[str, Control]) -> list[str]:
@@ -107,7 +126,18 @@ def findings(rows: list[dict[str, Any]], reads: list[dict[str, Any]], heard: Map
         for r in clear
     ]
     if len(clear) < len(rows):
-        said.append(f"{len(rows) - len(clear)} of {len(rows)} pairs show no correlation after Holm's correction.")
+        unclear = [r for r in rows if not r["p_holm"] < ALPHA]
+        least = max((r["detectable"] for r in unclear if r["detectable"] is not None), default=None)
+        could = (
+            "too few latents" if least is None else f"correlations of at least {least:.2f} are found in 4 of 5 studies"
+        )
+        pairs = "; ".join(
+            f"{r['a']} and {r['b']} {estimate(r['spearman'], r['spearman_low'], r['spearman_high'], 2)}"
+            for r in unclear
+        )
+        said.append(
+            f"{len(unclear)} of {len(rows)} pairs are not shown to correlate after Holm's correction ({could}): {pairs}."
+        )
     both = [(r["spearman"], r["paper"]) for r in rows if r["paper"] is not None and not math.isnan(r["spearman"])]
     if len(both) >= 3:
         from scipy.stats import kendalltau
@@ -137,7 +167,8 @@ def _reads(session: Session, scores: pd.DataFrame, explainer: str, scorer: str, 
         "scorer": scorer, "judge": session.profile.scorers[scorer].judge,
         "metric": session.profile.scorers[scorer].metric, "n": mean.n, "score": mean.estimate, "score_low": mean.low,
         "score_high": mean.high, "real_minus_shuffled": gap and gap.estimate, "real_minus_shuffled_low": gap and gap.low,
-        "real_minus_shuffled_high": gap and gap.high, "p": gap and gap.p, "reads": control.reads,
+        "real_minus_shuffled_high": gap and gap.high, "p": gap and gap.p, "p_holm": control.p_holm,
+        "detectable": control.detectable, "reads": control.reads,
     }  # fmt: skip
 
 

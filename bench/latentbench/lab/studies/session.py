@@ -78,6 +78,19 @@ class Session:
         return self.study.latents.get(self.size, self.profile.latents)
 
     @property
+    def explainers(self) -> list[str]:
+        """Explainers of the study at this size."""
+        return [name for name in self.study.explainers if self._used(name)]
+
+    @property
+    def scorers(self) -> list[str]:
+        """Scorers of the study at this size."""
+        return [name for name in self.study.scorers if self._used(name)]
+
+    def _used(self, name: str) -> bool:
+        return self.size in self.study.sizes.get(name, (self.size,))
+
+    @property
     def levels(self) -> list[FactorLevel]:
         """Levels at this size.
 
@@ -114,12 +127,14 @@ class Session:
     ) -> SuiteRecipe:
         """The recipe of a level's suite."""
         level = level or FactorLevel(label="-")
-        return suites.recipe_of(self.entry(level), level.change, self.work, level.keep, level.random_subject, indices)
+        return suites.recipe_of(
+            self.entry(level), level.change, self.work, level.keep, level.random_subject, level.random_coders, indices
+        )
 
     def suite(self, level: FactorLevel | None = None, indices: Mapping[str, Sequence[int]] | None = None) -> Suite:
         """The suite of a level, built if it must be."""
         entry = self.entry(level)
-        plain = level is None or not (level.change or level.keep or level.random_subject)
+        plain = level is None or not (level.change or level.keep or level.random_subject or level.random_coders)
         if plain and not entry.change and indices is None:
             return self.loaded(entry.use)
         recipe = self.recipe(level, indices)

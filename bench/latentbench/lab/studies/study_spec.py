@@ -99,6 +99,8 @@ class FactorLevel(Frozen):
     """Field of the corpus' JSONL documents -> regular expression that its value must match."""
     random_subject: bool = False
     """Whether the subject is its architecture with random weights."""
+    random_coders: bool = False
+    """Whether the trained coders of the suite have random weights: the entries of each matrix in another order."""
     coders: tuple[str, ...] | None = None
     explainers: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Explainer of the study -> keys that differ."""
@@ -128,6 +130,9 @@ class StudySpec(Frozen):
     coders: tuple[str, ...] | None = None
     explainers: tuple[str, ...] = ("main",)
     scorers: tuple[str, ...] = ()
+    sizes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Explainer or scorer of the study -> sizes at which it is used; all by default. What one size cannot pay for at a number of
+    latents that shows anything is left to the others."""
     latents: dict[str, int] = Field(default_factory=dict)
     """Size -> latents per coder."""
     levels: tuple[FactorLevel, ...] = ()
@@ -158,6 +163,9 @@ class StudySpec(Frozen):
         unknown = sorted({name for claim in self.claims for name in claim} - set(labels))
         if unknown:
             raise ValueError(f"a claim names {unknown[0]!r}, which is not one of the levels {labels}")
+        strange = sorted(set(self.sizes) - {*self.explainers, *self.scorers})
+        if strange:
+            raise ValueError(f"`sizes` names {strange[0]!r}, which is no explainer or scorer of the study")
         if self.reference is not None and self.reference not in labels:
             raise ValueError(f"the reference {self.reference!r} is not one of the levels {labels}")
         return self

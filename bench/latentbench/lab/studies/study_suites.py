@@ -26,6 +26,8 @@ from latentbench.kernel.tasks import find
 from latentbench.lab.studies.study_spec import ProfileSuite
 from latentbench.models.source import resolve
 from latentbench.subject.coders.coder_spec import coder_folder
+from latentbench.subject.coders.folder import CONFIG, weights_file
+from latentbench.subject.coders.saelens import WEIGHTS
 from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe, anchored_recipe, load_recipe
 from latentbench.suites.store import MANIFEST
 from latentbench.views.terminal import tell
@@ -56,6 +58,7 @@ def recipe_of(
     work: Path,
     keep: Mapping[str, str] | None = None,
     random_subject: bool = False,
+    random_coders: bool = False,
     indices: Mapping[str, Sequence[int]] | None = None,
 ) -> SuiteRecipe:
     """The recipe of a suite with changes, with paths that exist from here.
@@ -65,7 +68,7 @@ def recipe_of(
         change: of the level, after those of the entry.
         work: for derived text and subjects.
         keep: see `Level.keep`.
-        random_subject: see `Level.random_subject`.
+        random_subject, random_coders: see `Level`.
         indices: coder -> the latents to take. A coder that is not named keeps one latent: without it the suite would need a pass
             of the subject of its own, because activations are kept per set of coders.
 
@@ -83,11 +86,21 @@ def recipe_of(
     if random_subject:
         model = str(random_weights(recipe.subject.model, recipe.seed, work / "subjects"))
         recipe = recipe.model_copy(update={"subject": recipe.subject.model_copy(update={"model": model})})
+    if random_coders:
+        places = {c.coder.path: c.coder for c in recipe.coders if c.coder.path is not None}
+        made = {path: str(permuted_coder(path, recipe.seed, work / "coders")) for path in places}
+        recipe = recipe.model_copy(update={"coders": tuple(_moved(c, made) for c in recipe.coders)})
     if indices is not None:
         if not {c.coder.name for c in recipe.coders} & set(indices):
             raise SpecError(f"the suite {entry.use} has none of the coders {sorted(indices)}.")
         recipe = recipe.model_copy(update={"coders": tuple(_taken(c, indices) for c in recipe.coders)})
     return recipe
+
+
+def _moved(entry: CoderEntry, made: Mapping[str, str]) -> CoderEntry:
+    if entry.coder.path is None:
+        return entry
+    return entry.model_copy(update={"coder": entry.coder.model_copy(update={"path": made[entry.coder.path]})})
 
 
 def _taken(entry: CoderEntry, indices: Mapping[str, Sequence[int]]) -> CoderEntry:
@@ -145,6 +158,40 @@ def _kept(corpus: Any, keep: Mapping[str, str], folder: Path) -> JsonlCorpus:
             raise DataError(f"no document of {', '.join(corpus.path)} has {dict(keep)}.")
         write_text(path, "".join(lines))
     return corpus.model_copy(update={"path": (str(path.resolve()),)})
+
+
+def permuted_coder(path: str, seed: int, folder: Path) -> Path:
+    """Make, once, a folder of a SAELens coder with random weights: the entries of each matrix in another order, the biases kept.
+
+    So the coder has the size, the sparsity and the distribution of weights of the trained one, and nothing that training found.
+    Gaussian weights of some scale would be a choice of that scale. Its recorded quality is left out: it is another coder's.
+
+    Args:
+        path: as in `CoderSpec.path`.
+        seed: of the order.
+        folder: where such folders are kept.
+
+    Raises:
+        CoderError: the folder holds no SAELens coder.
+    """
+    import numpy as np
+    from safetensors.numpy import load_file, save_file
+
+    source = coder_folder(path)
+    weights = weights_file(source, (WEIGHTS,))
+    made = folder / f"random-{digest([file_sha256(weights), seed])}"
+    if made.exists():
+        return made.resolve()
+    tensors = load_file(weights)
+    rng = np.random.default_rng(seed_for("random coder", seed))
+    drawn = {k: rng.permutation(v.ravel()).reshape(v.shape) if v.ndim > 1 else v for k, v in sorted(tensors.items())}
+    part = made.with_name(made.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    save_file(drawn, part / WEIGHTS)
+    shutil.copy(source / CONFIG, part / CONFIG)
+    part.replace(made)
+    return made.resolve()
 
 
 def random_weights(model: str, seed: int, folder: Path) -> Path:

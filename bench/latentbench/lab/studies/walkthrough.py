@@ -74,15 +74,15 @@ def run(session: Session) -> StudyResult:
     tokens, found, passed_over = active_latents(session, recipe, loaded, options)
     indices = {c: [a.index for a in found if a.coder == c] for c in options.coders}
     suite = session.suite(indices={c: i for c, i in indices.items() if i})
-    explainers = {name: profile.explainers[name] for name in study.explainers}
+    explainers = {name: profile.explainers[name] for name in session.explainers}
     shown = [c for c in options.coders if indices[c]]
-    runs = session.run(suite, explainers, {name: profile.scorers[name] for name in study.scorers}, shown)
+    runs = session.run(suite, explainers, {name: profile.scorers[name] for name in session.scorers}, shown)
     scores = {s: pd for run in runs for s, pd in _scores(run, session).items()}
     texts = {(e, i): t for e, i, t in runs[0].explanations[["explainer", "latent", "text"]].itertuples(index=False)}
-    columns = ("coder", "hookpoint", "latent", "token", "activation", "share_of_max", "explanation", *study.scorers)
-    columns += tuple(f"{s}_shuffled" for s in study.scorers)
+    columns = ("coder", "hookpoint", "latent", "token", "activation", "share_of_max", "explanation", *session.scorers)
+    columns += tuple(f"{s}_shuffled" for s in session.scorers)
     hookpoints = {v.id: v.row["hookpoint"] for v in suite.latents()}
-    main = study.explainers[0]
+    main = session.explainers[0]
     rows: list[dict[str, Any]] = []
     for a in found:
         row: dict[str, Any] = {
@@ -94,7 +94,7 @@ def run(session: Session) -> StudyResult:
         rows.append(row)
     note = "`share of max`: activation over the latent's largest in the corpus. `shuffled`: score of another latent's text."
     result = StudyResult([Table("table", options.sentence, columns, rows, note)])
-    result.figures["figure"] = _figure(tokens, rows, found, options, study.scorers)
+    result.figures["figure"] = _figure(tokens, rows, found, options, tuple(session.scorers))
     result.findings = [
         f"{c}: "
         + "; ".join(f"{tokens[a.place].strip()!r} {a.id} ({a.share:.0%} of its maximum)" for a in found if a.coder == c)
@@ -165,7 +165,7 @@ def choose(candidates: list[ActiveLatent], enough: set[int], n: int) -> tuple[li
 
 
 def _scores(run: Any, session: Session) -> dict[str, dict[tuple[str, str], float]]:
-    own: pd.DataFrame = run.per_latent({name: session.profile.scorers[name].metric for name in session.study.scorers})
+    own: pd.DataFrame = run.per_latent({name: session.profile.scorers[name].metric for name in session.scorers})
     return {
         str(scorer): {
             (str(e), str(i)): float(v) for e, i, v in part[["explainer", "latent", "value"]].itertuples(index=False)
