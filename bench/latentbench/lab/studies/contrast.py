@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 PAIRED_SHARE = 0.8
 """Latents that must be in both groups, as a share of the smaller one, for a paired comparison."""
 
+PAIRED, TWO_SAMPLES = "paired", "two samples"
+"""The designs of a comparison."""
+
 ALPHA = 0.05
 """A corrected p above it is no finding, wherever the interval of that one comparison lies."""
 
@@ -70,7 +73,7 @@ def paired(a: Any, b: Any, ids: Sequence[Any], seed: int) -> LevelContrast:
     found = paired_difference(a, b, ids, seed=seed)
     i, gaps = found.interval, np.asarray(a, np.float64) - np.asarray(b, np.float64)
     sds = (float(np.std(gaps, ddof=1)),) if len(gaps) > 1 else ()
-    return LevelContrast(i.estimate, i.low, i.high, found.p, i.n, "paired", sds, (len(gaps),) if sds else ())
+    return LevelContrast(i.estimate, i.low, i.high, found.p, i.n, PAIRED, sds, (len(gaps),) if sds else ())
 
 
 def two_samples(a: Any, b: Any) -> LevelContrast:
@@ -79,17 +82,17 @@ def two_samples(a: Any, b: Any) -> LevelContrast:
 
     nan, n = math.nan, min(len(a), len(b))
     if n < 2:
-        return LevelContrast(nan, nan, nan, nan, n, "two samples")
+        return LevelContrast(nan, nan, nan, nan, n, TWO_SAMPLES)
     estimate = float(np.mean(a) - np.mean(b))
     spread = (float(np.std(a, ddof=1)), float(np.std(b, ddof=1))), (len(a), len(b))
     if n < FEWEST:
-        return LevelContrast(estimate, nan, nan, nan, n, "two samples", *spread)
+        return LevelContrast(estimate, nan, nan, nan, n, TWO_SAMPLES, *spread)
     if np.ptp(a) == 0 and np.ptp(b) == 0:
-        return LevelContrast(estimate, estimate, estimate, nan, n, "two samples")
+        return LevelContrast(estimate, estimate, estimate, nan, n, TWO_SAMPLES)
     found = ttest_ind(a, b, equal_var=False)
     bounds = found.confidence_interval(LEVEL)
     low, high, p = float(bounds.low), float(bounds.high), float(found.pvalue)
-    return LevelContrast(estimate, low, high, p, n, "two samples", *spread)
+    return LevelContrast(estimate, low, high, p, n, TWO_SAMPLES, *spread)
 
 
 def trend(table: pd.DataFrame, x: dict[str, float], seed: int) -> LevelContrast:
@@ -113,14 +116,14 @@ def trend(table: pd.DataFrame, x: dict[str, float], seed: int) -> LevelContrast:
     values = table.stack().dropna()
     at = np.array([x[str(c)] for c in values.index.get_level_values(1)])
     if len(values) < 3 or np.ptp(at) == 0:
-        return LevelContrast(math.nan, math.nan, math.nan, math.nan, len(values), "two samples")
+        return LevelContrast(math.nan, math.nan, math.nan, math.nan, len(values), TWO_SAMPLES)
     fit = linregress(at, values.to_numpy())
     latents = values.index.get_level_values(0).nunique()
     if latents < FEWEST:
-        return LevelContrast(float(fit.slope), math.nan, math.nan, math.nan, latents, "two samples")
+        return LevelContrast(float(fit.slope), math.nan, math.nan, math.nan, latents, TWO_SAMPLES)
     reach = float(t.ppf((1 + LEVEL) / 2, len(values) - 2)) * float(fit.stderr)
     slope = float(fit.slope)
-    return LevelContrast(slope, slope - reach, slope + reach, float(fit.pvalue), len(values), "two samples")
+    return LevelContrast(slope, slope - reach, slope + reach, float(fit.pvalue), len(values), TWO_SAMPLES)
 
 
 def supported(sign: str, p: float) -> str:

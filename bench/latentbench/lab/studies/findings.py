@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from latentbench.lab.studies.contrast import ALPHA, supported
+from latentbench.lab.studies.contrast import ALPHA, TWO_SAMPLES, supported
 from latentbench.lab.studies.control import controls, doubt, gap_of
 from latentbench.lab.studies.reach import Reach, sentence
 from latentbench.lab.studies.session import Session
@@ -72,7 +72,7 @@ def findings(
                 f"{name}: no level is shown to differ from {session.reference} (smallest p after Holm {least})."
             )
         found = [(str(r["level"]), c) for r, c in both if c is not None]
-        apart = any(r.get("design") == "two samples" for r in mine)
+        apart = any(r.get("design") == TWO_SAMPLES for r in mine)
         said += [line for line in [sentence(name, found, apart)] if line]
     said += [
         f"{t['explainer']}, {t['scorer']}: trend {estimate(t['slope'], t['slope_low'], t['slope_high'], 4, signed)}, "

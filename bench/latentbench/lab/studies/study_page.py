@@ -247,6 +247,12 @@ Every table of scores has a control: the same explanations, each given to anothe
 to score above those (corrected for all controls of the study), the page says *not shown that this judge reads explanations*, and
 a difference in that row may be one of windows and not of explanations.
 
+Beside every comparison stand `detectable`, the true difference that its test finds in 4 of 5 studies of this size (from the
+spread of the differences that the study measured, at 5 % over the number of comparisons in the table, which is what Holm's
+correction leaves to the smallest p), and `needed`, the latents with which the paper's own difference of the two levels (else
+0.02) would be found as often. A page says *not shown; this study could not have shown it* where the first is above the
+paper's difference: nothing was found out there, in either direction.
+
 ```bash
 bench study                                  # what there is
 bench study sampling                         # one study; --size large for a GPU box
@@ -258,6 +264,17 @@ What a study's names mean (`main`, `detection`, ...) is said by a profile: suite
 [tasks/profiles/embedded.yaml](../../tasks/profiles/embedded.yaml); for a GPU box:
 [tasks/profiles/large.yaml](../../tasks/profiles/large.yaml). Another judge is one line there. Suites and runs are kept in
 `runs/studies`, activations and replies in the user cache; all are found again.
+
+## How the sizes were chosen
+
+By power, within about two hours of two cores for everything. For a given number of judged windows many latents with few windows
+find more than few latents with many: windows of one latent share its explanation. An embedding is cheap, so it judges 192 latents
+a coder, about what a difference of 0.02 between levels of the same latents asks for. The simulator takes a tenth of a second a
+window, so it judges 32 latents; a difference of 0.02 would need several hundred (column `needed`), and its pages say so. It is
+asked once about a window for detection and fuzzing together. Surprisal is asked for where its control has shown that it reads
+explanations and where the study is about it ([layers](layers/README.md), [scorer-agreement](scorer-agreement/README.md)).
+Explanations that a language model writes take seconds each here, so those studies have 28 to 32 latents. No table has a p-value
+below 24.
 """
 
 
