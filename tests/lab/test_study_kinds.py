@@ -174,7 +174,7 @@ def test_the_walkthrough_shows_latents_that_fire_in_the_sentence(place, profile,
 
 
 def test_intervention_steers_where_no_table_is_and_joins_the_same_latents(place, profile):
-    places = [{"layer": "one", "suite": "built", "sae": "dirs", "random": "other", "paper": {"0.33": 0.1}}]
+    places = [{"layer": "one", "suite": "built", "coder": "dirs", "random": "other", "paper": {"0.33": 0.1}}]
     folder = carry_out(
         place, "steer", profile, kind="intervention", levels=[], scorers=[], explainers=["tokens"],
         options={"places": places, "kls": [0.33], "prompts": 2, "judge": "words", "fuzzing": "detection", "paper_r": -0.4},

@@ -169,7 +169,7 @@ def test_claims_of_overlap_are_corrected_and_say_what_they_could_have_found():
 
 
 def test_intervention_asks_for_what_the_papers_latents_have_above_its_random_ones():
-    place = intervention_study.LayerEntry(layer="9", suite="s", sae="a", random="b", paper={"1": 0.32})
+    place = intervention_study.LayerEntry(layer="9", suite="s", coder="a", random="b", paper={"1": 0.32})
     cell = pd.DataFrame([
         {"coder": c, "explainer": e, "latent": f"{c}/{i}", "value": i % 7 / 10}
         for c in "ab" for e in ("x", "shuffled x") for i in range(30)
@@ -177,6 +177,38 @@ def test_intervention_asks_for_what_the_papers_latents_have_above_its_random_one
     rows, tests = intervention_study.against_rows(cell, place, "x", 1.0, 0, 0.11)
     assert rows[0]["paper"] == pytest.approx(0.21)
     assert tests[0].ns == (30, 30)
+
+
+def test_depth_is_compared_within_a_kind_and_said_with_what_it_could_have_found():
+    def place(layer, coder, kind, nats):  # type: ignore[no-untyped-def]
+        return intervention_study.LayerEntry(layer=layer, suite="s", coder=coder, kind=kind, paper={"1": nats})
+
+    def cell(coder, gap, n=30):  # type: ignore[no-untyped-def]
+        rng = np.random.default_rng(5)
+        parts = [("x", gap), ("shuffled x", 0.0)]
+        return pd.DataFrame([
+            {"coder": coder, "explainer": e, "latent": f"{coder}/{i}", "value": g + rng.normal(0, 0.1)}
+            for e, g in parts for i in range(n)
+        ])  # fmt: skip
+
+    cells = [
+        (place("9", "a", "SAE", 0.5), "x", 1.0, cell("a", 5.0)),
+        (place("5", "b", "neurons", 0.07), "x", 1.0, cell("b", 0.1)),
+        (place("21", "c", "neurons", 0.32), "x", 1.0, cell("c", 1.1)),
+        (place("27", "d", "neurons", 0.40), "x", 1.0, cell("d", 0.1)),
+    ]
+    rows, could = intervention_study.depth_rows(cells, 0)
+    assert [(r["layer"], r["reference"]) for r in rows] == [("21", "5"), ("27", "5")]
+    assert rows[0]["difference"] == pytest.approx(1.0, abs=1e-9)
+    assert [r["paper"] for r in rows] == pytest.approx([0.25, 0.33])
+    said = intervention_study.depth_findings(rows, could)
+    assert ": yes (+1.00" in said[0]
+    assert ": not shown (detectable 0.1" in said[1]
+    short = [(*cells[1][:3], cell("b", 0.1, 20)), (*cells[2][:3], cell("c", 1.1, 20))]
+    assert (
+        "too few latents (20 of at least 24)"
+        in intervention_study.depth_findings(*intervention_study.depth_rows(short, 0))[0]
+    )
 
 
 def test_the_tables_and_the_page_of_a_study_have_them(tmp_path):

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import SpecError
-from latentbench.lab.studies.contrast import LevelContrast, difference, supported
+from latentbench.lab.studies.contrast import ALPHA, LevelContrast, agrees, difference, supported
 from latentbench.lab.studies.control import VERDICTS, controls
 from latentbench.lab.studies.reach import Reach, reaches
 from latentbench.lab.studies.session import CONTROL, Session
@@ -44,6 +44,22 @@ AGAINST = (
     *("layer", "explainer", "kl", "quantity", "difference", "difference_low", "difference_high", "p", "p_holm", "n"),
     *("detectable", "needed", "paper", "sign"),
 )
+DEPTH = (
+    *(
+        "kind",
+        "layer",
+        "reference",
+        "explainer",
+        "kl",
+        "n",
+        "difference",
+        "difference_low",
+        "difference_high",
+        "p",
+        "p_holm",
+    ),
+    *("detectable", "needed", "paper", "sign"),
+)
 SCATTER = (*("layer", "explainer", "kl", "kind", "n", "slope", "r", "r_low", "r_high", "p", "paper_r", "sign"),)
 
 
@@ -58,11 +74,18 @@ class LayerEntry(Frozen):
 
     layer: str
     suite: str
-    """Suite of the profile. Where it has no intervention table yet, one is built."""
-    sae: str
+    """Suite of the profile. Where it has no intervention table yet, one is built for the coders of all places that name it."""
+    coder: str
+    kind: str = "SAE"
+    """What the latents of `coder` are. Places of one kind are compared with each other by depth; fuzzing is asked for SAEs."""
     random: str | None = None
     paper: dict[str, float] = Field(default_factory=dict)
     """KL -> the paper's mean for SAE latents of the layer nearest in depth."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether its latents are of the kind that the paper's numbers are of."""
+        return self.kind == "SAE"
 
 
 class InterventionOptions(Frozen):
@@ -100,10 +123,12 @@ def run(session: Session) -> StudyResult:
     tests: list[LevelContrast] = []
     scatter: list[dict[str, Any]] = []
     clouds: list[tuple[str, Any, Any]] = []
+    cells: list[tuple[LayerEntry, str, float, pd.DataFrame]] = []
     for place in options.places:
         scores = place_scores(session, options, place)
         for explainer, kl in itertools.product(session.explainers, options.kls):
             cell = scores[(scores["quantity"] == f"nats@kl:{kl:g}")]
+            cells.append((place, explainer, kl, cell))
             for kind, coder in _coders(place):
                 line, gap = coder_row(cell, place, kind, coder, explainer, kl, session.profile.seed)
                 rows.append(line)
@@ -112,7 +137,7 @@ def run(session: Session) -> StudyResult:
             against += lines
             tests += contrasts
             fuzz = scores[scores["quantity"] == options.fuzzing]
-            for kind, coder in _coders(place):
+            for kind, coder in _coders(place) if place.trained else []:
                 line, cloud = scatter_row(cell, fuzz, place, kind, coder, explainer, kl, options.paper_r)
                 scatter.append(line)
                 if kind == "SAE":
@@ -122,6 +147,7 @@ def run(session: Session) -> StudyResult:
     could = reaches(tests, [line["paper"] for line in against])
     for line, p, own in zip(against, holm([c.p for c in tests]), could, strict=True):
         line |= {"p_holm": float(p), **own.columns}
+    depth, deeper = depth_rows(cells, session.profile.seed)
     note = (
         "Nats, mean over latents with 95 % interval; `shuffled`: the explanation of another latent of the same coder."
     )
@@ -135,7 +161,9 @@ def run(session: Session) -> StudyResult:
         ],
         figures={"figure": _figure(rows), "scatter": _clouds(clouds, options.fuzzing)},
     )
-    result.findings = findings(rows, against, scatter, could)
+    if depth:
+        result.tables.append(Table("depth", "By depth, real minus shuffled", DEPTH, depth, POWERED))
+    result.findings = findings(rows, against, scatter, could) + depth_findings(depth, deeper)
     return result
 
 
@@ -145,25 +173,25 @@ def place_scores(session: Session, options: InterventionOptions, place: LayerEnt
 
     profile = session.profile
     coders = [coder for _, coder in _coders(place)]
-    suite = steered(session, options, place, coders)
+    suite = steered(session, options, place)
     explainers = {name: profile.explainers[name] for name in session.explainers}
     first, *rest = options.kls
     params = {"kl": first, "also": rest, "prompts": options.prompts}
-    scorers = {
-        "intervention": ProfileScorer(use="intervention", params=params, judge=options.judge, metric="nats"),
-        options.fuzzing: profile.scorers[options.fuzzing],
-    }
+    scorers = {"intervention": ProfileScorer(use="intervention", params=params, judge=options.judge, metric="nats")}
+    if place.trained:
+        scorers[options.fuzzing] = profile.scorers[options.fuzzing]
     parts = []
     for run in session.run(suite, explainers, scorers, coders, session.latents, options.split):
         for kl in options.kls:
             metric = f"nats@kl:{kl:g}"
             parts.append(run.per_latent({"intervention": metric}).assign(quantity=metric))
-        metrics = {options.fuzzing: profile.scorers[options.fuzzing].metric}
-        parts.append(run.per_latent(metrics).assign(quantity=options.fuzzing))
+        if place.trained:
+            metrics = {options.fuzzing: profile.scorers[options.fuzzing].metric}
+            parts.append(run.per_latent(metrics).assign(quantity=options.fuzzing))
     return pd.concat([p for p in parts if len(p)], ignore_index=True)
 
 
-def steered(session: Session, options: InterventionOptions, place: LayerEntry, coders: list[str]) -> Suite:
+def steered(session: Session, options: InterventionOptions, place: LayerEntry) -> Suite:
     """The suite of a layer with its intervention table, which is built if there is none.
 
     Raises:
@@ -171,12 +199,13 @@ def steered(session: Session, options: InterventionOptions, place: LayerEntry, c
     """
     from latentbench.suites.steer.intervene import SteerSettings, intervene
 
+    coders = [coder for _, coder in _coders(place)]
     suite = session.suite(FactorLevel(label=place.layer, suite=place.suite))
     if suite.interventions is None:
         settings = SteerSettings(kls=tuple(options.kls), prompts=options.prompts, explain=0)
-        number = session.latents * len(coders)
-        tell(session.console, f"steering along latents of {', '.join(coders)}")
-        intervene(suite, settings, coders, number, options.split, say=lambda _: None)
+        every = [coder for other in options.places if other.suite == place.suite for _, coder in _coders(other)]
+        tell(session.console, f"steering along latents of {', '.join(every)}")
+        intervene(suite, settings, every, session.latents * len(every), options.split, say=lambda _: None)
         session.forget(suite)
         suite = session.suite(FactorLevel(label=place.layer, suite=place.suite))
     table = suite.interventions
@@ -204,7 +233,7 @@ def coder_row(
         "sem": float(np.std(real, ddof=1) / np.sqrt(len(real))) if len(real) > 1 else None,
         "shuffled": shuffled.estimate, "real_minus_shuffled": gap.estimate, "real_minus_shuffled_low": gap.low,
         "real_minus_shuffled_high": gap.high, "p": gap.p,
-        "paper": place.paper.get(f"{kl:g}") if kind == "SAE" else None,
+        "paper": place.paper.get(f"{kl:g}") if kind == place.kind and place.trained else None,
     }  # fmt: skip
     return row, gap
 
@@ -217,11 +246,11 @@ def against_rows(
         return [], []
     theirs = place.paper.get(f"{kl:g}")
     paper = None if theirs is None or paper_random is None else theirs - paper_random
-    real = {c: _values(cell, c, explainer) for c in (place.sae, place.random)}
+    real = {c: _values(cell, c, explainer) for c in (place.coder, place.random)}
     gaps = {c: real[c] - _values(cell, c, f"{CONTROL}{explainer}") for c in real}
     rows, tests = [], []
     for quantity, values in (("nats", real), ("real minus shuffled", gaps)):
-        c = difference(values[place.sae], values[place.random], seed)
+        c = difference(values[place.coder], values[place.random], seed)
         rows.append({
             "layer": place.layer, "explainer": explainer, "kl": kl, "quantity": quantity, "difference": c.estimate,
             "difference_low": c.low, "difference_high": c.high, "p": c.p, "n": c.n, "paper": paper,
@@ -229,6 +258,51 @@ def against_rows(
         })  # fmt: skip
         tests.append(c)
     return rows, tests
+
+
+def depth_rows(
+    cells: Sequence[tuple[LayerEntry, str, float, pd.DataFrame]], seed: int
+) -> tuple[list[dict[str, Any]], list[Reach]]:
+    """Real minus shuffled of each later place minus that of the first one of its kind, and what each could have found.
+
+    Args:
+        cells: (place, explainer, KL, scores of that KL).
+    """
+    rows: list[dict[str, Any]] = []
+    tests: list[LevelContrast] = []
+    first: dict[tuple[str, str, float], tuple[LayerEntry, Any]] = {}
+    for place, explainer, kl, cell in cells:
+        real, other = _values(cell, place.coder, explainer), _values(cell, place.coder, f"{CONTROL}{explainer}")
+        gap = real - other
+        base, reference = first.setdefault((place.kind, explainer, kl), (place, gap))
+        if base is place:
+            continue
+        c = difference(gap, reference, seed)
+        here, there = place.paper.get(f"{kl:g}"), base.paper.get(f"{kl:g}")
+        paper = None if here is None or there is None else here - there
+        rows.append({
+            "kind": place.kind, "layer": place.layer, "reference": base.layer, "explainer": explainer, "kl": kl, "n": c.n,
+            "difference": c.estimate, "difference_low": c.low, "difference_high": c.high, "p": c.p, "paper": paper,
+            "sign": agrees(c, paper),
+        })  # fmt: skip
+        tests.append(c)
+    could = reaches(tests, [row["paper"] for row in rows])
+    for row, p, own in zip(rows, holm([c.p for c in tests]), could, strict=True):
+        row |= {"p_holm": float(p), **own.columns}
+    return rows, could
+
+
+def depth_findings(rows: Sequence[Mapping[str, Any]], could: Sequence[Reach]) -> list[str]:
+    """Whether later layers are above the first, one sentence for each comparison."""
+    said = []
+    for r, own in zip(rows, could, strict=True):
+        word = own.unshown if not r["p_holm"] < ALPHA else "yes" if r["difference"] > 0 else "no, below"
+        numbers = estimate(r["difference"], r["difference_low"], r["difference_high"], 2, signed)
+        said.append(
+            f"{r['kind']}, {r['layer']} above {r['reference']}, {r['explainer']}, KL {r['kl']:g}, real minus shuffled: {word} "
+            f"({numbers}, {p_is(r['p_holm'])} after Holm, at least {r['n']} latents a side)."
+        )
+    return said
 
 
 def scatter_row(
@@ -295,7 +369,7 @@ def _missed(row: Mapping[str, Any]) -> str:
 
 
 def _coders(place: LayerEntry) -> list[tuple[str, str]]:
-    return [("SAE", place.sae)] + ([("random", place.random)] if place.random else [])
+    return [(place.kind, place.coder)] + ([("random", place.random)] if place.random else [])
 
 
 def _values(cell: pd.DataFrame, coder: str, explainer: str) -> pd.Series[float]:
