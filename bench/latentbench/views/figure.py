@@ -39,6 +39,8 @@ STYLE: Any = {
     "hatch.linewidth": 0.6,
     "figure.dpi": 130,
 }
+COARSE = 84
+"""Dots per inch of PNG files, which lie in the repository for pages that show no SVG; whoever wants more has the SVG beside it."""
 
 
 def styled() -> AbstractContextManager[None]:
@@ -109,10 +111,11 @@ def heatmap(
 
 def write(figure: Figure, path: Path) -> list[Path]:
     """Write `path` with the suffixes .png and .svg, whose text stays text; no dates inside."""
+    png: dict[str, Any] = {"metadata": {"Software": None}, "dpi": COARSE, "pil_kwargs": {"optimize": True}}
     written = []
     with styled():
         file = path.with_name(path.name + ".png")
-        figure.savefig(file, metadata={"Software": None})
+        figure.savefig(file, **png)
         written.append(file)
     file = path.with_name(path.name + ".svg")
     file.write_text(_as_svg(figure), encoding="utf-8")

@@ -267,12 +267,12 @@ What a study's names mean (`main`, `detection`, ...) is said by a profile: suite
 
 ## How the sizes were chosen
 
-By power, within about two hours of two cores for everything. For a given number of judged windows many latents with few windows
-find more than few latents with many: windows of one latent share its explanation. An embedding is cheap, so it judges 192 latents
-a coder, about what a difference of 0.02 between levels of the same latents asks for. The simulator takes a tenth of a second a
-window, so it judges 32 latents; a difference of 0.02 would need several hundred (column `needed`), and its pages say so. It is
-asked once about a window for detection and fuzzing together. Surprisal is asked for where its control has shown that it reads
-explanations and where the study is about it ([layers](layers/README.md), [scorer-agreement](scorer-agreement/README.md)).
+By power, within about two hours of two cores for everything. An embedding is cheap, so it judges 192 latents a coder: over the
+same latents on all windows of their suites, because there what is noisy are windows, and where levels hold other latents on 20
+windows, because there it is latents. The simulator takes a tenth of a second a window, so it judges 32 latents on 10 windows; a
+difference of 0.02 would need hundreds of latents or thousands (column `needed`), and the pages say so. It is asked once about a
+window for detection and fuzzing together. Surprisal is asked for where its control has shown that it reads explanations and where
+the study is about it ([layers](layers/README.md), [scorer-agreement](scorer-agreement/README.md)).
 Explanations that a language model writes take seconds each here, so those studies have 28 to 32 latents. No table has a p-value
 below 24.
 """
