@@ -40,7 +40,7 @@ STYLE: Any = {
     "figure.dpi": 130,
 }
 COARSE = 84
-"""Dots per inch of PNG files, which lie in the repository for pages that show no SVG; whoever wants more has the SVG beside it."""
+"""Dots per inch of PNG files, which lie in the repository for pages that show no SVG; who wants more has the SVG beside it."""
 
 
 def styled() -> AbstractContextManager[None]:

@@ -55,7 +55,7 @@ class Reach:
 
     @property
     def columns(self) -> dict[str, float | int | None]:
-        """As a row of a table."""
+        """Its columns in a table."""
         return {"detectable": self.detectable, "needed": self.needed}
 
     @property
