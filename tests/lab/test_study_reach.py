@@ -114,6 +114,10 @@ def test_what_is_detectable_rests_on_all_tests_of_the_table_and_on_nothing_else(
     assert other.needed == power.needed(PAPERS, (0.1 * WIDER,), 0.05 / 3)
 
 
+def test_no_fewer_latents_are_enough_than_a_test_needs():
+    assert reaches([contrast(30)], [1.0])[0].needed == FEWEST
+
+
 def test_a_study_that_could_not_have_shown_it_says_so():
     weak, strong, few, flat = (
         reaches([c], [0.02])[0]
@@ -134,6 +138,8 @@ def test_the_sentence_of_a_page_says_latents_detectable_difference_and_what_the_
         "main, detection: with 30 latents, differences of at least 0.064 are found in 4 of 5 studies "
     )
     assert said.endswith(f"the paper's 0.010 (y) would need {n}.")
+    # Where the paper has a number for some levels, it is those that are asked for.
+    assert "(x)" in sentence("main, detection", [("x", a), ("y", reaches([contrast(48)], [None])[0])])
     assert "a level" in sentence("main, detection", [("x", a)], two_sided=True)
     assert sentence("main, detection", [("x", reaches([contrast(3)], [None])[0])]) == ""
 

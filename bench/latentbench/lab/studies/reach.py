@@ -38,7 +38,7 @@ class Reach:
         wanted: the difference that it should have been able to find.
         papers: whether `wanted` is the paper's difference between these two levels.
         detectable: true difference found with probability 0.8; None below `FEWEST` latents, or without a spread.
-        needed: latents (a side, where there are two) with which `wanted` is found with probability 0.8.
+        needed: latents (a side, where there are two) with which `wanted` is found with probability 0.8, at least `FEWEST`.
     """
 
     n: int
@@ -93,9 +93,10 @@ def reach(contrast: LevelContrast, paper: float | None, comparisons: int, wanted
         return Reach(contrast.n, comparisons, size, own)
     alpha = ALPHA / comparisons
     sds = [sd * WIDER for sd in contrast.sds] if contrast.design == PAIRED else contrast.sds
+    enough = power.needed(size, sds, alpha)
     return Reach(
         contrast.n, comparisons, size, own,
-        power.detectable(sds, contrast.ns, alpha), power.needed(size, sds, alpha),
+        power.detectable(sds, contrast.ns, alpha), None if enough is None else max(enough, FEWEST),
     )  # fmt: skip
 
 
@@ -111,7 +112,8 @@ def sentence(who: str, found: Sequence[tuple[str, Reach]], two_sided: bool = Fal
         return ""
     n, comparisons = min(r.n for _, r in known), known[0][1].comparisons
     least = max(r.detectable or 0.0 for _, r in known)
-    level, hardest = max(known, key=lambda pair: math.inf if pair[1].needed is None else pair[1].needed)
+    asked = [pair for pair in known if pair[1].papers] or known
+    level, hardest = max(asked, key=lambda pair: math.inf if pair[1].needed is None else pair[1].needed)
     need = f"more than {count(power.MOST)}" if hardest.needed is None else count(hardest.needed)
     whose = f"the paper's {number(hardest.wanted)} ({level})" if hardest.papers else f"one of {number(hardest.wanted)}"
     side = " a level" if two_sided else ""
