@@ -254,3 +254,15 @@ def test_a_coder_of_random_weights_has_the_numbers_of_the_trained_one_in_another
             assert np.array_equal(values, new[name])
     assert permuted_coder(RES, 0, tmp_path) == made != permuted_coder(RES, 1, tmp_path)
     assert not (made / "eval.json").exists()
+
+
+def test_a_claim_is_doubted_for_the_judges_of_its_own_levels_alone(tmp_path):
+    levels = [
+        {"label": "truth"},
+        {"label": "unrelated", "explainers": {"main": {"params": {"which": "unrelated:0"}}}},
+        {"label": "deaf", "scorers": {"detection": {"judge": "deaf"}}},
+    ]
+    folder = carry_out(tmp_path, levels=levels, claims=[["truth", "unrelated"], ["truth", "deaf"]])
+    said = json.loads((folder / "study.json").read_text(encoding="utf-8"))["findings"]
+    assert "not shown that" not in said[0]
+    assert said[1].endswith("It is not shown that 1 of its 2 judges read explanations.")

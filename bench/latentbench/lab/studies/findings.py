@@ -47,13 +47,20 @@ def findings(
     )
     heard = controls({key: gap_of(scores, *key, seed) for key in asked})
     # A difference under a judge that does not read explanations is one of windows or latents, and is said to be.
-    doubts = {key[:2]: doubt([found for other, found in heard.items() if other[:2] == key[:2]]) for key in heard}
+    judges = {(r["explainer"], r["scorer"], r["level"]): str(r["judge"]) for r in rows}
+
+    def unsure(explainer: str, scorer: str, levels: Sequence[str]) -> str:
+        own = dict.fromkeys(
+            judges[explainer, scorer, level] for level in levels if (explainer, scorer, level) in judges
+        )
+        return doubt([heard[explainer, scorer, judge] for judge in own])
+
     said = [
         f"{c['claim']} ({c['explainer']}, {c['scorer']}): {_answer(c, own)}: {_gap(c)}, "
-        f"{p_is(c['p_holm'])} after Holm, {c['n']} latents." + doubts.get((c["explainer"], c["scorer"]), "")
+        f"{p_is(c['p_holm'])} after Holm, {c['n']} latents." + unsure(c["explainer"], c["scorer"], c["levels"])
         for c, own in zip(claims, asked_for, strict=True)
     ]
-    for key, unsure in doubts.items():
+    for key in dict.fromkeys(key[:2] for key in heard):
         own = {judge: found for (*pair, judge), found in heard.items() if tuple(pair) == key}
         said += [found.sentence(f"{key[1]} by {judge}, {key[0]}") for judge, found in own.items()]
         both = [(r, c) for r, c in zip(rows, could, strict=True) if (r["explainer"], r["scorer"]) == key]
@@ -64,7 +71,8 @@ def findings(
             word = "above" if r["difference"] > 0 else "below"
             said.append(
                 f"{name}: {r['level']} is {word} {session.reference} by {number(abs(r['difference']))} "
-                f"{interval(r['difference_low'], r['difference_high'])}, {p_is(r['p_holm'])} after Holm.{unsure}"
+                f"{interval(r['difference_low'], r['difference_high'])}, {p_is(r['p_holm'])} after Holm."
+                + unsure(*key, [r["level"], session.reference])
             )
         if not clear and len(mine) > 1:
             least = _least(mine)
@@ -76,7 +84,8 @@ def findings(
         said += [line for line in [sentence(name, found, apart)] if line]
     said += [
         f"{t['explainer']}, {t['scorer']}: trend {estimate(t['slope'], t['slope_low'], t['slope_high'], 4, signed)}, "
-        f"{p_is(t['p_holm'])} after Holm.{doubts.get((t['explainer'], t['scorer']), '')}"
+        f"{p_is(t['p_holm'])} after Holm."
+        + unsure(t["explainer"], t["scorer"], [level.label for level in session.levels if level.x is not None])
         for t in trends
         if t["p_holm"] < ALPHA
     ]
