@@ -202,7 +202,8 @@ def claim_rows(session: Session, scores: pd.DataFrame) -> tuple[list[Row], list[
         c = difference(left, right, session.profile.seed)
         found.append({
             "claim": f"{a} above {b}", "levels": (a, b), "explainer": explainer, "scorer": scorer, "n": c.n,
-            "difference": c.estimate, "difference_low": c.low, "difference_high": c.high, "p": c.p, "design": c.design, "sign": agrees(c, 1.0),
+            "difference": c.estimate, "difference_low": c.low, "difference_high": c.high, "p": c.p, "design": c.design,
+            "sign": agrees(c, 1.0),
         })  # fmt: skip
         tests.append(c)
         theirs.append(_gap(paper, scorer, a, b))
