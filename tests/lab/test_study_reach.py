@@ -266,3 +266,14 @@ def test_a_claim_is_doubted_for_the_judges_of_its_own_levels_alone(tmp_path):
     said = json.loads((folder / "study.json").read_text(encoding="utf-8"))["findings"]
     assert "not shown that" not in said[0]
     assert said[1].endswith("It is not shown that 1 of its 2 judges read explanations.")
+
+
+def test_the_time_of_a_study_is_that_of_its_runs_also_when_they_are_found_again(tmp_path):
+    folder = carry_out(tmp_path)
+    runs = folder.parent.parent / "work" / "runs"
+    for path in runs.glob("*/run.json"):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**kept, "seconds": 500.0}), encoding="utf-8")
+    (folder / "study.json").unlink()
+    again = carry_out(tmp_path)
+    assert json.loads((again / "study.json").read_text(encoding="utf-8"))["seconds"] >= 500.0
