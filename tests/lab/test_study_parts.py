@@ -111,7 +111,8 @@ def test_an_effect_of_length_within_latents_is_found_and_taken_out():
             value = 0.05 * np.log2(w) - 0.2 * np.log2(longer) + RNG.normal(0, 0.01)
             rows.append((f"c/{i}", str(words[level]), float(w), value))
     table = pd.DataFrame(rows, columns=["latent", "level", "words", "value"])
-    found = slope_row(table, seed=0)
+    found, test = slope_row(table, seed=0)
+    assert (test.p, test.n) == (found["p"], 40)
     assert found["slope"] == pytest.approx(0.05, abs=0.003)
     assert found["p"] < 0.01
     assert found["correlation"] < 0

@@ -11,18 +11,22 @@ the length that is usual in the table, if length acted as it does within latents
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latentbench.lab.studies import factor
 from latentbench.lab.studies.cells import gather
+from latentbench.lab.studies.contrast import ALPHA, LevelContrast, paired
+from latentbench.lab.studies.reach import reaches
 from latentbench.lab.studies.session import Session
 from latentbench.lab.studies.study_result import StudyResult, Table
-from latentbench.stats.bootstrap import bootstrap_mean, paired_difference
+from latentbench.stats.bootstrap import bootstrap_mean, holm
 from latentbench.stats.correlation import correlation
 from latentbench.views.escape import drawn
 from latentbench.views.figure import SERIES, legend_above, panels, styled
+from latentbench.views.number import estimate, number, p_is, signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +39,7 @@ LENGTHS = (
     *("penalised", "penalised_low", "penalised_high"),
 )
 SLOPES = (
-    *("explainer", "scorer", "slope", "slope_low", "slope_high", "p", "n"),
+    *("explainer", "scorer", "slope", "slope_low", "slope_high", "p", "p_holm", "detectable", "n"),
     *("correlation", "correlation_low", "correlation_high", "p_correlation", "rows"),
 )
 
@@ -46,23 +50,23 @@ def run(session: Session) -> StudyResult:
     result = factor.result_of(session, scores, runs)
     table = scores[scores["real"]].merge(word_counts(runs), on=["level", "explainer", "latent"])
     table = table[(table["words"] > 0) & table["value"].notna()]
-    slopes, lengths = [], []
+    slopes: list[dict[str, Any]] = []
+    lengths: list[dict[str, Any]] = []
+    tests: list[LevelContrast] = []
     for explainer, scorer in itertools.product(session.explainers, session.scorers):
         own = table[(table["explainer"] == explainer) & (table["scorer"] == scorer)]
         if own.empty:
             continue
-        row = slope_row(own, session.profile.seed)
+        row, test = slope_row(own, session.profile.seed)
         slopes.append({"explainer": explainer, "scorer": scorer, **row})
+        tests.append(test)
         lengths += [
             {"explainer": explainer, "scorer": scorer, **r}
             for r in penalised_rows(own, row["slope"], [level.label for level in session.levels], session.profile.seed)
         ]
-        effect = "scores" if row["p"] < 0.05 else "shows no clear effect, at"
-        result.findings.append(
-            f"{explainer}, {scorer}: a doubling of the words {effect} {row['slope']:+.4f} "
-            f"[{row['slope_low']:.4f}, {row['slope_high']:.4f}] within a latent (p = {row['p']:.2g}); over all explanations the "
-            f"Spearman correlation of score and length is {row['correlation']:.2f} (p = {row['p_correlation']:.2g})."
-        )
+    for row, p, could in zip(slopes, holm([t.p for t in tests]), reaches(tests, [None] * len(tests)), strict=True):
+        row |= {"p_holm": float(p), "detectable": could.detectable}
+        result.findings.append(_sentence(row))
     note = "`slope`: change of the score per doubling of the words, within latents. `correlation`: Spearman, all explanations."
     result.tables.append(Table("slopes", "Score against length", SLOPES, slopes, note))
     note = "`penalised`: the score at the median length of the table, if length acts as it does within latents."
@@ -86,7 +90,21 @@ def word_counts(runs: list[tuple[CellGroup, list[Run]]]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def slope_row(table: pd.DataFrame, seed: int) -> dict[str, Any]:
+def _sentence(row: Mapping[str, Any]) -> str:
+    """What a page says of the length of explanations under one explainer and scorer."""
+    shown = row["p_holm"] < ALPHA
+    power = "" if shown or row["detectable"] is None else f"; {number(row['detectable'], 4)} is found in 4 of 5 studies"
+    slope = estimate(row["slope"], row["slope_low"], row["slope_high"], 4, signed)
+    rank = estimate(row["correlation"], row["correlation_low"], row["correlation_high"], 2)
+    effect = "scores" if shown else "is not shown to change the score,"
+    return (
+        f"{row['explainer']}, {row['scorer']}: a doubling of the words {effect} {slope} within a latent "
+        f"({p_is(row['p_holm'])} after Holm, {row['n']} latents{power}); over all explanations the Spearman correlation of score "
+        f"and length is {rank} ({p_is(row['p_correlation'])})."
+    )
+
+
+def slope_row(table: pd.DataFrame, seed: int) -> tuple[dict[str, Any], LevelContrast]:
     """Effect of log2 words within latents (mean of each latent's least-squares slope), and the correlation over all rows.
 
     Args:
@@ -98,13 +116,13 @@ def slope_row(table: pd.DataFrame, seed: int) -> dict[str, Any]:
         centred = x - x.mean()
         if centred @ centred > 1e-9:
             slopes.append(float(centred @ own["value"].to_numpy(np.float64) / (centred @ centred)))
-    found = paired_difference(slopes, np.zeros(len(slopes)), range(len(slopes)), seed=seed)
+    found = paired(np.array(slopes), np.zeros(len(slopes)), range(len(slopes)), seed)
     c = correlation(table["words"], table["value"], "spearman", clusters=list(table["latent"]))
-    i = found.interval
-    return {
-        "slope": i.estimate, "slope_low": i.low, "slope_high": i.high, "p": found.p, "n": i.n,
+    row = {
+        "slope": found.estimate, "slope_low": found.low, "slope_high": found.high, "p": found.p, "n": found.n,
         "correlation": c.estimate, "correlation_low": c.low, "correlation_high": c.high, "p_correlation": c.p, "rows": c.n,
     }  # fmt: skip
+    return row, found
 
 
 def penalised_rows(table: pd.DataFrame, slope: float, levels: list[str], seed: int) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from latentbench.kernel.config import Frozen, validate
-from latentbench.lab.studies.contrast import ALPHA, LevelContrast, difference
+from latentbench.lab.studies.contrast import ALPHA, LevelContrast, difference, supported
 from latentbench.lab.studies.control import Control, controls
 from latentbench.lab.studies.session import CONTROL, Session
 from latentbench.lab.studies.study_result import StudyResult, Table
@@ -24,7 +24,7 @@ from latentbench.stats import power
 from latentbench.stats.bootstrap import FEWEST
 from latentbench.stats.correlation import CorrelationMatrix, correlation_matrix
 from latentbench.views.figure import heatmap, panels, styled
-from latentbench.views.number import estimate
+from latentbench.views.number import estimate, p_is
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +107,7 @@ def pair_rows(rank: CorrelationMatrix, linear: CorrelationMatrix, options: Agree
             "p_holm": rank.p_holm[i, j], "detectable": _detectable(int(rank.n[i, j]), pairs),
             "pearson": linear.estimate[i, j], "pearson_low": linear.low[i, j], "pearson_high": linear.high[i, j],
             "p_holm_pearson": linear.p_holm[i, j], "paper": theirs,
-            "sign": _sign(rank.low[i, j], rank.high[i, j], theirs),
+            "sign": supported(_sign(rank.low[i, j], rank.high[i, j], theirs), float(rank.p_holm[i, j])),
         })  # fmt: skip
     return rows
 
@@ -121,8 +121,8 @@ def findings(rows: list[dict[str, Any]], reads: list[dict[str, Any]], heard: Map
     said = [heard[r["scorer"]].sentence(f"{r['scorer']} by {r['judge']}") for r in reads]
     clear = [r for r in rows if r["p_holm"] < ALPHA]
     said += [
-        f"{r['a']} and {r['b']}: Spearman {r['spearman']:.2f} [{r['spearman_low']:.2f}, {r['spearman_high']:.2f}], "
-        f"p = {r['p_holm']:.2g} after Holm."
+        f"{r['a']} and {r['b']}: Spearman {estimate(r['spearman'], r['spearman_low'], r['spearman_high'], 2)}, "
+        f"{p_is(r['p_holm'])} after Holm, {r['n']} latents."
         for r in clear
     ]
     if len(clear) < len(rows):
@@ -145,7 +145,7 @@ def findings(rows: list[dict[str, Any]], reads: list[dict[str, Any]], heard: Map
         tau = kendalltau(*zip(*both, strict=True))
         said.append(
             f"Order of the {len(both)} pairs that the paper has: Kendall's tau {tau.statistic:.2f} with the paper's, "
-            f"p = {tau.pvalue:.2g}."
+            f"{p_is(float(tau.pvalue))}."
         )
     return said
 
