@@ -111,7 +111,7 @@ def test_what_the_machine_refuses_is_said_in_its_words(ended, tmp_path: Path, er
 def test_errors_of_ours_keep_their_words_and_code(ended, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     assert ended(SpecError("label [bold]x[/bold] :smile: \ud800")) == (
         2,
-        "error: label [bold]x[/bold] :smile: \\ud800\n",
+        "error: label [bold]x[/bold] :smile: \ufffd\n",
     )
     inner = ExceptionGroup("tasks", [ExceptionGroup("more", [RunError("there is no run.")])])
     assert ended(inner) == (2, "error: there is no run.\n")
@@ -214,5 +214,5 @@ def test_any_encoding_of_the_terminal_will_do(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run(_bench("run", str(spec)), capture_output=True, env=env, timeout=60, check=False)
     assert done.returncode == 2
-    assert b"n\\xe4m\\xe9" in done.stderr
+    assert b"n?m?" in done.stderr
     assert b"Traceback" not in done.stderr

@@ -262,8 +262,10 @@ def test_a_line_of_another_type_is_named_on_resume(
 ) -> None:
     run = twist("parse", lambda x: x)
     path = run / "explanations.jsonl"
-    first, *rest = path.read_text(encoding="utf-8").splitlines()
-    path.write_text("\n".join([json.dumps(json.loads(first) | change), *rest]) + "\n", encoding="utf-8")
+    # Lines of an earlier version, without checksums: behind a checksum such a line is damaged, and asked again.
+    first, *rest = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    lines = [{name: value for name, value in held.items() if name != "sum"} for held in (first | change, *rest)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     if change == {"hash": 3}:  # what is made of the text is not read back
         assert resume(run, tmp_path / "c.sqlite", QUIET).status == "complete"
         return

@@ -52,6 +52,9 @@ _NAMED = (
     errno.EIO,
 )
 _SECRET = r"[\w-]*(?:key|token|secret|passw|credential|auth|signature)[\w-]*"
+_USER = re.compile(r"(?<=://)[^\s'\"?#]*@")
+"""User and password before a host, also where the password holds what should have been encoded."""
+_BEARER = re.compile(r"(\bBearer\s+)\S+", re.IGNORECASE)
 _OPTION = re.compile(rf"(--{_SECRET}[= ])\S+", re.IGNORECASE)
 
 
@@ -131,6 +134,7 @@ def redacted(text: str) -> str:
     for name, value in os.environ.items():
         if len(value) >= 6 and re.fullmatch(_SECRET, name, re.IGNORECASE):
             text = text.replace(value, "***")
+    text = _BEARER.sub(r"\1***", _USER.sub("***@", text))
     return _OPTION.sub(r"\1***", veiled(text))
 
 

@@ -51,11 +51,11 @@ class Estimate(Frozen):
 class Price(Frozen):
     """What one latent costs on average, once; calls that came from a cache are counted as if they had been paid."""
 
-    tokens_in: float = Field(ge=0, allow_inf_nan=False)
-    tokens_out: float = Field(ge=0, allow_inf_nan=False)
+    tokens_in: float = Field(ge=0)
+    tokens_out: float = Field(ge=0)
     dollars: Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(finite)]
     """Estimated from tokens and a price table; null where a model has no price there."""
-    seconds: float = Field(ge=0, allow_inf_nan=False)
+    seconds: float = Field(ge=0)
 
     def __add__(self, other: Price) -> Price:
         dollars = None if self.dollars is None or other.dollars is None else self.dollars + other.dollars
