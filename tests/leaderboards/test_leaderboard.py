@@ -470,3 +470,11 @@ def test_tables_show_the_first_metrics_and_the_exports_all(tmp_path: Path) -> No
     (table,) = tables(read_rows([folder]))
     assert other_metrics(table) == ["recall", "ap", "f1"]
     assert {line["metric"] for line in csv.DictReader(io.StringIO(to_csv([table])))} == {"accuracy", "recall", *names}
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/evil", "a\\b", ".."])
+def test_a_run_that_calls_itself_a_path_is_not_published(tmp_path: Path, name: str) -> None:
+    rows = read_rows([signed(build_run(tmp_path / "run"))])
+    with pytest.raises(SpecError, match="no name of a folder"):
+        add_results([row.model_copy(update={"run": name}) for row in rows], tmp_path / "board")
+    assert not list(tmp_path.rglob("evil*"))

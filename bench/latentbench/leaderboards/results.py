@@ -57,7 +57,7 @@ def add_results(rows: Iterable[Row], root: Path) -> list[Path]:
         Files that were written, sorted; none if all rows were there.
 
     Raises:
-        SpecError: a row that was not measured on held-out latents.
+        SpecError: a row that was not measured on held-out latents, or a run whose name is none.
         DataError: a row that is there with another score, or a new one that nobody could compute again.
     """
     by_run: dict[str, list[Row]] = {}
@@ -65,6 +65,9 @@ def add_results(rows: Iterable[Row], root: Path) -> list[Path]:
         by_run.setdefault(row.run, []).append(_stored(row))
     changed = []
     for run, new in sorted(by_run.items()):
+        # Whoever wrote run.json chose it, and a file is named after it.
+        if run in ("", ".", "..") or "/" in run or "\\" in run or "\0" in run:
+            raise SpecError(f"the run calls itself {run!r}, which is no name of a folder, so its rows have no file.")
         _held_out(new)
         path = root / RESULTS / f"{run}.json"
         old = read_file(path) if path.exists() else []
