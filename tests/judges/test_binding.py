@@ -161,6 +161,25 @@ def test_keys_of_judges_are_what_they_were() -> None:
     assert load_judge(f"embed:m?base_url={LOCAL}").identity.key == "78ca6010cff95a31"
 
 
+def test_openai_keeps_its_key_where_it_is_allowed_for_the_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line that the gate's refusal says to write must not leave OpenAI without a key."""
+    bound({"api.openai.com": None}, tmp_path, monkeypatch)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789")
+    with only_listed():
+        judge = load_judge("openai:m")
+    assert judge.endpoint.grant.variable == "OPENAI_API_KEY"  # type: ignore[attr-defined]
+
+
+def test_an_address_in_brackets_is_quoted_in_what_is_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = bound({}, tmp_path, monkeypatch)
+    with pytest.raises(SpecError) as refused:
+        load_judge("openai:m?base_url=http://[fe80::1]/v1")
+    path.write_text("hosts:\n  " + str(refused.value).partition("put `")[2].partition("`")[0] + "\n")
+    load_judge("openai:m?base_url=http://[fe80::1]/v1")
+
+
 async def test_a_proxy_of_the_environment_is_used_but_not_for_this_machine(
     foreign: Foreign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -338,3 +339,17 @@ def test_duplicate_keys_in_results_that_people_edit_are_refused(tmp_path: Path) 
     path.write_text(json.dumps({"layout": 1})[:-1] + ', "layout": 2}', encoding="utf-8")
     with pytest.raises(DataError, match="'layout' stands twice"):
         read_baseline(path)
+
+
+def test_yaml_joins_the_halves_of_one_sign_as_json_does(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(json.dumps({"a": "\U0001f600 and \U0001f680", "\U0001f600": 1}), encoding="utf-8")
+    assert read_yaml(path) == {"a": "\U0001f600 and \U0001f680", "\U0001f600": 1}
+
+
+def test_the_key_that_stands_twice_is_found_in_one_pass() -> None:
+    keys = ",".join(f'"k{i}":1' for i in range(60_000))
+    started = time.perf_counter()
+    with pytest.raises(Unusable, match="the key 'k59999' stands twice"):
+        parse_json("{" + keys + ',"k59999":2}')
+    assert time.perf_counter() - started < 20

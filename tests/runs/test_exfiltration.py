@@ -251,6 +251,41 @@ def test_a_corpus_is_a_file_or_a_dataset_of_the_hub(foreign: Foreign, tmp_path: 
     nothing_left(foreign, tmp_path)
 
 
+def test_a_folder_of_data_calls_nobody(foreign: Foreign, tmp_path: Path) -> None:
+    """The library calls what the settings of a folder, or a picture in a row, name."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from latentbench.corpora.corpus_spec import HfCorpus
+    from latentbench.corpora.hub import stream
+
+    address = f"{foreign.url}/rows.jsonl"
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "rows.jsonl").write_text('{"text": "here"}\n')
+    (folder / "README.md").write_text("---\nlicense_link: https://example.org\n---\n# Data\n")
+    assert list(stream(HfCorpus(dataset=str(folder)))) == ["here"]
+    for settings in (
+        f"- data_files: {address}",
+        f"- {{config_name: a, data_files: [{{split: train, path: '{address}'}}]}}",
+    ):
+        for name, text in (
+            ("README.md", f"---\nconfigs:\n{settings}\n---\n"),
+            (".huggingface.yaml", f"configs:\n{settings}\n"),
+        ):
+            (folder / "README.md").unlink(missing_ok=True)
+            (folder / name).write_text(text)
+            with pytest.raises(BenchError, match="names an address"):
+                list(stream(HfCorpus(dataset=str(folder))))
+            (folder / name).unlink()
+    kinds = {"text": {"dtype": "string", "_type": "Value"}, "picture": {"_type": "Image"}}
+    picture = pa.array([{"bytes": None, "path": address}], pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    table = pa.table({"text": ["here"], "picture": picture})
+    told = {"huggingface": json.dumps({"info": {"features": kinds}})}
+    pq.write_table(table.replace_schema_metadata(told), tmp_path / "rows.parquet")
+    assert list(stream(HfCorpus(dataset="parquet", data_files=(str(tmp_path / "rows.parquet"),)))) == ["here"]
+    nothing_left(foreign, tmp_path)
+
+
 @pytest.mark.parametrize("way", HOSTILE)
 def test_a_results_row(way: str, foreign: Foreign, run: Path, tmp_path: Path) -> None:
     """A row and a table name a judge; ranking and rendering ask nobody who it is."""

@@ -11,10 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from latentbench.corpora.corpus_files import content_sha256, files
 from latentbench.corpora.corpus_spec import LOCAL_BUILDERS, HfCorpus
 from latentbench.kernel.errors import DataError
 from latentbench.kernel.identity import digest
+from latentbench.kernel.inputs import Unusable, read_text
+from latentbench.kernel.veil import veiled
+from latentbench.kernel.yaml_tree import parse_yaml
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -48,8 +53,10 @@ def _open(spec: HfCorpus) -> Any:
         raise DataError("a corpus of kind `hf` needs the datasets library: pip install 'latentbench[hub]'.") from e
     local = spec.dataset in LOCAL_BUILDERS or Path(spec.dataset).is_dir()
     named = spec.data_files
+    if Path(spec.dataset).is_dir():
+        _check_folder(Path(spec.dataset))
     try:
-        return load_dataset(
+        rows = load_dataset(
             spec.dataset,
             spec.config,
             split=spec.split,
@@ -57,11 +64,46 @@ def _open(spec: HfCorpus) -> Any:
             revision=None if local else spec.revision,
             data_files=[str(p) for p in (files(named) if local else named)] if named else None,
         )
+        # A picture or sound in a row may be an address, which the library would call to decode it.
+        return rows if rows.features is None else rows.decode(False)
     except DataError:
         raise
     except Exception as e:  # the library raises some twenty unrelated types; each means "no such data"
         where = f"config {spec.config!r}, split {spec.split!r}"
         raise DataError(f"dataset {spec.dataset!r} ({where}) cannot be opened: {type(e).__name__}: {e}") from e
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder whose metadata sends the library to a host: it calls whatever stands there.
+
+    Raises:
+        DataError: the settings of the dataset, at the top of README.md or in .huggingface.yaml, hold an address.
+    """
+    for name in ("README.md", ".huggingface.yaml"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            text = read_text(path)
+        except (Unusable, OSError) as e:
+            raise DataError(f"{path} cannot be read: {e}.") from e
+        head = re.match(r"\s*---\s*\n(.*?)\n---\s*(\n|$)", text.replace("\r", "\n"), re.DOTALL)
+        head_text = text if name != "README.md" else head[1] if head else ""
+        if not head_text:
+            continue
+        try:
+            found = parse_yaml(head_text)
+        except (yaml.YAMLError, Unusable) as e:
+            raise DataError(f"the settings at the top of {path} cannot be read: {e}. Remove them.") from e
+        stack = [found.get("configs")] if isinstance(found, dict) else []
+        while stack:
+            value = stack.pop()
+            if isinstance(value, str) and ("://" in value or "::" in value):
+                raise DataError(
+                    f"{path} names an address, {veiled(value)[:80]!r}, which is not called; fetch the file into the "
+                    "folder and name it by its path."
+                )
+            stack += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def revision(spec: HfCorpus) -> str:

@@ -8,6 +8,7 @@ would be the tempting way, and would read the task files that exist in another w
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +23,7 @@ _TAG = "tag:yaml.org,2002:"
 _SCALARS = frozenset(_TAG + name for name in ("str", "int", "float", "bool", "null"))
 _KEYS = frozenset((_TAG + "str", _TAG + "merge"))
 _LEFT_OUT = frozenset((_TAG + "timestamp", _TAG + "value"))
+PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 MERGED = 16
 """Mappings that one `<<` names at most."""
 
@@ -50,6 +52,9 @@ class _Tree(yaml.SafeLoader):
 
     def compose_scalar_node(self, anchor: Any) -> ScalarNode:
         node = super().compose_scalar_node(anchor)
+        if PAIR.search(node.value):
+            # JSON, which YAML includes, writes a sign beyond 16 bits as two escapes; PyYAML leaves them apart.
+            node.value = PAIR.sub(lambda m: m[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le"), node.value)
         if node.tag not in _SCALARS and node.tag != _TAG + "merge":
             raise ComposerError(None, None, _unread(node), node.start_mark)
         return node

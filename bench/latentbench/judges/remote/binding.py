@@ -171,7 +171,11 @@ def granted(address: Address, key_env: str) -> Grant:
     """
     own = read_bindings()
     listed = next((own[name] for name in address.names if name in own), None)
-    binding = listed or next((BUILT_IN[name] for name in address.names if name in BUILT_IN), None)
+    known = next((BUILT_IN[name] for name in address.names if name in BUILT_IN), None)
+    if listed is not None and known is not None and not listed.key_env:
+        # To allow OpenAI for `bench gate` must not take its key away.
+        listed = listed.model_copy(update={"key_env": known.key_env})
+    binding = listed or known
     host = address.names[1]
     if listed is None and _strict.get():
         raise SpecError(
@@ -204,4 +208,5 @@ def granted(address: Address, key_env: str) -> Grant:
 
 
 def _how(host: str, line: str, command: str) -> str:
-    return f"run `{command}`, or put `{host}: {line}` under `hosts:` in {place()}"
+    name = f'"{host}"' if host.startswith("[") else host  # A bracket begins a list in YAML, and a pattern in a shell.
+    return f"run `{command.replace(host, name)}`, or put `{name}: {line}` under `hosts:` in {place()}"
