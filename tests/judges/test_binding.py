@@ -180,6 +180,29 @@ def test_an_address_in_brackets_is_quoted_in_what_is_to_be_written(
     load_judge("openai:m?base_url=http://[fe80::1]/v1")
 
 
+def test_a_list_without_hosts_allows_none_and_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound({}, tmp_path, monkeypatch).write_text("hosts:\n")
+    assert read_bindings() == {}
+
+
+@pytest.mark.parametrize("port", ["-1", "0", "65536"])
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    with pytest.raises(SpecError, match="from 1 to 65535"):
+        read_address(f"http://127.0.0.1:{port}/v1")
+
+
+@pytest.mark.parametrize("quoted", [r"ab\/c-0123456789", r"\u0061b/c-0123456789", r"ab\u002Fc-0123456789"])
+async def test_a_key_that_comes_back_in_escapes_is_in_no_text(
+    quoted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.builders.faulty import GOOD, misbehaving, says, sized
+
+    monkeypatch.setenv("MY_KEY", "ab/c-0123456789")
+    bound({"127.0.0.1": {"key_env": "MY_KEY"}}, tmp_path, monkeypatch)
+    async with misbehaving(says(sized(GOOD.replace(b"Yes", quoted.encode())))) as url:
+        assert (await asked(f"openai:m?base_url={url}")).text == "***"
+
+
 async def test_a_proxy_of_the_environment_is_used_but_not_for_this_machine(
     foreign: Foreign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,8 @@ def read_address(base_url: str) -> Address:
         raise SpecError(
             f"base_url begins with neither http:// nor https:// and a host: {base_url[:80]!r}. Write http://HOST:PORT/v1."
         )
+    if port is not None and not 0 < port < 1 << 16:
+        raise SpecError(f"base_url names the port {port}, and there are those from 1 to 65535.")
     return Address(str(url), url.scheme, host, port or PORTS[url.scheme])
 
 

@@ -54,9 +54,10 @@ class Binding(Frozen):
 class Bindings(Frozen):
     """The file."""
 
-    hosts: dict[str, Annotated[Binding, BeforeValidator(lambda v: {} if v is None else v)]] = Field(
-        default_factory=dict
-    )
+    hosts: Annotated[
+        dict[str, Annotated[Binding, BeforeValidator(lambda v: {} if v is None else v)]],
+        BeforeValidator(lambda v: {} if v is None else v),
+    ] = Field(default_factory=dict)
 
 
 BUILT_IN: Mapping[str, Binding] = {"api.openai.com": Binding(key_env=("OPENAI_API_KEY",))}

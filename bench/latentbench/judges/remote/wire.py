@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 import urllib.request
 import zlib
@@ -60,6 +61,7 @@ class Wire(httpx.AsyncBaseTransport):
         if self._key is not None:
             bearer = grant.header.lower() == "authorization"
             self._headers[grant.header] = f"Bearer {self._key}" if bearer else self._key
+        self._quoted = _quoted(self._key) if self._key is not None and len(self._key) >= LEAST_KEY else None
         self._inner = _connections(grant.address)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -85,8 +87,8 @@ class Wire(httpx.AsyncBaseTransport):
                     await response.aclose()
         except TimeoutError as e:
             raise httpx.ReadTimeout(f"no whole answer within {self._timeout:g} s", request=request) from e
-        if self._key is not None and len(self._key) >= LEAST_KEY:
-            body = body.replace(self._key.encode(), b"***")
+        if self._quoted is not None:
+            body = self._quoted.sub(b"***", body)
         kept = [
             (k, v)
             for k, v in response.headers.multi_items()
@@ -117,6 +119,12 @@ class Wire(httpx.AsyncBaseTransport):
                 f"{response.status_code}: the endpoint redirects to {where}, which is not followed; "
                 "if that is where the model is, name it in `base_url`"
             )
+
+
+def _quoted(key: str) -> re.Pattern[bytes]:
+    """A key as JSON may have it: any sign may stand as an escape, and many servers write `/` as one."""
+    signs = (f"(?:\\\\?{re.escape(c)}|\\\\u00(?i:{ord(c):02x}))" for c in key)
+    return re.compile("".join(signs).encode())
 
 
 def paying(address: Address) -> dict[str, str]:
