@@ -276,7 +276,7 @@ def test_a_second_call_reads_what_is_there(carried_out):
     assert again == report
     # Nothing was asked: the journals are as they were.
     assert {p: p.stat().st_mtime_ns for p in (folder / "out").rglob("*.jsonl")} == stamps
-    assert len(stamps) == 16
+    assert len(stamps) == 24
 
 
 def test_finished_runs_of_an_explainer_that_was_edited_are_not_read_again(tmp_path):

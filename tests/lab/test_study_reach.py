@@ -22,6 +22,7 @@ from latentbench.subject.coders.coder_spec import coder_folder
 from safetensors.numpy import load_file
 from scipy.stats import ttest_ind
 
+from tests.builders.signed_runs import signed
 from tests.builders.study_builder import carry_out
 
 RES = "coders/smollm2-135m-res9-2304"
@@ -272,8 +273,7 @@ def test_the_time_of_a_study_is_that_of_its_runs_also_when_they_are_found_again(
     folder = carry_out(tmp_path)
     runs = folder.parent.parent / "work" / "runs"
     for path in runs.glob("*/run.json"):
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        path.write_text(json.dumps({**kept, "seconds": 500.0}), encoding="utf-8")
+        signed(path.parent, seconds=500.0)
     (folder / "study.json").unlink()
     again = carry_out(tmp_path)
     assert json.loads((again / "study.json").read_text(encoding="utf-8"))["seconds"] >= 500.0

@@ -446,8 +446,8 @@ def test_a_run_that_was_cut_between_the_rounds_ends_in_the_same_tables(suite: Pa
     assert gone > 0
     assert resume(run, cache, QUIET).status == "complete"
     assert (run / "scores.parquet").read_bytes() == whole
-    kept = sum(json.loads(line)["paid"]["calls"] for line in lines[:3])
-    assert 0 < read_record(run).totals.paid.calls - kept <= gone
+    # What was paid before stays paid, whatever became of the lines.
+    assert 0 < read_record(run).totals.paid.calls - first.totals.paid.calls <= gone
 
 
 def test_failures_in_either_round_lower_coverage(suite: Path, tmp_path: Path) -> None:

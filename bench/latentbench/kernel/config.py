@@ -13,8 +13,8 @@ import re
 import reprlib
 from functools import cache
 from pathlib import Path
-from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
@@ -62,7 +62,8 @@ def _ends(model: type[Frozen]) -> tuple[tuple[str, int], ...]:
     """Fields of whole numbers without a largest value, and the one that they have therefore."""
     found = []
     for name, field in model.model_fields.items():
-        kinds = set(get_args(field.annotation) or (field.annotation,)) - {NoneType}
+        either = get_origin(field.annotation) in (Union, UnionType)
+        kinds = set(get_args(field.annotation) if either else (field.annotation,)) - {NoneType}
         bounds = {bound for bound in ("ge", "gt", "le", "lt") if any(hasattr(m, bound) for m in field.metadata)}
         if kinds == {int} and not bounds & {"le", "lt"}:
             found.append((name, model.counts_to if bounds else WHOLE))

@@ -154,7 +154,7 @@ def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
     except Unusable:
         raise
     except ValueError as e:
-        raise Unusable(_short(e)) from e
+        raise Unusable(_clipped(e)) from e
     settle(value, finite=finite)
     return value
 
@@ -168,7 +168,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _short(error: ValueError) -> str:
+def _clipped(error: ValueError) -> str:
     said = str(error)
     return "it holds a number of thousands of digits" if "integer string conversion" in said else said[:200]
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import _thread
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -21,6 +20,8 @@ from dataclasses import dataclass
 from functools import wraps
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from latentbench.kernel.boundary import one_line
 
 if TYPE_CHECKING:
     import asyncio
@@ -93,7 +94,7 @@ def run(work: Coroutine[Any, Any, T], runner: asyncio.Runner | None = None) -> T
 
 def stop(why: str) -> None:
     """Stop this process from another of its threads, as SIGTERM does."""
-    print(why, file=sys.stderr)
+    os.write(2, (one_line(why) + "\n").encode(errors="replace"))
     _thread.interrupt_main(signal.SIGTERM)
 
 

@@ -46,7 +46,7 @@ def counted(folder: Path, judges: Sequence[Judge], before: Callable[[], Paid]) -
     path = folder / LEDGER
     if not path.exists():
         _settle(path, before())
-    else:
+    elif not path.read_bytes().endswith(b"\n"):  # the next line must not go on in a torn one
         _settle(path, total(folder) or Paid())
     with writing(path):
         file = os.open(path, os.O_WRONLY | os.O_APPEND)
@@ -68,6 +68,8 @@ def counted(folder: Path, judges: Sequence[Judge], before: Callable[[], Paid]) -
         for judge in cached:
             judge.paying = _nothing
         os.close(file)
+    if path.read_bytes().count(b"\n") > 1:
+        _settle(path, total(folder) or Paid())
 
 
 def total(folder: Path) -> Paid | None:
