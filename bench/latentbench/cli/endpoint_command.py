@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from latentbench.views.terminal import say
+
 app = typer.Typer(help="Allow endpoints, and bind keys to them.", no_args_is_help=True)
 
 
@@ -30,7 +32,7 @@ def allow(
     from latentbench.judges.remote.binding import write_binding
 
     path, name = write_binding(host, key_env, allow_http, key_header)
-    typer.echo(f"{path}: {name} is allowed{f', and gets the value of {key_env}' if key_env else ''}")
+    say(f"{path}: {name} is allowed{f', and gets the value of {key_env}' if key_env else ''}")
 
 
 @app.command(name="list")
@@ -47,7 +49,7 @@ def listing() -> None:
         keys = [f"{k} ({'set' if os.environ.get(k) else 'not set'})" for k in binding.key_env]
         rows.append((name, ", ".join(keys), "yes" if binding.allow_http else "", "" if name in own else "built in"))
     columns = [Column("host"), Column("key"), Column("http"), Column("")]
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(
         Table(f"endpoints of {place()}", columns, rows, "This machine needs no entry, unless it gets a key.").terminal(
             console.width
