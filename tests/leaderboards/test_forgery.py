@@ -21,6 +21,7 @@ from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES
 from latentbench.leaderboards.forgery import TOLERANCE
 from latentbench.leaderboards.rescored import judged_latents, rescored
 from latentbench.leaderboards.results import read_results, render
+from latentbench.leaderboards.row import Row, RowEvidence, restated
 from latentbench.runs.finished import load_run
 from latentbench.runs.record import RunRecord
 from latentbench.runs.run import start
@@ -343,7 +344,8 @@ EDITS = (
         "mean of its latents",
     ),
     Edit("beyond", lambda rows: _best(rows)["evidence"]["values"].update(auroc=[7.5] * 24), "is 7.5, outside 0 to 1"),
-    Edit("direction", lambda rows: _best(rows)["score"].update(higher_is_better=False), "floor, higher is better"),
+    Edit("direction", lambda rows: _best(rows)["score"].update(higher_is_better=False), "is best when large"),
+    Edit("own range", lambda rows: consistent(_best(rows), 7.5), "is 7.5, and detection@2-0 gives -1 to 1"),
     Edit("floor", lambda rows: _best(rows)["score"].update(floor=-9.0), "floor, higher is better"),
     Edit("other suite", lambda rows: _best(rows)["suite"].update(digest="0" * 16), "2 suites"),
     Edit("other tables", lambda rows: _best(rows)["evidence"].update(tables={"scores": "0"}), "different tables"),
@@ -351,6 +353,15 @@ EDITS = (
     Edit("no evidence", lambda rows: _best(rows).pop("evidence"), "has no evidence"),
     Edit("strangers", lambda rows: strange(rows), "is no test latent of suite planted-1"),
 )
+
+
+def consistent(row: dict[str, Any], value: float) -> None:
+    """All latents have this value, in a range that the row brings itself, and everything else follows from that."""
+    held = row["evidence"]
+    held["values"][row["headline"]] = [value] * len(held["latents"])
+    held["ranges"][row["headline"]] = [None, None]
+    again = restated(Row.model_validate(row), RowEvidence.model_validate(held))
+    row.update(again.model_dump(mode="json") | {"evidence": held})
 
 
 def strange(rows: Sequence[dict[str, Any]]) -> None:
@@ -413,6 +424,13 @@ def test_rows_of_before_are_read_and_marked(board: Path, tmp_path: Path) -> None
     path.write_text(json.dumps({**content, "layout": 2, "digest": digest(content["rows"])}), encoding="utf-8")
     render(root)
     assert "Not recomputable: run." in (root / "README.md").read_text(encoding="utf-8")
+    # What a scorer cannot give, they cannot have.
+    beyond = json.loads(json.dumps(content))
+    for row in beyond["rows"]:
+        row["values"] = dict.fromkeys(row["values"], 7.5)
+        row["score"].update(estimate=7.5, low=7.5, high=7.5)
+    path.write_text(json.dumps({**beyond, "layout": 2, "digest": digest(beyond["rows"])}), encoding="utf-8")
+    assert "is 7.5, and detection@2-0 gives" in bench("leaderboard", "--check", root)[1]
     # Their means still follow from the values of their latents.
     content["rows"][0]["score"].update(estimate=0.999, high=1.0)
     path.write_text(json.dumps({**content, "layout": 2, "digest": digest(content["rows"])}), encoding="utf-8")

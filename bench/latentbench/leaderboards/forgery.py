@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
+from latentbench.kernel.errors import BenchError
 from latentbench.kernel.identity import joined
 from latentbench.leaderboards.row import Estimate, Row, RowEvidence, restated
-from latentbench.scorers.scorer import SLACK
+from latentbench.scorers.scorer import SLACK, Metric, load_scorer
 from latentbench.suites.store import splits_of
 from latentbench.views.number import rounded
 
@@ -23,7 +25,11 @@ TOLERANCE = 2e-6
 
 def faults(rows: Sequence[Row]) -> list[str]:
     """What cannot be in the rows of one run, one sentence each; empty if all can be."""
-    found = [f"row {_name(row)}: {fault}" for row in rows for fault in (*_impossible(row), *_unfounded(row))]
+    found = [
+        f"row {_name(row)}: {fault}"
+        for row in rows
+        for fault in (*_impossible(row), *_undeclared(row), *_unfounded(row))
+    ]
     return [*found, *_apart(rows)]
 
 
@@ -77,6 +83,41 @@ def _impossible(row: Row) -> Iterator[str]:
             mean = math.fsum(row.values.values()) / len(row.values)
             if not _equal(mean, row.score.estimate):
                 yield f"the mean of its latents is {rounded(mean)}, and it says {row.score.estimate}"
+
+
+def _undeclared(row: Row) -> Iterator[str]:
+    """What the scorer of this name and version, where it is installed, says that its metrics cannot be.
+
+    A row brings its own ranges, and whoever makes one up brings wider ones. Parameters can lower a floor, and the least value
+    with it, but no greatest value; so least values count where the floor is that of the default.
+    """
+    own = _declared(row.scorer.id)
+    if own is None:
+        return
+    for metric, means in {row.headline: row.score, **row.metrics}.items():
+        if metric not in own:
+            yield f"{row.scorer.id} has no metric {metric}"
+            continue
+        if means.higher_is_better != own[metric].higher_is_better:
+            yield f"{metric} of {row.scorer.id} is best when {'large' if own[metric].higher_is_better else 'small'}"
+        values = [means.estimate, means.low, means.high, *(row.evidence.values.get(metric, ()) if row.evidence else ())]
+        values += list(row.values.values()) if metric == row.headline else []
+        known = [value for value in values if value is not None]
+        low = own[metric].low if means.floor == own[metric].floor else None
+        high = own[metric].high
+        wrong = [v for v in known if (low is not None and v < low - SLACK) or (high is not None and v > high + SLACK)]
+        if wrong:
+            yield f"{metric} is {wrong[0]}, and {row.scorer.id} gives {_end(low)} to {_end(high)}"
+
+
+@cache
+def _declared(scorer: str) -> dict[str, Metric] | None:
+    """Metrics of a scorer by its name and version; None where another one, or none, is installed."""
+    try:
+        found = load_scorer({"use": scorer.partition("@")[0]})
+    except BenchError:
+        return None
+    return {metric.name: metric for metric in found.metric_table()} if found.id == scorer else None
 
 
 def _unordered(metric: str, means: Estimate) -> Iterator[str]:
