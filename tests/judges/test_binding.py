@@ -345,3 +345,19 @@ def test_a_list_that_does_not_fit_is_a_message(
     with pytest.raises(SpecError) as refused:
         load_judge("openai:m?base_url=https://a.example/v1")
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n\n"])
+def test_a_list_without_entries_allows_what_no_list_allows(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "endpoints.yaml"
+    path.write_text(text, encoding="utf-8")
+    monkeypatch.setenv("LATENTBENCH_ENDPOINTS", str(path))
+    assert read_bindings() == {}
+
+
+@pytest.mark.parametrize("name", ["a b", "a%20b"])
+def test_what_is_no_host_is_not_allowed(name: str) -> None:
+    with pytest.raises(SpecError, match="is no host"):
+        read_name(name)

@@ -360,7 +360,14 @@ def test_no_line_of_a_log_is_a_command(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("x;=1+1", "x;'=1+1"), ("\uff1d1+1", "'\uff1d1+1"), ("\n=1", "'\n=1"), ("a, b", "a, b"), ("-", "-")],
+    [
+        ("x;=1+1", "x;'=1+1"),
+        ("good ;-)", "good ;-)"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("\n=1", "'\n=1"),
+        ("a, b", "a, b"),
+        ("-", "-"),
+    ],
 )
 def test_csv_of_other_countries(text: str, told: str) -> None:
     assert escape.csv(text) == told

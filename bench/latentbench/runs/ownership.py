@@ -196,4 +196,5 @@ def _me() -> Owner:
     except (KeyError, OSError):  # a number without a name, as in many containers
         user = str(os.getuid()) if hasattr(os, "getuid") else "?"
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv and sys.argv[0] else "python"
+    command = command.encode("utf-8", "backslashreplace").decode()  # a path may be no UTF-8
     return Owner(processes.host(), os.getpid(), user, command, datetime.now(UTC).isoformat(timespec="seconds"))

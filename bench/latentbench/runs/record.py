@@ -219,7 +219,7 @@ class RunRecord(Frozen):
     """Folder that relative paths of the spec start at."""
     started: str
     """Start in UTC, ISO 8601."""
-    seconds: float
+    seconds: float = Field(ge=0)
     """Over all sessions."""
     spec: RunSpec
     identities: Identities
@@ -236,7 +236,7 @@ class RunRecord(Frozen):
     hardware: HardwareRecord | None = None
     totals: Totals | None = None
     """Once the run has ended."""
-    failure_rate: float | None = None
+    failure_rate: float | None = Field(default=None, ge=0, le=1)
     tables: dict[str, str] = Field(default_factory=dict)
     """Table -> digest of its content as the run wrote it; empty while it goes on, and in records of before there were any."""
     digest: str = ""

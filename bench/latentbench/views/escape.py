@@ -24,7 +24,7 @@ COMMAND = re.compile(r"(?<!\w)::(?=[A-Za-z])|::(?=[\w-][^\n]*?::)|##(?=\[|vso\[)
 """What opens a command to a CI service that reads the log (`::error::`, `##[add-mask]`); anywhere, as a line may be wrapped."""
 ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-SPLIT_FORMULA = re.compile(r"(?:(?<=;)|(?<=\S\t))(?=[=+\-@])")
+SPLIT_FORMULA = re.compile(r"(?:(?<=;)|(?<=\S\t))(?=[=+\-@][\w(])")
 """A formula where a spreadsheet of another country, whose separator is a semicolon, would begin a cell."""
 MENTION = re.compile(r"(?<![\w.])@(?=\w)")
 ISSUE = re.compile(r"#(?=\d)")

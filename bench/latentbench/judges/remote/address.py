@@ -94,7 +94,7 @@ def read_name(name: str) -> str:
         host, port = _host(url), url.port
     except (httpx.InvalidURL, ValueError, TypeError) as e:
         raise SpecError(f"{name[:80]!r} is no host; write HOST or HOST:PORT, without http:// and path.") from e
-    if not host or url.userinfo or url.raw_path not in (b"", b"/") or url.fragment or "*" in host:
+    if not host or url.userinfo or url.raw_path not in (b"", b"/") or url.fragment or set("*% ") & set(host):
         raise SpecError(f"{name[:80]!r} is no host; write HOST or HOST:PORT, without http:// and path.")
     shown = f"[{host}]" if ":" in host else host
     return shown if port is None else f"{shown}:{port}"
