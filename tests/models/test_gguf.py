@@ -16,6 +16,8 @@ def _read_as(model_folder: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: Any
     """Let transformers read any GGUF as the model of a folder, and something else happen in the meantime."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
+    monkeypatch.setattr("latentbench.models.source.check_gguf", lambda path: None)
+
     def read(*_: object, **__: object) -> Any:
         meanwhile()
         return LlamaForCausalLM.from_pretrained(model_folder, dtype=torch.float32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from latentbench.views import escape
@@ -33,7 +34,8 @@ def lenient() -> None:
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(errors=NEAREST)
+            with suppress(OSError, ValueError):  # a stream that is closed, or a pipe in the place of a file
+                reconfigure(errors=NEAREST)
 
 
 def _nearest(error: UnicodeError) -> tuple[str, int]:
