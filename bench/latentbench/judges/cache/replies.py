@@ -172,18 +172,21 @@ class ReplyCache:
         self._beating = False
         with self._errors():
             self._db = self._open()
-            self._db.text_factory = _text
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, SCHEMA):
-                raise DataError(
-                    f"{path} is a reply cache of format {version}; this version reads {SCHEMA}. Move it away."
-                )
-            if not self.read_only:
-                if version == 0:
-                    self._db.executescript(_TABLES)
-                    self._db.execute(f"PRAGMA user_version={SCHEMA}")
-                self._db.executescript(_CLAIMS)
-            self._db.execute("SELECT key, judge, request, prompt, settings, value FROM replies LIMIT 1").fetchall()
+            # A connection that stays open behind an error keeps the file locked for whoever opens it next.
+            with _closed_after_an_error(self._db):
+                self._set_up(path)
+
+    def _set_up(self, path: Path) -> None:
+        self._db.text_factory = _text
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, SCHEMA):
+            raise DataError(f"{path} is a reply cache of format {version}; this version reads {SCHEMA}. Move it away.")
+        if not self.read_only:
+            if version == 0:
+                self._db.executescript(_TABLES)
+                self._db.execute(f"PRAGMA user_version={SCHEMA}")
+            self._db.executescript(_CLAIMS)
+        self._db.execute("SELECT key, judge, request, prompt, settings, value FROM replies LIMIT 1").fetchall()
 
     def _open(self) -> sqlite3.Connection:
         there = self.path.is_file()
@@ -193,7 +196,8 @@ class ReplyCache:
                     self.path.parent.mkdir(parents=True, exist_ok=True)
                     self.path.touch()
             db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
-            _prepare(db)
+            with _closed_after_an_error(db):
+                _prepare(db)
             return db
         except sqlite3.OperationalError as e:
             if not there or not e.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
@@ -430,6 +434,15 @@ class ReplyCache:
         """Close the file."""
         with self._lock:
             self._db.close()
+
+
+@contextmanager
+def _closed_after_an_error(db: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        db.close()
+        raise
 
 
 def _prepare(db: sqlite3.Connection) -> None:
