@@ -435,3 +435,18 @@ def test_rows_of_before_are_read_and_marked(board: Path, tmp_path: Path) -> None
     content["rows"][0]["score"].update(estimate=0.999, high=1.0)
     path.write_text(json.dumps({**content, "layout": 2, "digest": digest(content["rows"])}), encoding="utf-8")
     assert bench("leaderboard", "--check", root)[0] == 2
+
+
+def test_a_metric_of_another_setting_is_not_held_against_a_row(board: Path, tmp_path: Path) -> None:
+    """A setting of a scorer can have metrics that its default has not; the row says what it was measured with."""
+    root = Path(shutil.copytree(board, tmp_path / "leaderboards"))
+    path = root / "results" / "run.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for row in content["rows"]:
+        held, other = row["evidence"], next(iter(row["metrics"]))
+        row["metrics"]["of_one_setting"] = row["metrics"][other]
+        for part in ("values", "ranges"):
+            held[part]["of_one_setting"] = held[part][other]
+    content["digest"] = digest(content["rows"])
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert bench("leaderboard", "--render", root)[0] == 0

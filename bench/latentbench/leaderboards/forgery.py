@@ -15,7 +15,7 @@ from typing import Any
 from latentbench.kernel.errors import BenchError
 from latentbench.kernel.identity import joined
 from latentbench.leaderboards.row import Estimate, Row, RowEvidence, restated
-from latentbench.scorers.scorer import SLACK, Metric, load_scorer
+from latentbench.scorers.scorer import Metric, is_outside, load_scorer
 from latentbench.suites.store import splits_of
 from latentbench.views.number import rounded
 
@@ -95,8 +95,7 @@ def _undeclared(row: Row) -> Iterator[str]:
     if own is None:
         return
     for metric, means in {row.headline: row.score, **row.metrics}.items():
-        if metric not in own:
-            yield f"{row.scorer.id} has no metric {metric}"
+        if metric not in own:  # one that only another setting of the scorer has
             continue
         if means.higher_is_better != own[metric].higher_is_better:
             yield f"{metric} of {row.scorer.id} is best when {'large' if own[metric].higher_is_better else 'small'}"
@@ -105,7 +104,7 @@ def _undeclared(row: Row) -> Iterator[str]:
         known = [value for value in values if value is not None]
         low = own[metric].low if means.floor == own[metric].floor else None
         high = own[metric].high
-        wrong = [v for v in known if (low is not None and v < low - SLACK) or (high is not None and v > high + SLACK)]
+        wrong = [v for v in known if is_outside(v, low, high)]
         if wrong:
             yield f"{metric} is {wrong[0]}, and {row.scorer.id} gives {_end(low)} to {_end(high)}"
 
@@ -139,9 +138,7 @@ def _unfounded(row: Row) -> Iterator[str]:
     for metric, values in evidence.values.items():
         low, high = evidence.ranges[metric]
         for latent, value in zip(evidence.latents, values, strict=True):
-            if value is not None and not (
-                (low is None or value >= low - SLACK) and (high is None or value <= high + SLACK)
-            ):
+            if value is not None and is_outside(value, low, high):
                 yield f"{metric} of {latent} is {value}, outside {_end(low)} to {_end(high)}"
     for latent, n, of in zip(evidence.latents, evidence.judged, evidence.attempted, strict=True):
         if n > of:

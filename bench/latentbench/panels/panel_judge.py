@@ -8,7 +8,7 @@ one, says `latentbench.panels.panel_scorer`: a judge that put a question to its 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -218,3 +218,8 @@ def load_panel(reference: str, more: Mapping[str, Any], load: Load, base: Path) 
 def members_of(judge: Judge) -> tuple[Judge, ...]:
     """The members of a panel; none of another judge."""
     return tuple(m.judge for m in judge.members) if isinstance(judge, PanelJudge) else ()
+
+
+def asked(judges: Iterable[Judge]) -> list[Judge]:
+    """Whom questions to these judges go to: members in the place of panels."""
+    return [part for judge in judges for part in (members_of(judge) or (judge,))]

@@ -18,7 +18,7 @@ from latentbench.judges.judge import Judge
 from latentbench.kernel.files import unwritable, write_text, writing
 from latentbench.kernel.requests import Reply
 from latentbench.kernel.seal import Seal, check, sealed
-from latentbench.panels.panel_judge import members_of
+from latentbench.panels.panel_judge import asked
 from latentbench.runs.explaining import paid
 from latentbench.runs.record import Paid
 
@@ -38,9 +38,9 @@ def counted(folder: Path, judges: Sequence[Judge], before: Callable[[], Paid]) -
     Raises:
         DataError: the ledger cannot be written.
     """
-    asked = [part for judge in judges for part in (members_of(judge) or (judge,))]
-    cached = [judge for judge in asked if isinstance(judge, CachedJudge)]
-    if len(cached) < len(asked) or not cached:
+    parts = asked(judges)
+    cached = [judge for judge in parts if isinstance(judge, CachedJudge)]
+    if len(cached) < len(parts) or not cached:
         yield
         return
     path = folder / LEDGER

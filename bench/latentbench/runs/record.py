@@ -23,6 +23,7 @@ from latentbench.kernel.inputs import read_json
 from latentbench.kernel.requests import JudgeIdentity
 from latentbench.runs.environment import GitRecord, HardwareRecord
 from latentbench.runs.run_spec import RunSpec
+from latentbench.scorers.scorer import range_of
 
 LAYOUT: Literal[2] = 2
 RECORD = "run.json"
@@ -92,8 +93,7 @@ class ScorerRecord(Named):
     def range(self, name: str) -> tuple[float | None, float | None]:
         """Least and greatest value of a metric; one of a kind (`auroc@neighbour`) has the range of what stands before the `@`,
         unless it declares its own. None where there is none or it is not on record."""
-        own, of = self.metric(name), self.metric(name.partition("@")[0])
-        return next(((m.low, m.high) for m in (own, of) if m and (m.low, m.high) != (None, None)), (None, None))
+        return range_of(name, {m.name: (m.low, m.high) for m in self.metrics})
 
     @property
     def ranking(self) -> MetricRecord:

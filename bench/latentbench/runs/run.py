@@ -35,7 +35,7 @@ from latentbench.kernel.errors import BenchError, DataError, JudgeError, RunErro
 from latentbench.kernel.files import write_text
 from latentbench.kernel.requests import Outcome
 from latentbench.models.source import cache_dir
-from latentbench.panels.panel_judge import load_panel, members_of
+from latentbench.panels.panel_judge import asked, load_panel
 from latentbench.panels.panel_spec import is_panel
 from latentbench.runs import explaining, judging, ledger
 from latentbench.runs.environment import git, hardware, versions
@@ -378,8 +378,7 @@ def _say_damage(plan: Plan, journals: tuple[Journal[ExplainedUnit], Journal[Judg
         if journal.damaged:
             n, s = len(journal.damaged), "s" if len(journal.damaged) > 1 else ""
             _say(console)(f"{n:,} damaged line{s} of {journal.path} left out; what stood there is asked again")
-    judges = [part for judge in plan.judges.values() for part in (members_of(judge) or (judge,))]
-    for cache in {judge.cache for judge in judges if isinstance(judge, CachedJudge)}:
+    for cache in {judge.cache for judge in asked(plan.judges.values()) if isinstance(judge, CachedJudge)}:
         if cache.damaged:
             n, s = len(cache.damaged), "ies" if len(cache.damaged) > 1 else "y"
             _say(console)(f"{n:,} damaged repl{s} of {cache.path} left out and asked again")

@@ -180,7 +180,7 @@ class Scorer(ABC):
     def range(self, metric: str) -> tuple[float | None, float | None]:
         """Least and greatest value of a metric by name; one of a kind (`auroc@neighbour`) has the range of what stands before
         the `@`, unless it declares its own."""
-        return _range({m.name: (m.low, m.high) for m in self.metric_table()}, metric)
+        return range_of(metric, {m.name: (m.low, m.high) for m in self.metric_table()})
 
     @property
     def id(self) -> str:
@@ -193,9 +193,20 @@ class Scorer(ABC):
         return digest([self.id, implementation(type(self)), self.params, dict(self.prompts)])
 
 
-def _range(declared: Mapping[str, tuple[float | None, float | None]], metric: str) -> tuple[float | None, float | None]:
+Range = tuple[float | None, float | None]
+"""Least and greatest value; None where there is none."""
+
+
+def range_of(metric: str, declared: Mapping[str, Range]) -> Range:
+    """The range of a metric by name; one of a kind (`auroc@neighbour`) has that of what stands before the `@`, unless it declares
+    its own."""
     own = declared.get(metric, (None, None))
     return declared.get(metric.partition("@")[0], own) if own == (None, None) else own
+
+
+def is_outside(value: float, low: float | None, high: float | None) -> bool:
+    """Whether a value is none of a metric with this range, beyond what rounding gives; NaN is outside of nothing."""
+    return (low is not None and value < low - SLACK) or (high is not None and value > high + SLACK)
 
 
 def with_own(table: Sequence[Metric], own: Sequence[Metric]) -> tuple[Metric, ...]:
@@ -341,12 +352,8 @@ def measured(scorer: Scorer) -> Callable[[Mapping[str, float]], None]:
         for name, value in found.items():
             if name not in declared and name.partition("@")[0] not in declared:
                 raise Mismatch(f"[{name!r}] is no metric of its table {sorted(declared)}")
-            low, high = _range(declared, name)
-            if (
-                math.isinf(value)
-                or (low is not None and value < low - SLACK)
-                or (high is not None and value > high + SLACK)
-            ):
+            low, high = range_of(name, declared)
+            if math.isinf(value) or is_outside(value, low, high):
                 raise Mismatch(f"[{name!r}] is {value:g}, outside {_shown(low)} to {_shown(high)}")
 
     return rule

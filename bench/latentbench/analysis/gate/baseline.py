@@ -25,7 +25,7 @@ from latentbench.leaderboards.row import Number, Price, Row
 from latentbench.leaderboards.row import rows as leaderboard_rows
 from latentbench.runs.finished import Run
 from latentbench.runs.record import CellRecord, JudgeRecord, Named, SuiteRecord
-from latentbench.scorers.scorer import SLACK
+from latentbench.scorers.scorer import is_outside
 from latentbench.views.number import rounded
 
 LAYOUT = 2
@@ -258,9 +258,7 @@ def _faults(baseline: Baseline) -> list[str]:
             found.append(f"{name} says that {s.n_judged} of {s.n_attempted} were judged")
         if s.n_judged < len(known):
             found.append(f"{name} has values of {len(known)} latents from {s.n_judged} judgements")
-        outside = [
-            v for v in known if (s.low is not None and v < s.low - SLACK) or (s.high is not None and v > s.high + SLACK)
-        ]
+        outside = [v for v in known if is_outside(v, s.low, s.high)]
         if outside:
             found.append(f"{name} has the value {outside[0]}, outside its range")
         # What a metric means is the scorer's to say, so all explainers under it have it alike.
