@@ -9,7 +9,7 @@ import typer
 
 from latentbench.cli.finite import finite
 from latentbench.kernel.files import write_text
-from latentbench.views.terminal import say
+from latentbench.views.terminal import plain_console, say
 
 
 def compare(
@@ -31,7 +31,6 @@ def compare(
 
     Each difference has an interval, a p-value and a verdict: + - ~ x.
     """
-    from rich.console import Console
 
     from latentbench.analysis.compare import compare as paired
     from latentbench.analysis.compare_view import compare_csv, compare_page
@@ -39,7 +38,7 @@ def compare(
 
     a, b = load_run(run_a), load_run(run_b)
     found = paired(a, b, across=across or (), smallest=smallest, seed=seed)
-    page, console = compare_page(found, a.id, b.id), Console(markup=False, emoji=False)
+    page, console = compare_page(found, a.id, b.id), plain_console()
     console.print(page.terminal(console.width))
     if out is not None:
         write_text(out / "compare.md", page.markdown())
@@ -63,7 +62,6 @@ def agreement(
 
     They are correlated over the explanations that they scored.
     """
-    from rich.console import Console
 
     from latentbench.analysis.agreement import SHOWN
     from latentbench.analysis.agreement import agreement as correlate
@@ -73,7 +71,7 @@ def agreement(
     from latentbench.views.heatmap import heatmap
 
     found = correlate(load_run(run), explainer)
-    console = Console(markup=False, emoji=False)
+    console = plain_console()
     console.print(agreement_page(found).terminal(console.width))
     folder = out or run
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +97,6 @@ def reliability(
     It is repeated over draws, explainer seeds, orders and judges. The report has variance components, test-retest
     correlations and the stability of the top k.
     """
-    from rich.console import Console
 
     from latentbench.analysis.reliability import as_json, load_reliability_spec
     from latentbench.analysis.reliability import reliability as carry_out
@@ -107,8 +104,8 @@ def reliability(
     from latentbench.kernel.files import write_json
 
     folder = out or Path("runs") / load_reliability_spec(spec).name
-    found = carry_out(spec, folder, cache, Console(stderr=True, markup=False, emoji=False), seed=seed)
-    page, console = reliability_page(found), Console(markup=False, emoji=False)
+    found = carry_out(spec, folder, cache, plain_console(err=True), seed=seed)
+    page, console = reliability_page(found), plain_console()
     console.print(page.terminal(console.width))
     write_text(folder / "reliability.md", page.markdown())
     write_text(folder / "reliability.csv", reliability_csv(found))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from latentbench.views.terminal import say
+from latentbench.views.terminal import plain_console, say
 
 app = typer.Typer(help="Allow endpoints, and bind keys to them.", no_args_is_help=True)
 
@@ -38,7 +38,6 @@ def allow(
 @app.command(name="list")
 def listing() -> None:
     """List the endpoints that are allowed."""
-    from rich.console import Console
 
     from latentbench.judges.remote.binding import BUILT_IN, place, read_bindings
     from latentbench.views.table import Column, Table
@@ -49,7 +48,7 @@ def listing() -> None:
         keys = [f"{k} ({'set' if os.environ.get(k) else 'not set'})" for k in binding.key_env]
         rows.append((name, ", ".join(keys), "yes" if binding.allow_http else "", "" if name in own else "built in"))
     columns = [Column("host"), Column("key"), Column("http"), Column("")]
-    console = Console(markup=False, emoji=False)
+    console = plain_console()
     console.print(
         Table(f"endpoints of {place()}", columns, rows, "This machine needs no entry, unless it gets a key.").terminal(
             console.width

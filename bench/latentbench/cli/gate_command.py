@@ -11,7 +11,7 @@ import typer
 from latentbench.analysis.gate.policy import Inconclusive
 from latentbench.cli.finite import finite
 from latentbench.kernel.files import write_text
-from latentbench.views.terminal import command, say, tell
+from latentbench.views.terminal import command, plain_console, say, tell
 
 if TYPE_CHECKING:
     from latentbench.analysis.gate.gate_report import GateReport
@@ -97,7 +97,6 @@ def gate(
 
     Exit codes: 0 pass, 1 fail, 3 inconclusive, 4 not comparable.
     """
-    from rich.console import Console
 
     from latentbench.analysis.gate.gate import gate as compare
     from latentbench.analysis.gate.gate_report import GateSettings
@@ -111,7 +110,7 @@ def gate(
         )  # fmt: skip
     except SpecError as e:
         raise typer.BadParameter(str(e)) from e
-    console = Console(stderr=True, markup=False, emoji=False)
+    console = plain_console(err=True)
     report, folder = compare(
         run, baseline, settings, console, out=out, cache=cache, offline=offline, allow_endpoints=allow_endpoints
     )

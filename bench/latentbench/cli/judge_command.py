@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from latentbench.views.terminal import say
+from latentbench.views.terminal import plain_console, say
 
 app = typer.Typer(help="Qualify judges on planted latents, and rank them.", no_args_is_help=True)
 
@@ -40,7 +40,6 @@ def qualify(
 
     The others are near misses and unrelated explanations of planted latents.
     """
-    from rich.console import Console
 
     from latentbench.analysis.qualify.qualify import QualifyRequest
     from latentbench.analysis.qualify.qualify import qualify as measure
@@ -48,8 +47,8 @@ def qualify(
     from latentbench.judges.qualification import write
 
     asked = QualifyRequest(judge, scorer, preset, suite, split, limit, repeats, positives, negatives)
-    row = measure(asked, runs, cache, Console(stderr=True, markup=False, emoji=False))
-    out = Console(markup=False, emoji=False)
+    row = measure(asked, runs, cache, plain_console(err=True))
+    out = plain_console()
     out.print(qualify_page([row]).terminal(out.width))
     if submit:
         say(f"written: {write(row, root / 'judges')}", err=True)
@@ -100,7 +99,6 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Print and render the leaderboard of judges."""
-    from rich.console import Console
 
     from latentbench.analysis.qualify.qualify_page import published, qualify_page, render
 
@@ -108,7 +106,7 @@ def leaderboard(
     if check:
         say(f"{render(folder, check=True)} is up to date")
         return
-    out = Console(markup=False, emoji=False)
+    out = plain_console()
     out.print(qualify_page(published(folder)).terminal(out.width))
     say(f"rendered: {render(folder)}", err=True)
 
@@ -124,10 +122,9 @@ def contrast(
 
     Compared is how often each of them puts the truth above its decoys.
     """
-    from rich.console import Console
 
     from latentbench.analysis.qualify.paired import paired, table
 
-    console = Console(markup=False, emoji=False)
+    console = plain_console()
     for other in second:
         console.print(table(first, other, paired(first, other)).terminal(console.width))

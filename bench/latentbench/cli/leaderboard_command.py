@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from latentbench.kernel.files import write_text
-from latentbench.views.terminal import say
+from latentbench.views.terminal import plain_console, say
 
 
 def leaderboard(
@@ -47,7 +47,6 @@ def leaderboard(
     The files are leaderboard.md, .csv and .json. A run whose tables are not those that it wrote, or whose scores are not those of
     its judgements, is refused.
     """
-    from rich.console import Console
 
     from latentbench.leaderboards.board import tables
     from latentbench.leaderboards.board_page import board_page
@@ -71,7 +70,7 @@ def leaderboard(
     found = {run.id: rescored(run) for run in loaded} if recompute or submit is not None else {}
     rows = checked(rows, found)
     ranked = tables(rows, "pairs" if paired else "intervals")
-    console = Console(markup=False, emoji=False)
+    console = plain_console()
     unasked = [str(pair) for run in loaded for pair in run.record.unasked]
     page = board_page(ranked, list(dict.fromkeys([*unasked, *doubts(loaded, found)])))
     console.print(page.terminal(console.width))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from latentbench.views.terminal import say, status
+from latentbench.views.terminal import plain_console, say, status
 
 app = typer.Typer(help="Fetch model weights and list the packages that are pinned.", no_args_is_help=True)
 
@@ -21,11 +21,10 @@ def fetch(
 
     It is checked and converted there.
     """
-    from rich.console import Console
 
     from latentbench.models.source import resolve
 
-    console = Console(stderr=True, markup=False, emoji=False)
+    console = plain_console(err=True)
     with status(console, f"fetching {name}"):
         files = resolve(name)
     say(f"{files.reference}\n  folder   {files.folder}\n  identity {files.identity}")

@@ -9,7 +9,7 @@ import typer
 
 from latentbench.kernel import stopping
 from latentbench.kernel.requests import Outcome
-from latentbench.views.terminal import say, tell
+from latentbench.views.terminal import plain_console, say, tell
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +31,7 @@ def run(
     """Run a grid of explainers x scorers x judges on a suite."""
     from latentbench.runs.run import start
 
-    console = _console()
+    console = plain_console(err=True)
     folder: list[Path] = []
 
     def created(path: Path) -> None:
@@ -59,7 +59,7 @@ def resume(
     """Go on with a run that was stopped, or ask again what failed."""
     from latentbench.runs.run import resume as go_on
 
-    console = _console()
+    console = plain_console(err=True)
     stopping.hint(_go_on(run, cache))
     try:
         record = go_on(run, cache, console, retry or [])
@@ -111,12 +111,6 @@ def report(
     from latentbench.leaderboards.run_page import write_report
 
     say(write_report(folder, out=out))
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True, markup=False, emoji=False)
 
 
 def _go_on(folder: Path, cache: Path | None) -> str:

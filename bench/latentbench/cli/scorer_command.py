@@ -9,7 +9,7 @@ import typer
 
 from latentbench.cli.finite import finite
 from latentbench.kernel.files import write_text
-from latentbench.views.terminal import say
+from latentbench.views.terminal import plain_console, say
 
 app = typer.Typer(help="Audit the metrics of scorers.", no_args_is_help=True)
 
@@ -35,14 +35,12 @@ def audit(
     """
     from datetime import UTC, datetime
 
-    from rich.console import Console
-
     from latentbench.analysis.qualify.audit import audit as measure
     from latentbench.analysis.qualify.audit import audit_table, markdown
     from latentbench.scorers.scorer import load_scorer
     from latentbench.suites.store import load_suite
 
-    console, loaded, found = Console(markup=False, emoji=False), load_suite(suite), {}
+    console, loaded, found = plain_console(), load_suite(suite), {}
     for name in scorers:
         scorer = load_scorer(name)
         found[scorer.id] = measure(scorer, loaded, limit, prevalence)

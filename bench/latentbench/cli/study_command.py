@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from latentbench.views.terminal import say
+from latentbench.views.terminal import plain_console, say
 
 
 def study(
@@ -31,7 +31,6 @@ def study(
 
     Each study builds its suites, makes its runs, and leaves a table, a figure and a page.
     """
-    from rich.console import Console
 
     from latentbench.lab.studies.series import run_studies, write_index
     from latentbench.lab.studies.study_spec import load_study, studies
@@ -49,7 +48,7 @@ def study(
         for name in studies():
             say(f"{name:<26} {load_study(name)[1].title}")
         return
-    console = Console(stderr=True, markup=False, emoji=False)
+    console = plain_console(err=True)
     failed = run_studies(chosen, size, out, work, console, cache=cache, activations=activations, again=again)
     say(f"written: {out}")
     if failed:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from latentbench.cli.finite import finite
-from latentbench.views.terminal import say
+from latentbench.views.terminal import plain_console, say
 
 app = typer.Typer(help="Build, show, verify and steer suites of latents.", no_args_is_help=True)
 
@@ -26,7 +26,6 @@ def build(
 
     The subject is run over the corpus for that.
     """
-    from rich.console import Console
 
     from latentbench.judges.embed import embedder
     from latentbench.kernel.config import read_yaml
@@ -44,7 +43,7 @@ def build(
     elif kind == "gold":
         built = build_gold(recipe, labels, out)
     else:
-        built = build_from_file(recipe, out, work, Console(stderr=True, markup=False, emoji=False), embedder)
+        built = build_from_file(recipe, out, work, plain_console(err=True), embedder)
     say(f"{built.name}@{built.version}  digest {built.digest}  {built.path}")
 
 
@@ -54,12 +53,11 @@ def show(
     latent: Annotated[str | None, typer.Option(help="Latent to show with its windows; the first by default.")] = None,
 ) -> None:
     """Show what a suite holds and one latent with its windows."""
-    from rich.console import Console
 
     from latentbench.suites.show import show_suite
     from latentbench.suites.store import load_suite
 
-    Console(markup=False, emoji=False).print(show_suite(load_suite(name), latent))
+    plain_console().print(show_suite(load_suite(name), latent))
 
 
 @app.command()

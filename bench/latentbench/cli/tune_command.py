@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from latentbench.kernel import stopping
-from latentbench.views.terminal import say, tell
+from latentbench.views.terminal import plain_console, say, tell
 
 
 def tune(
@@ -32,13 +32,12 @@ def tune(
     Settings are tried on tuning latents, and the winner is compared with the default on held-out ones. The same command
     goes on with a search that was stopped.
     """
-    from rich.console import Console
 
     from latentbench.tuning.summary import chance, verdict
     from latentbench.tuning.tune import TuneRequest
     from latentbench.tuning.tune import tune as start
 
-    console = Console(stderr=True, markup=False, emoji=False)
+    console = plain_console(err=True)
     asked = TuneRequest(spec, out, storage, join, trials, cache, not no_holdout)
     try:
         result = start(asked, console)

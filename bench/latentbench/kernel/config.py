@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from latentbench.kernel.errors import SpecError
-from latentbench.kernel.inputs import YAML_BYTES, parse_json, read_text
+from latentbench.kernel.inputs import SURROGATE, YAML_BYTES, parse_json, read_text
 from latentbench.kernel.yaml_tree import parse_yaml
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=BaseModel)
 
-HALF = re.compile("[\ud800-\udfff]")
-"""Half of a pair of surrogates."""
 MOST = 5
 """Faults that one message names."""
 WHOLE = (1 << 63) - 1
@@ -120,8 +118,9 @@ def _unfit(data: Any) -> str:
             waiting += [(f"{place}.{i}".lstrip("."), v) for i, v in enumerate(value)]
         elif isinstance(value, float) and not math.isfinite(value):
             return f"{place or 'document'} must be a finite number, and is {value}"
-        elif isinstance(value, str) and HALF.search(value):
-            return f"{place or 'document'} holds half of a character ({HALF.sub(_code, value)[:60]!r}), which no file can hold"
+        elif isinstance(value, str) and SURROGATE.search(value):
+            told = SURROGATE.sub(_code, value)[:60]
+            return f"{place or 'document'} holds half of a character ({told!r}), which no file can hold"
     return ""
 
 
@@ -207,8 +206,11 @@ def read_document(path: Path) -> str:
         raise SpecError(f"{path} cannot be read: {e}.") from e
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path, *, may_be_empty: bool = False) -> Any:
     """Parse one YAML file: texts, finite numbers, truths, lists and keys that are texts and stand once.
+
+    Args:
+        may_be_empty: a file without a value is None; an error by default.
 
     Raises:
         SpecError: missing, not readable, not YAML, of something else, or empty; the message has file, line and column.
@@ -221,6 +223,6 @@ def read_yaml(path: Path) -> Any:
         raise SpecError(f"{path}{at}: not valid YAML: {getattr(e, 'problem', None) or e}") from e
     except ValueError as e:
         raise SpecError(f"{path}: not valid YAML: {e}.") from e
-    if data is None:
+    if data is None and not may_be_empty:
         raise SpecError(f"{path} is empty.")
     return data

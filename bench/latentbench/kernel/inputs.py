@@ -47,6 +47,7 @@ NODES = 5_000_000
 """Values of one document, those behind an alias counted at every place where it stands."""
 BITS = 64
 SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character, which no file can hold."""
 CHUNK = 1 << 20
 
 _Link = tuple[Any, str] | None

@@ -42,40 +42,31 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def _read(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    on_disk = path.stat().st_size
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         meta, plain = file.metadata, file.schema_arrow
         wanted = [n for n in plain.names if columns is None or n in columns]
-        _believe_groups(meta, path.stat().st_size)
+        # What row groups say of themselves, which does not look at their columns.
+        groups = (meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
+        _afford(sum(max(0, size) for size in groups), on_disk)
         # pyarrow ends the whole process where somebody looks at a column of a damaged footer; where it reads one it raises.
         next(file.iter_batches(batch_size=1, columns=wanted), None)
-        _measure(meta, path.stat().st_size, set(wanted))
+        _afford(_measured(meta, set(wanted)), on_disk)
         heavy = _heavy(meta, set(wanted))
         if not heavy:
             table = file.read(columns=wanted)
     if heavy:
         with pq.ParquetFile(path, read_dictionary=heavy, page_checksum_verification=True) as file:
             table = file.read(columns=wanted)
-        size = table.nbytes + sum(_written_out(column) for column in table.columns)
-        if size > most(TABLE_BYTES):
-            raise too_large("the table", size, most(TABLE_BYTES))
-        if size > _believed(path.stat().st_size):
-            raise _bomb(size)
+        _afford(table.nbytes + sum(_written_out(column) for column in table.columns), on_disk)
         table = table.cast(pa.schema([plain.field(n) for n in wanted]))
     # What was damaged in a way that the format does not notice: offsets that fall, and texts that are not UTF-8.
     table.validate(full=True)
     return table
 
 
-def _believe_groups(meta: Any, size: int) -> None:
-    """What row groups say of themselves, which does not look at their columns."""
-    found = sum(max(0, meta.row_group(group).total_byte_size) for group in range(meta.num_row_groups))
-    if found > most(TABLE_BYTES):
-        raise too_large("the table", found, most(TABLE_BYTES))
-    if found > _believed(size):
-        raise _bomb(found)
-
-
-def _measure(meta: Any, size: int, wanted: set[str]) -> None:
+def _measured(meta: Any, wanted: set[str]) -> int:
+    """Bytes that the columns would take, as the footer counts them."""
     found = 0
     for group in range(meta.num_row_groups):
         part = meta.row_group(group)
@@ -87,21 +78,18 @@ def _measure(meta: Any, size: int, wanted: set[str]) -> None:
             if min(column.num_values, column.total_uncompressed_size, part.num_rows) < 0:
                 raise Unusable("its footer counts less than nothing")
             found += max(column.num_values * width, column.total_uncompressed_size)
+    return found
+
+
+def _afford(found: int, on_disk: int) -> None:
+    """Refuse what takes more memory than a table may, or more than a file of this size can mean."""
     if found > most(TABLE_BYTES):
         raise too_large("the table", found, most(TABLE_BYTES))
-    if found > _believed(size):
-        raise _bomb(found)
-
-
-def _believed(size: int) -> int:
-    return most(max(FREE_BYTES, RATIO * size))
-
-
-def _bomb(found: int) -> Unusable:
-    return Unusable(
-        f"it would take {found / MIB:,.0f} MiB, more than {RATIO:,} times its size. If that is right, raise the limits: "
-        f"{FACTOR}={max(10, round(10 * factor()))}"
-    )
+    if found > most(max(FREE_BYTES, RATIO * on_disk)):
+        raise Unusable(
+            f"it would take {found / MIB:,.0f} MiB, more than {RATIO:,} times its size. If that is right, raise the limits: "
+            f"{FACTOR}={max(10, round(10 * factor()))}"
+        )
 
 
 def _heavy(meta: Any, wanted: set[str]) -> list[str]:

@@ -11,6 +11,7 @@ import html as _html
 import re
 from urllib.parse import quote
 
+from latentbench.kernel.inputs import SURROGATE
 from latentbench.kernel.veil import veiled_address
 
 UNSEEN = re.compile(
@@ -18,8 +19,6 @@ UNSEEN = re.compile(
     "\u3164\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 """Control characters, ESC among them, marks that turn the direction of text, and what has no width; not tab and line feed."""
-SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a character, which no file can hold."""
 COMMAND = re.compile(r"(?<!\w)::(?=[A-Za-z])|::(?=[\w-][^\n]*?::)|##(?=\[|vso\[)")
 """What opens a command to a CI service that reads the log (`::error::`, `##[add-mask]`); anywhere, as a line may be wrapped."""
 ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

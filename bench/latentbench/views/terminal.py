@@ -50,6 +50,13 @@ def say(text: object, err: bool = False) -> None:
     print(escape.lines(str(text)), file=stream, flush=True)
 
 
+def plain_console(err: bool = False) -> Console:
+    """A console for standard output or standard error that reads no markup and no names of emoji in what it is given."""
+    from rich.console import Console
+
+    return Console(stderr=err, markup=False, emoji=False)
+
+
 def command(lines: str) -> None:
     """Print commands to the CI service that reads the log, whose texts are escaped already (`escape.annotation`)."""
     print(lines, end="", flush=True)

@@ -453,7 +453,6 @@ def _prepare(db: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as e:
             # Another process is making the same file; SQLite does not wait for that.
             if not again or not e.sqlite_errorname.startswith("SQLITE_BUSY"):
-                db.close()
                 raise
             time.sleep(0.02)
     # A power cut may lose the last replies, never the file; they are asked again.

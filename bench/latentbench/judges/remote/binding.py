@@ -27,7 +27,7 @@ import yaml
 from pydantic import BeforeValidator, Field
 
 from latentbench.judges.remote.address import Address, read_name
-from latentbench.kernel.config import Frozen, read_document, read_yaml, validate
+from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.files import write_text
 
@@ -126,10 +126,7 @@ def read_bindings() -> dict[str, Binding]:
     if not path.exists():
         return {}
     found: dict[str, Binding] = {}
-    written = [line.strip() for line in read_document(path).splitlines()]
-    if all(not line or line.startswith("#") for line in written):
-        return {}
-    for name, binding in validate(Bindings, read_yaml(path), str(path)).hosts.items():
+    for name, binding in validate(Bindings, read_yaml(path, may_be_empty=True) or {}, str(path)).hosts.items():
         key = read_name(name)
         if key in found:
             raise SpecError(f"{path}: {key} stands there twice.")

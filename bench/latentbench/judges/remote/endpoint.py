@@ -281,7 +281,7 @@ class Endpoint:
             said = f"no answer within {self.params.timeout:g} s, {self.params.attempts} attempts"
             return Reply(Outcome.TIMEOUT, error=said)
         line = _line(error)
-        key = (os.environ.get(self.grant.variable) or "").strip() if self.grant.variable else ""
+        key = self.grant.key()
         if key:
             line = line.replace(key, "***")
         line = veiled(line)
