@@ -41,7 +41,11 @@ def test_scores(tmp_path: Path, change: Change, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [(lambda t: pd.concat([t, t]), "rows twice"), (lambda t: t.assign(outcome="zz"), "the outcome 'zz'")],
+    [
+        (lambda t: pd.concat([t, t]), "rows twice"),
+        (lambda t: t.assign(outcome="zz"), "the outcome 'zz'"),
+        (lambda t: t.assign(latent=[None, *t["latent"][1:]]), "are not of one run"),
+    ],
 )
 def test_explanations(tmp_path: Path, change: Change, said: str) -> None:
     run = build_run(tmp_path / "run", Grid())

@@ -296,7 +296,7 @@ def _same(place: Path, what: str, found: set[Any], wanted: set[Any]) -> None:
     for some, where, other in ((found - wanted, place.name, RECORD), (wanted - found, RECORD, place.name)):
         if some:
             first = min(some, key=str)
-            label = first if isinstance(first, str) else first[0]
+            label = first[0] if isinstance(first, tuple) else first
             raise CorruptTable(
                 f"{place} and {RECORD} are not of one run: {where} has the {what} {label!r} and {other} has not, or says "
                 "otherwise of it. Restore the one that was changed."
