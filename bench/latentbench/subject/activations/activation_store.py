@@ -138,7 +138,7 @@ class ActivationStore:
             UnknownName: the store has none of this name.
         """
         if name not in self.coders:
-            raise UnknownName("coder of this store", name, self.coders)
+            raise UnknownName(f"coder of the activation store {self.path}", name, self.coders)
         return self.coders[name]
 
     def latent(self, coder: str, index: int) -> tuple[NDArray[np.uint32], NDArray[np.float16]]:
