@@ -1,9 +1,37 @@
 """A benchmark harness for natural-language explanations of sparse latents.
 
-The import graph goes downwards only; `docs/design.md` section 5 draws it. This module imports nothing, so that
-`bench --help` never pays for torch, transformers or mlflow.
+What Python code needs stands here: `import latentbench as lb`, then `lb.run`, `lb.resume`, `lb.load`, `lb.leaderboard`,
+`lb.compare`, `lb.qualify`, `lb.suite`, `lb.judge`, `lb.track` (docs/python.md). The names are looked up when they are first
+used, so that `bench --help` never pays for torch, transformers or mlflow; the tempting plain imports would make every command
+wait for them.
+
+The import graph goes downwards only; `docs/design.md` section 5 draws it.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from latentbench.api.actions import compare, judge, leaderboard, load, qualify, resume, run, suite, track
+    from latentbench.api.result import Result
+
+__all__ = ["Result", "compare", "judge", "leaderboard", "load", "qualify", "resume", "run", "suite", "track"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'latentbench' has no attribute {name!r}; it has {', '.join(__all__)}")
+    if name == "Result":
+        from latentbench.api.result import Result
+
+        return Result
+    from latentbench.api import actions
+
+    return getattr(actions, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

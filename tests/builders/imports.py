@@ -116,7 +116,8 @@ def _faults(tree: ast.Module, name: str, heights: dict[str, int]) -> Iterator[tu
 
 def _allowed(room: str, other: str, heights: dict[str, int]) -> bool:
     if room == "__init__.py":
-        return False
+        # What `import latentbench` offers, looked up late; that nothing is imported before is tests/api/test_python.py's.
+        return other == "api"
     if room == "__main__.py":
         return other == "cli"
     if other not in heights:

@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,7 +39,8 @@ class _Stopping:
     signum: int | None = None
     at: float = 0.0
     hint: str = ""
-    task: asyncio.Task[Any] | None = None
+    tasks: dict[int, asyncio.Task[Any]] = field(default_factory=dict)
+    """By thread: a program may have a run in each."""
 
 
 _stop = _Stopping()
@@ -78,11 +79,16 @@ def run(work: Coroutine[Any, Any, T], runner: asyncio.Runner | None = None) -> T
     import asyncio
 
     async def watched() -> T:
-        before, _stop.task = _stop.task, asyncio.current_task()
+        here, task = threading.get_ident(), asyncio.current_task()
+        before = _stop.tasks.get(here)
+        if task is not None:
+            _stop.tasks[here] = task
         try:
             return await work
         finally:
-            _stop.task = before
+            _stop.tasks.pop(here, None)
+            if before is not None:
+                _stop.tasks[here] = before
 
     try:
         return runner.run(watched()) if runner is not None else asyncio.run(watched())
@@ -96,6 +102,17 @@ def stop(why: str) -> None:
     """Stop this process from another of its threads, as SIGTERM does."""
     os.write(2, (one_line(why) + "\n").encode(errors="replace"))
     _thread.interrupt_main(signal.SIGTERM)
+
+
+def interrupt(thread: int) -> None:
+    """Cancel what `run` carries out in a thread; nothing happens where it carries out nothing.
+
+    Args:
+        thread: identifier of the thread (`threading.get_ident`).
+    """
+    task = _stop.tasks.get(thread)
+    if task is not None:
+        _cancel(task)
 
 
 def hint(text: str) -> None:
@@ -113,13 +130,22 @@ def word() -> str:
     return "terminated" if _stop.signum == signal.SIGTERM else "interrupted"
 
 
+def _cancel(task: asyncio.Task[Any]) -> None:
+    loop = task.get_loop()
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(task.cancel)
+
+
 def _on_signal(signum: int, frame: FrameType | None) -> None:
     now = time.monotonic()
     if _stop.signum is None:
         _stop.signum, _stop.at = signum, now
-        if _stop.task is None:
+        # Handlers run in the main thread: without a task of its own, it is what has to end.
+        own = threading.get_ident() in _stop.tasks
+        for task in list(_stop.tasks.values()):
+            _cancel(task)
+        if not own:
             raise KeyboardInterrupt
-        _stop.task.get_loop().call_soon_threadsafe(_stop.task.cancel)
     elif now - _stop.at > ONE_STOP:
         os.write(2, f"stopped at once. {_stop.hint}".rstrip().encode() + b"\n")
         os._exit(128 + signum)

@@ -161,8 +161,14 @@ class Page:
 
     def html(self) -> str:
         """A whole page that needs no script and no network."""
-        body = [f"<h1>{escape.html(self.title)}</h1>", *(text for block in self.blocks if (text := _html(block)))]
-        return _document(self.title, body)
+        return _document(self.title, [f"<h1>{escape.html(self.title)}</h1>", *self._body()])
+
+    def fragment(self) -> str:
+        """What a notebook shows: the page's body without its look."""
+        return "\n".join(self._body())
+
+    def _body(self) -> list[str]:
+        return [text for block in self.blocks if (text := _html(block))]
 
 
 def _terminal(block: Block, width: int) -> list[RenderableType]:

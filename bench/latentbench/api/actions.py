@@ -1,0 +1,312 @@
+"""What the command line does, as functions: they take values, return values, print progress only, and raise what went wrong.
+
+Each is the function behind the command of the same name, so that both have the same numbers, folders and messages; a second way
+to run a grid, made for notebooks, is tempting and would be the one that nobody tests. Paths of a spec that is given as a
+dictionary are relative to the working directory. All of them work where an event loop is running already.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentbench.api.blocking import blocking
+from latentbench.api.result import Result
+from latentbench.kernel.config import validate
+from latentbench.kernel.errors import BenchError
+from latentbench.kernel.requests import Outcome
+from latentbench.runs.run_spec import RunSpec, load_run_spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from latentbench.judges.judge import Judge
+    from latentbench.judges.qualification import Qualification
+    from latentbench.runs.record import RunRecord
+    from latentbench.suites.store import Suite
+
+
+class RunWarning(UserWarning):
+    """A run that ended, and of which something has to be known."""
+
+
+Spec = RunSpec | Mapping[str, Any] | str | Path
+
+
+def run(
+    spec: Spec,
+    out: str | Path | None = None,
+    *,
+    cache: str | Path | None = None,
+    track: bool = True,
+    progress: bool = True,
+) -> Result:
+    """Carry out a grid of explainers x scorers x judges on a suite, and read it back.
+
+    Args:
+        spec: a dictionary with the keys of a run spec, a `RunSpec`, the path of a YAML file, or the name of a spec that the
+            package ships (`demo`).
+        out: the run folder, which must not exist; `runs/NAME-TIME` by default.
+        cache: reply cache (SQLite); the user's by default. Whatever is in it is not asked, nor paid, again.
+        track: log the finished run to MLflow. A server that does not answer is a warning.
+        progress: show progress on standard error.
+
+    Returns:
+        The finished run. A run in which more calls failed than its spec allows is returned with a `RunWarning`.
+
+    Raises:
+        SpecError, UnknownName: the spec; the message names the key.
+        JudgeError: a judge cannot be asked, or stops answering; what was answered is kept for `resume`.
+        RunError: the folder exists already, or another process has it.
+        KeyboardInterrupt: it was stopped; go on with `resume`.
+    """
+    from latentbench.runs.ownership import fresh_folder
+    from latentbench.runs.run import begin
+
+    parsed, base, command = _spec(spec)
+    folder = Path(out) if out is not None else None
+    if folder is None:
+        folder = fresh_folder(Path("runs"), f"{parsed.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    at, console = folder, _console(progress)
+    record = blocking(lambda: begin(parsed, base, at, command or f"bench run {at}/spec.yaml", _path(cache), console))
+    return _finished(at, record, track)
+
+
+def resume(
+    folder: str | Path | Result,
+    *,
+    retry: Iterable[str] = (),
+    cache: str | Path | None = None,
+    track: bool = True,
+    progress: bool = True,
+) -> Result:
+    """Go on with a run that was stopped, or ask again what failed; what is on disk is kept.
+
+    Args:
+        folder: of the run.
+        retry: outcomes that are asked again beside the failed calls, such as `parse`; their stored replies are forgotten.
+        cache, track, progress: as in `run`.
+
+    Raises:
+        RunError: no run there, another process has it, or something that can change a number has changed since it was started.
+        JudgeError: a judge cannot be asked, or stops answering.
+    """
+    from latentbench.runs.run import resume as go_on
+
+    at, console = _folder(folder), _console(progress)
+    again = [Outcome(outcome) for outcome in retry]
+    return _finished(at, blocking(lambda: go_on(at, _path(cache), console, again)), track)
+
+
+def load(folder: str | Path) -> Result:
+    """Read a finished run.
+
+    Raises:
+        RunError: no run there, or it has not ended.
+        CorruptTable, DigestMismatch: a table that is not what the run wrote.
+    """
+    return Result.of(folder)
+
+
+def leaderboard(
+    runs: Sequence[str | Path | Result], *, paired: bool = False, by_coder: bool = False, any_split: bool = True
+) -> pd.DataFrame:
+    """Rank the explainers of finished runs. Only rows that were measured in the same way on the same latents share ranks.
+
+    Args:
+        runs: run folders, or what `run` and `load` returned.
+        paired: rank by paired differences with Holm's correction instead of by intervals.
+        by_coder: also one table per coder.
+        any_split: rank runs on other latents than the held-out ones, too; `split` says which.
+
+    Returns:
+        A row for each explainer under each scorer, judge and group of latents; columns as in `Result.leaderboard`.
+
+    Raises:
+        CorruptTable: a run whose scores are not those of its judgements.
+    """
+    import pandas as pd
+
+    from latentbench.leaderboards.board import tables
+    from latentbench.leaderboards.export import flat
+    from latentbench.leaderboards.rescored import rescored
+    from latentbench.leaderboards.row import checked, rows
+
+    loaded = [r if isinstance(r, Result) else load(r) for r in runs]
+    found = {one.id: rescored(one) for one in loaded}
+    ranked = tables(
+        checked(rows(loaded, by_kind=True, by_coder=by_coder, any_split=any_split), found),
+        "pairs" if paired else "intervals",
+    )
+    frame = pd.DataFrame([line for table in ranked for line in flat(table)])
+    frame = frame[frame["rank_low"].notna()].astype(
+        {"rank_low": int, "rank_high": int, **dict.fromkeys(NUMBERS, float)}
+    )
+    return frame[[*FIRST, *(column for column in frame.columns if column not in FIRST)]].reset_index(drop=True)
+
+
+FIRST = (
+    "scorer", "judge", "coders", "kind", "rank_low", "rank_high", "explainer", "is_floor", "metric", "estimate", "low",
+    "high", "floor", "n", "worst", "best", "coverage",
+)  # fmt: skip
+"""Columns of a leaderboard that are read first: a number never stands without its n, interval, coverage and floor."""
+
+
+NUMBERS = ("estimate", "low", "high", "floor", "worst", "best", "coverage")
+"""Columns that may be empty: without a type they would hold None."""
+
+
+def compare(
+    a: str | Path | Result,
+    b: str | Path | Result,
+    *,
+    across: Collection[str] = (),
+    smallest: float = 0.0,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare two runs entry by entry, paired by latent.
+
+    Args:
+        a, b: the runs; differences are b - a.
+        across: parts in which the runs may differ, because that is what is compared: `judge`, `scorer`, `suite`.
+        smallest: difference that matters, in units of the headline.
+        seed: of the bootstrap draws.
+
+    Returns:
+        A row for each pair of entries: `difference` with `low`, `high`, `p`, `p_holm`, and `mark`: `+`, `-`, `~` (not shown to
+        differ) or `x` (not comparable; `reasons` says why).
+    """
+    import pandas as pd
+
+    from latentbench.analysis.compare import compare as paired
+    from latentbench.analysis.compare_view import compare_row
+
+    first, second = (r if isinstance(r, Result) else load(r) for r in (a, b))
+    return pd.DataFrame(map(compare_row, paired(first, second, across=across, smallest=smallest, seed=seed)))
+
+
+def qualify(
+    judge: str,
+    scorer: str,
+    *,
+    suite: str = "planted-1",
+    preset: str | None = None,
+    limit: int | None = None,
+    repeats: int = 2,
+    runs: str | Path = "runs",
+    cache: str | Path | None = None,
+    progress: bool = True,
+) -> Qualification:
+    """Measure what a judge is worth under a scorer: how often it ranks a true explanation above decoys.
+
+    Args:
+        judge: its reference, as in a run spec.
+        scorer: name or path of a scorer that reads the explanation.
+        suite: a suite with planted truths.
+        preset: of the scorer.
+        limit: at most this many latents.
+        repeats: how often everything is asked.
+        runs: folder of run folders; what is there already is gone on with.
+        cache, progress: as in `run`.
+
+    Raises:
+        SpecError: a scorer that does not read the explanation.
+        DataError: a suite without planted truths.
+    """
+    from latentbench.analysis.qualify.qualify import QualifyRequest
+    from latentbench.analysis.qualify.qualify import qualify as measure
+
+    asked = QualifyRequest(judge=judge, scorer=scorer, preset=preset, suite=suite, limit=limit, repeats=repeats)
+    console = _console(progress)
+    return blocking(lambda: measure(asked, Path(runs), _path(cache), console))
+
+
+def suite(name: str | Path) -> Suite:
+    """Read a frozen suite: its latents with their windows (`.latents()`), its manifest and digest.
+
+    Args:
+        name: of a suite that the package ships or a `tasks/suites` folder holds, or its folder.
+
+    Raises:
+        UnknownName: no such suite; with near names.
+        CorruptTable, DigestMismatch: it is not what its manifest says.
+    """
+    from latentbench.suites.store import load_suite
+
+    return load_suite(name)
+
+
+def judge(reference: str) -> Judge:
+    """Build the judge that a reference names, such as `mock:oracle` or `openai:gpt-4.1-mini`; weights are loaded now.
+
+    Its `answer(requests)` is a coroutine. Runs take the reference, not the object: a run must be resumable from its folder.
+
+    Raises:
+        UnknownName, SpecError: the reference; with a suggestion for a misspelt provider or parameter.
+        ModelError: the model cannot be loaded.
+    """
+    from latentbench.judges.reference import load_judge
+
+    return load_judge(reference)
+
+
+def track(folder: str | Path | Result, uri: str | None = None) -> str:
+    """Log a finished run to MLflow, or update what was logged of it before; returns where it was logged.
+
+    Args:
+        uri: of the MLflow store; by default MLFLOW_TRACKING_URI, else SQLite under `mlruns/`.
+
+    Raises:
+        BenchError: it could not be logged; the message says why.
+    """
+    from latentbench.tracking.mlflow import track as log
+
+    result = log(_folder(folder), uri=uri)
+    if not result.ok:
+        raise BenchError(f"not logged: {result.message}")
+    return result.shown
+
+
+def _spec(spec: Spec) -> tuple[RunSpec, Path, str]:
+    """The spec, the folder that its paths are relative to, and the command that does the same (none for a dictionary)."""
+    if isinstance(spec, RunSpec):
+        return spec, Path.cwd(), ""
+    if isinstance(spec, Mapping):
+        return validate(RunSpec, dict(spec), "run spec"), Path.cwd(), ""
+    from latentbench.kernel.tasks import find
+
+    path = find("runs", str(spec))
+    return load_run_spec(path), path.parent, f"bench run {path}"
+
+
+def _finished(folder: Path, record: RunRecord, tracked: bool) -> Result:
+    rate, allowed = record.failure_rate or 0.0, record.spec.max_failures
+    if rate > allowed:
+        said = f"{rate:.1%} of the explanations and judgements of {folder} failed; allowed are {allowed:.1%} (max_failures)."
+        warnings.warn(said, RunWarning, stacklevel=3)
+    if tracked:
+        try:
+            track(folder)
+        except BenchError as e:
+            warnings.warn(str(e), RunWarning, stacklevel=3)
+    return load(folder)
+
+
+def _folder(run: str | Path | Result) -> Path:
+    return run.folder if isinstance(run, Result) else Path(run)
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _console(progress: bool) -> Console:
+    from latentbench.views.terminal import plain_console
+
+    console = plain_console(err=True)
+    console.quiet = not progress
+    return console
