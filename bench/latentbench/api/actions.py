@@ -277,9 +277,9 @@ def _spec(spec: Spec) -> tuple[RunSpec, Path, str]:
         return spec, Path.cwd(), ""
     if isinstance(spec, Mapping):
         return validate(RunSpec, dict(spec), "run spec"), Path.cwd(), ""
-    from latentbench.kernel.tasks import find
+    from latentbench.kernel.tasks import spec_file
 
-    path = find("runs", str(spec))
+    path = spec_file("runs", str(spec))
     return load_run_spec(path), path.parent, f"bench run {path}"
 
 

@@ -15,10 +15,12 @@ from typing import Annotated
 
 import typer
 
+from latentbench import __version__
 from latentbench.cli import (
     cache_command,
     coder_command,
     comparison_commands,
+    describe_command,
     endpoint_command,
     gate_command,
     judge_command,
@@ -49,9 +51,9 @@ app = typer.Typer(
     name="bench",
     help="Benchmark explanations of sparse latents.\n\nExplainers, scorers and judges are crossed on frozen suites.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(suite_command.app, name="suite")
 app.add_typer(gate_command.app, name="baseline")
@@ -75,10 +77,20 @@ app.command("agreement")(comparison_commands.agreement)
 app.command("reliability")(comparison_commands.reliability)
 app.command("tune")(tune_command.tune)
 app.command("list")(list_command.listing)
+app.command("describe")(describe_command.describe)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        say(f"latentbench {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
     debug: Annotated[
         bool,
         typer.Option(

@@ -23,12 +23,18 @@ CAUSES = 5
 
 
 def run(
-    spec: Annotated[Path, typer.Argument(help="Run spec to carry out (YAML).")],
+    spec: Annotated[
+        str, typer.Argument(help="Run spec (YAML) to carry out, or the name of a shipped one, such as demo.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME-TIME by default.")] = None,
     cache: Cache = None,
     no_track: NoTrack = False,
 ) -> None:
-    """Run a grid of explainers x scorers x judges on a suite."""
+    """Run a grid of explainers x scorers x judges on a suite.
+
+    Examples: bench run demo; bench run my-spec.yaml --out runs/mine
+    """
+    from latentbench.kernel.tasks import spec_file
     from latentbench.runs.run import start
 
     console = plain_console(err=True)
@@ -39,7 +45,7 @@ def run(
         stopping.hint(_go_on(path, cache))
 
     try:
-        path, record = start(spec, out, cache, console, created)
+        path, record = start(spec_file("runs", spec), out, cache, console, created)
     except KeyboardInterrupt:
         _interrupted(folder, cache)
     _finish(path, record, console, not no_track)

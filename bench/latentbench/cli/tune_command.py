@@ -12,7 +12,9 @@ from latentbench.views.terminal import plain_console, say, tell
 
 
 def tune(
-    spec: Annotated[Path, typer.Argument(help="Tuning spec to carry out (YAML).")],
+    spec: Annotated[
+        str, typer.Argument(help="Tuning spec (YAML) to carry out, or the name of a shipped one, such as embedded.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder of the search; runs/tune-NAME by default.")] = None,
     storage: Annotated[
         str | None,
@@ -33,12 +35,13 @@ def tune(
     goes on with a search that was stopped.
     """
 
+    from latentbench.kernel.tasks import spec_file
     from latentbench.tuning.summary import chance, verdict
     from latentbench.tuning.tune import TuneRequest
     from latentbench.tuning.tune import tune as start
 
     console = plain_console(err=True)
-    asked = TuneRequest(spec, out, storage, join, trials, cache, not no_holdout)
+    asked = TuneRequest(spec_file("tuning", spec), out, storage, join, trials, cache, not no_holdout)
     try:
         result = start(asked, console)
     except KeyboardInterrupt:

@@ -30,6 +30,7 @@ class JsonlCorpus(_Corpus):
     """One JSON object a line, in `.jsonl` or `.jsonl.gz` files."""
 
     kind: Literal["jsonl"] = "jsonl"
+    """How its documents are kept."""
     path: Paths
     """A path or a list of paths, read in this order; wildcards are expanded in sorted order."""
     text_field: str = "text"
@@ -40,6 +41,7 @@ class TextCorpus(_Corpus):
     """One document per UTF-8 text file."""
 
     kind: Literal["text"] = "text"
+    """How its documents are kept."""
     path: Paths
     """A path, a wildcard pattern (`books/**/*.txt`) or a list of them."""
 
@@ -48,11 +50,13 @@ class HfCorpus(_Corpus):
     """A dataset of the Hugging Face hub, streamed; or local files through one of `datasets`' builders."""
 
     kind: Literal["hf"] = "hf"
+    """How its documents are kept."""
     dataset: str
     """`org/name`, a local folder, or `json`, `text`, `csv`, `parquet` with `data_files`."""
     config: str | None = None
     """Configuration (subset) of the dataset."""
     split: str = "train"
+    """Split of the dataset."""
     text_field: str = "text"
     """Column of the document's text."""
     revision: str | None = None
@@ -74,14 +78,17 @@ class SampledCorpus(_Corpus):
     """Text drawn from a model itself (`latentbench.corpora.sampled`), once, into the user cache."""
 
     kind: Literal["sampled"] = "sampled"
+    """How its documents are kept."""
     model: str
     """Model reference, as in `bench models fetch`."""
     recipe: str
     """A recipe of `tasks/corpora/`, by name, or the path of a YAML file."""
     seed: int = 0
+    """Behind everything that is drawn."""
     n_tokens: int = Field(ge=1, le=TOKENS)
     """Tokens to keep; the last batch of documents is kept whole."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Of the weights that write the text."""
     batch: int = Field(128, ge=1)
     """Documents drawn at a time."""
 

@@ -33,7 +33,9 @@ class EmbedParams(EndpointParams):
     """Parameters of `embed:MODEL?...`. With a `base_url` the model is an endpoint's; it has no default here."""
 
     device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1` and so on; `auto` takes a GPU where there is one."""
     batch: int = pydantic.Field(default=64, ge=1)
+    """Texts a forward pass."""
     query_prompt: str | None = None
     """Put before queries; the model's own `query` prompt by default, if its configuration has one; none at an endpoint."""
 

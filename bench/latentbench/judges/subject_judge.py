@@ -48,6 +48,7 @@ class SubjectParams(Frozen):
     dtype: Literal["", "float32", "bfloat16", "float16"] = ""
     """Number format of the subject's weights; that of the suite's build by default."""
     device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1` and so on; `auto` takes a GPU where there is one."""
     batch: int = pydantic.Field(default=64, ge=1)
     """Texts per forward pass of the subject."""
 

@@ -36,6 +36,7 @@ class TransformersParams(WordedParams):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto`: float32 on a CPU, bfloat16 on a GPU."""
     device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1` and so on; `auto` takes a GPU where there is one."""
     batch: int = pydantic.Field(default=64, ge=1)
     """Texts generated together."""
     batch_tokens: int = pydantic.Field(default=4096, ge=1)

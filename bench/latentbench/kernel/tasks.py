@@ -51,3 +51,13 @@ def find(kind: str, name: str) -> Path:
     if name and Path(name).exists():
         return Path(name)
     raise UnknownName(kind.removesuffix("s"), name, known)
+
+
+def spec_file(kind: str, name: str) -> Path:
+    """The YAML file that a command is given: a path as it stands, or the name of one that is shipped or in `tasks/`.
+
+    Raises:
+        UnknownName: a bare name that is neither a file nor known; the message suggests near names.
+    """
+    looks_like_a_path = "/" in name or name.endswith((".yaml", ".yml"))
+    return Path(name) if looks_like_a_path else find(kind, name)

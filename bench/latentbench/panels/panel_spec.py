@@ -60,6 +60,7 @@ class PanelParams(Frozen):
     """A panel: a YAML file, the parameters of a reference, or those of an entry in a run spec."""
 
     members: tuple[MemberSpec, ...] = ()
+    """Judges that are asked, by reference or by label."""
     rule: Rule = "mean"
     """`vote`, `mean` of probabilities, or weighted sum of `logodds`."""
     weights: JsonObject = Field(default_factory=dict)

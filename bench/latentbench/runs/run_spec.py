@@ -41,7 +41,9 @@ class ExplainerEntry(_Entry):
     """An explainer of the grid."""
 
     preset: str | None = None
+    """One of the named sets of parameters in its task file."""
     params: dict[str, Any] = Field(default_factory=dict)
+    """Parameters that differ from those of the task file and preset."""
     model: str | None = None
     """Judge reference that generates for it; needed by explainers that ask a model."""
 
@@ -50,7 +52,9 @@ class ScorerEntry(_Entry):
     """A scorer of the grid."""
 
     preset: str | None = None
+    """One of the named sets of parameters in its task file."""
     params: dict[str, Any] = Field(default_factory=dict)
+    """Parameters that differ from those of the task file and preset."""
     judges: list[str] | None = None
     """Labels of the judges it meets; every judge that can serve it by default."""
 
@@ -82,11 +86,15 @@ class RunSpec(Frozen):
     limit: int | None = Field(default=None, ge=1)
     """At most this many latents, taken evenly over coders and firing rates."""
     explainers: list[ExplainerEntry] = Field(min_length=1)
+    """What writes the explanations; a text is short for `use`."""
     scorers: list[ScorerEntry] = Field(min_length=1)
+    """What scores each of them."""
     judges: list[JudgeEntry] = Field(min_length=1)
+    """Who answers the scorers' questions."""
     repeats: int = Field(default=1, ge=1, le=10_000)
     """Each repeat redraws every seed: explainer sampling, order of windows, marks."""
     seed: int = 0
+    """Behind everything that is drawn."""
     explain_seed: int | None = None
     """Seed of the explainers; `seed` by default. Another one gives other explanations, judged on the same windows."""
     order: int = Field(default=0, ge=0, le=1_000_000)

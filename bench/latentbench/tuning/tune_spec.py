@@ -39,7 +39,9 @@ class Parameter(Frozen):
     values: list[Scalar] | dict[str, Any] | None = None
     """Choices of the parameter: scalars, or any pieces of a run spec by name."""
     low: int | float | None = None
+    """Smallest value, where `values` are not listed."""
     high: int | float | None = None
+    """Largest value."""
     step: int | float | None = None
     """Distance between allowed numbers: low, low + step, ... Whole numbers step by 1 by default."""
     log: bool = False
@@ -101,6 +103,7 @@ class Objective(Frozen):
     """
 
     use: Measure
+    """What is measured."""
     scorer: str | None = None
     """Label of the only scorer that `score` reads; all scorers by default."""
     metric: str | None = None
@@ -157,6 +160,7 @@ class Sampler(Frozen):
     name: str = "auto"
     """`auto`: TPE for one objective, NSGA-II for two or three, NSGA-III for more."""
     params: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of its class."""
 
     @model_validator(mode="before")
     @classmethod
@@ -179,6 +183,7 @@ class Holdout(Frozen):
     """The comparison on latents that tuning has not seen."""
 
     repeats: int = Field(default=3, ge=1, le=10_000)
+    """How often each setting is run on the held-out latents."""
     limit: int | None = Field(default=None, ge=1)
     """Largest number of held-out latents; all by default."""
     at_most: int = Field(default=5, ge=1)
@@ -189,9 +194,11 @@ class TuneSpec(Frozen):
     """A search: settings of a run that are tried on tuning latents, and the best re-run on held-out ones."""
 
     name: Name
+    """Name of the search; its folder is `runs/tune-NAME`."""
     run: dict[str, Any]
     """A run spec (`bench run`) with holes; `name`, `split` and `repeats` are the search's."""
     space: dict[str, Parameter] = Field(min_length=1)
+    """Parameters that are varied: `$NAME` in `run` is replaced by the value."""
     default: Settings
     """The setting that tuning must beat: trial 0."""
     enqueue: dict[str, Settings] = Field(default_factory=dict)
@@ -199,17 +206,23 @@ class TuneSpec(Frozen):
     explainer: str | None = None
     """Label of the explainer that is tuned, where the run has several."""
     objectives: list[Objective] = Field(default_factory=lambda: [Objective(use="score")], min_length=1)
+    """What is optimised; several give a Pareto set."""
     constraints: Constraints = Constraints()
+    """What a winner must keep."""
     trials: int = Field(default=50, ge=1, le=1_000_000)
     """Number of finished trials of the search, over all workers and sessions."""
     budget: Budget = Budget()
+    """Amounts at which the search stops."""
     sampler: Sampler = Sampler()
+    """How Optuna chooses the next setting."""
     prune: Prune | None = Prune()
     """How clearly worse trials are stopped; `null` runs every trial on all latents."""
     max_failed: int = Field(default=10, ge=1)
     """Number of failed trials in a row that stops the search."""
     holdout: Holdout = Holdout()
+    """The comparison with the default on held-out latents."""
     seed: int = 0
+    """Behind everything that is drawn."""
 
     @field_validator("objectives")
     @classmethod

@@ -30,6 +30,7 @@ class MockParams(Frozen):
     nonsense: float = pydantic.Field(default=0.0, ge=0, le=1)
     """Share of generated texts without a legal answer."""
     seed: int = 0
+    """Behind its errors and failures."""
     seconds: float = pydantic.Field(default=0.0, ge=0)
     """How long a call takes; calls queue, as on a busy machine."""
     answer: int = pydantic.Field(default=1, ge=0, le=1)

@@ -35,6 +35,7 @@ class SimulatorParams(Frozen):
     """Number type of the base; the heads always compute in float32. In bfloat16 a window's answer depends on what is asked with
     it (docs/numbers.md)."""
     device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1` and so on; `auto` takes a GPU where there is one."""
     batch: int = pydantic.Field(default=64, ge=1)
     """Windows per forward pass."""
     share: bool = True

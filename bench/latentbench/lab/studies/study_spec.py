@@ -88,11 +88,13 @@ class FactorLevel(Frozen):
     """One level of a factor: what differs from the study."""
 
     label: str = Field(pattern=r"^[^/]+$")
+    """Name of the level in tables."""
     x: float | None = None
     """Value of the level on the factor's axis, where levels have an order; then a trend is tested."""
     sizes: tuple[str, ...] | None = None
     """Sizes at which the level exists; all by default."""
     suite: str | None = None
+    """Suite of the profile at this level; the study's by default."""
     change: dict[str, Any] = Field(default_factory=dict)
     """Keys of the suite's recipe that differ at this level."""
     keep: dict[str, str] = Field(default_factory=dict)
@@ -102,6 +104,7 @@ class FactorLevel(Frozen):
     random_coders: bool = False
     """Whether the trained coders of the suite have random weights: the entries of each matrix in another order."""
     coders: tuple[str, ...] | None = None
+    """Coders at this level; the study's by default."""
     explainers: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Explainer of the study -> keys that differ."""
     scorers: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -114,28 +117,39 @@ class PaperPlace(Frozen):
     """Place in the paper where the compared numbers stand."""
 
     where: str
+    """Table, figure or section."""
     note: str = ""
+    """What has to be known when it is compared."""
 
 
 class StudySpec(Frozen):
     """One table or figure."""
 
     title: str
+    """Heading of its page."""
     question: str
+    """What is asked, as one sentence."""
     kind: Literal["factor", "agreement", "length", "intervention", "overlap", "cost", "coverage", "walkthrough"] = (
         "factor"
     )
+    """What is computed from the runs."""
     paper: PaperPlace
+    """Where the paper has the number that is compared."""
     suite: str = "main"
+    """Name of a suite of the profile."""
     coders: tuple[str, ...] | None = None
+    """Names of coders; those of the suite by default."""
     explainers: tuple[str, ...] = ("main",)
+    """Names of explainers of the profile."""
     scorers: tuple[str, ...] = ()
+    """Names of scorers of the profile."""
     sizes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Explainer or scorer of the study -> sizes at which it is used; all by default. What one size cannot pay for at a number of
     latents that shows anything is left to the others."""
     latents: dict[str, int] = Field(default_factory=dict)
     """Size -> latents per coder."""
     levels: tuple[FactorLevel, ...] = ()
+    """Levels of the factor; two at least."""
     reference: str | None = None
     """Label of the level that the others are compared with; the first by default."""
     axis: str = ""

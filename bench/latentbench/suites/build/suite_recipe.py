@@ -103,6 +103,7 @@ class SuiteRecipe(Frozen):
     version: str = Field(pattern=r"^\d+-\d+$")
     """Version `N-X`: N changes when results stop being comparable, X when only the interface does."""
     subject: SubjectEntry
+    """The model whose latents they are."""
     corpus: CorpusSpec
     """Text to look for windows in; all of it when `max_tokens` is not given."""
     context: int = Field(default=256, ge=2, le=1 << 20)
@@ -112,9 +113,13 @@ class SuiteRecipe(Frozen):
     centred: bool = False
     """Whether activating windows are cut around their peak token; otherwise they stand on a grid."""
     seed: int = 0
+    """Behind everything that is drawn."""
     coders: tuple[CoderEntry, ...] = Field(min_length=1)
+    """What is read from the subject, one entry a coder."""
     explain: ExplainEntry = ExplainEntry()
+    """Windows that explainers are shown."""
     test: TestEntry = TestEntry()
+    """Windows that scorers ask about."""
     min_windows: int = Field(default=200, ge=1)
     """A latent qualifies with at least this many activating windows."""
     strata: int = Field(default=8, ge=1)

@@ -50,48 +50,65 @@ class GoldNear(Frozen):
     """A near miss: what it says, and where it fires if that can be in windows in which the truth does not."""
 
     text: str
+    """What the near miss says."""
     fires: dict[str, Any] = Field(default={})
+    """A selector: where it fires while the truth does not."""
 
 
 class GoldLatent(Frozen):
     """One latent of the labels."""
 
     name: str
+    """Stands in the latent's id."""
     family: str
+    """Latents of one family are never unrelated to each other."""
     truth: str
+    """The true explanation."""
     paraphrase: str
+    """The same in other words."""
     fires: dict[str, Any]
     """A selector, see `latentbench.suites.planted.gold_records`."""
     near: dict[Near, GoldNear] = Field(min_length=1)
+    """Near misses, by kind."""
     related: tuple[str, ...] = ()
+    """Latents or families that may fire in the same texts."""
 
 
 class GoldLayer(Frozen):
     """A file of labels and the latents that are looked for in it."""
 
     file: str
+    """File of labels, in the folder of `--data`."""
     shortest: int = Field(default=8, ge=1)
+    """Smallest number of tokens of a sentence that is used."""
     longest: int = Field(default=40, ge=1)
     """Tokens of the sentences that are used."""
     latents: tuple[GoldLatent, ...] = Field(min_length=1)
+    """What is looked for in it."""
 
 
 class GoldConcepts(Frozen):
     """A file of concepts; each of them is a latent."""
 
     file: str
+    """File of concepts, in the folder of `--data`."""
     family: str = "concept"
+    """Their family."""
     tokens: int = Field(default=48, ge=8)
     """Tokens of each text that are shown, from its beginning."""
     related: tuple[str, ...] = ()
+    """Families that may fire in the same texts."""
 
 
 class GoldRecipe(LabelledSizes):
     """`recipe.yaml` of a suite of gold labels."""
 
     kind: Literal["gold"]
+    """Says that this is a recipe of labels by people."""
     layers: tuple[GoldLayer, ...] = ()
+    """Files of labelled sentences."""
     concepts: GoldConcepts | None = None
+    """A file in which each concept is a latent."""
 
 
 def build_gold(recipe_path: Path, data: Path | None, out: Path | None) -> Suite:

@@ -75,22 +75,30 @@ class LabelledSizes(Frozen):
     """How many windows of each kind a latent gets at most."""
 
     name: Name
+    """Name of the suite."""
     version: str = Field(pattern=r"^\d+-\d+$")
+    """`N-X`: N rises when numbers can move."""
     distribution: str
     """Where the truths come from, such as `written` or `people`; `rules` is what simulators are trained on."""
     explain: int = Field(default=5, ge=1)
+    """Largest number of windows that explainers are shown."""
     positives: int = Field(default=8, ge=1)
+    """Largest number of test windows in which the truth fires."""
     negatives: int = Field(default=12, ge=1)
+    """Largest number of silent test windows."""
     near_misses: int = Field(default=12, ge=0)
+    """Largest number of test windows in which only a near miss fires."""
     window: int = Field(default=64, ge=8)
     """Largest number of tokens of a text."""
     seed: int = 0
+    """Behind everything that is drawn."""
 
 
 class LabelledRecipe(LabelledSizes):
     """`recipe.yaml` of a suite of labelled texts."""
 
     kind: Literal["labelled"]
+    """Says that this is a recipe of labelled texts."""
     labels: str = "labels.jsonl"
     """File of labels beside the recipe."""
 

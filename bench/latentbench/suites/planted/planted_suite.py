@@ -72,8 +72,11 @@ class PlantedRecipe(Frozen):
     """`recipe.yaml` of a planted suite."""
 
     name: Name
+    """Name of the suite."""
     version: str = Field(pattern=r"^\d+-\d+$")
+    """`N-X`: N rises when numbers can move."""
     kind: Literal["planted"]
+    """Says that this is a recipe of planted latents."""
     rules: str = "rules.yaml"
     """File of rules beside the recipe."""
     corpus: str
@@ -81,12 +84,17 @@ class PlantedRecipe(Frozen):
     context: int = Field(default=256, ge=32)
     """Word-level tokens per context."""
     window: int = Field(default=32, ge=1)
+    """Tokens of a window."""
     explain: int = Field(default=20, ge=1)
+    """Windows that explainers are shown."""
     positives_per_decile: int = Field(default=2, ge=1)
+    """Activating test windows of each decile of strength."""
     negatives: int = Field(default=20, ge=1)
+    """Silent test windows."""
     near_misses: int = Field(default=12, ge=0)
     """Test windows in which a near miss fires and the truth does not."""
     seed: int = 0
+    """Behind everything that is drawn."""
 
 
 class Rules(Frozen):
