@@ -35,7 +35,7 @@ from latentbench.kernel.requests import (
     Request,
     Simulate,
 )
-from latentbench.kernel.trial import Seen, Trial, content
+from latentbench.kernel.trial import Seen, Trial
 from latentbench.runs import explaining, judging, plan
 from latentbench.runs.rounds import converse
 from latentbench.runs.run_spec import RunSpec
@@ -324,7 +324,10 @@ class Questions:
 def question_digest(trials: Sequence[Trial]) -> str:
     """Digest of all that is in questions, for what no prompt shows: ids of tokens, marks, what is true of each token."""
     return digest(
-        [[t.id, t.part, t.kind, t.item, t.seed, t.truth, [w.item for w in t.windows], content(t)] for t in trials]
+        [
+            [t.id, t.part, t.kind, t.item, t.seed, t.truth, [w.item for w in t.windows], requests.content(t)]
+            for t in trials
+        ]
     )
 
 

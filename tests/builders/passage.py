@@ -37,6 +37,8 @@ class Passage:
         files: file -> functions that were handed the explanation.
         types: names of the package's own types that held it.
         dictionaries: functions of the package that were handed it in a mapping -> in which ways (`ways`).
+        handed: the same where one file handed it to another: `giver -> taker`, a call's arguments to the function called, and
+            what it returns to the function that called it, whatever code of others stands between the two.
         ran: every file of the package in which a function was called.
     """
 
@@ -45,6 +47,7 @@ class Passage:
         self.files: dict[str, set[str]] = {}
         self.types: set[str] = set()
         self.dictionaries: dict[str, set[str]] = {}
+        self.handed: dict[str, set[str]] = {}
         self.ran: set[str] = set()
 
     @contextmanager
@@ -86,6 +89,18 @@ class Passage:
                 self._type(value)
                 if ways := self.ways(value):
                     self.dictionaries.setdefault(place, set()).update(ways)
+                    self._hand(frame, place, event, ways)
+
+    def _hand(self, frame: FrameType, place: str, event: str, ways: set[str]) -> None:
+        """Note that a mapping goes from one file of the package to another."""
+        other = frame.f_back
+        while other is not None and not other.f_code.co_filename.startswith(str(PACKAGE)):
+            other = other.f_back
+        if other is None or other.f_code.co_filename == frame.f_code.co_filename:
+            return
+        near = f"{Path(other.f_code.co_filename).relative_to(PACKAGE)}: {other.f_code.co_qualname}"
+        giver, taker = (near, place) if event == "call" else (place, near)
+        self.handed.setdefault(f"{giver} -> {taker}", set()).update(ways)
 
     def _type(self, value: Any) -> None:
         if type(value).__module__.startswith("latentbench"):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from latentbench.judges.mock.mock_judge import asked
 from latentbench.judges.mock.variants import asked as asked_of_window
 from latentbench.kernel.forms import AnyOf, Levels, Which, Write, YesNo
 from latentbench.kernel.identity import digest, text_digest
@@ -23,9 +22,11 @@ from latentbench.kernel.requests import (
     Message,
     Request,
     Simulate,
+    content,
     request_key,
+    whole,
 )
-from latentbench.kernel.trial import Seen, Trial, content
+from latentbench.kernel.trial import Seen, Trial
 
 IDENTITY = JudgeIdentity("transformers", "m", "r", "float32", (("wording", "w1"),))
 WINDOW = Seen((" a", " river"), (3, 4), (False, True), 12, "quantile:3")
@@ -79,7 +80,7 @@ def test_a_reply_lies_where_it_lay(name: str) -> None:
 @pytest.mark.parametrize("name", REQUESTS)
 def test_failures_of_mocks_are_drawn_by_what_they_were(name: str) -> None:
     request = REQUESTS[name]
-    assert digest([type(request).__name__, asked(request)]) == DRAWN_BY[name]
+    assert text_digest(whole(request, named=True)) == DRAWN_BY[name]
 
 
 @pytest.mark.parametrize("name", CONTENT)

@@ -67,6 +67,11 @@ def seed_for(*parts: str | int) -> int:
     return int.from_bytes(h[:8], "big") >> 1
 
 
+def share(*parts: object) -> float:
+    """A number in [0, 1) from the hash of the parts."""
+    return int(digest(parts), 16) / 16**16
+
+
 def joined(parts: Sequence[str], by: str = "/") -> str:
     """Parts as one name that no other parts of the same number have; ordinary parts stay as they are.
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from latentbench.kernel.forms import Form, Ordering, Which, words
+from latentbench.kernel.forms import Form, Ordering, Which
 from latentbench.kernel.latent import LatentRef, Window
 
 
@@ -144,22 +144,6 @@ def untold(trial: Trial) -> Trial:
         part=trial.part,
         seed=trial.seed,
     )
-
-
-def content(trial: Trial) -> dict[str, Any]:
-    """What a trial asks and what is true of it, without its place among others: what two equal trials share.
-
-    Stored replies are addressed by digests of this, and mock judges draw their errors by them: a field that is added, renamed or
-    left out asks every judge again and moves every mock's number.
-    """
-    return {
-        "task": trial.task,
-        "explanation": trial.explanation,
-        "windows": [look(w) for w in trial.windows],
-        "answers": words(trial.form, len(trial.windows)),
-        "truth": trial.window_truth,
-        "actual": trial.token_truth,
-    }
 
 
 def look(window: Seen) -> dict[str, Sequence[Any] | None]:

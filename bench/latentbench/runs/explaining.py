@@ -125,13 +125,7 @@ def explanation_of(
 
 def paid(replies: Sequence[Reply]) -> Paid:
     """What this process paid for: calls and tokens that did not come from the cache."""
-    fresh = [r.usage for r in replies if not r.cached]
-    return Paid(
-        calls=len(fresh),
-        tokens_in=sum(u.tokens_in for u in fresh),
-        tokens_out=sum(u.tokens_out for u in fresh),
-        tokens_cached=sum(u.tokens_cached for u in fresh),
-    )
+    return Paid.of([r.usage for r in replies if not r.cached])
 
 
 def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -16,10 +16,9 @@ from pathlib import Path
 from latentbench.judges.cache.cached_judge import CachedJudge
 from latentbench.judges.judge import Judge
 from latentbench.kernel.files import unwritable, write_text, writing
-from latentbench.kernel.requests import Reply
+from latentbench.kernel.requests import Usage
 from latentbench.kernel.seal import Seal, check, sealed
 from latentbench.panels.panel_judge import asked
-from latentbench.runs.explaining import paid
 from latentbench.runs.record import Paid
 
 LEDGER = "paid.jsonl"
@@ -51,8 +50,8 @@ def counted(folder: Path, judges: Sequence[Judge], before: Callable[[], Paid]) -
     with writing(path):
         file = os.open(path, os.O_WRONLY | os.O_APPEND)
 
-    def add(replies: Sequence[Reply]) -> None:
-        line = _line(paid(replies))
+    def add(calls: Sequence[Usage]) -> None:
+        line = _line(Paid.of(calls))
         try:
             # A line that is cut short is none, so the next one must not go on in it.
             if os.write(file, line) < len(line):
@@ -91,5 +90,5 @@ def _line(spent: Paid) -> bytes:
     return sealed(json.dumps(spent.model_dump(), separators=(",", ":")).encode()) + b"\n"
 
 
-def _nothing(replies: Sequence[Reply]) -> None:
+def _nothing(calls: Sequence[Usage]) -> None:
     return None

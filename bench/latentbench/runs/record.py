@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from latentbench.kernel.errors import BenchError, DigestMismatch, RunError
 from latentbench.kernel.files import plain, write_json
 from latentbench.kernel.identity import digest
 from latentbench.kernel.inputs import read_json
-from latentbench.kernel.requests import JudgeIdentity
+from latentbench.kernel.requests import JudgeIdentity, Usage
 from latentbench.runs.environment import GitRecord, HardwareRecord
 from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.scorer import range_of
@@ -160,6 +160,16 @@ class Paid(Frozen):
     tokens_in: int = 0
     tokens_out: int = 0
     tokens_cached: int = 0
+
+    @classmethod
+    def of(cls, calls: Sequence[Usage]) -> Paid:
+        """What calls come to that were all paid."""
+        return cls(
+            calls=len(calls),
+            tokens_in=sum(u.tokens_in for u in calls),
+            tokens_out=sum(u.tokens_out for u in calls),
+            tokens_cached=sum(u.tokens_cached for u in calls),
+        )
 
     def __add__(self, other: Paid) -> Paid:
         return Paid(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from latentbench.judges.cache.replies import CacheStats, FromCache, ReplyCache
 from latentbench.judges.judge import BaseJudge, Judge, guarded
 from latentbench.kernel.errors import BenchError
-from latentbench.kernel.requests import NEEDS, Activate, Reply, Request, request_key
+from latentbench.kernel.requests import NEEDS, Activate, Reply, Request, Usage, request_key
 
 __all__ = ["CacheStats", "CachedJudge", "ReplyCache"]
 
@@ -34,7 +34,7 @@ class CachedJudge(BaseJudge):
         cache: where its replies are kept.
 
     Attributes:
-        paying: told the replies of each chunk as soon as they are stored.
+        paying: told what each chunk of replies used, as soon as they are stored; of those that were not paid here, nothing.
     """
 
     def __init__(self, judge: Judge, cache: ReplyCache) -> None:
@@ -42,7 +42,7 @@ class CachedJudge(BaseJudge):
         self.identity, self.can, self.reads_truth = judge.identity, judge.can, judge.reads_truth
         self.in_flight, self.chunk = judge.in_flight, judge.chunk
         self.seen = FromCache()
-        self.paying: Callable[[Sequence[Reply]], None] = lambda _: None
+        self.paying: Callable[[Sequence[Usage]], None] = lambda _: None
         self._flying: dict[str, asyncio.Future[Reply]] = {}
 
     async def answer(self, requests: Sequence[Request]) -> list[Reply]:
@@ -146,7 +146,7 @@ class CachedJudge(BaseJudge):
         replies = await guarded(self.judge, [r for _, r in chunk])
         entries = [(k, r, reply) for (k, r), reply in zip(chunk, replies, strict=True)]
         self.cache.put(self.identity, self.reads_truth, entries)
-        self.paying(replies)
+        self.paying([reply.usage for reply in replies if not reply.cached])
         self.seen.came += len(replies)
         self.seen.failed += sum(not reply.ok for reply in replies)
         for k, _, reply in entries:

@@ -33,23 +33,9 @@ import numpy as np
 from latentbench.kernel.conform import conform
 from latentbench.kernel.errors import DataError
 from latentbench.kernel.files import writing
-from latentbench.kernel.identity import canonical, digest
+from latentbench.kernel.identity import canonical
 from latentbench.kernel.processes import Process, me
-from latentbench.kernel.requests import (
-    Activate,
-    Chat,
-    Choice,
-    Continuation,
-    Embed,
-    JudgeIdentity,
-    Outcome,
-    Reply,
-    Request,
-    Simulate,
-    Usage,
-    request_key,
-    stored,
-)
+from latentbench.kernel.requests import JudgeIdentity, Outcome, Reply, Request, Usage, describe, request_key
 from latentbench.kernel.seal import Seal, check, sealed
 
 SCHEMA = 1
@@ -578,31 +564,3 @@ def decode(outcome: str, value: str, vector: bytes | None) -> Reply:
         finish=found.get("finish"),
         cached=True,
     )
-
-
-def describe(request: Request, reads_truth: bool, provider: str = "") -> tuple[str, str, str]:
-    """Digest of the whole request, digest of its text, and JSON of its settings: what `explain_miss` compares.
-
-    Args:
-        reads_truth, provider: of the judge, whose calls differ in what it reads.
-    """
-    kind, asked = type(request).__name__, stored(request, reads_truth, provider)
-    settings: dict[str, Any]
-    match request:
-        case Chat():
-            text: Any = request.messages
-            settings = {"max_tokens": request.max_tokens, "temperature": request.temperature, "seed": request.seed}
-        case Choice():
-            text = request.messages
-            settings = {"answers": request.answers, "slots": digest(request.slots), "end": request.end}
-        case Continuation():
-            text, settings = [request.context, request.text], {}
-        case Embed():
-            text, settings = request.text, {"query": request.query}
-        case Simulate():
-            text, settings = asked["question"], {}
-        case Activate():
-            text, settings = request.text, {"latent": request.latent.id, "origin": request.latent.origin}
-    if not isinstance(request, Simulate) and asked.get("question") is not None:
-        settings["question"] = digest(asked["question"])
-    return digest([kind, asked]), digest(text), canonical({"kind": kind, **settings})

@@ -1,4 +1,4 @@
-"""Word overlap: the whole understanding of the mock judges.
+"""Word overlap: the whole understanding of the mock judges, and the variant that has nothing else.
 
 Deterministic, without weights, and better than chance where an explanation names words that stand in the text. That is enough
 to show that a pipeline carries information from explanation to score.
@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from latentbench.kernel.trial import Seen
+from latentbench.kernel.requests import Continuation, Embed
+from latentbench.kernel.trial import Seen, Trial
 
 WORD = re.compile(r"[^\W_]+")
 
@@ -98,3 +99,35 @@ def vector(text: str) -> np.ndarray[Any, np.dtype[np.float32]]:
     if norm == 0:  # two words that cancel
         found[0], norm = 1, 1.0
     return found / np.float32(norm)
+
+
+class Worded:
+    """What variants without an own reading of texts share: word overlap."""
+
+    revision = "1"
+
+    def loglik(self, request: Continuation) -> tuple[float, int]:
+        """Log-likelihood by word overlap with the context."""
+        return log_likelihood(request.context, request.text)
+
+    def vector(self, request: Embed) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Bag of words as a unit vector."""
+        return vector(request.text)
+
+    def write(self, trial: Trial, seed: int) -> str:
+        """A sentence of the explanation's words."""
+        return sentence(trial.explanation, seed)
+
+
+class Lexical(Worded):
+    """Predicts from the words that explanation and window share."""
+
+    reads_truth = False
+
+    def windows(self, trial: Trial) -> tuple[float, ...]:
+        """p(active) by the words that explanation and window share."""
+        return tuple(window_probability(trial.explanation, w) for w in trial.windows)
+
+    def tokens(self, trial: Trial) -> tuple[tuple[float, ...], ...]:
+        """p(active) of every token by the words that it shares with the explanation."""
+        return tuple(token_probabilities(trial.explanation, w) for w in trial.windows)

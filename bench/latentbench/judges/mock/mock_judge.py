@@ -17,18 +17,18 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import pydantic
 
 from latentbench.judges.judge import DispatchJudge
-from latentbench.judges.mock.variants import VARIANTS, MockParams, Variant, share
+from latentbench.judges.mock.variants import VARIANTS, MockParams, Variant
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.kernel.forms import AnyOf, Levels, Which, Write, YesNo, words
-from latentbench.kernel.identity import canonical, digest
+from latentbench.kernel.identity import digest, share
 from latentbench.kernel.requests import (
     Activate,
     Capability,
@@ -42,9 +42,10 @@ from latentbench.kernel.requests import (
     Reply,
     Simulate,
     Usage,
+    whole,
 )
 from latentbench.kernel.tasks import find
-from latentbench.kernel.trial import Trial, bare, content
+from latentbench.kernel.trial import Trial, bare
 
 if TYPE_CHECKING:
     from latentbench.judges.mock.planted_subject import PlantedSubject
@@ -143,7 +144,7 @@ class MockJudge(DispatchJudge):
             await asyncio.sleep(self._free_at - now)
         replies = []
         for request in requests:
-            if share(self.params.seed, "fail", canonical([type(request).__name__, asked(request)])) < self.params.fail:
+            if share(self.params.seed, "fail", whole(request, named=True)) < self.params.fail:
                 replies.append(Reply(Outcome.API, error="mock failure"))
                 continue
             reply = answer(request)
@@ -152,7 +153,7 @@ class MockJudge(DispatchJudge):
         return replies
 
     def _chat(self, request: Chat) -> Reply:
-        if share(self.params.seed, "nonsense", canonical(asked(request))) < self.params.nonsense:
+        if share(self.params.seed, "nonsense", whole(request)) < self.params.nonsense:
             return Reply(text=NONSENSE)
         trial = request.trial
         if trial is None:
@@ -175,18 +176,6 @@ def _rules(rules: str) -> str:
     from latentbench.suites.planted.planted_suite import load_rules
 
     return digest(load_rules(_place(rules)))
-
-
-def asked(request: Direct) -> dict[str, Any]:
-    """What a request asks, truth included: failures and nonsense are drawn by it, so its fields stay as they are."""
-    if isinstance(request, Simulate):
-        return {"question": content(request.trial)}
-    if isinstance(request, Embed | Activate):
-        return asdict(request)
-    fields = asdict(replace(request, trial=None))
-    del fields["trial"]
-    fields.pop("listed", None)
-    return fields | {"question": None if request.trial is None else content(request.trial)}
 
 
 def choice_logprobs(variant: Variant, choice: Choice) -> tuple[tuple[float, ...], ...]:

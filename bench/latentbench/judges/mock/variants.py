@@ -12,12 +12,11 @@ import numpy as np
 import pydantic
 
 from latentbench.judges.mock import lexical
+from latentbench.judges.mock.lexical import Lexical, Worded
 from latentbench.kernel.config import Frozen
-from latentbench.kernel.identity import canonical, digest
+from latentbench.kernel.identity import canonical, share
 from latentbench.kernel.requests import Continuation, Embed
 from latentbench.kernel.trial import Seen, Trial, look
-
-VERSION = "1"
 
 
 class MockParams(Frozen):
@@ -40,11 +39,6 @@ class MockParams(Frozen):
     `planted-1` by default."""
     can: str = ""
     """Capabilities joined by `+`, such as `chat+embed`; all by default. A mock of a judge that only talks has `chat`."""
-
-
-def share(*parts: object) -> float:
-    """A number in [0, 1) from the hash of the parts."""
-    return int(digest(parts), 16) / 16**16
 
 
 def asked(trial: Trial, window: Seen) -> str:
@@ -75,24 +69,6 @@ class Variant(Protocol):
 
     def write(self, trial: Trial, seed: int) -> str:
         """A text that shows what the trial's explanation describes."""
-
-
-class Worded:
-    """What variants without an own reading of texts share: word overlap."""
-
-    revision = VERSION
-
-    def loglik(self, request: Continuation) -> tuple[float, int]:
-        """Log-likelihood by word overlap with the context."""
-        return lexical.log_likelihood(request.context, request.text)
-
-    def vector(self, request: Embed) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Bag of words as a unit vector."""
-        return lexical.vector(request.text)
-
-    def write(self, trial: Trial, seed: int) -> str:
-        """A sentence of the explanation's words."""
-        return lexical.sentence(trial.explanation, seed)
 
 
 class Label(Worded):
@@ -137,23 +113,6 @@ class Label(Worded):
         return total, words
 
 
-class Lexical(Worded):
-    """Predicts from the words that explanation and window share; see `latentbench.judges.mock.lexical`."""
-
-    reads_truth = False
-
-    def __init__(self, params: MockParams) -> None:
-        self.params = params
-
-    def windows(self, trial: Trial) -> tuple[float, ...]:
-        """p(active) by the words that explanation and window share."""
-        return tuple(lexical.window_probability(trial.explanation, w) for w in trial.windows)
-
-    def tokens(self, trial: Trial) -> tuple[tuple[float, ...], ...]:
-        """p(active) of every token by the words that it shares with the explanation."""
-        return tuple(lexical.token_probabilities(trial.explanation, w) for w in trial.windows)
-
-
 class Constant(Worded):
     """Says the same whatever is asked: a measured floor. All texts have the same vector and as many nats a word."""
 
@@ -193,7 +152,7 @@ def _oracle(params: MockParams) -> Variant:
 
 VARIANTS: dict[str, Callable[[MockParams], Variant]] = {
     "label": Label,
-    "lexical": Lexical,
+    "lexical": lambda _: Lexical(),
     "constant": Constant,
     "oracle": _oracle,
 }
