@@ -425,6 +425,23 @@ def _sparsify(folder: Path) -> None:
     write_json(folder / "cfg.json", {"d_in": 32, "k": 2, "num_latents": 8, "expansion_factor": 1, "activation": "topk"})
 
 
+def _npz(folder: Path) -> None:
+    np.savez(folder / "w.npz", W_enc=np.ones((4, 8), np.float32), b_enc=np.zeros(8, np.float32))
+
+
+def _checkpoint_of_tensors(folder: Path) -> None:
+    torch.save({"encoder.weight": torch.ones(8, 4), "k": torch.tensor(3)}, folder / "w.pt")
+
+
+def _weights(name: str) -> Callable[[Path], object]:
+    def read(folder: Path) -> object:
+        from latentbench.subject.coders.weights import read_weights, tensor_names
+
+        return read_weights(folder / name, tensor_names(folder / name))
+
+    return read
+
+
 class Subject:
     """What a coder's reader asks of the subject: set by the test, which has one."""
 
@@ -883,7 +900,7 @@ READERS = [
             ("cfg.json", ("subject/coders/folder.py:_read_json",)),
             (
                 "sae_weights.safetensors" if kind == "saelens" else "sae.safetensors",
-                ("subject/coders/folder.py:read_weights",),
+                ("subject/coders/weights.py:_opened",),
             ),
         )
     ),
@@ -894,6 +911,20 @@ READERS = [
         _coder("saelens"),
         ("subject/coders/folder.py:_read_json",),
         heavy=True,
+    ),
+    Reader(
+        "coder's NumPy archive",
+        "w.npz",
+        _npz,
+        _weights("w.npz"),
+        ("subject/coders/weights.py:_opened", "subject/coders/weights.py:_array"),
+    ),
+    Reader(
+        "coder's checkpoint",
+        "w.pt",
+        _checkpoint_of_tensors,
+        _weights("w.pt"),
+        ("subject/coders/weights.py:_opened", "subject/coders/weights.py:_checkpoint"),
     ),
     Reader(
         "simulator",

@@ -241,7 +241,7 @@ def test_transformer_lens_names_are_translated(tiny: Loaded, tmp_path: Path, hoo
 
 
 def test_untranslatable_and_missing_places_ask_for_a_hookpoint(tiny: Loaded, tmp_path: Path) -> None:
-    folder = saelens_folder(tmp_path / "c", weights(), metadata={"hook_name": "blocks.1.attn.hook_z"})
+    folder = saelens_folder(tmp_path / "c", weights(), metadata={"hook_name": "blocks.1.attn.hook_pattern"})
     with pytest.raises(CoderError, match="hookpoint"):
         load_coder(spec(folder), tiny)
     assert load_coder(spec(folder, hookpoint="layers.1"), tiny).hookpoint == "layers.1"

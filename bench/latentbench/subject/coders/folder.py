@@ -1,4 +1,4 @@
-"""Reading a coder's folder: one configuration, one weights file, and clear words when either is not what it should be."""
+"""Reading a coder's folder: its configuration, the file of its weights, and clear words when either is not what it should be."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from latentbench.kernel.errors import CoderError, CoderMismatch
@@ -73,24 +71,6 @@ def weights_file(folder: Path, names: Sequence[str]) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise CoderError(f"{folder} holds no {' or '.join(names)}.")
-
-
-def read_weights(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, in float32.
-
-    Raises:
-        CoderError: truncated or not safetensors, or a required tensor is missing.
-    """
-    try:
-        with safe_open(path, framework="pt") as f:
-            names = set(f.keys())
-            missing = [name for name in required if name not in names]
-            if missing:
-                raise CoderError(f"{path} lacks the tensors {', '.join(missing)}; it has {', '.join(sorted(names))}.")
-            wanted = [*required, *(name for name in optional if name in names)]
-            return {name: f.get_tensor(name).to(torch.float32) for name in wanted}
-    except (SafetensorError, OSError) as e:
-        raise CoderError(f"{path} is damaged or incomplete ({e}). Fetch or make the coder again.") from e
 
 
 def check_shapes(path: Path, weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -19,8 +19,9 @@ from torch import Tensor
 from latentbench.kernel.errors import CoderMismatch
 from latentbench.kernel.identity import digest
 from latentbench.models.language_model import Loaded
-from latentbench.subject.coders.folder import read_weights, weights_file
+from latentbench.subject.coders.folder import weights_file
 from latentbench.subject.coders.sparse import Kind, SparseLatents, chunks, decoded, gathered, top
+from latentbench.subject.coders.weights import read_weights
 from latentbench.subject.hooks import d_in, site
 
 if TYPE_CHECKING:

@@ -1,6 +1,8 @@
 """One class for the sparse autoencoders and transcoders that the loaders read: f = activation((x - b_pre) W_enc + b_enc).
 
-TopK, BatchTopK, ReLU and JumpReLU differ in one line, the selection, so they are one class with a field, not four classes.
+TopK, BatchTopK, ReLU, JumpReLU and gated coders differ in one line, the selection, so they are one class with a field, not five
+classes. What a format says beyond that (inputs on another scale, a norm's gain in front) is linear and folded into the weights
+by its loader: a field for each would have to be kept right in `encode`, `decode` and `direction` at once.
 BatchTopK is a threshold here: selecting the top k x n entries of a batch is how it was trained, and as inference it makes a
 token's latents depend on which other tokens happen to be in the batch, so no frozen window could be verified
 (Bussmann et al. 2024, 2412.06410, section 3.1 uses a threshold for the same reason).
@@ -21,9 +23,35 @@ from torch import Tensor
 
 from latentbench.subject.coders.sparse import Kind, SparseLatents, above, chunks, decoded, gathered, top
 
-Activation = Literal["topk", "groupmax", "batchtopk", "relu", "jumprelu"]
+Activation = Literal["topk", "groupmax", "batchtopk", "relu", "jumprelu", "gated"]
 Normalise = Literal["none", "layer_norm", "constant_norm_rescale"]
 EPS = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """What decides in a gated coder which latents are active: f = 1[u + bias > 0] relu(scale u + b_enc), u = (x - b_pre) W_enc.
+
+    Attributes:
+        bias: [n_latents].
+        scale: [n_latents], > 0; files hold its logarithm.
+    """
+
+    bias: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Glu:
+    """A second encoder whose sigmoid multiplies the pre-activations of the first.
+
+    Attributes:
+        weight: [n_latents, d_in].
+        bias: [n_latents].
+    """
+
+    weight: Tensor
+    bias: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +61,8 @@ class Sae:
     Attributes:
         name, kind, hookpoint, key, evals: as in `SparseCoder`.
         activation: how active latents are selected. `topk`: the k largest of a token, if positive; `groupmax`: the largest of
-            each of k equal groups, if positive; `relu`: the positive ones; `jumprelu`, `batchtopk`: those above `threshold`.
+            each of k equal groups, if positive; `relu`: the positive ones; `jumprelu`, `batchtopk`: those above `threshold`;
+            `gated`: those that `gate` lets through, if positive.
         w_enc: [n_latents, d_in] float32.
         b_enc: [n_latents].
         w_dec: [n_latents, d_model].
@@ -43,7 +72,11 @@ class Sae:
         b_pre: [d_in], subtracted from the input; None if nothing is.
         normalise: per-token scaling of the input before `b_pre`, undone after decoding. `layer_norm`: centred, divided by
             the standard deviation (n - 1) + 1e-5; `constant_norm_rescale`: scaled to norm sqrt(d_in).
-        w_skip: [d_model, d_in], a linear path from input to output (sparsify's skip transcoders); None if there is none.
+        w_skip: [d_model, d_in], a linear path from input to output (skip transcoders); None if there is none.
+        gate: for `gated`.
+        glu: a second encoder, where there is one.
+        gain: [n_latents], > 0; active latents are selected by pre-activation x gain, and values are without it. None: by the
+            pre-activation itself.
     """
 
     name: str
@@ -60,6 +93,9 @@ class Sae:
     b_pre: Tensor | None = None
     normalise: Normalise = "none"
     w_skip: Tensor | None = None
+    gate: Gate | None = None
+    glu: Glu | None = None
+    gain: Tensor | None = None
     evals: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -87,7 +123,18 @@ class Sae:
         x, _, _ = self._normalised(acts.to(self.w_enc))
         if self.b_pre is not None:
             x = x - self.b_pre
+        if self.gate is not None:
+            u = torch.nn.functional.linear(x, self.w_enc)
+            return above((u * self.gate.scale + self.b_enc).masked_fill(u + self.gate.bias <= 0, 0.0), 0.0, first_row)
         pre = torch.nn.functional.linear(x, self.w_enc, self.b_enc)
+        if self.glu is not None:
+            pre = pre * torch.nn.functional.linear(x, self.glu.weight, self.glu.bias).sigmoid()
+        if self.gain is None:
+            return self._selected(pre, first_row)
+        rows, latents, values = self._selected(pre * self.gain, first_row)
+        return rows, latents, values / self.gain[latents]
+
+    def _selected(self, pre: Tensor, first_row: int) -> tuple[Tensor, Tensor, Tensor]:
         if self.activation == "relu":
             return above(pre, 0.0, first_row)
         if self.threshold is not None:

@@ -1,16 +1,15 @@
 """SAELens folders: `cfg.json` and `sae_weights.safetensors`.
 
-Read: architectures `standard`, `topk`, `batchtopk`, `jumprelu`, `transcoder`, `skip_transcoder` and `jumprelu_transcoder`, in
-the layout of version 6 and in the flat one before it. Not read: `gated` and attention-head (`hook_z`) coders, and inputs
-that are whitened; the message says so. A transcoder with a skip path keeps it for decoding; its latents do not see it.
+Read is every architecture whose latents are a function of one token and never negative, as saved for inference or in training, in
+the layout of version 6 and in the flat one before it. A transcoder with a skip path keeps it for decoding; its latents do not see
+it. What is not read, and why, is in `REFUSED`; whitened inputs are not, either.
 
-SAELens names places as TransformerLens does (`blocks.9.hook_resid_post`). They are translated to this project's names where
-the same tensor exists; where none does, or where the translation is not the one meant, the spec's `hookpoint` decides.
+SAELens names places as TransformerLens does (`blocks.9.hook_resid_post`); `latentbench.subject.coders.places` translates them.
 """
 
 from __future__ import annotations
 
-import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,9 +17,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from latentbench.kernel.errors import CoderError
+from latentbench.kernel.errors import CoderError, CoderMismatch
 from latentbench.kernel.files import replacing, write_json
 from latentbench.models.language_model import Loaded
+from latentbench.subject.coders.coder_check import CoderWarning
 from latentbench.subject.coders.folder import (
     CONFIG,
     check_shapes,
@@ -28,13 +28,14 @@ from latentbench.subject.coders.folder import (
     metadata_of,
     read_config,
     read_evals,
-    read_weights,
     weights_file,
     whole,
 )
-from latentbench.subject.coders.sae import Activation, Normalise, Sae
+from latentbench.subject.coders.places import before_gain, named_place, settings_of
+from latentbench.subject.coders.sae import Activation, Gate, Normalise, Sae
 from latentbench.subject.coders.sparse import Kind
-from latentbench.subject.hooks import site
+from latentbench.subject.coders.weights import read_weights
+from latentbench.views.escape import line
 
 if TYPE_CHECKING:
     from latentbench.subject.coders.coder_spec import CoderSpec
@@ -45,20 +46,23 @@ _ACTIVATIONS: dict[str, Activation] = {
     "standard": "relu",
     "topk": "topk",
     "batchtopk": "batchtopk",
+    "matryoshka_batchtopk": "batchtopk",
     "jumprelu": "jumprelu",
+    "gated": "gated",
     "transcoder": "relu",
     "skip_transcoder": "relu",
     "jumprelu_transcoder": "jumprelu",
+    "jumprelu_skip_transcoder": "jumprelu",
 }
 
-_PLACES = {
-    "hook_resid_post": ("",),
-    "hook_resid_pre": (":in",),
-    # Gemma 2 and 3 have a norm between the module and the residual stream; TransformerLens reads after it.
-    "hook_mlp_out": (".post_feedforward_layernorm", ".mlp"),
-    "hook_attn_out": (".self_attn", ".attn", ".attention"),
-    "mlp.hook_post": (".mlp.down_proj:in", ".mlp.c_proj:in", ".mlp.dense_4h_to_h:in"),
+REFUSED = {
+    "abstopk": "its latents may be negative, and what is behind a coder (examples, quantiles, scores) knows values above 0 only",
+    "temporal": "a token's latents depend on the tokens before it, so no window could be checked by itself",
+    "matching_pursuit": "it has no encoder: a token's latents come out of a search over the decoder",
 }
+"""Architectures that are not read, and why."""
+_OLD = ("scaling_factor",)
+"""Tensors that configurations before version 6 may have; they have to be ones, or nothing is scaled as the file says."""
 
 
 def load(spec: CoderSpec, loaded: Loaded) -> Sae:
@@ -74,26 +78,38 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
     folder = coder_folder(spec.path or "")
     path = folder / CONFIG
     config = _modern(read_config(folder, ("d_in", "d_sae")))
-    architecture = config["architecture"]
-    if not isinstance(architecture, str) or architecture not in _ACTIVATIONS:
-        raise CoderError(
-            f"{path}: architecture {architecture!r} is not read. Known: {', '.join(sorted(_ACTIVATIONS))}."
-        )
+    architecture = _architecture(config["architecture"], path)
     activation = _ACTIVATIONS[architecture]
     transcodes = "transcoder" in architecture
     file = weights_file(folder, (WEIGHTS, "sae.safetensors", "model.safetensors"))
-    required = ["W_enc", "b_enc", "W_dec", "b_dec"] + (["threshold"] if activation == "jumprelu" else [])
-    weights = read_weights(file, required, ("threshold", "topk_threshold", "W_skip"))
+    biases = ("b_gate", "b_mag", "r_mag") if activation == "gated" else ("b_enc",)
+    required = ["W_enc", *biases, "W_dec", "b_dec"] + (["threshold"] if activation == "jumprelu" else [])
+    skips = ("W_skip",) if "skip" in architecture else ()
+    optional = (*skips, *_OLD, *(("threshold", "topk_threshold") if activation == "batchtopk" else ()))
+    weights = read_weights(file, [*required, *skips], optional, strict=True)
     d_in, n = whole(config["d_in"], "d_in", path), whole(config["d_sae"], "d_sae", path)
     d_out = whole(config.get("d_out", d_in), "d_out", path)
-    shapes = {"W_enc": (d_in, n), "b_enc": (n,), "W_dec": (n, d_out), "b_dec": (d_out,), "W_skip": (d_out, d_in)}
+    shapes = {"W_enc": (d_in, n), "W_dec": (n, d_out), "b_dec": (d_out,), "W_skip": (d_out, d_in)}
+    shapes |= dict.fromkeys(biases, (n,))
     check_shapes(file, weights, shapes | ({"threshold": (n,)} if activation == "jumprelu" else {}))
+    _unscaled(file, weights)
     threshold = weights.get("threshold", weights.get("topk_threshold"))
     if activation == "batchtopk":
         threshold = threshold if spec.threshold is None else torch.tensor([spec.threshold])
         if threshold is None:
             raise CoderError(f"{file} records no threshold for its BatchTopK; give the coder a `threshold`.")
         threshold = threshold.reshape(-1)
+        if len(threshold) not in (1, n):
+            raise CoderMismatch(f"{file}: the threshold has {len(threshold)} values, expected 1 or {n}.")
+        if not bool(threshold.any()):
+            warnings.warn(
+                line(
+                    f"{file}: the threshold of its BatchTopK is 0, as before training: every positive latent is active. Give the "
+                    "coder a `threshold`, or the file that was saved for inference."
+                ),
+                CoderWarning,
+                stacklevel=2,
+            )
     k = None
     if activation == "topk":
         if "k" not in config:
@@ -101,7 +117,8 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
         k = whole(config["k"], "k", path)
     if config.get("rescale_acts_by_decoder_norm"):
         weights = _rescaled(weights)
-    hookpoint = spec.hookpoint or _hookpoint(config, loaded, path)
+    place = named_place(_hook_name(config), loaded, path, spec.hookpoint)
+    hookpoint = place.hookpoint
     subtracts = bool(config["apply_b_dec_to_input"]) and not transcodes
     settings = {
         "format": "saelens",
@@ -112,17 +129,18 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
         "normalise": config["normalize_activations"],
         "rescaled": bool(config.get("rescale_acts_by_decoder_norm")),
         "hookpoint": hookpoint,
+        **settings_of(place),
     }
     kind: Kind = "transcoder" if transcodes else "sae"
     on = {name: value.to(loaded.device) for name, value in weights.items()}
-    return Sae(
+    coder = Sae(
         name=spec.name,
         kind=kind,
         hookpoint=hookpoint,
         key=content_key(file, settings),
         activation=activation,
         w_enc=on["W_enc"].T.contiguous(),
-        b_enc=on["b_enc"],
+        b_enc=on["b_mag" if activation == "gated" else "b_enc"],
         w_dec=on["W_dec"],
         b_dec=on["b_dec"],
         k=k,
@@ -130,8 +148,25 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
         b_pre=on["b_dec"] if subtracts else None,
         normalise=_normalise(config["normalize_activations"], path),
         w_skip=on.get("W_skip"),
+        gate=Gate(on["b_gate"], on["r_mag"].exp()) if activation == "gated" else None,
         evals=read_evals(folder, config),
     )
+    return before_gain(coder, place)
+
+
+def _architecture(found: object, path: Path) -> str:
+    if isinstance(found, str) and found in _ACTIVATIONS:
+        return found
+    why = REFUSED.get(found) if isinstance(found, str) else None
+    raise CoderError(
+        f"{path}: architecture {found!r} is not read{': ' + why if why else ''}. Known: {', '.join(sorted(_ACTIVATIONS))}."
+    )
+
+
+def _unscaled(file: Path, weights: dict[str, Tensor]) -> None:
+    for name in _OLD:
+        if name in weights and not torch.allclose(weights[name], torch.ones(())):
+            raise CoderError(f"{file}: {name} is not 1 everywhere; fold it into the weights with SAELens.")
 
 
 def _modern(config: dict[str, Any]) -> dict[str, Any]:
@@ -171,24 +206,11 @@ def _rescaled(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _hookpoint(config: dict[str, Any], loaded: Loaded, path: Path) -> str:
-    metadata = metadata_of(config)
-    name = metadata.get("hook_name") or config.get("hook_name")
-    if not isinstance(name, str) or not name:
-        raise CoderError(f"{path} does not say where the coder reads; give it a `hookpoint`, such as layers.9.")
-    matched = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
-    if matched is None:
-        return name
-    layer, place = matched.groups()
-    for suffix in _PLACES.get(place, ()):
-        candidate = f"layers.{layer}{suffix}"
-        try:
-            return site(loaded, candidate).name
-        except CoderError:
-            continue
-    raise CoderError(
-        f"{path} reads {name!r}, which has no counterpart in {loaded.files.reference}; give the coder a `hookpoint`."
-    )
+def _hook_name(config: dict[str, Any]) -> object:
+    """What the configuration says of the place; heads are marked where only `reshape_activations` says so."""
+    name = metadata_of(config).get("hook_name") or config.get("hook_name")
+    heads = config.get("reshape_activations") == "hook_z" or metadata_of(config).get("reshape_activations") == "hook_z"
+    return "hook_z" if heads and not (isinstance(name, str) and name.endswith("hook_z")) else name
 
 
 def save(folder: Path, weights: dict[str, Tensor], k: int, stored: str, metadata: dict[str, Any]) -> None:

@@ -16,11 +16,11 @@ from latentbench.subject.coders.folder import (
     content_key,
     read_config,
     read_evals,
-    read_weights,
     weights_file,
     whole,
 )
 from latentbench.subject.coders.sae import Activation, Sae
+from latentbench.subject.coders.weights import read_weights
 from latentbench.subject.hooks import INPUT, site
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
         raise CoderError(f"{path}: {n} latents are not {k} equal groups.")
     transcodes = bool(config.get("transcode"))
     file = weights_file(folder, (WEIGHTS,))
-    weights = read_weights(file, ("encoder.weight", "encoder.bias", "W_dec", "b_dec"), ("W_skip",))
+    weights = read_weights(file, ("encoder.weight", "encoder.bias", "W_dec", "b_dec"), ("W_skip",), strict=True)
     d_out = weights["b_dec"].numel() if transcodes else d
     shapes = {"encoder.weight": (n, d), "encoder.bias": (n,), "W_dec": (n, d_out), "b_dec": (d_out,)}
     check_shapes(file, weights, shapes | {"W_skip": (d_out, d)})
