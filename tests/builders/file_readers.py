@@ -459,6 +459,24 @@ def _coder(kind: str) -> Callable[[Path], object]:
     return read
 
 
+def _provenance(folder: Path) -> object:
+    from latentbench.subject.coders.provenance import folder_provenance
+
+    return folder_provenance(folder)
+
+
+def _scaled_coder(folder: Path) -> object:
+    from latentbench.subject.coders.processing import unfolded_factor
+
+    return unfolded_factor(folder)
+
+
+def _named_model(folder: Path) -> object:
+    from latentbench.subject.coders.subject_name import recorded_name
+
+    return recorded_name(folder)
+
+
 def _simulator(folder: Path) -> None:
     from latentbench.judges.simulator import artifact
     from latentbench.judges.simulator.heads import Heads
@@ -925,6 +943,27 @@ READERS = [
         _checkpoint_of_tensors,
         _weights("w.pt"),
         ("subject/coders/weights.py:_opened", "subject/coders/weights.py:_checkpoint"),
+    ),
+    Reader(
+        "what a coder says of its subject",
+        "cfg.json",
+        _json("cfg.json", {"metadata": {"model_name": "gpt2", "prepend_bos": False, "context_size": 128}}),
+        _provenance,
+        ("subject/coders/provenance.py:_config",),
+    ),
+    Reader(
+        "factor of a coder's input",
+        "activation_scaler.json",
+        _json("activation_scaler.json", {"scaling_factor": 1.5, "has_whitening": False}),
+        _scaled_coder,
+        ("subject/coders/processing.py:unfolded_factor",),
+    ),
+    Reader(
+        "name of a model",
+        "config.json",
+        _json("config.json", {"_name_or_path": "gpt2", "model_type": "gpt2"}),
+        _named_model,
+        ("subject/coders/subject_name.py:recorded_name",),
     ),
     Reader(
         "simulator",

@@ -34,7 +34,7 @@ from latentbench.models.language_model import load
 from latentbench.subject.activations.encode import encode_contexts
 from latentbench.subject.coders.coder_spec import load_coder
 from latentbench.suites.build.suite_recipe import anchored_recipe, load_recipe
-from latentbench.suites.rerun import changed
+from latentbench.suites.rerun import as_built, changed
 from latentbench.suites.store import load_suite
 
 
@@ -81,7 +81,8 @@ class SubjectJudge(BaseJudge):
             if name not in suite.coders:
                 raise UnknownName(f"coder of suite {suite.name}", name, suite.coders)
         recipe = anchored_recipe(load_recipe(suite.path / "recipe.yaml"), suite.path.resolve())
-        self.loaded = load(recipe.subject.model, params.dtype or recipe.subject.dtype, params.device)
+        subject = load(recipe.subject.model, params.dtype or recipe.subject.dtype, params.device)
+        self.loaded = as_built(subject, suite)
         entries = [entry.coder for entry in recipe.coders if entry.coder.name in wanted]
         self._coders = {spec.name: load_coder(spec, self.loaded, verify=False) for spec in entries}
         weights = self.loaded.files.identity
@@ -92,7 +93,8 @@ class SubjectJudge(BaseJudge):
         self.can = self.writer.can | {Capability.ACTIVATE}
         self.reads_truth = self.writer.reads_truth
         self.in_flight, self.chunk = self.writer.in_flight, self.writer.chunk
-        mine = ("subject", digest([self.loaded.identity, self._origins]))
+        without = [] if self.loaded.starts else ["bos: false"]
+        mine = ("subject", digest([self.loaded.identity, self._origins, *without]))
         self.identity = replace(self.writer.identity, params=(*self.writer.identity.params, mine))
         self._worker = Worker("subject")
 

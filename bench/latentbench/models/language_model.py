@@ -29,6 +29,7 @@ class Loaded:
         tokenizer: the tokenizer in the model's folder.
         dtype: type of the weights.
         device: where the weights lie.
+        starts: whether the token that starts a sequence is put in front of what the model reads as a subject.
     """
 
     files: ModelFiles
@@ -36,6 +37,7 @@ class Loaded:
     tokenizer: Any
     dtype: DType
     device: torch.device
+    starts: bool = True
 
     @property
     def identity(self) -> dict[str, str]:
@@ -44,9 +46,9 @@ class Loaded:
 
     @property
     def bos(self) -> int | None:
-        """The token id that starts a sequence, or None for a subject without one."""
+        """The token id that starts a sequence, or None for a subject that has none or is read without it."""
         found: int | None = self.tokenizer.bos_token_id
-        return found
+        return found if self.starts else None
 
     @property
     def d_model(self) -> int:

@@ -23,6 +23,7 @@ from latentbench.models.language_model import Loaded, load
 from latentbench.subject.activations.encode import encode_contexts
 from latentbench.subject.coders.coder_spec import load_coder
 from latentbench.subject.coders.sparse import SparseCoder
+from latentbench.subject.coders.start_token import started
 from latentbench.suites.build.suite_recipe import SuiteRecipe, anchored_recipe, load_recipe
 from latentbench.suites.store import Suite, flat_list
 
@@ -62,7 +63,7 @@ def compare(suite: Suite, n_contexts: int, base: Path) -> tuple[list[str], str]:
     if "subject" not in suite.manifest:
         raise DataError(f"{suite.id} was not built from a subject's activations; there is nothing to run again.")
     recipe = anchored_recipe(load_recipe(base / "recipe.yaml"), base.resolve())
-    loaded = load(recipe.subject.model, recipe.subject.dtype)
+    loaded = as_built(load(recipe.subject.model, recipe.subject.dtype), suite)
     coders = [load_coder(entry.coder, loaded) for entry in recipe.coders]
     named = {entry.coder.name: coder for entry, coder in zip(recipe.coders, coders, strict=True)}
     problems = changed(suite.manifest, loaded, named, corpus_identity(recipe.corpus), loaded.dtype)
@@ -71,6 +72,11 @@ def compare(suite: Suite, n_contexts: int, base: Path) -> tuple[list[str], str]:
     chosen = _choose(suite, n_contexts)
     cuts = cut_again(recipe, loaded, chosen)
     return _compare(suite, recipe, loaded, coders, cuts)
+
+
+def as_built(loaded: Loaded, suite: Suite) -> Loaded:
+    """The subject with a start token in front of what it reads, or without, as the suite's build had it."""
+    return started(loaded, bool(suite.manifest.get("bos", True)), {})
 
 
 def changed(

@@ -153,12 +153,9 @@ class Session:
 
     def store(self, recipe: SuiteRecipe) -> ActivationStore:
         """The activations behind a recipe's suite, collected if they must be."""
-        from latentbench.models.language_model import load
-        from latentbench.subject.coders.coder_spec import load_coder
-        from latentbench.suites.build.build import activations
+        from latentbench.suites.build.build import activations, subject_and_coders
 
-        loaded = load(recipe.subject.model, recipe.subject.dtype, "auto")
-        coders = [load_coder(entry.coder, loaded) for entry in recipe.coders]
+        loaded, coders, _ = subject_and_coders(recipe)
         place = self.activations or cache_dir() / "activations"
         return activations(recipe, loaded, coders, place, lambda _: None)
 

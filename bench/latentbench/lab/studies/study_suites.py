@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Console
 
 from latentbench.corpora.corpus import corpus_identity
@@ -127,6 +128,10 @@ def build(recipe: SuiteRecipe, suites: Path, activations: Path | None, console: 
     return folder
 
 
+LATER: Mapping[str, Sequence[str]] = {"recipe": ("bos",), "coder": ("as_is",)}
+"""Fields that recipes and their coders got after the first studies were published."""
+
+
 def identity(recipe: SuiteRecipe) -> str:
     """Digest of everything that can change the suite: settings, text, and files of the coders."""
     weights = {}
@@ -135,7 +140,17 @@ def identity(recipe: SuiteRecipe) -> str:
             if place is not None:
                 weights[place] = sorted((p.name, file_sha256(p)) for p in coder_folder(place).iterdir() if p.is_file())
     settings = recipe.model_dump(mode="json", exclude={"corpus"})
+    # What a recipe could not say at first has no part in the identity while it says the default, so that suites keep their names.
+    _without_default(settings, recipe, LATER["recipe"])
+    for dumped, entry in zip(settings["coders"], recipe.coders, strict=True):
+        _without_default(dumped["coder"], entry.coder, LATER["coder"])
     return digest([settings, corpus_identity(recipe.corpus), weights])
+
+
+def _without_default(dumped: dict[str, Any], model: BaseModel, names: Sequence[str]) -> None:
+    for name in names:
+        if getattr(model, name) == type(model).model_fields[name].default:
+            del dumped[name]
 
 
 def _kept(corpus: Any, keep: Mapping[str, str], folder: Path) -> JsonlCorpus:

@@ -117,6 +117,7 @@ def active_latents(
     """
     from latentbench.subject.activations.encode import encode_contexts
     from latentbench.subject.coders.coder_spec import load_coder
+    from latentbench.subject.coders.start_token import started
 
     ids = np.asarray(loaded.tokenizer(options.sentence, add_special_tokens=False)["input_ids"], dtype=np.int32)
     entries = [e for e in recipe.coders if e.coder.name in options.coders]
@@ -127,7 +128,7 @@ def active_latents(
     store = session.store(recipe)
     tiles = tile(store.contexts, recipe.window)
     coders = [load_coder(e.coder, loaded, verify=False) for e in entries]
-    fired = encode_contexts(loaded, coders, [ids])
+    fired = encode_contexts(started(loaded, store.bos is not None, {}), coders, [ids])
     found: list[ActiveLatent] = []
     passed_over = 0
     for entry, coder in zip(entries, coders, strict=True):

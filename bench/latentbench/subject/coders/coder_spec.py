@@ -19,7 +19,9 @@ from latentbench.kernel.file_name import MOST
 from latentbench.kernel.registry import lookup
 from latentbench.kernel.tasks import tasks_dirs
 from latentbench.models.language_model import Loaded
-from latentbench.subject.coders.coder_check import CoderWarning, check
+from latentbench.subject.coders.coder_check import CoderWarning, coder_problems
+from latentbench.subject.coders.processing import as_trained
+from latentbench.subject.coders.provenance import provenance
 from latentbench.subject.coders.sparse import SparseCoder
 from latentbench.subject.hooks import d_in
 from latentbench.views.escape import line
@@ -47,6 +49,8 @@ class CoderSpec(Frozen):
     """Folder of a SAELens coder whose decoder bias is subtracted first, for `random`; see there."""
     threshold: float | None = None
     """Activation that a latent of a BatchTopK coder must exceed, for a coder whose file records none."""
+    as_is: bool = False
+    """Feed activations as they are, whatever its folder says of how the model's weights were processed for training."""
 
     @model_validator(mode="after")
     def _complete(self) -> CoderSpec:
@@ -71,12 +75,13 @@ def load_coder(spec: CoderSpec, loaded: Loaded, verify: bool = True) -> SparseCo
     Args:
         spec: which coder.
         loaded: the subject.
-        verify: measure recorded L0 and FVU again on a few short texts (`subject.coders.coder_check`), and issue a `CoderWarning`
-            for each that is off. Takes part of a second on a small subject.
+        verify: compare what its folder says of the subject, measure L0 and FVU on a few short texts
+            (`subject.coders.coder_check`), and issue a `CoderWarning` for each that is off. Takes part of a second on a
+            small subject.
 
     Raises:
         UnknownName: an unregistered format.
-        CoderError: a folder that cannot be used, or an unknown hookpoint.
+        CoderError: a folder that cannot be used, an unknown hookpoint, or activations of training that cannot be made here.
         CoderMismatch: the hookpoint's width is not the coder's.
         FetchError: it cannot be had from the hub.
     """
@@ -87,8 +92,10 @@ def load_coder(spec: CoderSpec, loaded: Loaded, verify: bool = True) -> SparseCo
             f"coder {spec.name!r} takes activations of width {coder.d_in}, but {coder.hookpoint} of "
             f"{loaded.files.reference} has width {width}. It belongs to another subject or hookpoint."
         )
-    if verify and coder.evals:
-        for problem in check(coder, loaded).problems:
+    said = provenance(spec, coder)
+    coder = as_trained(spec, coder, said, loaded)
+    if verify:
+        for problem in coder_problems(spec, coder, said, loaded):
             warnings.warn(line(problem), CoderWarning, stacklevel=2)
     return coder
 

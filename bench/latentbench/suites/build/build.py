@@ -9,7 +9,8 @@ drawing more latents leaves the windows of the others as they were.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,11 @@ from latentbench.models.language_model import Loaded, load
 from latentbench.models.source import cache_dir
 from latentbench.subject.activations.activation_store import FORMAT, ActivationStore
 from latentbench.subject.activations.activations import SHARD, Progress, collect
+from latentbench.subject.coders.coder_check import CoderWarning
 from latentbench.subject.coders.coder_spec import load_coder
+from latentbench.subject.coders.provenance import Provenance, provenance
 from latentbench.subject.coders.sparse import SparseCoder
+from latentbench.subject.coders.start_token import context_remarks, started
 from latentbench.suites.build.draw import chosen, count, draw
 from latentbench.suites.build.hard import embedded, with_hard
 from latentbench.suites.build.negatives import Embed, EmbeddedWindows, Firing, counted
@@ -38,6 +42,7 @@ from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe, ancho
 from latentbench.suites.build.suite_tables import CoderPart, latent_table, window_table
 from latentbench.suites.build.token_strings import TokenStrings
 from latentbench.suites.store import Suite, load_suite, save_suite
+from latentbench.views.escape import line
 from latentbench.views.terminal import shown, status, tell
 
 if TYPE_CHECKING:
@@ -73,8 +78,9 @@ def build_suite(
     """
     say = progress or _silent
     say(f"loading {recipe.subject.model}")
-    loaded = load(recipe.subject.model, recipe.subject.dtype, device)
-    coders = [load_coder(entry.coder, loaded) for entry in recipe.coders]
+    loaded, coders, said = subject_and_coders(recipe, device)
+    for remark in context_remarks(loaded, recipe.context, said):
+        warnings.warn(line(remark), CoderWarning, stacklevel=2)
     store = activations(recipe, loaded, coders, work_dir or cache_dir() / "activations", say)
     tiles = tile(store.contexts, recipe.window)
     pool = embedded(recipe, store, tiles, loaded.tokenizer, embed)
@@ -86,7 +92,7 @@ def build_suite(
     strings = TokenStrings(loaded.tokenizer)
     latents = latent_table(parts, recipe.plan, strings)
     windows = window_table(parts, store.tokens, tiles, strings)
-    manifest = _manifest(recipe, loaded, store, tiles, parts)
+    manifest = _manifest(recipe, loaded, store, tiles, parts, said)
     save_suite(out_dir, manifest, latents, windows)
     _keep_recipe(recipe, out_dir)
     return load_suite(out_dir)
@@ -126,6 +132,20 @@ def _silent(line: str) -> None:
     """Progress that nobody reads."""
 
 
+def subject_and_coders(
+    recipe: SuiteRecipe, device: str = "auto"
+) -> tuple[Loaded, list[SparseCoder], dict[str, Provenance]]:
+    """The subject of a recipe, with or without a start token in front, its coders, and what is known of their training by name.
+
+    Raises:
+        ModelError, CoderError: they cannot be loaded, or the coders want different start tokens.
+    """
+    loaded = load(recipe.subject.model, recipe.subject.dtype, device)
+    coders = [load_coder(entry.coder, loaded) for entry in recipe.coders]
+    said = {c.name: provenance(entry.coder, c) for entry, c in zip(recipe.coders, coders, strict=True)}
+    return started(loaded, recipe.bos, said), coders, said
+
+
 def activations(
     recipe: SuiteRecipe, loaded: Loaded, coders: Sequence[SparseCoder], work: Path, say: Say
 ) -> ActivationStore:
@@ -143,7 +163,8 @@ def activations(
     # The corpus' identity comes first: it draws the text of a `sampled` corpus that is not there yet.
     corpus = corpus_identity(recipe.corpus, on_tokens)
     what = [[c.name, c.key, c.hookpoint, c.n_latents] for c in coders]
-    name = digest([FORMAT, SHARD, loaded.files.identity, loaded.dtype, what, corpus, settings])
+    without = [] if loaded.starts else ["bos: false"]
+    name = digest([FORMAT, SHARD, loaded.files.identity, loaded.dtype, what, corpus, settings, *without])
     return collect(loaded, coders, recipe.corpus, work / name, settings, progress=on_progress)
 
 
@@ -184,7 +205,12 @@ def _coder_part(
 
 
 def _manifest(
-    recipe: SuiteRecipe, loaded: Loaded, store: ActivationStore, tiles: Tiles, parts: Sequence[CoderPart]
+    recipe: SuiteRecipe,
+    loaded: Loaded,
+    store: ActivationStore,
+    tiles: Tiles,
+    parts: Sequence[CoderPart],
+    said: Mapping[str, Provenance],
 ) -> dict[str, Any]:
     counts = store.meta["counts"]
     return {
@@ -192,6 +218,7 @@ def _manifest(
         "version": recipe.version,
         "recipe": _settings(recipe),
         "subject": loaded.identity,
+        "bos": loaded.starts,
         "corpus": {
             "identity": store.meta["identity"]["corpus"],
             "documents": counts["documents"],
@@ -200,14 +227,16 @@ def _manifest(
             "windows": len(tiles.start),
             "unused_tokens": tiles.unused + counts["dropped_tokens"],
         },
-        "coders": [_coder_entry(recipe, entry.latents, p) for entry, p in zip(recipe.coders, parts, strict=True)],
+        "coders": [
+            _coder_entry(recipe, entry, p, said[p.coder.name]) for entry, p in zip(recipe.coders, parts, strict=True)
+        ],
         "latents": sum(len(p.samples) for p in parts),
         "windows": sum(len(s.start) for p in parts for s in p.samples),
         "versions": {name: version(name) for name in ("latentbench", "torch", "transformers", "numpy", "pyarrow")},
     }
 
 
-def _coder_entry(recipe: SuiteRecipe, asked: int, part: CoderPart) -> dict[str, Any]:
+def _coder_entry(recipe: SuiteRecipe, entry: CoderEntry, part: CoderPart, said: Provenance) -> dict[str, Any]:
     coder, plan = part.coder, recipe.plan
     wanted = {
         "explain": (plan.explain, EXPLAIN, True),
@@ -224,7 +253,9 @@ def _coder_entry(recipe: SuiteRecipe, asked: int, part: CoderPart) -> dict[str, 
         "n_latents": coder.n_latents,
         "key": coder.key,
         "evals": dict(coder.evals),
-        "asked": asked,
+        "trained": said.as_record(),
+        "as_is": entry.coder.as_is,
+        "asked": entry.latents,
         "qualifying": part.drawn.qualifying,
         "got": len(part.samples),
         # Latents with fewer windows of a sort than asked for; how many each got stands in the latents table.

@@ -17,6 +17,7 @@ from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.file_name import Name
 from latentbench.models.language_model import DType
 from latentbench.subject.coders.coder_spec import CoderSpec
+from latentbench.subject.coders.start_token import Bos
 from latentbench.suites.build.sampling import Strategy, WindowPlan
 
 
@@ -108,6 +109,9 @@ class SuiteRecipe(Frozen):
     """Text to look for windows in; all of it when `max_tokens` is not given."""
     context: int = Field(default=256, ge=2, le=1 << 20)
     """Tokens that the subject reads in one go, BOS not counted."""
+    bos: Bos = "auto"
+    """Whether a start token stands in front of each context: true, false, or auto, which is what the coders' folders say
+    (true if they say nothing)."""
     window: int = Field(default=32, ge=1, le=1 << 20)
     """Tokens per window."""
     centred: bool = False

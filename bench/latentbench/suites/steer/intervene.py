@@ -31,7 +31,7 @@ from latentbench.subject.coders.sparse import SparseCoder
 from latentbench.subject.strength import STEPS, TOLERANCE, Strength, search
 from latentbench.suites.build.suite_recipe import SuiteRecipe, anchored_recipe, load_recipe
 from latentbench.suites.intervention_table import save_interventions
-from latentbench.suites.rerun import changed, cut_again
+from latentbench.suites.rerun import as_built, changed, cut_again
 from latentbench.suites.steer.steer import SteerGroup, StrengthEffect
 from latentbench.suites.steer.steer_prompts import CorpusContext, SteerPrompt, prompts
 from latentbench.suites.store import Suite
@@ -121,7 +121,7 @@ def intervene(
     wanted = suite.latents(split, coders, latents)
     if not wanted:
         raise SpecError(f"suite {suite.name} has no latents with split {split!r} and coders {coders}.")
-    loaded = load(recipe.subject.model, settings.dtype or recipe.subject.dtype, device)
+    loaded = as_built(load(recipe.subject.model, settings.dtype or recipe.subject.dtype, device), suite)
     by_coder = {
         entry.coder.name: load_coder(entry.coder, loaded, verify=False)
         for entry in recipe.coders
