@@ -12,11 +12,16 @@ activations of two layers end up in one file without any error.
 
 The forward pass is cut short by an exception raised in the hook that captures the last tensor asked for. Truncating the
 module list costs the same, but changes a model that others may be using, and puts the final norm on the last hidden state.
+
+Families differ in how a module gets its activations: OPT lays batch and positions end to end before its MLP, experts get the
+tokens that were sent to them, a convolution has positions last. What can be brought back to [batch, length, d] is; the rest is
+found by `d_in` on a few tokens, before any corpus is run, because rows that belong to other tokens raise no error later.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +36,14 @@ from latentbench.models.language_model import Loaded
 
 STACK = "layers"
 INPUT = ":in"
+
+PROBE_ROWS, PROBE_LENGTH, PROBE_SHARED = 3, 7, 4
+"""Tokens of the probe of `d_in`: rows whose first tokens are the same. The numbers differ: no axis passes for another."""
+
+_PROBE_OFF = 0.05
+"""Share of an activation's norm by which the same token after the same tokens may differ; rounding in 4 bits stays below."""
+
+_OTHER_SENSES = re.compile(r"(^|[._])(vision|visual|image|audio|speech)([._]|$)")
 
 
 @dataclass(frozen=True)
@@ -58,9 +71,12 @@ def stack_name(loaded: Loaded) -> str:
     Raises:
         CoderError: no module list has one entry per hidden layer.
     """
-    depth = int(loaded.model.config.get_text_config().num_hidden_layers)
+    config = loaded.model.config
+    # `decoder=True` keeps the text part of a model that also has an encoder of images or sound.
+    depth = int(config.get_text_config(decoder=True).num_hidden_layers)
     base = loaded.model.base_model
     lists: list[str] = [name for name, m in base.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
+    lists = [name for name in lists if not _OTHER_SENSES.search(name)] or lists
     if not lists:
         raise CoderError(
             f"{type(loaded.model).__name__} has no list of {depth} decoder blocks; hookpoints need a decoder-only model."
@@ -179,7 +195,8 @@ class Capture:
 
         Raises:
             ValueError: a mask that pads on the left, which would shift the positions.
-            RuntimeError: hooks not registered, or a hooked module that the forward pass never reached.
+            RuntimeError: hooks not registered.
+            CoderError: a hooked module that the forward pass never reached, or whose activations are not one row per token.
         """
         if not self._handles:
             raise RuntimeError("Capture.run outside of its `with` block: no hook is registered.")
@@ -193,17 +210,36 @@ class Capture:
                 ids.to(device), attention_mask=None if mask is None else mask.to(device), use_cache=False
             )
         except _Stop:
-            found, self._found = self._found, {}
+            found = {name: _by_token(value, ids.shape, name).to(device) for name, value in self._found.items()}
             return {name: found[s.name] for name, s in self.sites.items()}
         finally:
             self._running = False
-        missing = ", ".join(sorted(set(self._wanted) - set(self._found)))
-        raise RuntimeError(f"the forward pass never reached {missing}; the module is not used by this subject.")
+            missing = ", ".join(sorted(set(self._wanted) - set(self._found)))
+            self._found = {}
+        raise CoderError(f"the forward pass never reached {missing}; the module is not used by this subject.")
 
 
-def _first(output: Any) -> Tensor:
-    found: Tensor = output[0] if isinstance(output, tuple) else output
-    return found
+def _first(output: Any) -> Any:
+    return output[0] if isinstance(output, tuple | list) else output
+
+
+def _by_token(value: Any, tokens: Sequence[int], name: str) -> Tensor:
+    """Activations as [batch, length, d], whichever way the family lays them.
+
+    Raises:
+        CoderError: they are not one row per token.
+    """
+    batch, length = tokens
+    if isinstance(value, Tensor):
+        if value.ndim == 3 and tuple(value.shape[:2]) == (batch, length):
+            return value
+        if value.ndim == 2 and len(value) == batch * length:
+            return value.reshape(batch, length, -1)
+    shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    raise CoderError(
+        f"{name} gives {shape} for {batch} x {length} tokens, which is not one row of activations per token (as at experts, "
+        "routers and convolutions). Name a module that runs once on every token, such as layers.0 or layers.0.mlp."
+    )
 
 
 def capture(loaded: Loaded, ids: Tensor, mask: Tensor | None, hookpoints: Sequence[str]) -> dict[str, Tensor]:
@@ -213,12 +249,29 @@ def capture(loaded: Loaded, ids: Tensor, mask: Tensor | None, hookpoints: Sequen
 
 
 def d_in(loaded: Loaded, hookpoint: str) -> int:
-    """Width of the activations at a hookpoint, measured on one token (a module's attributes do not say it reliably).
+    """Width of the activations at a hookpoint, measured on a few tokens (a module's attributes do not say it reliably).
+
+    Everything that would spoil a pass over a corpus is found here: a module that is never run, activations that are not one row
+    per token, rows in another order than the tokens, and a subject whose tokens see what stands to their right.
 
     Raises:
-        CoderError: unknown hookpoint.
+        CoderError: unknown hookpoint, or one that cannot be read token by token.
     """
-    return int(capture(loaded, torch.zeros(1, 1, dtype=torch.long), None, [hookpoint])[hookpoint].shape[-1])
+    vocabulary = int(loaded.model.get_input_embeddings().weight.shape[0])
+    own = PROBE_LENGTH - PROBE_SHARED
+    ids = torch.arange(PROBE_LENGTH).expand(PROBE_ROWS, PROBE_LENGTH).clone()
+    ids[:, PROBE_SHARED:] = PROBE_SHARED + torch.arange(PROBE_ROWS * own).view(PROBE_ROWS, own)
+    # 3 is past the start, end and padding tokens of most tokenizers; it matters little.
+    found = capture(loaded, (3 + ids) % vocabulary, None, [hookpoint])[hookpoint].float()
+    shared = found[:, :PROBE_SHARED]
+    off = (shared[1:] - shared[:1]).norm(dim=-1) > _PROBE_OFF * shared.norm(dim=-1).amax().clamp_min(1e-12)
+    if bool(found.isfinite().all()) and bool(off.any()):
+        raise CoderError(
+            f"{hookpoint} of {loaded.files.reference} gives other activations for the same tokens after the same tokens, so they "
+            "cannot be told apart by token: its rows are in another order than the text, or the subject is no decoder (its "
+            "tokens see what stands to their right)."
+        )
+    return int(found.shape[-1])
 
 
 @contextmanager
@@ -231,23 +284,33 @@ def edit(loaded: Loaded, hookpoint: str, change: Callable[[Tensor], Tensor]) -> 
         change: [batch, length, d] -> same shape and dtype.
 
     Raises:
-        CoderError: unknown hookpoint.
+        CoderError: unknown hookpoint; inside the block, activations that are not one row per token.
     """
     where = site(loaded, hookpoint)
+    tokens: list[Sequence[int]] = [()]
+
+    def begins(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = args[0] if args else kwargs.get("input_ids", kwargs.get("inputs_embeds"))
+        tokens[0] = given.shape[:2] if isinstance(given, Tensor) else ()
+
+    def changed(value: Any) -> Any:
+        here = _by_token(value, tokens[0], where.name) if tokens[0] else value
+        return change(here.to(loaded.device)).to(here.device).reshape(value.shape)
 
     def after(module: nn.Module, args: Any, output: Any) -> Any:
-        if isinstance(output, tuple):
-            return (change(output[0]), *output[1:])
-        return change(output)
+        if isinstance(output, tuple | list):
+            return type(output)((changed(output[0]), *output[1:]))
+        return changed(output)
 
     def before(
         module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if args:
-            return (change(args[0]), *args[1:]), kwargs
+            return (changed(args[0]), *args[1:]), kwargs
         name = next(iter(kwargs))
-        return args, {**kwargs, name: change(kwargs[name])}
+        return args, {**kwargs, name: changed(kwargs[name])}
 
+    start = loaded.model.base_model.register_forward_pre_hook(begins, with_kwargs=True)
     handle = (
         where.module.register_forward_pre_hook(before, with_kwargs=True)
         if where.reads_input
@@ -257,3 +320,4 @@ def edit(loaded: Loaded, hookpoint: str, change: Callable[[Tensor], Tensor]) -> 
         yield
     finally:
         handle.remove()
+        start.remove()

@@ -7,7 +7,8 @@ plain text: corpus text with square brackets in it would otherwise be taken for 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table as Grid
@@ -42,6 +43,7 @@ def show_suite(suite: Suite, latent: str | None = None) -> RenderableType:
         _said(_origin(suite), "dim"),
         _coders(suite.coders, views).terminal(),
         _said(shortfalls(views)),
+        *(_said(note) for note in notes(suite.manifest)),
     ]
     if chosen is not None:
         parts += [Text(), *_latent(chosen)]
@@ -81,6 +83,12 @@ def shortfalls(views: Sequence[LatentView]) -> str:
             missing = sum(v.row[f"asked_{role}"] - v.row[f"got_{role}"] for v in short)
             said.append(f"{len(short)} latents lack {missing} {role} windows")
     return "shortfalls: " + ("; ".join(said) if said else "none")
+
+
+def notes(manifest: Mapping[str, Any]) -> list[str]:
+    """What a manifest says that its suite lacks as a whole, one sentence each."""
+    said = manifest.get("promoted")
+    return [str(said["note"])] if isinstance(said, Mapping) and said.get("note") else []
 
 
 def _origin(suite: Suite) -> str:

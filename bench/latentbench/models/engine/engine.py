@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -75,13 +76,18 @@ class Engine:
         loaded: the model.
 
     Raises:
-        ModelError: layers other than attention, or an output head that this class does not know how to apply.
+        ModelError: layers other than attention, a family that does not go on from keys and values that were computed apart
+            (its positions come from elsewhere, as with ALiBi), or an output head that this class cannot apply.
     """
 
     def __init__(self, loaded: Loaded) -> None:
         use_grouped_decode(loaded.model)
         self.loaded, self.model, self.device = loaded, loaded.model, loaded.device
         self.config = loaded.model.config.get_text_config()
+        if getattr(self.config, "num_attention_heads", None) is None:
+            raise ModelError(self._uncovered("it has no attention heads"))
+        if "position_ids" not in signature(loaded.model.base_model.forward).parameters:
+            raise ModelError(self._uncovered("it takes no positions"))
         self.n_layers = int(self.config.num_hidden_layers)
         self.context = loaded.context or 1 << 30
         heads = int(getattr(self.config, "num_key_value_heads", None) or self.config.num_attention_heads)
@@ -92,14 +98,20 @@ class Engine:
         self._eager = "eager" in str(getattr(self.config, "_attn_implementation", ""))
         kinds = set(getattr(self.config, "layer_types", None) or [])
         if kinds - {"full_attention", "sliding_attention"}:
-            raise ModelError(
-                f"{loaded.files.reference} has layers of kind {sorted(kinds)}; this engine needs attention layers."
-            )
+            raise ModelError(self._uncovered(f"it has layers of kind {', '.join(map(str, sorted(kinds)))}"))
         window = getattr(self.config, "sliding_window", None)
         self._window = None if kinds == {"full_attention"} else window
         self._mixed = len(kinds) == 2
         self._can_share_root = self._window is None and can_share_root(self.model, self.device)
         self._check_head(loaded.files.reference)
+        self._check_pasts()
+
+    def _uncovered(self, why: str) -> str:
+        return (
+            f"{self.loaded.files.reference} ({type(self.model).__name__}) cannot be run in this process: {why}, and the engine "
+            "here goes on from computed keys and values of attention layers. Serve it behind an OpenAI-compatible endpoint and "
+            "use `openai:` instead."
+        )
 
     @torch.inference_mode()
     def forward(self, pieces: Sequence[Piece], keep: Keep = "nothing") -> Pass:
@@ -209,4 +221,30 @@ class Engine:
             raise ModelError(
                 f"the output head of {reference} ({type(self.model).__name__}) does something that the in-process judge does "
                 "not know; serve the model behind an OpenAI-compatible endpoint and use `openai:` instead."
+            )
+
+    @torch.inference_mode()
+    def _check_pasts(self) -> None:
+        """Compare rows that go on from computed runs of different lengths with the model's own pass over the whole.
+
+        A family may take explicit positions and a cache and heed neither, so its signature does not say whether it is covered.
+        """
+        ids = tuple(i % int(self.config.vocab_size) for i in range(3, 9))
+        try:
+            done = self.forward([Piece((), ids[:2]), Piece((), ids[:3])], keep="fresh")
+            short, long = (done.fresh(0, 2),), (done.fresh(1, 3),)
+            # Two runs before each row, so that one of them has a gap in its middle.
+            done = self.forward([Piece(short, ids[2:4]), Piece(long, ids[3:4])], keep="fresh")
+            short, long = (*short, done.fresh(0, 2)), (*long, done.fresh(1, 1))
+            found = self.forward([Piece(short, ids[4:]), Piece(long, ids[4:])]).hidden.float()
+        except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as e:
+            raise ModelError(
+                self._uncovered(f"a pass ends in {type(e).__name__} ({' '.join(str(e).split())[:200]})")
+            ) from e
+        whole = self.model.base_model(input_ids=torch.tensor([ids], device=self.device)).last_hidden_state[0].float()
+        off = max(float((mine - whole[-len(mine) :]).norm() / whole.norm()) for mine in found)
+        # Eight bits of mantissa are off by some percent after many layers; other positions than asked for are off by more.
+        if not off <= (1e-3 if self.loaded.dtype == "float32" else 0.2):
+            raise ModelError(
+                self._uncovered(f"its hidden states are off by {off:.1%} where it goes on from a computed prefix")
             )

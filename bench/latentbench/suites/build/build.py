@@ -15,12 +15,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 import yaml
 
 from latentbench.corpora.contexts import ContextSettings
 from latentbench.corpora.corpus import corpus_identity
-from latentbench.kernel.errors import DataError
+from latentbench.kernel.errors import DataError, ModelError
 from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.kinds import DRAWN
@@ -33,15 +35,16 @@ from latentbench.subject.coders.coder_spec import load_coder
 from latentbench.subject.coders.provenance import Provenance, provenance
 from latentbench.subject.coders.sparse import SparseCoder
 from latentbench.subject.coders.start_token import context_remarks, started
+from latentbench.subject.unembedding import SubjectWarning, Unembedding, unembedding
 from latentbench.suites.build.draw import chosen, count, draw
 from latentbench.suites.build.hard import embedded, with_hard
 from latentbench.suites.build.negatives import Embed, EmbeddedWindows, Firing, counted
-from latentbench.suites.build.promoted import promoted
+from latentbench.suites.build.promoted import Effects, promoted
 from latentbench.suites.build.sampling import EXPLAIN, TEST, Tiles, sample, tile
 from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe, anchored_recipe, load_recipe
 from latentbench.suites.build.suite_tables import CoderPart, latent_table, window_table
-from latentbench.suites.build.token_strings import TokenStrings
-from latentbench.suites.store import Suite, load_suite, save_suite
+from latentbench.suites.build.token_strings import CUT, TokenStrings
+from latentbench.suites.store import Suite, flat_list, load_suite, save_suite
 from latentbench.views.escape import line
 from latentbench.views.terminal import shown, status, tell
 
@@ -81,18 +84,24 @@ def build_suite(
     loaded, coders, said = subject_and_coders(recipe, device)
     for remark in context_remarks(loaded, recipe.context, said):
         warnings.warn(line(remark), CoderWarning, stacklevel=2)
+    # Before the pass: a subject whose directions have no known effect on the logits is no reason to lose a night.
+    lens, unpromoted = _lens(recipe, loaded)
     store = activations(recipe, loaded, coders, work_dir or cache_dir() / "activations", say)
     tiles = tile(store.contexts, recipe.window)
     pool = embedded(recipe, store, tiles, loaded.tokenizer, embed)
     parts = []
     for entry, coder in zip(recipe.coders, coders, strict=True):
         say(f"drawing {entry.latents} latents of {coder.name}")
-        parts.append(_coder_part(recipe, store, tiles, loaded, coder, entry, pool))
+        parts.append(_coder_part(recipe, store, tiles, loaded, coder, entry, pool, lens))
     say("writing tables")
     strings = TokenStrings(loaded.tokenizer)
     latents = latent_table(parts, recipe.plan, strings)
     windows = window_table(parts, store.tokens, tiles, strings)
-    manifest = _manifest(recipe, loaded, store, tiles, parts, said)
+    manifest = (
+        _manifest(recipe, loaded, store, tiles, parts, said)
+        | _cut_tokens(windows)
+        | ({"promoted": {"note": unpromoted}} if unpromoted else {})
+    )
     save_suite(out_dir, manifest, latents, windows)
     _keep_recipe(recipe, out_dir)
     return load_suite(out_dir)
@@ -128,7 +137,7 @@ def build_from_file(
         return build_suite(parsed, folder, work, say, embed=embed)
 
 
-def _silent(line: str) -> None:
+def _silent(said: str) -> None:
     """Progress that nobody reads."""
 
 
@@ -168,6 +177,18 @@ def activations(
     return collect(loaded, coders, recipe.corpus, work / name, settings, progress=on_progress)
 
 
+def _lens(recipe: SuiteRecipe, loaded: Loaded) -> tuple[Unembedding | None, str]:
+    """What makes directions into promoted tokens, where the recipe wants any; or why nothing does."""
+    if not recipe.promoted:
+        return None, ""
+    try:
+        return unembedding(loaded), ""
+    except ModelError as e:
+        why = f"no tokens are listed as promoted or suppressed: {e}"
+        warnings.warn(line(why), SubjectWarning, stacklevel=3)
+        return None, why
+
+
 def _coder_part(
     recipe: SuiteRecipe,
     store: ActivationStore,
@@ -176,6 +197,7 @@ def _coder_part(
     coder: SparseCoder,
     entry: CoderEntry,
     pool: EmbeddedWindows | None,
+    lens: Unembedding | None,
 ) -> CoderPart:
     table = store.coder(coder.name)
     counts = count(table.indptr, table.position, table.value, tiles)
@@ -201,7 +223,8 @@ def _coder_part(
     ]
     samples = with_hard(recipe, Firing(table.indptr, table.position, table.value, tiles), coder, drawn, samples, pool)
     directions = coder.direction(torch.from_numpy(drawn.index)).float().cpu()
-    return CoderPart(coder, drawn, samples, directions, promoted(loaded, directions, recipe.promoted))
+    effects = promoted(loaded, directions, recipe.promoted, lens) if lens else Effects.none(len(directions))
+    return CoderPart(coder, drawn, samples, directions, effects)
 
 
 def _manifest(
@@ -234,6 +257,13 @@ def _manifest(
         "windows": sum(len(s.start) for p in parts for s in p.samples),
         "versions": {name: version(name) for name in ("latentbench", "torch", "transformers", "numpy", "pyarrow")},
     }
+
+
+def _cut_tokens(windows: pa.Table) -> dict[str, int]:
+    """How many tokens of the windows show U+FFFD, mostly of characters that the windows cut; nothing where there is none."""
+    strings = flat_list(windows.column("tokens"))[0]
+    found = int(pc.sum(pc.match_substring(strings, CUT)).as_py() or 0)
+    return {"tokens_cut": found} if found else {}
 
 
 def _coder_entry(recipe: SuiteRecipe, entry: CoderEntry, part: CoderPart, said: Provenance) -> dict[str, Any]:

@@ -11,15 +11,12 @@ vary by an order of magnitude between coordinates.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from latentbench.kernel.errors import ModelError
 from latentbench.models.language_model import Loaded
+from latentbench.subject.unembedding import Unembedding, unembedding
 
-# Where the families of transformers keep their final norm, relative to the base model.
-FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "language_model.norm")
 ROWS = 1 << 14
 
 
@@ -35,54 +32,42 @@ class Effects:
     promoted: list[list[int]]
     suppressed: list[list[int]]
 
-
-def final_norm(model: Any) -> torch.nn.Module:
-    """The norm between the last block and the unembedding.
-
-    Raises:
-        ModelError: a family that keeps it under a name not known here.
-    """
-    base = model.base_model
-    for path in FINAL_NORMS:
-        module = base
-        for part in path.split("."):
-            module = getattr(module, part, None)
-        if isinstance(module, torch.nn.Module):
-            return module
-    raise ModelError(f"{type(model).__name__} has its final norm under none of {', '.join(FINAL_NORMS)}.")
+    @classmethod
+    def none(cls, n: int) -> Effects:
+        """Of `n` directions whose effect is not known."""
+        return cls([[] for _ in range(n)], [[] for _ in range(n)])
 
 
 @torch.inference_mode()
-def promoted(loaded: Loaded, directions: torch.Tensor, k: int = 10) -> Effects:
+def promoted(loaded: Loaded, directions: torch.Tensor, k: int = 10, lens: Unembedding | None = None) -> Effects:
     """Top tokens of each direction, computed in float32 over blocks of the vocabulary.
 
     Args:
         loaded: the subject.
         directions: decoder rows [m, d]; their length does not matter.
         k: tokens on each side.
+        lens: the subject's, as `unembedding` finds it; found here if None and k > 0.
 
     Returns:
         Lists of k ids each; empty ones for directions of another width than the residual stream, which write elsewhere.
 
     Raises:
-        ModelError: the subject has no unembedding, or no final norm that is known.
+        ModelError: as in `unembedding`.
     """
-    if directions.shape[-1] != loaded.d_model:
-        return Effects([[] for _ in directions], [[] for _ in directions])
-    head = loaded.model.get_output_embeddings()
-    if head is None:
-        raise ModelError(f"{type(loaded.model).__name__} has no unembedding.")
+    if directions.shape[-1] != loaded.d_model or not k:
+        return Effects.none(len(directions))
+    lens = lens or unembedding(loaded)
     # Rows beyond the tokenizer are padding of the matrix and name no token.
-    weight = head.weight[: len(loaded.tokenizer)]
+    weight = lens.weight[: len(loaded.tokenizer)]
     rows = directions.to(weight.device, torch.float32)
     rows = rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12) * rows.shape[-1] ** 0.5
-    lens = _normed(final_norm(loaded.model), rows) - _normed(final_norm(loaded.model), torch.zeros_like(rows[:1]))
+    seen = _normed(lens.norm, rows) - _normed(lens.norm, torch.zeros_like(rows[:1]))
     k = min(k, len(weight))
     best: list[tuple[torch.Tensor, torch.Tensor]] = []
     for sign in (1.0, -1.0):
         values, ids = [], []
         for at in range(0, len(weight), ROWS):
-            block = sign * (lens @ weight[at : at + ROWS].float().T)
+            block = sign * (seen @ weight[at : at + ROWS].float().T)
             top = block.topk(min(k, block.shape[-1]), dim=-1)
             values.append(top.values)
             ids.append(top.indices + at)
@@ -92,7 +77,8 @@ def promoted(loaded: Loaded, directions: torch.Tensor, k: int = 10) -> Effects:
 
 
 def _normed(norm: torch.nn.Module, rows: torch.Tensor) -> torch.Tensor:
-    """Apply a norm in float32 without changing the module that others use."""
+    """Apply a norm in float32, where it lies, without changing the module that others use."""
     parameters = {name: p.float() for name, p in norm.named_parameters()}
-    out: torch.Tensor = torch.func.functional_call(norm, parameters, (rows,))
-    return out.float()
+    where = next(iter(parameters.values()), rows).device
+    out: torch.Tensor = torch.func.functional_call(norm, parameters, (rows.to(where),))
+    return out.to(rows.device, torch.float32)

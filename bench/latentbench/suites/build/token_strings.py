@@ -4,6 +4,9 @@ Decoding each id alone is the tempting way and is wrong for byte-level tokenizer
 tokens, none of which is a character, so each becomes U+FFFD and the judge reads garbage. Here the table of single ids is only the
 fast path; every window is compared with the tokenizer's own decoding, and where they differ the window's strings are cut out of
 that decoding at the prefix lengths. The last token of a split character carries it, the earlier ones are empty strings.
+
+Of a character that the window cuts through there are only some bytes. It is one U+FFFD, on the last of its tokens, and all that
+is whole stays as it is (`latentbench.suites.build.byte_tokens` says for which tokenizers this takes work).
 """
 
 from __future__ import annotations
@@ -11,6 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
+
+from latentbench.suites.build.byte_tokens import ByteTokens
+
+CUT = "\ufffd"
+"""A character of which a window holds only some bytes."""
 
 
 class TokenStrings:
@@ -23,6 +31,7 @@ class TokenStrings:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._single: dict[int, str] = {}
+        self._bytes = ByteTokens(tokenizer)
 
     def one(self, token: int) -> str:
         """The string of a token on its own; U+FFFD where it is only part of a character."""
@@ -31,7 +40,15 @@ class TokenStrings:
         return self._single[token]
 
     def of(self, windows: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
-        """Strings of each window's tokens; `"".join` of each is the tokenizer's decoding of that window."""
+        """Strings of each window's tokens; `"".join` of each is the window's text, U+FFFD for a character cut at its edge."""
+        torn = [self._bytes.torn(ids) for ids in windows]
+        if not any(torn):
+            return self._of(windows)
+        # With a character of one byte for each of its tokens the window is whole, and the library decodes all the rest.
+        filled = [self._bytes.filled(ids, places) for ids, places in zip(windows, torn, strict=True)]
+        return [_with_cuts(strings, places) for strings, places in zip(self._of(filled), torn, strict=True)]
+
+    def _of(self, windows: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
         new = sorted({t for ids in windows for t in ids} - self._single.keys())
         self._single.update(zip(new, self._decode([[t] for t in new]), strict=True))
         texts = self._decode(windows)
@@ -56,6 +73,16 @@ class TokenStrings:
             [list(ids) for ids in windows], skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
         return texts
+
+
+def _with_cuts(strings: tuple[str, ...], places: Sequence[range]) -> tuple[str, ...]:
+    """The strings with U+FFFD on the last token of each cut character and nothing on the others."""
+    out = list(strings)
+    for found in places:
+        for i in found:
+            out[i] = ""
+        out[found[-1]] = CUT
+    return tuple(out)
 
 
 def _agreement(a: str, b: str) -> int:
