@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from latentbench.kernel.identity import table_digest
+from latentbench.suites.repeats import promised_apart, repeats
 from latentbench.suites.store import Suite, flat_list
 
 SHOWN = 5
@@ -25,7 +26,7 @@ class VerifyReport:
     """What a verification found.
 
     Attributes:
-        lines: one per check, for people.
+        lines: one per check, for people: `ok`, `FAIL`, or `warn` for what the suite did not promise.
         problems: broken promises; empty if all hold.
     """
 
@@ -66,6 +67,11 @@ def verify(suite: Suite, activations: bool = False, contexts: int = 40, base: Pa
     check("windows of a decile fire, all others are silent", _kinds(facts))
     check("stronger deciles hold stronger windows", _deciles(facts))
     check("counts are those recorded, and never above what was asked for", _counts(suite, facts))
+    found = repeats(suite.window_table, facts.latent, facts.explain)
+    if promised_apart(suite.manifest):
+        check(found.said(), found.problems(facts.names))
+    else:
+        lines.append(f"{'warn' if len(found.whole) else 'ok  '} {found.said()}")
     if activations:
         from latentbench.suites.rerun import compare
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
 from rich.console import Console
 
 from latentbench.corpora.corpus import corpus_identity
@@ -128,8 +127,9 @@ def build(recipe: SuiteRecipe, suites: Path, activations: Path | None, console: 
     return folder
 
 
-LATER: Mapping[str, Sequence[str]] = {"recipe": ("bos",), "coder": ("as_is",)}
-"""Fields that recipes and their coders got after the first studies were published."""
+LATER: Mapping[str, Mapping[str, object]] = {"recipe": {"bos": "auto", "copies": "kept"}, "coder": {"as_is": False}}
+"""Keys that recipes and their coders got after the first studies were published, and what suites of before are built with. A key
+that says so has no part in the identity, so that suites keep their names."""
 
 
 def identity(recipe: SuiteRecipe) -> str:
@@ -140,16 +140,15 @@ def identity(recipe: SuiteRecipe) -> str:
             if place is not None:
                 weights[place] = sorted((p.name, file_sha256(p)) for p in coder_folder(place).iterdir() if p.is_file())
     settings = recipe.model_dump(mode="json", exclude={"corpus"})
-    # What a recipe could not say at first has no part in the identity while it says the default, so that suites keep their names.
-    _without_default(settings, recipe, LATER["recipe"])
-    for dumped, entry in zip(settings["coders"], recipe.coders, strict=True):
-        _without_default(dumped["coder"], entry.coder, LATER["coder"])
+    _without(settings, LATER["recipe"])
+    for entry in settings["coders"]:
+        _without(entry["coder"], LATER["coder"])
     return digest([settings, corpus_identity(recipe.corpus), weights])
 
 
-def _without_default(dumped: dict[str, Any], model: BaseModel, names: Sequence[str]) -> None:
-    for name in names:
-        if getattr(model, name) == type(model).model_fields[name].default:
+def _without(dumped: dict[str, Any], as_before: Mapping[str, object]) -> None:
+    for name, value in as_before.items():
+        if dumped[name] == value:
             del dumped[name]
 
 

@@ -36,6 +36,7 @@ from latentbench.subject.coders.provenance import Provenance, provenance
 from latentbench.subject.coders.sparse import SparseCoder
 from latentbench.subject.coders.start_token import context_remarks, started
 from latentbench.subject.unembedding import SubjectWarning, Unembedding, unembedding
+from latentbench.suites.build.copies import Copies
 from latentbench.suites.build.draw import chosen, count, draw
 from latentbench.suites.build.hard import embedded, with_hard
 from latentbench.suites.build.negatives import Embed, EmbeddedWindows, Firing, counted
@@ -87,18 +88,24 @@ def build_suite(
     # Before the pass: a subject whose directions have no known effect on the logits is no reason to lose a night.
     lens, unpromoted = _lens(recipe, loaded)
     store = activations(recipe, loaded, coders, work_dir or cache_dir() / "activations", say)
-    tiles = tile(store.contexts, recipe.window)
+    everywhere = tile(store.contexts, recipe.window)
+    copies = Copies(store.tokens, recipe.window) if recipe.copies == "apart" else None
+    tiles = copies.without_copies(everywhere) if copies else everywhere
+    if len(tiles.start) < len(everywhere.start):
+        say(
+            f"{len(everywhere.start) - len(tiles.start):,} of {len(everywhere.start):,} windows repeat earlier text; not drawn"
+        )
     pool = embedded(recipe, store, tiles, loaded.tokenizer, embed)
     parts = []
     for entry, coder in zip(recipe.coders, coders, strict=True):
         say(f"drawing {entry.latents} latents of {coder.name}")
-        parts.append(_coder_part(recipe, store, tiles, loaded, coder, entry, pool, lens))
+        parts.append(_coder_part(recipe, store, tiles, loaded, coder, entry, pool, lens, copies))
     say("writing tables")
     strings = TokenStrings(loaded.tokenizer)
     latents = latent_table(parts, recipe.plan, strings)
     windows = window_table(parts, store.tokens, tiles, strings)
     manifest = (
-        _manifest(recipe, loaded, store, tiles, parts, said)
+        _manifest(recipe, loaded, store, everywhere, tiles, parts, said)
         | _cut_tokens(windows)
         | ({"promoted": {"note": unpromoted}} if unpromoted else {})
     )
@@ -198,6 +205,7 @@ def _coder_part(
     entry: CoderEntry,
     pool: EmbeddedWindows | None,
     lens: Unembedding | None,
+    copies: Copies | None,
 ) -> CoderPart:
     table = store.coder(coder.name)
     counts = count(table.indptr, table.position, table.value, tiles)
@@ -218,10 +226,13 @@ def _coder_part(
             recipe.plan,
             test_seed=seed_for("test", recipe.seed, coder.name, index),
             explain_seed=seed_for("explain", recipe.seed, coder.name, index),
+            copies=copies,
         )
         for index in drawn.index.tolist()
     ]
-    samples = with_hard(recipe, Firing(table.indptr, table.position, table.value, tiles), coder, drawn, samples, pool)
+    samples = with_hard(
+        recipe, Firing(table.indptr, table.position, table.value, tiles), coder, drawn, samples, pool, copies
+    )
     directions = coder.direction(torch.from_numpy(drawn.index)).float().cpu()
     effects = promoted(loaded, directions, recipe.promoted, lens) if lens else Effects.none(len(directions))
     return CoderPart(coder, drawn, samples, directions, effects)
@@ -231,6 +242,7 @@ def _manifest(
     recipe: SuiteRecipe,
     loaded: Loaded,
     store: ActivationStore,
+    everywhere: Tiles,
     tiles: Tiles,
     parts: Sequence[CoderPart],
     said: Mapping[str, Provenance],
@@ -248,7 +260,9 @@ def _manifest(
             "contexts": counts["contexts"],
             "tokens": counts["tokens"],
             "windows": len(tiles.start),
-            "unused_tokens": tiles.unused + counts["dropped_tokens"],
+            # Windows that repeat earlier text and are drawn for no latent.
+            "copies": len(everywhere.start) - len(tiles.start),
+            "unused_tokens": everywhere.unused + counts["dropped_tokens"],
         },
         "coders": [
             _coder_entry(recipe, entry, p, said[p.coder.name]) for entry, p in zip(recipe.coders, parts, strict=True)
@@ -293,6 +307,8 @@ def _coder_entry(recipe: SuiteRecipe, entry: CoderEntry, part: CoderPart, said: 
             name: sum(s.count(role, active) < n for s in part.samples) for name, (n, role, active) in wanted.items()
         }
         | {kind: sum(counted(s, kind) < n for s in part.samples) for kind, n in hard.items() if n},
+        # Latents with too few explain windows because the others share eight tokens in a row with a test window.
+        "short_by_copies": sum(s.blocked > 0 and s.count(EXPLAIN, True) < plan.explain for s in part.samples),
     }
 
 

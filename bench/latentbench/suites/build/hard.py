@@ -16,6 +16,7 @@ from latentbench.kernel.identity import seed_for
 from latentbench.kernel.kinds import DRAWN
 from latentbench.subject.activations.activation_store import ActivationStore
 from latentbench.subject.coders.sparse import SparseCoder
+from latentbench.suites.build.copies import Copies
 from latentbench.suites.build.draw import LatentDraw
 from latentbench.suites.build.negatives import (
     Embed,
@@ -39,6 +40,7 @@ def with_hard(
     drawn: LatentDraw,
     samples: Sequence[WindowSample],
     pool: EmbeddedWindows | None,
+    copies: Copies | None = None,
 ) -> list[WindowSample]:
     """The samples of one coder with the hard negatives that the recipe asks for behind them.
 
@@ -46,6 +48,7 @@ def with_hard(
         firing: where each latent of the coder fires.
         drawn: the latents of the samples.
         pool: embedded windows, if the recipe asks for `nearest`.
+        copies: of the corpus, if the recipe keeps copies apart.
     """
     hard, tiles, latents = recipe.test.hard, firing.tiles, drawn.index.tolist()
     none: list[list[int]] = [[] for _ in latents]
@@ -69,7 +72,8 @@ def with_hard(
         }
         candidates["nearest"] = pool.ordered(explained(s)) if pool else tiles.context[:0]
         wanted = [(kind, n, candidates[kind]) for kind, n in asked.items() if n]
-        found.append(appended(s, firing.of(latent), tiles, wanted, seed_for("hard", recipe.seed, coder.name, latent)))
+        seed = seed_for("hard", recipe.seed, coder.name, latent)
+        found.append(appended(s, firing.of(latent), tiles, wanted, seed, copies))
     return found
 
 

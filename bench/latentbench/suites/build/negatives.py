@@ -24,6 +24,7 @@ from scipy.sparse import csr_matrix
 
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.kinds import SILENT
+from latentbench.suites.build.copies import Copies
 from latentbench.suites.build.sampling import EXPLAIN, TEST, Halves, Ints, Tiles, WindowSample
 
 BLOCK = 1 << 22
@@ -174,7 +175,12 @@ class EmbeddedWindows:
 
 
 def appended(
-    sample: WindowSample, active: Ints, tiles: Tiles, asked: Sequence[tuple[str, int, Ints]], seed: int
+    sample: WindowSample,
+    active: Ints,
+    tiles: Tiles,
+    asked: Sequence[tuple[str, int, Ints]],
+    seed: int,
+    copies: Copies | None = None,
 ) -> WindowSample:
     """A latent's windows with hard ones behind them, kind after kind, each kind by position.
 
@@ -187,7 +193,9 @@ def appended(
         asked: kind, how many, candidate tiles. Those of `nearest` come nearest first and are taken in that order; of the other
             kinds they are drawn at random.
         seed: the latent's own.
+        copies: of the corpus, to leave out windows that share eight tokens in a row with an explain window.
     """
+    explain = sample.start[sample.role == EXPLAIN]
     free = np.ones(len(tiles.start), np.bool_)
     free[active] = False
     # A centred window lies across two tiles.
@@ -197,6 +205,8 @@ def appended(
     starts, codes = [sample.start], [sample.decile]
     for kind, n, candidates in asked:
         usable = candidates[free[candidates]]
+        if copies is not None:
+            usable = usable[~copies.shares(tiles.start[usable], explain)]
         if kind != "nearest":
             usable = np.unique(usable)
             rng = np.random.default_rng(seed_for(kind, seed))

@@ -8,18 +8,24 @@ windows first is the tempting order, but then `top` empties the upper deciles an
 A centred window is re-cut around its peak and its activations are read again at the shifted positions. Neighbouring peaks give
 overlapping windows; of those the stronger centre stays. Activations travel as float16, whose bit patterns order like their
 values when positive: maxima and the ranking are taken on uint16, where NumPy's stable sort is a radix sort.
+
+With `copies` the explain windows that share eight tokens in a row with a test window are drawn again from those that do not. It
+is they that give way, because the test windows must not depend on how explain windows are chosen.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentbench.stats.quota import spread
+
+if TYPE_CHECKING:
+    from latentbench.suites.build.copies import Copies
 
 Strategy = Literal["top", "random", "quantile", "mix"]
 Ints = NDArray[np.int64]
@@ -116,6 +122,8 @@ class WindowSample:
         rate_token: share of all tokens on which it fires.
         rate_context: share of all contexts in which it fires.
         max: largest activation anywhere, tails included.
+        blocked: candidates that could not be explain windows, because they share eight tokens in a row with a test window. They
+            are counted only where a window that was drawn is among them.
     """
 
     start: Ints
@@ -127,6 +135,7 @@ class WindowSample:
     rate_token: float
     rate_context: float
     max: float
+    blocked: int = 0
 
     def count(self, role: int, active: bool) -> int:
         """Windows of a role that fire, or silent ones drawn at random."""
@@ -140,6 +149,7 @@ def sample(
     plan: WindowPlan,
     test_seed: int,
     explain_seed: int,
+    copies: Copies | None = None,
 ) -> WindowSample:
     """Draw the windows of one latent.
 
@@ -152,9 +162,10 @@ def sample(
         plan: what to draw.
         test_seed: for the test windows, the latent's own.
         explain_seed: for the explain windows, the latent's own.
+        copies: of the corpus, to keep explain and test windows apart; `tiles` must be those without copies.
     """
     where, bits = _firing(positions, values)
-    starts, maxima, active = _candidates(where, bits, tiles, plan.centred)
+    starts, maxima, active = _candidates(where, bits, tiles, plan.centred, copies)
     order = np.argsort(maxima, kind="stable")
     low = [-(-d * len(order) // DECILES) for d in range(DECILES + 1)]
     test_rng, explain_rng = np.random.default_rng(test_seed), np.random.default_rng(explain_seed)
@@ -165,13 +176,20 @@ def sample(
     explained = _explain(low, free, plan, explain_rng)
     silent = _silent(active, starts, tiles, plan)
     negatives = _drawn(silent, plan.negatives, tiles, test_rng)
+    test_start = np.concatenate([starts[order[tested]], negatives])
+    blocked = 0
+    if copies is not None and copies.shares(starts[order[explained]], test_start).any():
+        shared = free & copies.shares(starts[order], test_start)
+        blocked = int(shared.sum())
+        explained = _explain(low, free & ~shared, plan, np.random.default_rng(explain_seed))
     # A stream of their own: asking for them changes no other window.
     rest = silent[~np.isin(tiles.start[silent], negatives)]
+    if copies is not None and plan.contrast:
+        rest = rest[~copies.shares(tiles.start[rest], test_start)]
     contrast = _drawn(rest, plan.contrast, tiles, np.random.default_rng((explain_seed, CONTRAST_STREAM)))
 
     # Ranks descend for explain windows (strongest first); positions ascend for test windows.
     explained = np.sort(explained)[::-1]
-    test_start = np.concatenate([starts[order[tested]], negatives])
     test_decile = np.concatenate([_decile(tested, low), np.full(len(negatives), RANDOM)])
     by_position = np.argsort(test_start)
     start = np.concatenate([starts[order[explained]], np.sort(contrast), test_start[by_position]])
@@ -188,6 +206,7 @@ def sample(
         rate_token=len(where) / max(int(tiles.offsets[-1]), 1),
         rate_context=_contexts(where, tiles) / max(len(tiles.offsets) - 1, 1),
         max=float(bits.max().view(np.float16)) if len(bits) else 0.0,
+        blocked=blocked,
     )
 
 
@@ -220,7 +239,7 @@ def _firing(positions: NDArray[np.integer], values: NDArray[np.floating]) -> tup
 
 
 def _candidates(
-    where: Ints, bits: NDArray[np.uint16], tiles: Tiles, centred: bool
+    where: Ints, bits: NDArray[np.uint16], tiles: Tiles, centred: bool, copies: Copies | None
 ) -> tuple[Ints, NDArray[np.uint16], Ints]:
     """Start and maximum of every window that may be drawn, and all firing tiles, each ascending in position."""
     of = tiles.of[where]
@@ -237,6 +256,11 @@ def _candidates(
     peak = where[inside][at_peak[np.diff(segment[at_peak], prepend=-1) > 0]]
     context = tiles.context[active]
     start = np.clip(peak - tiles.window // 2, tiles.offsets[context], tiles.offsets[context + 1] - tiles.window)
+    if copies is not None:
+        # A window that is re-cut may reach into a tile that is a copy.
+        copied = copies.copied(start)
+        if copied.any():
+            start, maxima = start[~copied], maxima[~copied]
     start = start[disjoint(start, maxima, tiles.window)]
     low, high = np.searchsorted(where, start), np.searchsorted(where, start + tiles.window)
     # The 0 at the end gives reduceat a legal index for a window that ends after the last firing.

@@ -8,6 +8,7 @@ where the command was typed.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -116,6 +117,9 @@ class SuiteRecipe(Frozen):
     """Tokens per window."""
     centred: bool = False
     """Whether activating windows are cut around their peak token; otherwise they stand on a grid."""
+    copies: Literal["apart", "kept"] = "apart"
+    """`apart`: windows that repeat earlier text are not drawn, and no test window of a latent shares eight tokens in a row with
+    an explain window of it. `kept`: only corpus positions differ, as in suites of before this setting."""
     seed: int = 0
     """Behind everything that is drawn."""
     coders: tuple[CoderEntry, ...] = Field(min_length=1)

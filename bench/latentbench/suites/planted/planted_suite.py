@@ -28,6 +28,7 @@ from latentbench.kernel.file_name import Name
 from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.kinds import NEAR_MISS
 from latentbench.kernel.tables import LATENTS, WINDOWS, table_of
+from latentbench.suites.build.copies import Copies
 from latentbench.suites.build.sampling import EXPLAIN, Tiles, WindowPlan, WindowSample, sample, tile
 from latentbench.suites.planted.rules import Document, Mask, matches, tokenise
 from latentbench.suites.store import Suite, load_suite, save_suite
@@ -93,6 +94,8 @@ class PlantedRecipe(Frozen):
     """Silent test windows."""
     near_misses: int = Field(default=12, ge=0)
     """Test windows in which a near miss fires and the truth does not."""
+    copies: Literal["apart", "kept"] = "apart"
+    """As in the recipe of a subject's suite (`latentbench.suites.build.suite_recipe`)."""
     seed: int = 0
     """Behind everything that is drawn."""
 
@@ -155,6 +158,8 @@ def build_planted(recipe_path: Path, out: Path | None = None) -> Suite:
     tokens = [t for d in documents for t in d.tokens]
     vocabulary = {t: i for i, t in enumerate(sorted(set(tokens)))}
     ids = np.array([vocabulary[t] for t in tokens], np.int32)
+    copies = Copies(ids, recipe.window) if recipe.copies == "apart" else None
+    tiles = copies.without_copies(tiles) if copies else tiles
     plan = WindowPlan(recipe.explain, "quantile", recipe.positives_per_decile, recipe.negatives)
 
     truths = {latent.name: _flat(latent.truth.rule, documents, rules) for latent in rules.latents}
@@ -166,8 +171,8 @@ def build_planted(recipe_path: Path, out: Path | None = None) -> Suite:
         if not len(where):
             raise SpecError(f"{recipe_path}: the corpus never shows latent {latent.name!r}.")
         seeds = seed_for("test", recipe.seed, name), seed_for("explain", recipe.seed, name)
-        drawn = sample(where, values[where], tiles, plan, *seeds)
-        hard = _near_misses(latent, documents, rules, values > 0, tiles, drawn, recipe)
+        drawn = sample(where, values[where], tiles, plan, *seeds, copies)
+        hard = _near_misses(latent, documents, rules, values > 0, tiles, drawn, recipe, copies)
         unrelated = _unrelated(latent, rules, truths, recipe.seed)
         latents.append(_latent_row(latent, number, drawn, plan, unrelated))
         windows += _window_rows(name, drawn, hard, tiles, tokens, ids)
@@ -217,6 +222,7 @@ def _near_misses(
     tiles: Tiles,
     drawn: WindowSample,
     recipe: PlantedRecipe,
+    copies: Copies | None,
 ) -> NDArray[np.int64]:
     """Starts of silent tiles in which a near miss fires, none of them drawn already; ascending."""
     near = np.zeros(len(fires), np.bool_)
@@ -226,6 +232,8 @@ def _near_misses(
     silent[_tiles(tiles, fires)] = False
     tempting[_tiles(tiles, near)] = True
     candidates = np.setdiff1d(tiles.start[silent & tempting], drawn.start)
+    if copies is not None:
+        candidates = candidates[~copies.shares(candidates, drawn.start[drawn.role == EXPLAIN])]
     rng = np.random.default_rng(seed_for(NEAR_MISS, recipe.seed, latent.name))
     n = min(recipe.near_misses, len(candidates))
     return np.sort(rng.choice(candidates, n, replace=False)) if n else candidates[:0]
