@@ -384,6 +384,7 @@ def test_what_recipes_could_not_say_before_leaves_the_names_of_studies_suites_al
     from latentbench.corpora.corpus import corpus_identity
     from latentbench.kernel.identity import digest, file_sha256
 
+    recipe = recipe.model_copy(update=dict(LATER["recipe"]))
     dumped = recipe.model_dump(mode="json", exclude={"corpus"})
     for key in LATER["recipe"]:
         del dumped[key]
@@ -393,4 +394,5 @@ def test_what_recipes_could_not_say_before_leaves_the_names_of_studies_suites_al
     path = recipe.coders[0].coder.path
     files = sorted((p.name, file_sha256(p)) for p in Path(path or "").iterdir())
     assert identity(recipe) == digest([dumped, corpus_identity(recipe.corpus), {path: files}])
-    assert identity(recipe.model_copy(update={"bos": False})) != identity(recipe)
+    for key, other in (("bos", False), ("copies", "apart")):
+        assert identity(recipe.model_copy(update={key: other})) != identity(recipe)
