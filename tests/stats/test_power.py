@@ -8,7 +8,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from latentbench.stats.bootstrap import paired_difference
-from latentbench.stats.power import minimal_detectable_difference, power_of
+from latentbench.stats.power import _power, minimal_detectable_difference, standard_error
+
+
+def power_of(difference: float, sd: float, n: int, alpha: float = 0.05) -> float:
+    """What `minimal_detectable_difference` turns round: the probability of finding a difference of paired latents."""
+    error, freedom = standard_error((sd,), (n,))
+    return _power(abs(difference) / error, freedom, alpha)
 
 
 def test_power_of_no_difference_is_the_level_and_grows_with_everything():

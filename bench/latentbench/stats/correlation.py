@@ -20,10 +20,10 @@ from numpy.typing import ArrayLike, NDArray
 from latentbench.stats.bootstrap import Array, holm
 from latentbench.stats.resample import Coefficient, Statistic, codes, coefficient
 
-Kind = Literal["pearson", "spearman", "kendall"]
-FLOORS: dict[Kind, float] = {"pearson": 1.0, "spearman": 1.03, "kendall": 0.661}
+Kind = Literal["pearson", "spearman"]
+FLOORS: dict[Kind, float] = {"pearson": 1.0, "spearman": 1.03}
 """Least error on Fisher's scale times sqrt(m - 3), m latents (Fieller, Hartley and Pearson 1957)."""
-KINDS: tuple[Kind, ...] = ("pearson", "spearman", "kendall")
+KINDS: tuple[Kind, ...] = ("pearson", "spearman")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class CorrelationMatrix:
 def correlation(
     x: ArrayLike, y: ArrayLike, kind: Kind = "spearman", *, clusters: Sequence[Any] | None = None
 ) -> Coefficient:
-    """Pearson's r, Spearman's rho (of midranks) or Kendall's tau-b with a jackknife interval on Fisher's scale.
+    """Pearson's r or Spearman's rho (of midranks) with a jackknife interval on Fisher's scale.
 
     See `latentbench.stats.resample.coefficient`.
 
@@ -74,13 +74,13 @@ def retest(scores: ArrayLike, pairs: Sequence[tuple[int, int]], kind: Kind = "sp
     Args:
         scores: [latents, repeats]; latents without a score in every repeat are left out.
         pairs: columns to correlate, such as all that share nothing that was drawn.
-        kind: `pearson` or `spearman`.
+        kind: which coefficient.
 
     Raises:
-        ValueError: another kind, no pair, or an infinite score.
+        ValueError: no pair, or an infinite score.
     """
-    if kind == "kendall" or not pairs:
-        raise ValueError("retest takes 'pearson' or 'spearman' and at least one pair.")
+    if not pairs:
+        raise ValueError("retest takes at least one pair.")
     table = np.asarray(scores, dtype=np.float64)
     if np.isinf(table).any():
         raise ValueError(_INFINITE)
@@ -158,19 +158,7 @@ def _statistic(a: Array, b: Array, kind: Kind) -> Statistic:
         return lambda weights: _moments(weights, parts)[:, 0, 1]
     if kind == "spearman":
         return lambda weights: _moments(weights, [midranks(a, weights), midranks(b, weights)])[:, 0, 1]
-    if kind != "kendall":
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}.")
-    up, across = np.sign(a[:, None] - a[None, :]), np.sign(b[:, None] - b[None, :])
-
-    def tau(weights: Array) -> Array:
-        concordant, one, other = (
-            ((weights @ s) * weights).sum(axis=1) for s in (up * across, np.abs(up), np.abs(across))
-        )
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found: Array = concordant / np.sqrt(one * other)
-        return found
-
-    return tau
+    raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}.")
 
 
 def _moments(weights: Array, columns: Sequence[Array]) -> Array:

@@ -17,24 +17,6 @@ MOST = 10_000_000
 """Latents at which `needed` gives up: more than any subject has."""
 
 
-def power_of(difference: float, sd: float, n: int, alpha: float = ALPHA) -> float:
-    """Probability that a two-sided paired t test at `alpha` finds a true difference.
-
-    P(|T| > t_{1 - alpha/2, n-1}) for T noncentral t with n - 1 degrees of freedom and noncentrality sqrt(n) difference / sd
-    (Cohen 1988, ch. 2).
-
-    Args:
-        difference: true mean of the paired differences.
-        sd: their standard deviation over latents, above 0.
-        n: latents, at least 2.
-
-    Raises:
-        ValueError: an argument out of range.
-    """
-    error, freedom = standard_error((sd,), (n,))
-    return _power(abs(difference) / error, freedom, alpha)
-
-
 def minimal_detectable_difference(sd: float, n: int, alpha: float = ALPHA, power: float = POWER) -> float:
     """Smallest true difference of paired latents that is found with probability `power`; the units of `sd`.
 
