@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "bench" / "latentbench"
 MODULES = {p.relative_to(PACKAGE).as_posix(): ast.parse(p.read_text(encoding="utf-8")) for p in PACKAGE.rglob("*.py")}
 BEGINNING = re.compile(r"(Of|As|That|The same|Whose|In which|See)\b")
 
-TWICE = {"Params", "Prompts", "Row", "Table"}
-"""Class names that still stand for two things."""
+TWICE = {"Params"}
+"""Class names that still stand for two things: both are what a task file has below `params`, and third parties import each."""
 
 
 def _docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -16,7 +16,7 @@ from latentbench.lab.studies.deciles import by_decile
 from latentbench.lab.studies.length import penalised_rows, slope_row
 from latentbench.lab.studies.series import outdated
 from latentbench.lab.studies.study_page import index, read_study, write_pages
-from latentbench.lab.studies.study_result import Table, to_csv, view
+from latentbench.lab.studies.study_result import StudyTable, to_csv, view
 from latentbench.lab.studies.study_spec import check_names, load_profile, load_study, studies
 from latentbench.lab.studies.study_suites import identity, merged, recipe_of
 from latentbench.lab.studies.walkthrough import ActiveLatent, choose
@@ -132,7 +132,7 @@ def test_tables_fold_intervals_and_keep_them_apart_in_csv():
         "reads": True,
         "n": 12000,
     }
-    table = Table(
+    table = StudyTable(
         "t", "T", tuple(row), [row, {"level": "c", "score": math.nan}], shown=("level", "score", "p", "reads", "n")
     )
     lines = view(table).markdown().splitlines()

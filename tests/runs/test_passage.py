@@ -9,7 +9,7 @@ from types import MappingProxyType
 import pandas as pd
 import pytest
 from latentbench.explainers.explainer import Explanation
-from latentbench.leaderboards.board import Table, tables
+from latentbench.leaderboards.board import Ranking, tables
 from latentbench.leaderboards.board_page import board_page
 from latentbench.leaderboards.row import Estimate, Row, read_rows
 from latentbench.runs.finished import Run
@@ -39,7 +39,7 @@ scorers:
   - {use: surprisal, params: {positives: 2, negatives: 2}}
 judges: [{use: "mock:lexical", label: lexical}]
 """
-MADE = (Judgement, Run, Row, Table, Estimate, Rank, pd.DataFrame, pd.Series)
+MADE = (Judgement, Run, Row, Ranking, Estimate, Rank, pd.DataFrame, pd.Series)
 """What is made of an explanation once it was judged: with a single one in the run, each of these is its own."""
 
 

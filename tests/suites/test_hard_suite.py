@@ -13,7 +13,7 @@ import pytest
 import yaml
 from latentbench.kernel.kinds import DRAWN, HARD_KINDS, RANDOM, SILENT, WRONG_MARKS
 from latentbench.kernel.latent import LatentView, Window
-from latentbench.leaderboards.board import Table, tables
+from latentbench.leaderboards.board import Ranking, tables
 from latentbench.leaderboards.board_page import board_page, by_kind, other_metrics
 from latentbench.leaderboards.row import read_rows
 from latentbench.leaderboards.run_page import report
@@ -89,7 +89,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def ranked(folder: Path) -> dict[str, Table]:
+def ranked(folder: Path) -> dict[str, Ranking]:
     return {table.rows[0].scorer.label: table for table in tables(read_rows([folder]))}
 
 

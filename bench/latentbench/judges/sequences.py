@@ -18,7 +18,7 @@ import numpy as np
 from latentbench.kernel.requests import Chat, Choice, Continuation, Outcome, Reply
 from latentbench.models.engine.choices import ChoiceRow, choice_row, endings
 from latentbench.models.engine.prefix import Tokens
-from latentbench.models.engine.readout import Floats, Row
+from latentbench.models.engine.readout import Floats, Query
 from latentbench.models.engine.wording import Wording
 
 NO_ANSWER = Reply(Outcome.SKIPPED, error="an answer or the prompt is empty: there is nothing to read")
@@ -101,14 +101,14 @@ def continuation_rows(wording: Wording, requests: Sequence[Continuation], contex
             found.append(too_long(len(whole) - 1, 0, context))
         elif before and text:
             at = np.arange(len(before) - 1, len(whole) - 1, dtype=np.int64)
-            row = Row(whole[:-1], len(before) - 1, at, np.array(text, np.int64))
+            row = Query(whole[:-1], len(before) - 1, at, np.array(text, np.int64))
             found.append(ChoiceRow(row, ((len(text),),)))
         else:
             found.append(NO_TEXT)
     return found
 
 
-def places(row: Row) -> list[TokenPlace]:
+def places(row: Query) -> list[TokenPlace]:
     """The places of a row, each once, with all that is read there."""
     found: dict[int, list[int]] = {}
     for k, at in enumerate(row.at.tolist()):
@@ -126,7 +126,7 @@ def paths(choice: ChoiceRow) -> list[AnswerPath]:
     return found
 
 
-def _before(row: Row, at: int) -> Tokens:
+def _before(row: Query, at: int) -> Tokens:
     """The tokens of a row up to and with the one at `at`, through the branches that lead there."""
     last: list[int] = []
     while at >= len(row.tokens):

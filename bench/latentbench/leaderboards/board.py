@@ -21,7 +21,7 @@ RankBy = Literal["intervals", "pairs"]
 
 
 @dataclass(frozen=True)
-class Table:
+class Ranking:
     """Comparable rows, best first, with their ranks.
 
     Attributes:
@@ -64,7 +64,7 @@ class Table:
         return f"{r.suite.id} ({r.suite.digest}), {coders}, {latents}; judge {judge}{floor}"
 
 
-def tables(rows: Iterable[Row], rank_by: RankBy = "intervals", seed: int = 0) -> list[Table]:
+def tables(rows: Iterable[Row], rank_by: RankBy = "intervals", seed: int = 0) -> list[Ranking]:
     """Group rows that are comparable, rank and sort them.
 
     Args:
@@ -80,7 +80,7 @@ def tables(rows: Iterable[Row], rank_by: RankBy = "intervals", seed: int = 0) ->
     return sorted((_ranked(group, rank_by, seed) for group in groups.values()), key=_place)
 
 
-def _place(table: Table) -> tuple[object, ...]:
+def _place(table: Ranking) -> tuple[object, ...]:
     r = table.rows[0]
     return (
         r.suite.id,
@@ -94,7 +94,7 @@ def _place(table: Table) -> tuple[object, ...]:
     )
 
 
-def _ranked(rows: Sequence[Row], rank_by: RankBy, seed: int) -> Table:
+def _ranked(rows: Sequence[Row], rank_by: RankBy, seed: int) -> Ranking:
     better = rows[0].score.higher_is_better
 
     def order(row: Row) -> tuple[object, ...]:
@@ -109,7 +109,7 @@ def _ranked(rows: Sequence[Row], rank_by: RankBy, seed: int) -> Table:
         ranks = ranks_from_pairs(scores, ids, seed=seed, higher_is_better=better)
     else:
         ranks = ranks_from_intervals([_interval(row) for row in ordered], higher_is_better=better)
-    return Table(tuple(ordered), tuple(ranks))
+    return Ranking(tuple(ordered), tuple(ranks))
 
 
 def _interval(row: Row) -> Interval:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from latentbench.judges.price import ESTIMATE_NOTE, estimated
 from latentbench.kernel.kinds import HARD_KINDS, RANDOM
-from latentbench.leaderboards.board import Table as Ranking
+from latentbench.leaderboards.board import Ranking
 from latentbench.leaderboards.row import Estimate, Row
 from latentbench.views.escape import Html
 from latentbench.views.number import number

@@ -6,15 +6,15 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from latentbench.leaderboards.board import Table
+from latentbench.leaderboards.board import Ranking
 from latentbench.views.number import rounded
-from latentbench.views.table import Table as View
+from latentbench.views.table import Table
 
 SCHEMA = 1
 """Version of the JSON layout."""
 
 
-def flat(table: Table) -> list[dict[str, Any]]:
+def flat(table: Ranking) -> list[dict[str, Any]]:
     """One dictionary per row and metric, headline first; only a headline has a rank and bounds under missing judgements."""
     found = []
     for row, rank in zip(table.rows, table.ranks, strict=True):
@@ -38,12 +38,12 @@ def flat(table: Table) -> list[dict[str, Any]]:
     return found
 
 
-def to_csv(tables: Iterable[Table]) -> str:
+def to_csv(tables: Iterable[Ranking]) -> str:
     """One line per row and metric."""
-    return View.of_records(line for table in tables for line in flat(table)).csv()
+    return Table.of_records(line for table in tables for line in flat(table)).csv()
 
 
-def to_json(tables: Iterable[Table]) -> str:
+def to_json(tables: Iterable[Ranking]) -> str:
     """The rows in full with their ranks, table by table; without their evidence, which is for publishing."""
     data = {
         "schema": SCHEMA,

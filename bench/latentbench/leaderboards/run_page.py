@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 from latentbench.judges.price import ESTIMATE_NOTE, estimated
 from latentbench.kernel.files import write_text
-from latentbench.leaderboards.board import Table as Ranking
-from latentbench.leaderboards.board import tables
+from latentbench.leaderboards.board import Ranking, tables
 from latentbench.leaderboards.board_page import board_blocks, notes
 from latentbench.leaderboards.row import POOLED, rows
 from latentbench.panels.panel_table import agreement, read_opinions

@@ -133,7 +133,7 @@ class Ablation:
 
 
 @dataclass(frozen=True, eq=False)
-class Prompts:
+class PromptCache:
     """Prompts whose tokens but the last are computed, clean.
 
     Attributes:
@@ -156,7 +156,7 @@ class Prompts:
 
 
 @torch.inference_mode()
-def prefill(loaded: Loaded, prompts: Sequence[Sequence[int]]) -> Prompts:
+def prefill(loaded: Loaded, prompts: Sequence[Sequence[int]]) -> PromptCache:
     """Compute all tokens of each prompt but the last.
 
     Args:
@@ -181,7 +181,7 @@ def prefill(loaded: Loaded, prompts: Sequence[Sequence[int]]) -> Prompts:
             for to, of in zip(whole, part, strict=True):
                 to[batch, :, : of.shape[2]] = of
     last = torch.tensor([p[-1] for p in prompts])
-    return Prompts(engine, kv, torch.tensor(lengths).to(loaded.device), last.to(loaded.device))
+    return PromptCache(engine, kv, torch.tensor(lengths).to(loaded.device), last.to(loaded.device))
 
 
 def _room(like: Tensor, prompts: int, width: int) -> Tensor:
@@ -189,7 +189,7 @@ def _room(like: Tensor, prompts: int, width: int) -> Tensor:
     return like.new_zeros(prompts, like.shape[1], width, like.shape[3])
 
 
-def log_probs(prompts: Prompts, prompt: Tensor, change: Change | None) -> Tensor:
+def log_probs(prompts: PromptCache, prompt: Tensor, change: Change | None) -> Tensor:
     """log p(next token) [rows, vocabulary], float32, with the last prompt token edited.
 
     Args:
@@ -207,7 +207,7 @@ def kl(clean: Tensor, changed: Tensor) -> Tensor:
     return (clean.exp() * (clean - changed)).sum(-1)
 
 
-def continue_texts(prompts: Prompts, prompt: Tensor, change: Change | None, noise: Tensor) -> Tensor:
+def continue_texts(prompts: PromptCache, prompt: Tensor, change: Change | None, noise: Tensor) -> Tensor:
     """Sample at temperature 1 with given noise; the last prompt token and every sampled token are edited.
 
     Args:
@@ -223,5 +223,5 @@ def continue_texts(prompts: Prompts, prompt: Tensor, change: Change | None, nois
         return torch.tensor(sample(rows, hidden, GumbelNoise(noise, prompt), [noise.shape[1]] * len(prompt)))
 
 
-def _changed(prompts: Prompts, change: Change | None) -> AbstractContextManager[None]:
+def _changed(prompts: PromptCache, change: Change | None) -> AbstractContextManager[None]:
     return nullcontext() if change is None else change.applied(prompts.engine.loaded)

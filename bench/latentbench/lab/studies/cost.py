@@ -15,7 +15,7 @@ from pydantic import Field
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import UnknownName
 from latentbench.lab.studies.session import Session
-from latentbench.lab.studies.study_result import StudyResult, Table
+from latentbench.lab.studies.study_result import StudyResult, StudyTable
 from latentbench.lab.studies.study_spec import ProfileScorer
 from latentbench.views.escape import drawn
 from latentbench.views.figure import REAL, panels, styled
@@ -69,7 +69,7 @@ def run(session: Session) -> StudyResult:
     rows += [explaining(runs[0], name, profile.price) for name in session.explainers]
     result = StudyResult(
         tables=[
-            Table(
+            StudyTable(
                 "table",
                 study.title,
                 COLUMNS,

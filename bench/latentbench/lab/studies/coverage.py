@@ -14,7 +14,7 @@ from pydantic import Field
 
 from latentbench.kernel.config import Frozen, validate
 from latentbench.lab.studies.session import Session
-from latentbench.lab.studies.study_result import StudyResult, Table
+from latentbench.lab.studies.study_result import StudyResult, StudyTable
 from latentbench.lab.studies.study_spec import FactorLevel
 from latentbench.suites.build.draw import Counts, count
 from latentbench.suites.build.sampling import tile
@@ -62,7 +62,7 @@ def run(session: Session) -> StudyResult:
         "Rates are shares of tokens on which a latent fires (quantiles over latents that fire at all). `too few N`: share of "
         f"all latents with fewer than N activating windows of {base.window} tokens."
     )
-    result = StudyResult([Table("table", session.study.title, COLUMNS, rows, note)])
+    result = StudyResult([StudyTable("table", session.study.title, COLUMNS, rows, note)])
     result.figures["figure"] = _figure(rows, coders, base.context)
     result.findings = findings(rows, coders, base.context)
     return result

@@ -14,7 +14,7 @@ import numpy as np
 from latentbench.kernel.kinds import RANDOM
 from latentbench.kernel.latent import coder_of
 from latentbench.lab.studies.session import Session
-from latentbench.lab.studies.study_result import Table
+from latentbench.lab.studies.study_result import StudyTable
 from latentbench.stats.bootstrap import bootstrap_mean
 from latentbench.stats.ranking import auroc
 from latentbench.views.escape import drawn
@@ -51,7 +51,7 @@ def by_decile(judgements: pd.DataFrame) -> pd.DataFrame:
     return found.groupby(["latent", "decile"])["value"].mean().reset_index()
 
 
-def decile_table(session: Session, runs: Sequence[tuple[CellGroup, list[Run]]]) -> tuple[Table, Any]:
+def decile_table(session: Session, runs: Sequence[tuple[CellGroup, list[Run]]]) -> tuple[StudyTable, Any]:
     """The table and figure of a study by decile, real explanations only."""
     rows: list[dict[str, Any]] = []
     for group, done in runs:
@@ -73,7 +73,7 @@ def decile_table(session: Session, runs: Sequence[tuple[CellGroup, list[Run]]]) 
     order = {level.label: i for i, level in enumerate(session.levels)}
     rows.sort(key=lambda r: (session.explainers.index(r["explainer"]), r["scorer"], order[r["level"]], r["decile"]))
     note = "AUROC of the positives of one decile against random silent windows, mean over latents."
-    return Table("deciles", "By activation decile", COLUMNS, rows, note), figure
+    return StudyTable("deciles", "By activation decile", COLUMNS, rows, note), figure
 
 
 def _figure(rows: Sequence[dict[str, Any]], levels: Sequence[str]) -> Any:

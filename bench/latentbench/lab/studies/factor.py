@@ -22,7 +22,7 @@ from latentbench.lab.studies.deciles import decile_table
 from latentbench.lab.studies.findings import findings
 from latentbench.lab.studies.reach import PAPERS, Reach, reaches
 from latentbench.lab.studies.session import Session
-from latentbench.lab.studies.study_result import StudyResult, Table
+from latentbench.lab.studies.study_result import StudyResult, StudyTable
 from latentbench.stats.bootstrap import holm
 from latentbench.views.figure import levels_figure
 
@@ -75,7 +75,7 @@ def result_of(session: Session, scores: pd.DataFrame, runs: Sequence[tuple[CellG
     result = StudyResult()
     powered = POWERED.format(wanted=PAPERS)
     note = NOTE.format(reference=session.reference, power=powered)
-    result.tables.append(Table("table", session.study.title, MAIN, rows, note, SHOWN))
+    result.tables.append(StudyTable("table", session.study.title, MAIN, rows, note, SHOWN))
     theirs = [
         {"scorer": scorer, "level": level.label, "paper": level.paper.get(scorer)}
         for scorer in session.scorers
@@ -84,23 +84,23 @@ def result_of(session: Session, scores: pd.DataFrame, runs: Sequence[tuple[CellG
     ]
     if theirs:
         note = f"{session.study.paper.where}. Another statistic, metric, subject and judge than ours: compare signs and orders."
-        result.tables.append(Table("paper", "The paper's numbers, apart from ours", PAPER, theirs, note))
+        result.tables.append(StudyTable("paper", "The paper's numbers, apart from ours", PAPER, theirs, note))
     claims, asked = claim_rows(session, scores)
     if claims:
         note = (
             "`p_holm` is corrected for the claims of this table; `sign`: whether the first level is above the second. "
         )
         note += "`detectable`, `needed`: as above, for these claims."
-        result.tables.append(Table("claims", "Claims", CLAIMS, claims, note))
+        result.tables.append(StudyTable("claims", "Claims", CLAIMS, claims, note))
     orders = order_rows(session, scores, rows)
     if orders:
         note = "Pairs of levels that both have a number in the paper; `unclear`: our difference is not shown after Holm over all."
-        result.tables.append(Table("order", "Order of the levels, against the paper's", ORDER, orders, note))
+        result.tables.append(StudyTable("order", "Order of the levels, against the paper's", ORDER, orders, note))
     trends = trend_rows(session, scores)
     if trends:
         unit = "doubling" if session.study.scale == "log2" else "unit"
         note = f"Change of the score per {unit} of the factor; `p_holm` is corrected for the trends of this table."
-        result.tables.append(Table("trend", "Trend over the levels", TREND, trends, note))
+        result.tables.append(StudyTable("trend", "Trend over the levels", TREND, trends, note))
     if session.study.by_decile:
         table, figure = decile_table(session, runs)
         result.tables.append(table)

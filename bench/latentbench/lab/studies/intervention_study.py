@@ -20,7 +20,7 @@ from latentbench.lab.studies.contrast import ALPHA, LevelContrast, agrees, diffe
 from latentbench.lab.studies.control import VERDICTS, controls
 from latentbench.lab.studies.reach import Reach, reaches
 from latentbench.lab.studies.session import CONTROL, Session
-from latentbench.lab.studies.study_result import StudyResult, Table
+from latentbench.lab.studies.study_result import StudyResult, StudyTable
 from latentbench.lab.studies.study_spec import FactorLevel, ProfileScorer
 from latentbench.scorers.intervention import KLS
 from latentbench.stats.bootstrap import bootstrap_mean, holm
@@ -153,16 +153,16 @@ def run(session: Session) -> StudyResult:
     )
     result = StudyResult(
         tables=[
-            Table("table", session.study.title, COLUMNS, rows, note),
-            Table("against-random", "SAE latents minus random directions", AGAINST, against, POWERED),
-            Table(
+            StudyTable("table", session.study.title, COLUMNS, rows, note),
+            StudyTable("against-random", "SAE latents minus random directions", AGAINST, against, POWERED),
+            StudyTable(
                 "scatter", "Against fuzzing, latent by latent", SCATTER, scatter, "Pearson's r, least-squares slope."
             ),
         ],
         figures={"figure": _figure(rows), "scatter": _clouds(clouds, options.fuzzing)},
     )
     if depth:
-        result.tables.append(Table("depth", "By depth, real minus shuffled", DEPTH, depth, POWERED))
+        result.tables.append(StudyTable("depth", "By depth, real minus shuffled", DEPTH, depth, POWERED))
     result.findings = findings(rows, against, scatter, could) + depth_findings(depth, deeper)
     return result
 

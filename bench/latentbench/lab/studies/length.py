@@ -21,7 +21,7 @@ from latentbench.lab.studies.cells import gather
 from latentbench.lab.studies.contrast import ALPHA, LevelContrast, paired
 from latentbench.lab.studies.reach import reaches
 from latentbench.lab.studies.session import Session
-from latentbench.lab.studies.study_result import StudyResult, Table
+from latentbench.lab.studies.study_result import StudyResult, StudyTable
 from latentbench.stats.bootstrap import bootstrap_mean, holm
 from latentbench.stats.correlation import correlation
 from latentbench.views.escape import drawn
@@ -68,9 +68,9 @@ def run(session: Session) -> StudyResult:
         row |= {"p_holm": float(p), "detectable": could.detectable}
         result.findings.append(_sentence(row))
     note = "`slope`: change of the score per doubling of the words, within latents. `correlation`: Spearman, all explanations."
-    result.tables.append(Table("slopes", "Score against length", SLOPES, slopes, note))
+    result.tables.append(StudyTable("slopes", "Score against length", SLOPES, slopes, note))
     note = "`penalised`: the score at the median length of the table, if length acts as it does within latents."
-    result.tables.append(Table("lengths", "Length-penalised scores", LENGTHS, lengths, note))
+    result.tables.append(StudyTable("lengths", "Length-penalised scores", LENGTHS, lengths, note))
     result.figures["length"] = _figure(session, table)
     return result
 

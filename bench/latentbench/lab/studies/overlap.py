@@ -20,7 +20,7 @@ from latentbench.kernel.config import Frozen, validate
 from latentbench.lab.studies.contrast import ALPHA, supported, two_samples
 from latentbench.lab.studies.reach import Reach, reaches
 from latentbench.lab.studies.session import Session
-from latentbench.lab.studies.study_result import StudyResult, Table
+from latentbench.lab.studies.study_result import StudyResult, StudyTable
 from latentbench.lab.studies.study_spec import ProfileScorer
 from latentbench.stats import alignment
 from latentbench.stats.bootstrap import bootstrap_mean, holm, paired_difference
@@ -100,8 +100,8 @@ def run(session: Session) -> StudyResult:
     )
     result = StudyResult(
         tables=[
-            Table("table", session.study.title, COLUMNS, rows, note),
-            Table("claims", "The paper's claims", CLAIMS, claims, CLAIMED),
+            StudyTable("table", session.study.title, COLUMNS, rows, note),
+            StudyTable("claims", "The paper's claims", CLAIMS, claims, CLAIMED),
         ],
         figures={"figure": _figure(rows, names)},
     )

@@ -19,7 +19,7 @@ from latentbench.kernel.config import Frozen, validate
 from latentbench.lab.studies.contrast import ALPHA, LevelContrast, difference, supported
 from latentbench.lab.studies.control import Control, controls
 from latentbench.lab.studies.session import CONTROL, Session
-from latentbench.lab.studies.study_result import StudyResult, Table
+from latentbench.lab.studies.study_result import StudyResult, StudyTable
 from latentbench.stats import power
 from latentbench.stats.bootstrap import FEWEST
 from latentbench.stats.correlation import CorrelationMatrix, correlation_matrix
@@ -81,8 +81,10 @@ def run(session: Session) -> StudyResult:
     )
     result = StudyResult(
         tables=[
-            Table("table", study.title, COLUMNS, rows, note),
-            Table("scorers", "Does each judge read the explanation?", READS, reads, "`reads`: corrected for the rows."),
+            StudyTable("table", study.title, COLUMNS, rows, note),
+            StudyTable(
+                "scorers", "Does each judge read the explanation?", READS, reads, "`reads`: corrected for the rows."
+            ),
         ],
         figures={"figure": _figure(rank, linear)},
     )

@@ -22,15 +22,14 @@ from latentbench.kernel.errors import CorruptTable, RunError
 from latentbench.kernel.files import write_json, write_text
 from latentbench.kernel.inputs import read_json, understood
 from latentbench.lab.studies.session import Session
-from latentbench.lab.studies.study_result import StudyResult, Table, clean, to_csv, view
+from latentbench.lab.studies.study_result import StudyResult, StudyTable, clean, to_csv, view
 from latentbench.leaderboards.run_page import REPORT
 from latentbench.runs.finished import Run
 from latentbench.views.escape import Html, address, html, markdown, markdown_code
 from latentbench.views.figure import embedded, write
 from latentbench.views.number import number, percent
 from latentbench.views.page import Block, Bullets, Facts, Heading, Listing, Page, Picture, Prose
-from latentbench.views.table import Cell, Column
-from latentbench.views.table import Table as View
+from latentbench.views.table import Cell, Column, Table
 
 RECORD = "study.json"
 INDEX = "README.md"
@@ -131,10 +130,10 @@ def common_limits(session: Session) -> list[str]:
     return found
 
 
-def tables(record: Mapping[str, Any]) -> list[Table]:
+def tables(record: Mapping[str, Any]) -> list[StudyTable]:
     """The tables of a `study.json`."""
     return [
-        Table(t["name"], t["title"], tuple(t["columns"]), t["rows"], t["note"], tuple(t["shown"]))
+        StudyTable(t["name"], t["title"], tuple(t["columns"]), t["rows"], t["note"], tuple(t["shown"]))
         for t in record["tables"]
     ]
 
@@ -186,7 +185,7 @@ def _picture(name: str, address: str | None) -> Picture:
     return Picture(name, f"{name}.png", Html(drawing))
 
 
-def _runs(runs: Sequence[Mapping[str, Any]]) -> View:
+def _runs(runs: Sequence[Mapping[str, Any]]) -> Table:
     columns = [Column("run", "text"), Column("suite", "text"), Column("latents", "count"), Column("judges", "text")]
     columns += [Column("failed calls", "percent", 1), Column("s", "number", 0)]
     rows: list[list[Cell]] = [
@@ -200,7 +199,7 @@ def _runs(runs: Sequence[Mapping[str, Any]]) -> View:
         ]
         for r in runs
     ]
-    return View("", columns, rows)
+    return Table("", columns, rows)
 
 
 def read_study(folder: Path) -> dict[str, Any] | None:
@@ -299,7 +298,7 @@ def index(folder: Path, names: Sequence[str], outdated: Mapping[str, str]) -> st
             [f"{name}: {r['title']}", r["size"], r["date"][:10], duration(r["seconds"]), (r["findings"] or ["none"])[0]]
             for name, r in done.items()
         ]
-        lines.append(View("", [*columns, Column("first finding", "prose")], rows).markdown().rstrip())
+        lines.append(Table("", [*columns, Column("first finding", "prose")], rows).markdown().rstrip())
         total = sum(r["seconds"] for r in done.values())
         pages = ", ".join(f"[{markdown(name)}]({address(name)}/{INDEX})" for name in done)
         lines += ["", f"Pages: {pages}.", "", f"{len(done)} of {len(names)} studies, {duration(total)} in all."]
@@ -328,7 +327,7 @@ def duration(seconds: float) -> str:
     return f"{number(seconds, 0)} s" if seconds < 120 else f"{number(seconds / 60, 0)} min"
 
 
-def _table(table: Table) -> dict[str, Any]:
+def _table(table: StudyTable) -> dict[str, Any]:
     return {
         "name": table.name,
         "title": table.title,

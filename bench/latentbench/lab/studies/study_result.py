@@ -11,15 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from latentbench.views.table import Cell, Column, Tone
-from latentbench.views.table import Table as View
+from latentbench.views.table import Cell, Column, Table, Tone
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
-class Table:
+class StudyTable:
     """A table.
 
     Attributes:
@@ -50,13 +49,13 @@ class StudyResult:
         limits: what the numbers do not show.
     """
 
-    tables: list[Table] = field(default_factory=list)
+    tables: list[StudyTable] = field(default_factory=list)
     figures: dict[str, Figure] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
 
 
-def view(table: Table) -> View:
+def view(table: StudyTable) -> Table:
     """The table as text formats show it, with `x_low` and `x_high` folded into `x`."""
     bounds = {f"{c}{end}" for c in table.columns for end in ("_low", "_high")}
     heads = [c for c in table.shown or table.columns if c not in bounds]
@@ -69,12 +68,12 @@ def view(table: Table) -> View:
         rows.append(cells)
     columns = [Column(h.replace("_", " "), "p" if _tests(h) else "value") for h in heads]
     tones: list[Tone] = ["floor" if row.get("reads", "yes") != "yes" else "" for row in table.rows]
-    return View(table.title, columns, rows, note=table.note, tones=tones)
+    return Table(table.title, columns, rows, note=table.note, tones=tones)
 
 
-def to_csv(table: Table) -> str:
+def to_csv(table: StudyTable) -> str:
     """Render every column as CSV."""
-    return View.of_records(({c: _cell(row, c) for c in table.columns} for row in table.rows), table.columns).csv()
+    return Table.of_records(({c: _cell(row, c) for c in table.columns} for row in table.rows), table.columns).csv()
 
 
 def _tests(head: str) -> bool:

@@ -16,7 +16,7 @@ from pydantic import Field
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import SpecError
 from latentbench.lab.studies.session import CONTROL, Session
-from latentbench.lab.studies.study_result import StudyResult, Table
+from latentbench.lab.studies.study_result import StudyResult, StudyTable
 from latentbench.suites.build.draw import count
 from latentbench.suites.build.sampling import tile
 from latentbench.suites.build.token_strings import TokenStrings
@@ -93,7 +93,7 @@ def run(session: Session) -> StudyResult:
             row |= {scorer: values.get((main, a.id)), f"{scorer}_shuffled": values.get((f"{CONTROL}{main}", a.id))}
         rows.append(row)
     note = "`share of max`: activation over the latent's largest in the corpus. `shuffled`: score of another latent's text."
-    result = StudyResult([Table("table", options.sentence, columns, rows, note)])
+    result = StudyResult([StudyTable("table", options.sentence, columns, rows, note)])
     result.figures["figure"] = _figure(tokens, rows, found, options, tuple(session.scorers))
     result.findings = [
         f"{c}: "

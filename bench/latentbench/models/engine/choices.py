@@ -14,7 +14,7 @@ import numpy as np
 
 from latentbench.kernel.requests import Choice
 from latentbench.models.engine.prefix import Tokens
-from latentbench.models.engine.readout import Floats, Row
+from latentbench.models.engine.readout import Floats, Query
 from latentbench.models.engine.wording import TAIL, Wording
 
 
@@ -27,7 +27,7 @@ class ChoiceRow:
         sizes: [slot][answer], number of readings whose sum is the answer's log-probability, in order.
     """
 
-    row: Row
+    row: Query
     sizes: tuple[tuple[int, ...], ...]
 
     def answers(self, logp: Floats) -> tuple[tuple[float, ...], ...]:
@@ -85,7 +85,7 @@ def choice_row(wording: Wording, choice: Choice, text: str, prompt: Tokens) -> C
                 target.append(token)
             counts.append(len(path))
         sizes.append(tuple(counts))
-    row = Row(
+    row = Query(
         tuple(trunk), places[0], np.array(at, np.int64), np.array(target, np.int64), tuple(branches), tuple(parents)
     )
     return ChoiceRow(row, tuple(sizes))

@@ -26,7 +26,7 @@ LOGIT_ROWS = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Query:
     """What to read from one sequence.
 
     Attributes:
@@ -59,7 +59,7 @@ class Readings:
     saved: list[int]
 
 
-def read(shared: SharedPrefixes, rows: Sequence[Row], segment_bytes: int, stop: threading.Event) -> Readings:
+def read(shared: SharedPrefixes, rows: Sequence[Query], segment_bytes: int, stop: threading.Event) -> Readings:
     """Log-probabilities of all rows.
 
     Args:
@@ -82,7 +82,7 @@ def read(shared: SharedPrefixes, rows: Sequence[Row], segment_bytes: int, stop: 
     return Readings(logp, [w.saved for w in works])
 
 
-def _halves(shared: SharedPrefixes, rows: Sequence[Row], segment_bytes: int, stop: threading.Event) -> Readings:
+def _halves(shared: SharedPrefixes, rows: Sequence[Query], segment_bytes: int, stop: threading.Event) -> Readings:
     """Two calls instead of one, cut in sorted order so that most prefixes stay on one side; the outermost is kept anyway."""
     order = sorted(range(len(rows)), key=lambda i: rows[i].tokens)
     logp: list[Floats] = [np.zeros(0, np.float32)] * len(rows)
@@ -94,7 +94,7 @@ def _halves(shared: SharedPrefixes, rows: Sequence[Row], segment_bytes: int, sto
     return Readings(logp, saved)
 
 
-def _batch(shared: SharedPrefixes, rows: Sequence[Row], works: Sequence[Work]) -> list[Floats]:
+def _batch(shared: SharedPrefixes, rows: Sequence[Query], works: Sequence[Work]) -> list[Floats]:
     pieces = [
         Piece(w.chain, r.tokens[w.start :] + r.branches, tuple(p - w.start for p in r.parents))
         for r, w in zip(rows, works, strict=True)
