@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from latentbench.scorers.metrics.yes_no import auroc, average_precision, binary_metrics, normalised
+from latentbench.scorers.metrics.yes_no import auroc, average_precision, binary_metrics
 from sklearn import metrics as sk
 
 
@@ -76,9 +76,3 @@ def test_a_missing_score_is_refused_and_not_ranked() -> None:
         auroc([1, 0], [0.5, float("nan")])
     with pytest.raises(ValueError, match="same length"):
         auroc([1, 0], [0.5])
-
-
-def test_normalised_by_its_floor() -> None:
-    assert normalised(10 / 14, 10 / 14) == 0
-    assert normalised(1.0, 10 / 14) == 1
-    assert np.isnan(normalised(1.0, 1.0))

@@ -18,11 +18,11 @@ import numpy as np
 from latentbench.kernel.errors import BenchError, CorruptTable
 from latentbench.kernel.requests import Outcome
 from latentbench.runs.finished import Run
-from latentbench.runs.journal import finite
 from latentbench.runs.record import RECORD, MetricRecord, ScorerRecord
 from latentbench.runs.run_spec import ScorerEntry, local
 from latentbench.runs.run_tables import Value, latent_scores, metric_record
 from latentbench.scorers.scorer import Judgement, Scorer, load_scorer
+from latentbench.views.number import finite
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,7 +72,7 @@ def rescored(run: Run) -> Rescored:
     own = run.scores[run.scores["cell"].isin(list(by_cell))]
     columns = [own[name].tolist() for name in ("cell", "latent", "metric", *ENDS)]
     for cell, latent, metric, *value in zip(*columns, strict=True):
-        written.setdefault((cell, latent), {})[metric] = tuple(finite(v) for v in value)  # type: ignore[assignment]
+        written.setdefault((cell, latent), {})[metric] = tuple(finite(v) for v in value)
     compared = 0
     for place, judgements in judged_latents(run, by_cell):
         _compare(run, place, by_cell[place[0]], judgements, written.pop(place, {}))

@@ -15,7 +15,6 @@ reading it where it is needed is the tempting way, and a field that is added to 
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -33,6 +32,7 @@ from latentbench.kernel.requests import Outcome, Usage
 from latentbench.kernel.seal import Seal, check, sealed
 from latentbench.runs.record import Paid
 from latentbench.scorers.scorer import SMALL, Judgement
+from latentbench.views.number import finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +220,6 @@ def judgement_journal(folder: Path) -> Journal[JudgedUnit]:
 def note_text(explanation: Explanation) -> str | None:
     """An explainer's note as JSON."""
     return json.dumps(explanation.note, sort_keys=True) if explanation.note is not None else None
-
-
-def finite(value: float | None) -> float | None:
-    """NaN and infinities become null: JSON has no name for them and a reader must not guess."""
-    return None if value is None or not math.isfinite(value) else float(value)
 
 
 def _explained_line(unit: ExplainedUnit) -> dict[str, Any]:

@@ -18,11 +18,12 @@ from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome
 from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, SECONDS, table_from, table_of, write_table
 from latentbench.panels.panel_table import write_opinions
-from latentbench.runs.journal import Asked, Call, ExplainedUnit, Journal, JudgedUnit, Written, finite, note_text
+from latentbench.runs.journal import Asked, Call, ExplainedUnit, Journal, JudgedUnit, Written, note_text
 from latentbench.runs.plan import Cell, Plan
 from latentbench.runs.record import CellRecord, ExplainerRecord, JudgeRecord, MetricRecord, Paid, ScorerRecord, Totals
 from latentbench.scorers.scorer import Judgement, Metric, Scorer, measured, question_key
 from latentbench.views.causes import Causes
+from latentbench.views.number import finite
 
 Value = tuple[float | None, float | None, float | None]
 """A metric of a latent: its value, and the least and greatest that it could have been where judgements are missing."""

@@ -25,9 +25,9 @@ from latentbench.kernel.trial import Seen, Trial, seen
 from latentbench.prompts import selection
 from latentbench.prompts.answers import NO_MASS, masses, read_number, unread
 from latentbench.prompts.template import Prompts, active_marks, marked, one_line, random_marks
-from latentbench.scorers.metrics.yes_no import normalised
 from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged
 from latentbench.stats.bounds import scaled, share
+from latentbench.stats.ranking import normalise
 
 
 class IntruderParams(Params):
@@ -63,7 +63,7 @@ class Intruder(Scorer):
         share = 1 / self.params.k
         return (
             Metric("accuracy", share, low=0.0, high=1.0),
-            Metric("accuracy_normalised", 0.0, low=normalised(0.0, share), high=1.0),
+            Metric("accuracy_normalised", 0.0, low=normalise(0.0, share), high=1.0),
             *(Metric(f"accuracy@quantile:{d}", share) for d in range(10)),
             Metric("n", None),
         )
@@ -165,7 +165,7 @@ class Intruder(Scorer):
         if not used:
             return {}
         share = _found(used)
-        out = {"n": float(len(used)), "accuracy": share, "accuracy_normalised": normalised(share, 1 / self.params.k)}
+        out = {"n": float(len(used)), "accuracy": share, "accuracy_normalised": normalise(share, 1 / self.params.k)}
         for kind in sorted({j.kind for j in used}):
             out[f"accuracy@{kind}"] = _found([j for j in used if j.kind == kind])
         return out

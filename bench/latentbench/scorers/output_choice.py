@@ -27,10 +27,10 @@ from latentbench.prompts import selection
 from latentbench.prompts.answers import NO_MASS, masses, read_number, unread
 from latentbench.prompts.template import Prompts, one_line
 from latentbench.scorers.intervention import KLS, kind
-from latentbench.scorers.metrics.yes_no import normalised
 from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged, with_own
 from latentbench.stats.bounds import scaled, share
 from latentbench.stats.fade import CLEAN
+from latentbench.stats.ranking import normalise
 from latentbench.suites.planted.rules import TOKEN
 
 GROUPS = 3
@@ -205,7 +205,7 @@ class OutputChoice(Scorer):
         if not main:
             return found
         share = _found(main)
-        found |= {"accuracy": share, "accuracy_normalised": normalised(share, 1 / GROUPS), "n": float(len(main))}
+        found |= {"accuracy": share, "accuracy_normalised": normalise(share, 1 / GROUPS), "n": float(len(main))}
         if CLEAN in by_kind:
             found["gain"] = share - by_kind[CLEAN]
         for answer in ANSWERS:

@@ -26,9 +26,9 @@ from latentbench.kernel.trial import Trial
 from latentbench.prompts import selection
 from latentbench.prompts.answers import unread, word
 from latentbench.scorers.binary_task import BinaryParams, BinaryTask
-from latentbench.scorers.metrics.yes_no import normalised
 from latentbench.scorers.scorer import Judgement, Metric, Params, failed, judged
 from latentbench.stats.bounds import scaled
+from latentbench.stats.ranking import normalise
 
 NONE = "none"
 NUMBERS = re.compile(r"\d{1,4}(\s*,\s*\d{1,4})*")
@@ -60,7 +60,7 @@ class SaeBench(BinaryTask):
         # For a latent that has all windows asked for; `accuracy_normalised` knows how many it had.
         share = p.negatives / (p.top + p.weighted + p.negatives)
         rest = (replace(m, floor=share) if m.name == "accuracy" else m for m in super().metric_table())
-        low = normalised(0.0, share) if share < 1 else None
+        low = normalise(0.0, share) if share < 1 else None
         return (Metric("accuracy_normalised", 0.0, low=low, high=1.0), *rest)
 
     def form(self) -> Form:
@@ -107,7 +107,7 @@ class SaeBench(BinaryTask):
         if "accuracy" in found and used:
             floor = sum(not j.truth for j in used) / len(used)
             if 0 < floor < 1:
-                found["accuracy_normalised"] = normalised(found["accuracy"], floor)
+                found["accuracy_normalised"] = normalise(found["accuracy"], floor)
         return found
 
 

@@ -31,10 +31,10 @@ from latentbench.prompts import selection
 from latentbench.prompts.answers import refused, unread
 from latentbench.prompts.template import Prompts
 from latentbench.scorers.intervention import kind
-from latentbench.scorers.metrics.yes_no import normalised
 from latentbench.scorers.rating import CLEARLY, LEVELS, NEEDS, PARTLY, Rating, rating_request, read_rating
 from latentbench.scorers.scorer import Judgement, Metric, Params, Scorer, failed, judged
 from latentbench.stats.fade import CLEAN, HALVES, faithfulness, gini, input_success, purity
+from latentbench.stats.ranking import normalise
 from latentbench.suites.planted.rules import TOKEN
 
 WRITTEN, NEUTRAL, NATURAL, RATE, STEER = "written", "neutral", "natural", "rate", "steer"
@@ -252,7 +252,7 @@ class Sensitivity(Scorer):
             "input_success": input_success(written, neutral),
             "responsiveness": abs(answer),
             "purity": pure,
-            "purity_normalised": normalised(pure, len(clear) / (len(clear) + len(none))) if none else float("nan"),
+            "purity_normalised": normalise(pure, len(clear) / (len(clear) + len(none))) if none else float("nan"),
             "faithfulness": _faithfulness({half: parts.get(part, []) for half, part in STEERED.items()}),
             "n": float(sum(map(len, parts.values()))),
         }

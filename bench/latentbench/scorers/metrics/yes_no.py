@@ -9,12 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from latentbench.stats.ranking import auroc, average_precision
-
-
-def normalised(value: float, floor: float) -> float:
-    """(value - floor) / (1 - floor): 0 at the floor, 1 when perfect; NaN when the floor is 1."""
-    return (value - floor) / (1 - floor) if floor < 1 else float("nan")
+from latentbench.stats.ranking import auroc, average_precision, normalise
 
 
 def binary_metrics(labels: ArrayLike, predictions: ArrayLike | None, scores: ArrayLike | None) -> dict[str, float]:
@@ -45,7 +40,7 @@ def binary_metrics(labels: ArrayLike, predictions: ArrayLike | None, scores: Arr
         # AP without negatives is 1 for everybody, and normalising it divides by zero.
         if y.any() and not y.all():
             found["ap"] = average_precision(y, ranking)
-            found["ap_normalised"] = normalised(found["ap"], float(y.mean()))
+            found["ap_normalised"] = normalise(found["ap"], float(y.mean()))
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
