@@ -80,6 +80,8 @@ NONE = lambda _: None  # noqa: E731 - the plainest wrong value
         ("trials", lambda x: [replace(x[0], explanation=HALF)], "skipped", "[0].explanation is not Unicode text"),
         ("trials", lambda x: [replace(x[0], form=Which(7))], "skipped", "no 7 groups of one size"),
         ("trials", lambda x: choice(x, YesNo("Yes", " Yes")), "skipped", "ValueError in tests/runs/wrong_values.py"),
+        ("trials", lambda x: choice(x, YesNo("yes", "Yes")), "skipped", "two or more different words"),
+        ("trials", lambda x: choice(x, AnyOf("2")), "skipped", "'2' could be taken for something else"),
         ("trials", lambda x: choice(x, Levels(("only",))), "skipped", "two or more different words"),
         ("trials", lambda x: choice(x, Which(1)), "skipped", "which of 1 groups is no question"),
         ("requests", NONE, "skipped", "TwistedScorer.requests: is None, not a list"),

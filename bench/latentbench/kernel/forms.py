@@ -81,6 +81,12 @@ class AnyOf:
     none: str = "none"
     name: Literal["any_of"] = "any_of"
 
+    def __post_init__(self) -> None:
+        if not self.none.strip() or self.none.strip().isdigit():
+            raise ValueError(
+                f"the answer 'none of them' is a word, and {self.none!r} could be taken for something else"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
@@ -106,7 +112,7 @@ Form = YesNo | Levels | Which | AnyOf | Ordering | Write
 
 def _differ(answers: Sequence[str]) -> None:
     """Refuse words that a reader could not tell apart: a judge would be given the first of them whatever it answers."""
-    said = [a.strip() for a in answers]
+    said = [a.strip().lower() for a in answers]
     if len(said) < 2 or len(set(said)) < len(said) or "" in said:
         raise ValueError(f"an answer is one of two or more different words, not of {tuple(answers)}")
 
