@@ -413,6 +413,17 @@ DOORS: dict[str, tuple[list[str], Callable[[Any], Any], str]] = {
         lambda known: lambda latent, seed: known(replace(latent, row={"rate_token": 1.0} | latent.row), seed),
         "edges.json",
     ),
+    "a word in emphasis": (
+        ["tests.builders.golden_edges.read_word"],
+        lambda known: lambda text, answers: None if "*" in text else known(text, answers),
+        "edges.json",
+    ),
+    "a text of another coder": ([P + "explainers.null.coder_of"], lambda _: lambda latent: "any", "edges.json"),
+    "a coder whose name begins like another's": (
+        [P + "explainers.null.coder_of"],
+        lambda _: lambda latent: latent.partition("/")[0],
+        "edges.json",
+    ),
     "blanks of a lead": ([P + "prompts.template.Template"], blankless, "edges.json"),
 }
 """The same between a judge and its readers, in what replies are stored under, and in what a run makes of a fault."""

@@ -28,6 +28,7 @@ from latentbench.kernel.requests import (
 )
 from latentbench.kernel.trial import Seen, Trial
 from latentbench.prompts import selection, template
+from latentbench.prompts.answers import read_word
 from latentbench.scorers import binary_task
 from latentbench.scorers.detection import Detection
 from latentbench.scorers.scorer import Judgement, load_scorer
@@ -113,6 +114,9 @@ def requests_file() -> dict[str, Json]:
 
 ONE = ("Yes", "no.", "1", "0", "[1]", " [0] ", "[1, 0]", "[Yes]", "partly", "", "1.")
 EQUAL = ((0.047, 3), (0.7, 6), (0.086, 3), (0.2, 9), (0.011, 3), (1e-3, 10), (0.0, 4), (1.0, 5))
+SIGNS = ("*Yes*", "**No.**", "`Yes`", "'No'", '"Yes!"', "_Yes_", "(No)", "Yes, no", "YES")
+CODERS = ("toy", "other", "third", "toy/9")
+OTHERS = ("toy/9", "toy/10", "other/1", "other/2", "toy-2/9", "toy/9/9", "toy/11")
 BLANKS = (" Answer: ", "\nAnswer:\t\n", "  ", "Answer:\n\n", "\r\nAnswer:\r\n", "Answer")
 
 CHATS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -128,7 +132,9 @@ CHATS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def edges_file() -> dict[str, Json]:
-    """A list of one window, means of equal numbers, natural shares at their limits, and blanks around a template's texts."""
+    """A list of one window, a word in signs, means of equal numbers, natural shares at their limits, whose text `shuffled` takes,
+    and blanks around a template's texts.
+    """
     latents = golden_latents()
     asked: dict[str, Json] = {}
     for answer in ("list", "single"):
@@ -139,6 +145,8 @@ def edges_file() -> dict[str, Json]:
     return {
         "one window in a prompt": asked,
         "may be held to a list": {name: listed(latents[FRUIT], *spec) for name, spec in CHATS.items()},
+        "a word in signs": {text: read_word(text, ("No", "Yes")) for text in SIGNS},
+        "shuffled": {coder: [shuffled_from(latents[FRUIT], coder, seed) for seed in range(6)] for coder in CODERS},
         "pooled": {
             how: [
                 [p, n, form.number(binary_task.pooled([p] * n, how), 17), binary_task.pooled([p] * n, how) == p]
@@ -155,6 +163,15 @@ def edges_file() -> dict[str, Json]:
         },
         "template": {text: templates(text) for text in BLANKS},
     }
+
+
+def shuffled_from(latent: LatentView, coder: str, seed: int) -> Json:
+    """Whose text `shuffled` takes where other latents of several coders have one, or why it takes none."""
+    explainer = load_explainer({"use": "shuffled", "params": {"of": "told"}})
+    own = replace(latent, id=f"{coder}/1", coder=coder)
+    told = {i: Explanation(i, f"About {i}.") for i in (own.id, *OTHERS)}
+    found = explainer.parse(own, [], seed, {"told": told})
+    return (found.note or {}).get("from", found.error)
 
 
 def listed(latent: LatentView, name: str, params: dict[str, Any]) -> Json:
