@@ -915,7 +915,7 @@ READERS = [
         Reader(f"{kind} {name}", name, make, _coder(kind), covers, heavy=True)
         for kind, make in (("saelens", _saelens), ("sparsify", _sparsify))
         for name, covers in (
-            ("cfg.json", ("subject/coders/folder.py:_read_json",)),
+            ("cfg.json", ("subject/coders/folder.py:read_object",)),
             (
                 "sae_weights.safetensors" if kind == "saelens" else "sae.safetensors",
                 ("subject/coders/weights.py:_opened",),
@@ -927,7 +927,7 @@ READERS = [
         "eval.json",
         _saelens,
         _coder("saelens"),
-        ("subject/coders/folder.py:_read_json",),
+        ("subject/coders/folder.py:read_object",),
         heavy=True,
     ),
     Reader(

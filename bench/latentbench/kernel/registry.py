@@ -55,8 +55,15 @@ BUILTIN: dict[str, dict[str, str]] = {
         "panel": "latentbench.panels.panel_judge:PanelJudge",
     },
     "coder": {
+        "auto": "latentbench.subject.coders.coder_files:load",
         "sparsify": "latentbench.subject.coders.sparsify:load",
         "saelens": "latentbench.subject.coders.saelens:load",
+        **{
+            name: f"latentbench.subject.coders.{name}:load"
+            for name in ("gemma_scope", "gemma_scope_2", "llama_scope", "openmoss", "dictionary_learning", "goodfire")
+        },
+        "mwhanna": "latentbench.subject.coders.layer_files:load_mwhanna",
+        "qwen_scope": "latentbench.subject.coders.layer_files:load_qwen_scope",
         "neurons": "latentbench.subject.coders.neurons:load",
         "random": "latentbench.subject.coders.random:load",
     },

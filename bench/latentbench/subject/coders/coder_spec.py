@@ -14,12 +14,12 @@ from typing import Annotated, Protocol, cast
 from pydantic import Field, model_validator
 
 from latentbench.kernel.config import Frozen
-from latentbench.kernel.errors import CoderError, CoderMismatch, FetchError
+from latentbench.kernel.errors import CoderMismatch
 from latentbench.kernel.file_name import MOST
 from latentbench.kernel.registry import lookup
-from latentbench.kernel.tasks import tasks_dirs
 from latentbench.models.language_model import Loaded
 from latentbench.subject.coders.coder_check import CoderWarning, coder_problems
+from latentbench.subject.coders.coder_files import FORMATS, located
 from latentbench.subject.coders.processing import as_trained
 from latentbench.subject.coders.provenance import provenance
 from latentbench.subject.coders.sparse import SparseCoder
@@ -33,10 +33,12 @@ class CoderSpec(Frozen):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MOST)]
     """Stands in the ids of its latents."""
     format: str
-    """`saelens`, `sparsify`, `neurons`, `random`, or a name that another package registers."""
+    """`auto` (looks at the files), a format of `docs/coders.md` such as `saelens`, `neurons`, `random`, or a name that another
+    package registers."""
     path: str | None = None
     """Folder of a trained coder: absolute, relative to the working directory or to a `tasks` folder
-    (`coders/smollm2-135m-res9-2304`), or on the Hugging Face hub (`org/name[@revision][:subfolder]`)."""
+    (`coders/smollm2-135m-res9-2304`), or on the Hugging Face hub (`org/name[@revision][:subfolder]`). It may end in the name of
+    one file (`.safetensors`, `.npz`, `.pt`) where a folder holds several coders."""
     hookpoint: str | None = None
     """Where the coder reads; by default the place that its folder names."""
     k: int | None = Field(None, ge=1)
@@ -54,8 +56,8 @@ class CoderSpec(Frozen):
 
     @model_validator(mode="after")
     def _complete(self) -> CoderSpec:
-        need = {"saelens": ("path",), "sparsify": ("path",), "neurons": ("hookpoint", "k")}
-        need["random"] = ("hookpoint", "k", "n_latents")
+        need: dict[str, tuple[str, ...]] = dict.fromkeys(("auto", *FORMATS), ("path",))
+        need |= {"neurons": ("hookpoint", "k"), "random": ("hookpoint", "k", "n_latents")}
         missing = [key for key in need.get(self.format, ()) if getattr(self, key) is None]
         if missing:
             raise ValueError(f"coder {self.name!r} of format {self.format!r} needs {', '.join(missing)}")
@@ -107,26 +109,4 @@ def coder_folder(path: str) -> Path:
         CoderError: it names nothing.
         FetchError: the hub cannot give it.
     """
-    given = Path(path).expanduser()
-    places = [given] if given.is_absolute() else [given, *(place / given for place in tasks_dirs())]
-    for place in places:
-        if place.is_dir():
-            return place
-    name, _, subfolder = path.partition(":")
-    repository, _, revision = name.partition("@")
-    if given.is_absolute() or repository.count("/") != 1 or repository.startswith((".", "coders/")):
-        raise CoderError(f"no coder folder at {path!r}; looked at {', '.join(str(p) for p in places)}.")
-    return _fetched(repository, revision or None, subfolder)
-
-
-def _fetched(repository: str, revision: str | None, subfolder: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    patterns = [f"{subfolder}/*" if subfolder else p for p in ("*.json", "*.safetensors")]
-    try:
-        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns)) / subfolder
-    except Exception as e:  # the hub client raises some twenty unrelated types; each means "not fetched"
-        raise FetchError(f"cannot fetch coder {repository!r} from the Hugging Face hub: {type(e).__name__}: {e}") from e
-    if not folder.is_dir():
-        raise CoderError(f"{repository} has no folder {subfolder!r}.")
-    return folder
+    return located(path, "")[0]

@@ -23,7 +23,7 @@ def read_config(folder: Path, required: Sequence[str] = ()) -> dict[str, Any]:
         CoderError: missing, not a JSON object, or without a required key.
     """
     path = folder / CONFIG
-    config = _read_json(path)
+    config = read_object(path)
     if config is None:
         raise CoderError(f"{folder} holds no {CONFIG}; a coder's folder has {CONFIG} and a safetensors file.")
     missing = [key for key in required if key not in config]
@@ -36,7 +36,7 @@ def read_config(folder: Path, required: Sequence[str] = ()) -> dict[str, Any]:
 
 def read_evals(folder: Path, config: Mapping[str, Any]) -> dict[str, float]:
     """Recorded quality: `eval.json` if there is one, else `l0` and `fvu` of the configuration's metadata."""
-    found = _read_json(folder / EVALS)
+    found = read_object(folder / EVALS)
     if found is None:
         metadata = metadata_of(config)
         found = {key: metadata[key] for key in ("l0", "fvu") if key in metadata}
@@ -49,7 +49,12 @@ def metadata_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_object(path: Path) -> dict[str, Any] | None:
+    """The object of a JSON file; None if there is no such file.
+
+    Raises:
+        CoderError: it is no JSON, or no object.
+    """
     try:
         value = read_json(path)
     except FileNotFoundError:

@@ -89,7 +89,7 @@ def load(spec: CoderSpec, loaded: Loaded) -> RandomDirections:
         CoderError: an unknown hookpoint, or a centre that cannot be read.
         CoderMismatch: a centre of another width.
     """
-    from latentbench.subject.coders.coder_spec import coder_folder
+    from latentbench.subject.coders.coder_files import located
     from latentbench.subject.coders.saelens import WEIGHTS
 
     where = site(loaded, spec.hookpoint or "").name
@@ -99,7 +99,7 @@ def load(spec: CoderSpec, loaded: Loaded) -> RandomDirections:
     directions = drawn / drawn.norm(dim=-1, keepdim=True)
     centre = torch.zeros(width)
     if spec.centre is not None:
-        path = weights_file(coder_folder(spec.centre), (WEIGHTS,))
+        path = weights_file(located(spec.centre, "saelens")[0], (WEIGHTS,))
         centre = read_weights(path, ("b_dec",))["b_dec"]
         if len(centre) != width:
             raise CoderMismatch(

@@ -21,6 +21,7 @@ from latentbench.kernel.errors import CoderError, CoderMismatch
 from latentbench.kernel.files import replacing, write_json
 from latentbench.models.language_model import Loaded
 from latentbench.subject.coders.coder_check import CoderWarning
+from latentbench.subject.coders.coder_files import coder_files
 from latentbench.subject.coders.folder import (
     CONFIG,
     check_shapes,
@@ -73,9 +74,7 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
             it reads is not recorded and not given.
         CoderMismatch: tensors that contradict the configuration.
     """
-    from latentbench.subject.coders.coder_spec import coder_folder
-
-    folder = coder_folder(spec.path or "")
+    folder, _ = coder_files(spec)
     path = folder / CONFIG
     config = _modern(read_config(folder, ("d_in", "d_sae")))
     architecture = _architecture(config["architecture"], path)

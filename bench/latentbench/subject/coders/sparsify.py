@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from latentbench.kernel.errors import CoderError
 from latentbench.models.language_model import Loaded
+from latentbench.subject.coders.coder_files import coder_files
 from latentbench.subject.coders.folder import (
     CONFIG,
     check_shapes,
@@ -36,9 +37,7 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
         CoderError: a file is missing, damaged or incomplete, an unknown activation, or a folder whose name is no hookpoint.
         CoderMismatch: tensors that contradict the configuration.
     """
-    from latentbench.subject.coders.coder_spec import coder_folder
-
-    folder = coder_folder(spec.path or "")
+    folder, _ = coder_files(spec)
     path = folder / CONFIG
     config = read_config(folder, ("d_in", "k"))
     if not config.get("num_latents") and not config.get("expansion_factor"):

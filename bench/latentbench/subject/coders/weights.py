@@ -77,6 +77,17 @@ def tensor_names(path: Path) -> list[str]:
         return sorted(names)
 
 
+def top_number(path: Path, name: str) -> float | None:
+    """A number that a checkpoint of torch keeps beside its tensors; None if it has none of that name.
+
+    Raises:
+        CoderError: damaged, or it is no number above 0.
+    """
+    with _readable(path):
+        found = _checkpoint(path, whole=True).get(name)
+    return None if found is None else positive(found, name, path)
+
+
 def turned(path: Path, name: str, value: Tensor, rows: int, columns: int) -> Tensor:
     """A matrix [rows, columns], whichever way round the file has it; as it is where both numbers are the same.
 
@@ -90,6 +101,17 @@ def turned(path: Path, name: str, value: Tensor, rows: int, columns: int) -> Ten
     raise CoderMismatch(
         f"{path}: {name} has shape {tuple(value.shape)}, expected {(rows, columns)} or the other way round."
     )
+
+
+def positive(value: object, key: str, path: Path) -> float:
+    """A number above 0 from a configuration.
+
+    Raises:
+        CoderError: it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise CoderError(f"{path}: {key} is {value!r}, expected a number above 0.")
+    return float(value)
 
 
 def flat(path: Path, weights: Mapping[str, Tensor], name: str) -> int:
@@ -173,7 +195,7 @@ def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Tenso
         if dtype.hasobject or dtype.kind not in "fiu":
             raise CoderError(f"{path}: {info.filename} holds {dtype}, expected numbers.")
         size = int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
-        if size > info.file_size:
+        if size > info.file_size or any(n < 0 for n in shape):
             raise CoderError(
                 f"{path}: {info.filename} says that it has shape {shape} of {dtype}, and is shorter. {DAMAGED}"
             )
@@ -184,7 +206,7 @@ def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Tenso
     return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
 
 
-def _checkpoint(path: Path) -> Mapping[str, Any]:
+def _checkpoint(path: Path, whole: bool = False) -> Mapping[str, Any]:
     if not zipfile.is_zipfile(path):
         raise CoderError(
             f"{path} is no checkpoint of torch 1.6 or later (a zip archive). Load it with torch where you trust it, and save its "
@@ -199,7 +221,7 @@ def _checkpoint(path: Path) -> Mapping[str, Any]:
             f"{path} holds more than tensors and plain values, and reading that may run code. Save its state dict alone: "
             "`torch.save(coder.state_dict(), ...)`."
         ) from e
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and not whole:
         inner = [value[key] for key in STATE if isinstance(value.get(key), Mapping)]
         value = inner[0] if inner else value
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
