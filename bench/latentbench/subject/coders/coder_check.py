@@ -122,14 +122,14 @@ def coder_problems(spec: CoderSpec, coder: SparseCoder, said: Provenance, loaded
     report = check(coder, reads, recorded={**said.recorded, **coder.evals})
     found += report.problems
     place = f"coder {coder.name!r} at {coder.hookpoint} of {loaded.files.reference}"
-    if not report.expected:
-        if report.l0 == 0:
-            found.append(f"{place}: no latent is active on any of {report.tokens} tokens. {HINT}")
-        elif report.fvu is not None and report.fvu > 1:
-            found.append(
-                f"{place}: FVU is {report.fvu:.3g} on {report.tokens} tokens, worse than that of the "
-                f"mean activation, which is 1. {HINT}"
-            )
+    recorded = {key.removeprefix("check_") for key in report.expected}
+    if "l0" not in recorded and report.l0 == 0:
+        found.append(f"{place}: no latent is active on any of {report.tokens} tokens. {HINT}")
+    if "fvu" not in recorded and report.fvu is not None and report.fvu > 1:
+        found.append(
+            f"{place}: FVU is {report.fvu:.3g} on {report.tokens} tokens, worse than that of the "
+            f"mean activation, which is 1. {HINT}"
+        )
     if factor := unfolded_problem(spec, coder, said, reads, report):
         raise CoderError(factor)
     return found
