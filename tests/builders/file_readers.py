@@ -465,6 +465,20 @@ def _provenance(folder: Path) -> object:
     return folder_provenance(folder)
 
 
+def _places(folder: Path) -> object:
+    from latentbench.subject.coders.several_places import several_places
+
+    return several_places(folder)
+
+
+def _several(folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    (folder / "config.json").write_text('{"sae_type": "sae", "hook_points_in": ["a"]}', encoding="utf-8")
+    (folder / "config.yaml").write_text("model_kind: transcoder_set", encoding="utf-8")
+    save_file({"w_enc": torch.zeros(2, 3, 4), "w_dec": torch.zeros(4, 2, 3)}, folder / "x.safetensors")
+
+
 def _scaled_coder(folder: Path) -> object:
     from latentbench.subject.coders.processing import unfolded_factor
 
@@ -950,6 +964,10 @@ READERS = [
         _json("cfg.json", {"metadata": {"model_name": "gpt2", "prepend_bos": False, "context_size": 128}}),
         _provenance,
         ("subject/coders/provenance.py:_config",),
+    ),
+    *(
+        Reader(f"places of a coder, {name}", name, _several, _places, (f"subject/coders/several_places.py:{function}",))
+        for name, function in (("config.json", "_json"), ("config.yaml", "_yaml"), ("x.safetensors", "_shaped"))
     ),
     Reader(
         "factor of a coder's input",

@@ -16,12 +16,13 @@ from pydantic import Field, model_validator
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import CoderMismatch
 from latentbench.kernel.file_name import MOST
-from latentbench.kernel.registry import lookup
+from latentbench.kernel.registry import BUILTIN, lookup
 from latentbench.models.language_model import Loaded
 from latentbench.subject.coders.coder_check import CoderWarning, coder_problems
 from latentbench.subject.coders.coder_files import FORMATS, located
 from latentbench.subject.coders.processing import as_trained
 from latentbench.subject.coders.provenance import provenance
+from latentbench.subject.coders.several_places import refuse_several
 from latentbench.subject.coders.sparse import SparseCoder
 from latentbench.subject.hooks import d_in
 from latentbench.views.escape import line
@@ -87,6 +88,8 @@ def load_coder(spec: CoderSpec, loaded: Loaded, verify: bool = True) -> SparseCo
         CoderMismatch: the hookpoint's width is not the coder's.
         FetchError: it cannot be had from the hub.
     """
+    if spec.path is not None and spec.format in BUILTIN["coder"]:
+        refuse_several(located(spec.path, spec.format)[0])
     coder = cast(Loader, lookup("coder", spec.format))(spec, loaded)
     width = d_in(loaded, coder.hookpoint)
     if coder.d_in != width:

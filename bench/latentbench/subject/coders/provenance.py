@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from latentbench.kernel.errors import CoderError
 from latentbench.kernel.inputs import read_json
 from latentbench.kernel.registry import BUILTIN
+from latentbench.subject.coders.coder_files import located
 from latentbench.subject.coders.prepared_input import PreparedInput
 
 if TYPE_CHECKING:
@@ -98,14 +99,12 @@ def provenance(spec: CoderSpec, coder: SparseCoder) -> Provenance:
     Raises:
         CoderError: a value that cannot be what it should be.
     """
-    from latentbench.subject.coders.coder_spec import coder_folder
-
     inner = coder.inner if isinstance(coder, PreparedInput) else coder
     if isinstance(inner, HasProvenance):
         return inner.provenance
     if spec.path is None or spec.format not in BUILTIN["coder"]:
         return NOTHING
-    return folder_provenance(coder_folder(spec.path))
+    return folder_provenance(located(spec.path, spec.format)[0])
 
 
 def folder_provenance(folder: Path) -> Provenance:
