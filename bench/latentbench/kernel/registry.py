@@ -66,6 +66,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "qwen_scope": "latentbench.subject.coders.layer_files:load_qwen_scope",
         "neurons": "latentbench.subject.coders.neurons:load",
         "random": "latentbench.subject.coders.random:load",
+        "live": "latentbench.subject.coders.live_coder:load",
     },
 }
 _points = lru_cache(lambda kind, path: entry_points(group=f"latentbench.{kind}s"))
