@@ -127,6 +127,34 @@ def _texts(name: str) -> Callable[[Path], object]:
     return read
 
 
+def _foreign(name: str) -> Callable[[Path], object]:
+    def read(folder: Path) -> object:
+        from latentbench.explainers.explainer import load_explainer
+        from latentbench.kernel.foreign_ids import KnownCoder
+
+        place = folder / name if name else folder
+        explainer = load_explainer({"use": "file", "params": {"path": str(place), "coders": {"*": "res9"}}})
+        latents = [f"res9/{i}" for i in range(4)]
+        return explainer.key({}), explainer.meet([KnownCoder("res9", "layers.9", "sae")], latents, latents)
+
+    return read
+
+
+def _packed_batches(folder: Path) -> None:
+    rows = [{"modelId": "m", "layer": "9-res", "index": str(i), "description": "words é"} for i in range(4)]
+    (folder / "explanations").mkdir()
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "explanations" / "batch-0.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+
+
+NEURON = {"neuron_id": {"layer_index": 3, "neuron_index": 1}, "scored_explanations": [{"explanation": "words"}]}
+RESULT_OF_SAEBENCH = {"sae_lens_id": "x", "eval_result_unstructured": {"1": {"latent": 1, "explanation": "words"}}}
+
+
+def _foreign_parquet(folder: Path) -> None:
+    write_table(pa.table({"feature": [0, 1], "explanation": ["words", None]}), folder / "t.parquet")
+
+
 def _texts_parquet(folder: Path) -> None:
     write_table(
         pa.table({"latent": [r["latent"] for r in ROWS], "text": [r["text"] for r in ROWS]}), folder / "t.parquet"
@@ -902,6 +930,55 @@ READERS = [
         ("explainers/file.py:_rows",),
     ),
     Reader("texts in Parquet", "t.parquet", _texts_parquet, _texts("t.parquet"), ("explainers/file.py:_rows",)),
+    Reader(
+        "Neuronpedia's texts",
+        "explanations/batch-0.jsonl.gz",
+        _packed_batches,
+        _foreign(""),
+        ("explainers/foreign/json_rows.py:json_rows", "explainers/file.py:FileExplainer.content"),
+    ),
+    Reader(
+        "delphi's texts",
+        "layers.9_latent1.txt",
+        _text("layers.9_latent1.txt", '"words é"'),
+        _foreign(""),
+        ("explainers/foreign/delphi_texts.py:read_delphi",),
+    ),
+    Reader(
+        "SAEBench's texts",
+        "a_eval_results.json",
+        _json("a_eval_results.json", RESULT_OF_SAEBENCH),
+        _foreign("a_eval_results.json"),
+        ("explainers/foreign/saebench_texts.py:read_saebench", "explainers/foreign/layouts.py:_is_result"),
+    ),
+    Reader(
+        "OpenAI's texts",
+        "n.jsonl",
+        _text("n.jsonl", json.dumps(NEURON) + "\n"),
+        _foreign("n.jsonl"),
+        ("explainers/foreign/json_rows.py:json_rows",),
+    ),
+    Reader(
+        "texts under any names in CSV",
+        "t.csv",
+        _text("t.csv", "feature,explanation\n1,words\n"),
+        _foreign("t.csv"),
+        ("explainers/foreign/column_texts.py:_csv",),
+    ),
+    Reader(
+        "texts under any names in JSON",
+        "t.json",
+        _json("t.json", {"1": "words", "2": None}),
+        _foreign("t.json"),
+        ("explainers/foreign/column_texts.py:_json",),
+    ),
+    Reader(
+        "texts under any names in Parquet",
+        "t.parquet",
+        _foreign_parquet,
+        _foreign("t.parquet"),
+        ("explainers/foreign/column_texts.py:_parquet",),
+    ),
     Reader("text that was drawn", "d.jsonl.gz.part", _drawn, _read_drawn, ("corpora/sampled.py:write",)),
     Reader(
         "meta of activations", "meta.json", _store, _read_store, ("subject/activations/activation_store.py:_read_meta",)

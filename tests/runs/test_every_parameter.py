@@ -86,6 +86,7 @@ WORDS: dict[str, list[Any]] = {
     "negative_kinds": [(RANDOM, kind) for kind in DRAWN],
     "path": ["other.jsonl"],
     "where": [{"explainer": "x"}],
+    "coders": [{"layers.9": "res9"}],
     "of": ["x", ("x", "y"), ("y", "x")],
     "can": ["chat"],
     "members": [("mock:label", "mock:constant")],

@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from latentbench.explainers.matched import Matched
 from latentbench.kernel.boundary import Fault, attempt, built, coded
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.conform import Mismatch, half_pair
 from latentbench.kernel.errors import SpecError
+from latentbench.kernel.foreign_ids import KnownCoder
 from latentbench.kernel.identity import digest, file_sha256, text_digest
 from latentbench.kernel.implementation import implementation
 from latentbench.kernel.latent import LatentView
@@ -99,10 +101,12 @@ class Params(Frozen):
             file identifies it.
         labels: names of parameters that are a label, or labels, of other explainers of the run. They are read first, and
             what they are identifies the reader, not how the run calls them.
+        later: names of parameters that are left out of the key at their default, so that the keys of before they came stay.
     """
 
     files: ClassVar[tuple[str, ...]] = ()
     labels: ClassVar[tuple[str, ...]] = ()
+    later: ClassVar[tuple[str, ...]] = ()
 
 
 class Explainer(ABC):
@@ -142,6 +146,12 @@ class Explainer(ABC):
             SpecError, DataError: it cannot.
         """
 
+    def meet(self, coders: Sequence[KnownCoder], latents: Collection[str], asked: Collection[str]) -> Matched | None:
+        """`check`, with the suite's coders and the latents of the run; returns what of an explainer's own texts met them, if it
+        brings any."""
+        self.check(latents)
+        return None
+
     def requests(self, latent: LatentView, seed: int) -> list[Request]:
         """What to ask the generating model about one latent; `seed` is already specific to the latent and repeat."""
         return []
@@ -172,16 +182,19 @@ class Explainer(ABC):
         Args:
             parts: label -> key of at least those that `after` names (`latentbench.runs.plan.explainer_keys`).
         """
-        params = self.params.model_dump(mode="json")
-        params |= {name: _content(params[name]) for name in self.params.files}
+        fields = type(self.params).model_fields
+        same = {
+            n for n in self.params.later if getattr(self.params, n) == fields[n].get_default(call_default_factory=True)
+        }
+        params = self.params.model_dump(mode="json", exclude=same)
+        params |= {name: self.content(params[name]) for name in self.params.files}
         params |= {name: [parts[label] for label in _labels(params[name])] for name in self.params.labels}
         read = [parts[label] for label in self.after]
         return digest([self.id, implementation(type(self)), params, dict(self.prompts), read])
 
-
-def _content(path: str | None) -> str | None:
-    """What identifies a file: the digest of its bytes, or its path as long as there is no such file."""
-    return file_sha256(Path(path)) if path is not None and Path(path).is_file() else path
+    def content(self, path: str | None) -> str | None:
+        """What identifies a file: the digest of its bytes, or its path as long as there is no such file."""
+        return file_sha256(Path(path)) if path is not None and Path(path).is_file() else path
 
 
 def _labels(value: str | Sequence[str] | None) -> Sequence[str]:

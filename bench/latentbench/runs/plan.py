@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from unicodedata import category
 
 from latentbench.explainers.explainer import Explainer, stated
+from latentbench.explainers.matched import Matched
 from latentbench.judges.cache.cached_judge import CachedJudge
 from latentbench.judges.judge import Judge
 from latentbench.kernel.boundary import Fault, attempt
@@ -60,6 +61,7 @@ class Plan:
         asking: labels of a scorer and a judge -> the scorer as it asks that judge: itself, or each member of a panel.
         cells: the grid.
         unasked: scorers and judges of the spec that do not meet in it, because the judge cannot answer the scorer.
+        matched: explainer label -> what of its own texts met the suite, for those that bring any.
     """
 
     spec: RunSpec
@@ -72,6 +74,7 @@ class Plan:
     asking: Mapping[tuple[str, str], Scorer]
     cells: tuple[Cell, ...]
     unasked: tuple[Unasked, ...] = ()
+    matched: Mapping[str, Matched] = field(default_factory=dict)
 
     @cached_property
     def explainer_keys(self) -> Mapping[str, str]:
@@ -150,8 +153,11 @@ def make_plan(
     for label, scorer in scorers.items():
         _passes(f"scorer {label!r}", declared(scorer))
     ordered = _ordered(explainers)
+    met: dict[str, Matched] = {}
     for label, explainer in ordered.items():
-        _passes(f"explainer {label!r}", _checked(explainer, suite))
+        found = _met(explainer, suite, [latent.id for latent in latents])
+        _passes(f"explainer {label!r}", found if isinstance(found, Fault) else None)
+        met |= {label: found} if isinstance(found, Matched) else {}
         if not explainer.needs:
             continue
         if label not in models:
@@ -202,7 +208,7 @@ def make_plan(
             f"judge {idle[0]!r} serves none of the scorers {sorted(scorers)}; remove it or add a scorer for it. A model that "
             "only writes is no judge: give its reference to the explainer itself, `model: PROVIDER:NAME`."
         )
-    plan = Plan(spec, suite, latents, ordered, models, scorers, judges, asking, cells_of(grid), tuple(unasked))
+    plan = Plan(spec, suite, latents, ordered, models, scorers, judges, asking, cells_of(grid), tuple(unasked), met)
     # Taken now: an explainer that cannot say its key is found out before anything is paid.
     assert len(plan.explainer_keys) == len(ordered)
     return plan
@@ -249,9 +255,8 @@ def _passes(who: str, fault: Fault | None) -> None:
         raise SpecError(f"{who}: {fault.line}")
 
 
-def _checked(explainer: Explainer, suite: Suite) -> Fault | None:
-    found = attempt(explainer, "check", lambda: explainer.check(suite.ids), object)
-    return found if isinstance(found, Fault) else None
+def _met(explainer: Explainer, suite: Suite, asked: Sequence[str]) -> object:
+    return attempt(explainer, "check", lambda: explainer.meet(suite.known_coders, suite.ids, asked), object)
 
 
 def explainer_keys(explainers: Mapping[str, Explainer]) -> dict[str, str]:

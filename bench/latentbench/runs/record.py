@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from latentbench.explainers.matched import Matched
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import BenchError, DigestMismatch, RunError
 from latentbench.kernel.files import plain, write_json
@@ -239,6 +240,8 @@ class RunRecord(Frozen):
     cells: tuple[CellRecord, ...] = Field(min_length=1)
     unasked: tuple[Unasked, ...] = ()
     """Pairs of the spec that are no cells."""
+    matched: dict[str, Matched] = Field(default_factory=dict)
+    """Explainer -> what of the texts that it brought met the suite."""
     kinds: dict[str, str] = Field(default_factory=dict)
     """Coder -> its kind (`sae`, `neurons`, ...), as the suite says; without those of which it says nothing."""
     versions: dict[str, str] = Field(default_factory=dict)

@@ -161,8 +161,8 @@ def begin(
             raise RunError(f"{folder} exists already and is not empty.{go_on} For a new run give another --out.")
         cache = _cache(cache_path, console)
         plan = prepare(spec, base, cache)
-        for pair in plan.unasked:
-            tell(console, str(pair))
+        for line in [*map(str, plan.unasked), *(line for e, met in plan.matched.items() for line in met.sentences(e))]:
+            tell(console, line)
         # Before there is a run: what is wrong may stand in the spec, which a run that has begun no longer reads.
         _try_judges(plan, {}, set(), "Nothing was paid, and no run folder made.")
         record = open_run(plan, base, folder, command)
@@ -196,6 +196,7 @@ def open_run(plan: Plan, base: Path, folder: Path, command: str) -> RunRecord:
         latents=tuple(latent.id for latent in plan.latents),
         cells=describe(plan),
         unasked=plan.unasked,
+        matched=dict(plan.matched),
         kinds=plan.suite.kinds,
         versions=versions(),
         git=git(),

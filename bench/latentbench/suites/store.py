@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 
 from latentbench.kernel.errors import BenchError, CorruptTable, DigestMismatch, SpecError, UnknownName
 from latentbench.kernel.files import write_json
+from latentbench.kernel.foreign_ids import KnownCoder
 from latentbench.kernel.identity import table_digest
 from latentbench.kernel.inputs import read_json
 from latentbench.kernel.latent import LatentView, Steered, Window, origin
@@ -176,6 +177,12 @@ class Suite:
         """Coder -> its kind (`sae`, `neurons`, ...), for those of which the manifest says it."""
         entries = self.manifest.get("coders", ())
         return {entry["name"]: entry["kind"] for entry in entries if {"name", "kind"} <= set(entry)}
+
+    @property
+    def known_coders(self) -> list[KnownCoder]:
+        """The coders with the places that they read, by which ids of other tools are translated."""
+        rows = zip(*(self._rows[name] for name in ("coder", "hookpoint", "coder_kind")), strict=True)
+        return [KnownCoder(name, at or "", kind or "") for name, at, kind in dict.fromkeys(rows)]
 
     @cached_property
     def _origins(self) -> dict[str, str]:

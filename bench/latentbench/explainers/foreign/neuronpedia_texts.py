@@ -1,0 +1,48 @@
+"""Explanations of a Neuronpedia export: one object a line, in one file or in the batches of a folder.
+
+Each row is of a latent (`modelId`, `layer`, which is the source, and `index`, a text) and has a `description`. Everything else
+may be missing: files made by different programs have different fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from latentbench.explainers.foreign.found_texts import FoundText
+from latentbench.explainers.foreign.json_rows import Row, fits, index_of, json_rows, text_of
+
+METHOD = ("typeName", "explanationModelName")
+"""Fields that say what made an explanation."""
+
+
+def is_neuronpedia(row: Row) -> bool:
+    """Whether a row is an explanation of Neuronpedia's."""
+    return "description" in row and "index" in row
+
+
+def batches(folder: Path) -> list[Path]:
+    """The files of an export's folder, or of its folder `explanations`."""
+    place = folder / "explanations" if (folder / "explanations").is_dir() else folder
+    return sorted(p for p in place.iterdir() if p.name.endswith((".jsonl", ".jsonl.gz")) and p.is_file())
+
+
+def read_neuronpedia(paths: list[Path], where: Mapping[str, str | int]) -> Iterator[FoundText]:
+    """The explanations of files.
+
+    Args:
+        where: fields and the values that they must have; a row without the field is left out.
+
+    Raises:
+        CorruptTable: a line is no explanation; says which.
+    """
+    for path in paths:
+        for place, row in json_rows(path):
+            if not fits(dict.fromkeys(where) | dict(row), where, place):
+                continue
+            source = "/".join(part for name in ("modelId", "layer") if (part := text_of(row, name, place)))
+            index = index_of(row, "index", place)
+            method = tuple((name, said) for name in METHOD if (said := text_of(row, name, place)) is not None)
+            made = text_of(row, "createdAt", place) or ""
+            name = f"{source}/{index}" if source else index
+            yield FoundText(name, text_of(row, "description", place), place, method, made)
