@@ -290,7 +290,8 @@ def test_what_a_run_says_of_its_scorer(run: Path, field: str) -> None:
 def test_a_scorer_that_is_not_here(run: Path) -> None:
     record = RunRecord.model_validate_json((run / "run.json").read_text(encoding="utf-8"))
     cells = [
-        c.model_copy(update={"scorer": c.scorer.model_copy(update={"key": "of another version"})}) for c in record.cells
+        c.model_copy(update={"scorer": c.scorer.model_copy(update={"key": f"{c.scorer.label} of old"})})
+        for c in record.cells
     ]
     signed(run, cells=[c.model_dump(mode="json") for c in cells])
     code, _ = bench("leaderboard", run, "--submit", run / "board")
@@ -303,7 +304,9 @@ def test_a_scorer_that_is_not_here(run: Path) -> None:
 def test_a_run_of_before_is_shown_as_not_verified_and_not_published(run: Path) -> None:
     unsigned(run)
     assert bench("leaderboard", run)[0] == 0
-    assert "Not verified: run.json of run has no digests" in (run / "leaderboard.md").read_text(encoding="utf-8")
+    assert "NOT VERIFIED, so not ranked: run.json of run has no digests" in (run / "leaderboard.md").read_text(
+        encoding="utf-8"
+    )
     code, said = bench("leaderboard", run, "--submit", run / "board")
     assert code == 2
     assert "are not published. Carry it out again: bench run" in said
@@ -423,7 +426,7 @@ def test_rows_of_before_are_read_and_marked(board: Path, tmp_path: Path) -> None
         del row["evidence"]
     path.write_text(json.dumps({**content, "layout": 2, "digest": digest(content["rows"])}), encoding="utf-8")
     render(root)
-    assert "Not recomputable: run." in (root / "README.md").read_text(encoding="utf-8")
+    assert "Not recomputable, so not ranked: run." in (root / "README.md").read_text(encoding="utf-8")
     # What a scorer cannot give, they cannot have.
     beyond = json.loads(json.dumps(content))
     for row in beyond["rows"]:

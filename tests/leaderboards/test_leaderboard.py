@@ -79,10 +79,8 @@ COLUMNS = (
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_run(
-        tmp_path_factory.mktemp("runs") / "first",
-        Grid(fail=0.2, dead=(1,), repeats=2, scorers=("detection", "fuzzing")),
-    )
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    return signed(build_run(folder, Grid(fail=0.2, dead=(1,), repeats=2, scorers=("detection", "fuzzing"))))
 
 
 def _pick(found: list[Row], explainer: str, scorer: str = "detection", coders: str = "all") -> Row:
@@ -227,7 +225,7 @@ def test_paired_ranks_separate_more(tmp_path: Path) -> None:
     common = {latent: -0.4 * (i % 2) for i, latent in enumerate(dict.fromkeys(scores.latent))}
     scores["value"] += scores.latent.map(common)
     scores.to_parquet(folder / "scores.parquet")
-    found = read_rows([folder])
+    found = read_rows([signed(folder)])
     assert [str(k) for k in tables(found)[0].ranks] == ["1-2", "1-2"]
     assert [str(k) for k in tables(found, rank_by="pairs")[0].ranks] == ["1", "2"]
 
@@ -392,7 +390,7 @@ def test_numbers_are_written_sensibly() -> None:
 
 
 def test_an_explainer_without_any_answer_has_a_row_without_score(tmp_path: Path) -> None:
-    folder = build_run(tmp_path / "r", Grid(coders={"x": 3}, dead=(0, 1, 2)))
+    folder = signed(build_run(tmp_path / "r", Grid(coders={"x": 3}, dead=(0, 1, 2))))
     found = read_rows([folder])
     row = _pick(found, "llm")
     assert (row.score.estimate, row.score.n, row.coverage) == (None, 0, 0)

@@ -16,6 +16,7 @@ from latentbench.leaderboards.run_page import limits, write_report
 from latentbench.runs.finished import load_run
 
 from tests.builders.run_builder import Grid, build_run, build_suite, set_suite_digest
+from tests.builders.signed_runs import signed
 
 GRID = Grid(coders={"res9": 12, "mlp9": 12}, fail=0.1)
 VOID = {"meta", "br", "wbr", "circle", "line"}
@@ -125,7 +126,7 @@ def test_outcomes_count_every_judgement(html: str, folders: tuple[Path, Path]) -
 
 
 def _limits(folder: Path) -> list[str]:
-    run = load_run(folder)
+    run = load_run(signed(folder))
     return limits(run, tables(rows([run], any_split=True)))
 
 

@@ -50,6 +50,7 @@ def leaderboard(
 
     from latentbench.leaderboards.board import tables
     from latentbench.leaderboards.board_page import board_page
+    from latentbench.leaderboards.claims import check_names, confirmed, unknown_names
     from latentbench.leaderboards.export import to_csv, to_json
     from latentbench.leaderboards.rescored import doubts, rescored
     from latentbench.leaderboards.results import add_results, render
@@ -65,14 +66,19 @@ def leaderboard(
         return
     if not runs:
         raise typer.BadParameter("name at least one run folder, or use --render or --check", param_hint="RUNS")
+    twice = sorted({str(folder) for folder in runs if [f.resolve() for f in runs].count(folder.resolve()) > 1})
+    if twice:
+        say(f"named more than once, ranked once: {', '.join(twice)}", err=True)
     loaded = load_runs(runs)
+    for run in loaded:
+        check_names(run)
     rows = rows_of(loaded, by_kind=True, by_coder=by_coder, any_split=tune)
     found = {run.id: rescored(run) for run in loaded} if recompute or submit is not None else {}
     rows = checked(rows, found)
-    ranked = tables(rows, "pairs" if paired else "intervals")
+    ranked = tables(confirmed(rows), "pairs" if paired else "intervals")
     console = plain_console()
     unasked = [str(pair) for run in loaded for pair in run.record.unasked]
-    page = board_page(ranked, list(dict.fromkeys([*unasked, *doubts(loaded, found)])))
+    page = board_page(ranked, list(dict.fromkeys([*unasked, *doubts(loaded, found), *unknown_names(rows)])))
     console.print(page.terminal(console.width))
     folder = out or runs[0]
     for name, text in (("md", page.markdown()), ("csv", to_csv(ranked)), ("json", to_json(ranked))):

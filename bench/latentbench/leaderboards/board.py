@@ -1,5 +1,8 @@
 """Rows -> ranked tables. Only rows that were measured in the same way on the same latents stand in one table.
 
+Rows without evidence, of runs and files of before there were digests, stand in tables of their own and have no rank: whoever
+takes the evidence out of a row would else choose its place. Leaving them out would hide what was once published.
+
 Floors are ranked like everything else: a method that shares a rank with the wrong latent's explanation has shown nothing, and
 a table that leaves the floor out cannot say so.
 """
@@ -18,6 +21,8 @@ from latentbench.stats.bootstrap import FEWEST, Interval
 from latentbench.stats.ranks import Rank, ranks_from_intervals, ranks_from_pairs
 
 RankBy = Literal["intervals", "pairs"]
+SELF_REPORTED = " (self-reported: not recomputable, not ranked)"
+"""In the title of a table of rows without evidence."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,16 @@ class Ranking:
 
     Attributes:
         rows: at least one; all have the same `Row.table`.
-        ranks: one per row.
+        ranks: one per row; none of rows without evidence, whose numbers are only said (`Table.is_shown_only`).
     """
 
     rows: tuple[Row, ...]
-    ranks: tuple[Rank, ...]
+    ranks: tuple[Rank | None, ...]
+
+    @property
+    def is_shown_only(self) -> bool:
+        """Whether nobody can compute these rows again: they are shown, apart from others, and not ranked."""
+        return self.rows[0].evidence is None
 
     @property
     def for_leaderboard(self) -> bool:
@@ -47,7 +57,7 @@ class Ranking:
         """Scorer and judge."""
         r = self.rows[0]
         name = r.scorer.id if r.scorer.id.split("@")[0] == r.scorer.label else f"{r.scorer.label} ({r.scorer.id})"
-        return f"{name}, judged by {r.judge.label}"
+        return f"{name}, judged by {r.judge.label}{SELF_REPORTED if self.is_shown_only else ''}"
 
     @property
     def conditions(self) -> str:
@@ -72,17 +82,18 @@ def tables(rows: Iterable[Row], rank_by: RankBy = "intervals", seed: int = 0) ->
         seed: of the paired bootstraps.
 
     Returns:
-        Tables sorted by suite, split (`test` first), scorer, judge and coders (`all` first).
+        Tables sorted by whether they are ranked, suite, split (`test` first), scorer, judge and coders (`all` first).
     """
-    groups: dict[tuple[str, ...], list[Row]] = {}
+    groups: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(row.table, []).append(row)
+        groups.setdefault((row.table, row.evidence is None), []).append(row)
     return sorted((_ranked(group, rank_by, seed) for group in groups.values()), key=_place)
 
 
 def _place(table: Ranking) -> tuple[object, ...]:
     r = table.rows[0]
     return (
+        table.is_shown_only,
         r.suite.id,
         not table.for_leaderboard,
         r.scorer.label,
@@ -103,6 +114,8 @@ def _ranked(rows: Sequence[Row], rank_by: RankBy, seed: int) -> Ranking:
         return (value, row.is_floor, row.explainer.label, row.run)
 
     ordered = sorted(rows, key=order)
+    if rows[0].evidence is None:
+        return Table(tuple(ordered), (None,) * len(ordered))
     if rank_by == "pairs":
         ids = sorted({latent for row in ordered for latent in row.values})
         scores = np.array([[row.values.get(latent, math.nan) for latent in ids] for row in ordered])

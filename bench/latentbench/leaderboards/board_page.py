@@ -24,6 +24,7 @@ BOUNDS_NOTE = "Bounds: the mean if every missing judgement had been the worst or
 PRICE_NOTE = "Tokens, $ and s are per latent: explaining and judging."
 KIND_NOTE = "Each kind of silent windows against the same activating ones. Only random ones enter the score that ranks."
 SHOWN_METRICS = 3
+UNRANKED = "-"
 PRICES: tuple[tuple[str, Kind], ...] = (("tokens", "short"), ("$", "dollars"), ("s", "short"))
 
 
@@ -118,7 +119,14 @@ def _ranking(table: Ranking) -> Table:
     rows: list[list[Cell]] = []
     for row, rank, name in zip(table.rows, table.ranks, _names(table), strict=True):
         s, both, parts = row.score, row.price, (row.explaining, row.judging)
-        cells: list[Cell] = [str(rank), name, _explainer(row), s.estimate, (s.low, s.high), bar(row, scale)]
+        cells: list[Cell] = [
+            UNRANKED if rank is None else str(rank),
+            name,
+            _explainer(row),
+            s.estimate,
+            (s.low, s.high),
+            bar(row, scale),
+        ]
         if bounded:
             cells.append("" if row.worst is None else f"{number(row.worst)} to {number(row.best)}")
         cells += [_other(row, m) for m in others]

@@ -24,8 +24,8 @@ def flat(table: Ranking) -> list[dict[str, Any]]:
                 "suite": row.suite.id, "suite_digest": row.suite.digest, "split": row.split,
                 "coders": row.coders, "kind": row.kind,
                 "scorer": row.scorer.label, "scorer_key": row.scorer.key, "judge": row.judge.label, "judge_key": row.judge.key,
-                "qualification": row.qualification, "rank_low": rank.low if first else None,
-                "rank_high": rank.high if first else None, "tie": rank.tie if first else None,
+                "qualification": row.qualification, "rank_low": rank.low if first and rank else None,
+                "rank_high": rank.high if first and rank else None, "tie": rank.tie if first and rank else None,
                 "explainer": row.explainer.label, "explainer_id": row.explainer.id, "explainer_key": row.explainer.key,
                 "model": row.model, "is_floor": row.is_floor, "metric": name, "estimate": e.estimate, "low": e.low,
                 "high": e.high, "floor": e.floor, "n": e.n, "worst": row.worst if first else None,
@@ -54,8 +54,8 @@ def to_json(tables: Iterable[Ranking]) -> str:
                 "for_leaderboard": table.for_leaderboard,
                 "rows": [
                     {
-                        "rank": [k.low, k.high],
-                        "tie": k.tie,
+                        "rank": [k.low, k.high] if k else None,
+                        "tie": k.tie if k else None,
                         "coverage": row.coverage,
                         **row.model_dump(exclude={"evidence"}),
                     }

@@ -14,6 +14,7 @@ from typing import Any
 
 from latentbench.kernel.errors import BenchError
 from latentbench.kernel.identity import joined
+from latentbench.leaderboards.claims import misnamed
 from latentbench.leaderboards.row import Estimate, Row, RowEvidence, restated
 from latentbench.scorers.scorer import Metric, is_outside, load_scorer
 from latentbench.suites.store import splits_of
@@ -28,14 +29,14 @@ def faults(rows: Sequence[Row]) -> list[str]:
     found = [
         f"row {_name(row)}: {fault}"
         for row in rows
-        for fault in (*_impossible(row), *_undeclared(row), *_unfounded(row))
+        for fault in (*_impossible(row), *_undeclared(row), *misnamed(row), *_unfounded(row))
     ]
     return [*found, *_apart(rows)]
 
 
 def contradictions(rows: Sequence[Row]) -> list[str]:
-    """What rows of any runs say differently of one scorer's metric: its floor, direction and range; and runs that are one run
-    under two names, which would tie with itself."""
+    """What rows of any runs say differently of one scorer's metric: its floor, direction and range; of whose key one is; and runs
+    that are one run under two names, which would tie with itself."""
     names: dict[str, set[str]] = {}
     for row in rows:
         if row.evidence is not None:
@@ -54,7 +55,22 @@ def contradictions(rows: Sequence[Row]) -> list[str]:
                     f"runs {other.run} and {row.run} say of {metric} of {row.scorer.id} (floor, higher is better, range) "
                     f"{first[:known]} and {told[:known]}"
                 )
-    return [*twice, *found]
+    return [*twice, *_two_names(rows), *found]
+
+
+def _two_names(rows: Sequence[Row]) -> Iterator[str]:
+    owners: dict[tuple[str, str], tuple[object, ...]] = {}
+    for row in rows:
+        for kind, key, said in (
+            ("explainer", row.explainer.key, (row.explainer.id, row.is_floor)),
+            ("scorer", row.scorer.key, (row.scorer.id,)),
+            ("judge", row.judge.key, (row.judge.id,)),
+        ):
+            first = owners.setdefault((kind, key), said)
+            if first != said:
+                yield f"the {kind} with the key {key} is {first[0]} in one row and {said[0]} in another" + (
+                    ", and a floor in one of them" if first[0] == said[0] else ""
+                )
 
 
 def _name(row: Row) -> str:
@@ -221,7 +237,7 @@ def unfounded_notes(rows: Iterable[Row]) -> list[str]:
     notes = []
     if without:
         notes.append(
-            f"Not recomputable: {', '.join(without)}. These rows were published without what they were computed from."
+            f"Not recomputable, so not ranked: {', '.join(without)}. Nothing shows what these rows were computed from."
         )
     if taken:
         told = ", ".join(f"{scorer} of {run}" for scorer, run in taken)

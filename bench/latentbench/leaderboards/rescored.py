@@ -17,6 +17,7 @@ import numpy as np
 
 from latentbench.kernel.errors import BenchError, CorruptTable
 from latentbench.kernel.requests import Outcome
+from latentbench.leaderboards.claims import check_names
 from latentbench.runs.finished import Run
 from latentbench.runs.record import RECORD, MetricRecord, ScorerRecord
 from latentbench.runs.run_spec import ScorerEntry, local
@@ -57,8 +58,9 @@ def rescored(run: Run) -> Rescored:
 
     Raises:
         CorruptTable: a score is not that of its judgements, or a scorer is not what the record says; the message names cell,
-            latent, metric and both values.
+            latent, metric and both values. Or the record says of names what cannot be.
     """
+    check_names(run)
     scorers: dict[str, Scorer] = {}
     without: dict[str, str] = {}
     for entry in run.record.spec.scorers:
@@ -94,7 +96,8 @@ def doubts(runs: Iterable[Run], found: Mapping[str, Rescored]) -> list[str]:
     for run in runs:
         if not run.record.verified:
             said.append(
-                f"Not verified: {RECORD} of {run.id} has no digests of its tables, as in runs of before there were any."
+                f"NOT VERIFIED, so not ranked: {RECORD} of {run.id} has no digests of its tables. Either it is of before "
+                "there were any, or somebody took them out: nothing shows that its numbers and texts are those of the run."
             )
         if run.id not in found:
             said.append(f"Scores of {run.id} were not computed again from its judgements, as asked (--no-recompute).")

@@ -24,11 +24,14 @@ from latentbench.kernel.identity import digest, joined
 from latentbench.kernel.inputs import read_json
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_page
+from latentbench.leaderboards.claims import confirmed, misjudged
 from latentbench.leaderboards.forgery import contradictions, faults, unfounded_notes
 from latentbench.leaderboards.row import LEADERBOARD_SPLIT, Row, RowEvidence
 from latentbench.views.number import rounded
 
 RESULTS = "results"
+JUDGES = "judges"
+"""Rows of judges, beside the results."""
 PAGE = "README.md"
 SHOWN = 3
 """Faults that one message names."""
@@ -137,7 +140,7 @@ def read_results(root: Path) -> list[Row]:
         DataError, SpecError, DigestMismatch: as `read_file`; or two rows say different things of one scorer.
     """
     rows = [row for path in sorted((root / RESULTS).glob("*.json")) for row in read_file(path)]
-    if wrong := contradictions(rows):
+    if wrong := [*contradictions(rows), *misjudged(rows, root / JUDGES)]:
         raise DigestMismatch(f"{root / RESULTS}: {'; '.join(wrong[:SHOWN])}. Restore the one that was changed.")
     return rows
 
@@ -161,7 +164,7 @@ def render(root: Path, check: bool = False) -> Path:
     path = root / PAGE
     again = f"bench leaderboard --render {root}"
     fault = f"{path} is not what {root / RESULTS} renders to. Render it again (`{again}`) and commit both."
-    return files.render(path, page(read_results(root)), check, fault)
+    return files.render(path, page(confirmed(read_results(root), [root / JUDGES])), check, fault)
 
 
 def moved(old: Iterable[Row], new: Iterable[Row]) -> list[str]:

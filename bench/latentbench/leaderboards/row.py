@@ -22,6 +22,7 @@ from latentbench.kernel.config import WHOLE, Frozen
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest
 from latentbench.runs.finished import Run, load_runs
+from latentbench.runs.moment import Moment
 from latentbench.runs.record import UNQUALIFIED, MetricRecord, Named, SuiteRecord
 from latentbench.stats.bootstrap import bootstrap_mean
 from latentbench.views.number import finite
@@ -102,7 +103,7 @@ class Row(Frozen):
 
     run: str
     """Id of the run."""
-    date: str
+    date: Moment
     """Start of the run, ISO 8601."""
     command: str
     """Reproduces the run."""

@@ -16,10 +16,11 @@ from latentbench.judges.price import ESTIMATE_NOTE, estimated
 from latentbench.kernel.files import write_text
 from latentbench.leaderboards.board import Ranking, tables
 from latentbench.leaderboards.board_page import board_blocks, notes
+from latentbench.leaderboards.claims import confirmed
 from latentbench.leaderboards.row import POOLED, rows
 from latentbench.panels.panel_table import agreement, read_opinions
 from latentbench.runs.finished import Run, load_run, suite_of
-from latentbench.runs.record import UNQUALIFIED
+from latentbench.runs.record import RECORD, UNQUALIFIED
 from latentbench.stats.bootstrap import FEWEST
 from latentbench.views.escape import Html, html
 from latentbench.views.number import number, percent
@@ -59,7 +60,7 @@ def write_report(folder: Path, suite_folder: Path | None = None, out: Path | Non
 def report(run: Run, suite: Suite | None) -> str:
     """The page of a run; what the members of a panel said is read from its folder."""
     record = run.record
-    ranked = tables(rows([run], by_kind=True, by_coder=True, any_split=True))
+    ranked = tables(confirmed(rows([run], by_kind=True, by_coder=True, any_split=True)))
     pooled = [t for t in ranked if t.rows[0].coders == POOLED]
     by_coder = [t for t in ranked if t.rows[0].coders != POOLED]
     body: list[Block] = [
@@ -208,8 +209,11 @@ def limits(run: Run, tables: Sequence[Ranking]) -> list[str]:
 
 def _limits_of(table: Ranking) -> list[str]:
     found = []
-    real = [(row, rank) for row, rank in zip(table.rows, table.ranks, strict=True) if not row.is_floor]
-    floors = [(row, rank) for row, rank in zip(table.rows, table.ranks, strict=True) if row.is_floor]
+    if table.is_shown_only:
+        return [f"{table.title}: {RECORD} has no digests, so nothing shows that this is what the run wrote."]
+    ranked = [(row, rank) for row, rank in zip(table.rows, table.ranks, strict=True) if rank is not None]
+    real = [(row, rank) for row, rank in ranked if not row.is_floor]
+    floors = [(row, rank) for row, rank in ranked if row.is_floor]
     if not floors:
         found.append(f"{table.title}: no floor was measured; add a floor such as `shuffled` to the spec.")
     elif real:

@@ -209,8 +209,7 @@ def _sound(run: Run) -> None:
         raise CorruptTable(
             f"{run.folder / 'scores.parquet'} has latent {coders.idxmax()!r} under {coders.max()} coders. Restore it."
         )
-    if run.record.verified:
-        _texts(run)
+    _texts(run)
 
 
 def _texts(run: Run) -> None:

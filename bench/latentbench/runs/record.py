@@ -11,18 +11,19 @@ import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from latentbench.explainers.matched import Matched
-from latentbench.kernel.config import Frozen, validate
+from latentbench.kernel.config import WHOLE, Frozen, validate
 from latentbench.kernel.errors import BenchError, DigestMismatch, RunError
 from latentbench.kernel.files import plain, write_json
 from latentbench.kernel.identity import digest
 from latentbench.kernel.inputs import read_json
 from latentbench.kernel.requests import JudgeIdentity, Usage
 from latentbench.runs.environment import GitRecord, HardwareRecord
+from latentbench.runs.moment import Moment
 from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.scorer import range_of
 
@@ -31,6 +32,7 @@ RECORD = "run.json"
 RESTORE = "Restore the file, or carry the run out again in another folder."
 UNQUALIFIED = "unqualified"
 
+Count = Annotated[int, Field(ge=0)]
 Status = Literal["running", "complete"]
 Labels = tuple[str, str, str]
 """Labels of explainer, scorer and judge."""
@@ -157,10 +159,12 @@ class Identities(Frozen):
 class Paid(Frozen):
     """What all sessions of a run paid, units that were done again included."""
 
-    calls: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    tokens_cached: int = 0
+    counts_to = WHOLE
+
+    calls: Count = 0
+    tokens_in: Count = 0
+    tokens_out: Count = 0
+    tokens_cached: Count = 0
 
     @classmethod
     def of(cls, calls: Sequence[Usage]) -> Paid:
@@ -197,12 +201,14 @@ class Unasked(Frozen):
 class Totals(Frozen):
     """Counts of outcomes, and what was paid."""
 
-    explanations: dict[str, int]
-    judgements: dict[str, int]
+    counts_to = WHOLE
+
+    explanations: dict[str, Count]
+    judgements: dict[str, Count]
     paid: Paid = Paid()
-    uncalled: int = 0
+    uncalled: Count = 0
     """Explanations and judgements that were no call: an explainer that asks nobody had no text, or there was none to judge."""
-    causes: dict[str, int] = Field(default_factory=dict)
+    causes: dict[str, Count] = Field(default_factory=dict)
     """Why there is no answer -> how often, the most frequent first."""
 
     def count(self, outcomes: Collection[str]) -> int:
@@ -228,7 +234,7 @@ class RunRecord(Frozen):
     """Reproduces the run."""
     base: str
     """Folder that relative paths of the spec start at."""
-    started: str
+    started: Moment
     """Start in UTC, ISO 8601."""
     seconds: float = Field(ge=0)
     """Over all sessions."""
@@ -316,6 +322,9 @@ def read_record(folder: Path) -> RunRecord:
         record = validate(RunRecord, upgraded(data) if layout == 1 else data, str(path))
     except BenchError as e:
         raise RunError(f"{str(e).rstrip('.')}. {RESTORE}") from e
+    if record.ended and bool(record.digest) != bool(record.tables):
+        what = "digests of its tables" if record.digest else "digest of itself"
+        raise DigestMismatch(f"{path} has no {what}, which a run writes together with the other. {RESTORE}")
     twice, times = Counter(cell.cell for cell in record.cells).most_common(1)[0]
     if times > 1:
         raise RunError(
