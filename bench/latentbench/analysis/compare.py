@@ -22,7 +22,7 @@ from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.runs.finished import Run
 from latentbench.runs.record import ScorerRecord
 from latentbench.stats.bootstrap import FEWEST, LEVEL, RESAMPLES, Interval, holm, paired_difference
-from latentbench.stats.power import minimal_detectable_difference
+from latentbench.stats.power import detectable, paired_spread
 
 Mark = Literal["+", "-", "~", "x"]
 ACROSS = ("judge", "scorer", "suite")
@@ -195,11 +195,11 @@ def _pair(
     span = None if metric.low is None or metric.high is None else metric.high - metric.low
     difference = paired_difference(two, one, ids, seed=seed, n=resamples, span=span)
     spread = float(np.std(two - one, ddof=1))
-    detectable = minimal_detectable_difference(spread, len(ids)) if spread > 1e-12 else 0.0
+    sees = detectable((paired_spread(spread),), (len(ids),)) if spread > 1e-12 else 0.0
     if len(ids) < FEWEST:
-        detectable = nan
+        sees = nan
     return Comparison(
-        *names, "~", notes, float(one.mean()), float(two.mean()), difference.interval, difference.p, nan, detectable
+        *names, "~", notes, float(one.mean()), float(two.mean()), difference.interval, difference.p, nan, sees
     )
 
 

@@ -21,9 +21,6 @@ PAPERS = 0.02
 """The size of most differences between levels in the paper's tables; asked for where it has no number for two levels."""
 NONE_BELOW = 0.005
 """Differences of the paper that are no differences: its tables have two digits."""
-WIDER = 1.08
-"""How much wider the intervals of paired differences are than Student's, for which power has a formula (docs/statistics.md).
-Without it, what is "found in 4 of 5 studies" is found in 7 of 10."""
 FLAT = 1e-9
 """Spread below which differences are all the same, and nothing is said of their power."""
 
@@ -92,7 +89,7 @@ def reach(contrast: LevelContrast, paper: float | None, comparisons: int, wanted
     if few or not max(contrast.sds) > FLAT:
         return Reach(contrast.n, comparisons, size, own)
     alpha = ALPHA / comparisons
-    sds = [sd * WIDER for sd in contrast.sds] if contrast.design == PAIRED else contrast.sds
+    sds = [power.paired_spread(sd) for sd in contrast.sds] if contrast.design == PAIRED else contrast.sds
     enough = power.needed(size, sds, alpha)
     return Reach(
         contrast.n, comparisons, size, own,
