@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import subprocess
 import sys
@@ -83,7 +84,10 @@ def _bombs(folder: Path) -> None:
         held = {f.name: columns.get(f.name, pa.nulls(n, f.type)) for f in schema}
         pq.write_table(pa.table(held), folder / name, compression="zstd", row_group_size=1 << 30)
 
-    table("nulls.parquet", SCORES, 1_500_000)
+    nulls = pa.table({f.name: pa.nulls(1_500_000, f.type) for f in SCORES})
+    with pq.ParquetWriter(folder / "nulls.parquet", nulls.schema, compression="zstd") as writer:
+        for _ in range(6):
+            writer.write_table(nulls, row_group_size=1 << 30)
     table("text.parquet", EXPLANATIONS, 20_000, text=_repeated("x" * 1_000_000, 20_000))
     tokens = pa.ListArray.from_arrays(pa.array(range(0, 20_001, 4), pa.int32()), _repeated("y" * 500_000, 20_000))
     table("lists.parquet", WINDOWS, 5000, tokens=tokens)
@@ -116,7 +120,12 @@ def _bombs(folder: Path) -> None:
 def test_bombs_cost_neither_memory_nor_time(tmp_path: Path) -> None:
     _bombs(tmp_path)
     done = subprocess.run(
-        [sys.executable, "-c", READ, str(tmp_path)], capture_output=True, text=True, timeout=500, check=False
+        [sys.executable, "-c", READ, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [line.split("\t") for line in done.stdout.splitlines()]
@@ -130,6 +139,7 @@ def test_bombs_cost_neither_memory_nor_time(tmp_path: Path) -> None:
 def test_the_limits_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"a": pa.nulls(9_000_000, pa.int64())}), path, row_group_size=1 << 30)
+    monkeypatch.setenv(FACTOR, "0.1")
     with pytest.raises(Unusable, match=rf"{FACTOR}=10"):
         read_parquet(path)
     monkeypatch.setenv(FACTOR, "10")
@@ -220,6 +230,32 @@ def test_yaml_is_a_tree_of_plain_values(text: str, said: str, tmp_path: Path) ->
     with pytest.raises(SpecError, match=said) as e:
         read_yaml(path)
     assert str(e.value).startswith(str(path))
+
+
+LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in itertools.pairwise("abcdefg")
+)
+
+
+def test_a_few_aliases_that_stand_for_a_million_values_are_refused_before_these_are_made(tmp_path: Path) -> None:
+    """Such a text is parsed in no time; what takes seconds is to walk what it stands for, so it is counted first."""
+    path = tmp_path / "f.yaml"
+    assert len(LAUGHS) < 400
+    path.write_text(LAUGHS, encoding="utf-8")
+    began = time.process_time()
+    with pytest.raises(SpecError, match="aliases stand for too many values"):
+        read_yaml(path)
+    assert time.process_time() - began < 0.5
+    # A list that is used in many places is what aliases are for.
+    path.write_text("a: &a [1, 2, 3]\nb:\n" + "  - *a\n" * 2000, encoding="utf-8")
+    assert read_yaml(path)["b"] == [[1, 2, 3]] * 2000
+
+
+def test_a_column_of_one_value_is_read_however_small_its_file_is(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": pa.repeat(1.5, 9_000_000)}), path, row_group_size=1 << 30)
+    assert path.stat().st_size * 1000 < 9_000_000 * 8
+    assert read_parquet(path).num_rows == 9_000_000
 
 
 def test_yaml_that_people_write_is_read_as_before(tmp_path: Path) -> None:

@@ -200,6 +200,38 @@ def _csv(text: str) -> None:
             assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) or len(cell) == 1, cell
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1",
+        "@x",
+        "-ing",
+        "'-ing",
+        "''=a",
+        "'quoted'",
+        "it's",
+        "-0.5",
+        "+1e-3",
+        "-",
+        "＝x",
+        "'",
+        "a=b",
+        "-.5",
+        "-1-1",
+        "--",
+    ],
+)
+def test_a_csv_cell_gives_its_text_back(text: str) -> None:
+    """The rule of docs/files.md; numbers are as they were for everybody."""
+    cell = escape.csv(text)
+    _csv(f'"{cell}"')
+    said = (Path(__file__).parents[2] / "docs" / "files.md").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r'`re\.sub\(r"(.+?)", r"\\1", cell\)`', said)
+    assert re.sub(pattern, r"\1", cell) == text
+    if re.fullmatch(r"[+-]?[\d.]+(e-?\d+)?", text):
+        assert cell == text
+
+
 def _xml(text: str) -> None:
     assert not UNSEEN.search(text), UNSEEN.search(text)
     ElementTree.fromstring(text.encode())

@@ -21,8 +21,11 @@ from latentbench.kernel.inputs import FACTOR, FREE_BYTES, MIB, Unusable, factor,
 
 TABLE_BYTES = 8192 * MIB
 """A table in memory."""
+FREE_TABLE = 512 * MIB
+"""A table in memory whatever the size of its file is: a column of one value in every row is one that people have, and takes next
+to nothing on disk. What counts is what would be held, and this is what any machine has that runs a model."""
 RATIO = 1000
-"""Bytes in memory per byte on disk, beyond what may be unpacked whatever the size of the file is."""
+"""Bytes in memory per byte on disk beyond that."""
 _WIDTH = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}
 _TEXT, _OTHER = "BYTE_ARRAY", 16
 
@@ -85,10 +88,10 @@ def _afford(found: int, on_disk: int) -> None:
     """Refuse what takes more memory than a table may, or more than a file of this size can mean."""
     if found > most(TABLE_BYTES):
         raise too_large("the table", found, most(TABLE_BYTES))
-    if found > most(max(FREE_BYTES, RATIO * on_disk)):
+    if found > most(max(FREE_TABLE, RATIO * on_disk)):
         raise Unusable(
-            f"it would take {found / MIB:,.0f} MiB, more than {RATIO:,} times its size. If that is right, raise the limits: "
-            f"{FACTOR}={max(10, round(10 * factor()))}"
+            f"it would take {found / MIB:,.0f} MiB, more than {FREE_TABLE / MIB:,.0f} MiB and {RATIO:,} times its size. "
+            f"If that is right, raise the limits: {FACTOR}={max(10, round(10 * factor()))}"
         )
 
 

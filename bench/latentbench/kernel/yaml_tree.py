@@ -26,6 +26,10 @@ _LEFT_OUT = frozenset((_TAG + "timestamp", _TAG + "value"))
 PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 MERGED = 16
 """Mappings that one `<<` names at most."""
+WRITTEN_OUT = 10_000
+"""Values that a document of any length may have when each alias is written out."""
+PER_NODE = 20
+"""The same for each value that stands in the text: nobody repeats the whole of a long file twenty times."""
 
 
 class _Tree(yaml.SafeLoader):
@@ -40,15 +44,35 @@ class _Tree(yaml.SafeLoader):
         super().__init__(stream)
         self._depth = 0
         self._merged = 0
+        self._nodes = 0
+        self._sizes: dict[Node, int] = {}
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if self._depth > DEPTH:
             raise ComposerError(None, None, f"it nests more than {DEPTH} levels deep", event.start_mark)
         self._depth += 1
+        self._nodes += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
+
+    def compose_document(self) -> Node | None:
+        """The document, after its values were counted with each alias written out, which takes no longer than reading it."""
+        root = super().compose_document()
+        if root is not None and self._written_out(root) > max(WRITTEN_OUT, PER_NODE * self._nodes):
+            raise ComposerError(None, None, "its aliases stand for too many values", root.start_mark)
+        return root
+
+    def _written_out(self, root: Node) -> int:
+        """Values of a document, those behind an alias counted at every place where it stands; depth is at most `DEPTH`."""
+        if isinstance(root, ScalarNode):
+            return 1
+        if root not in self._sizes:
+            self._sizes[root] = 0  # an alias to what it stands in, which is refused behind this
+            inner = [node for pair in root.value for node in pair] if isinstance(root, MappingNode) else root.value
+            self._sizes[root] = 1 + sum(map(self._written_out, inner))
+        return self._sizes[root]
 
     def compose_scalar_node(self, anchor: Any) -> ScalarNode:
         node = super().compose_scalar_node(anchor)

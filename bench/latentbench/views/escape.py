@@ -23,6 +23,7 @@ COMMAND = re.compile(r"(?<!\w)::(?=[A-Za-z])|::(?=[\w-][^\n]*?::)|##(?=\[|vso\[)
 """What opens a command to a CI service that reads the log (`::error::`, `##[add-mask]`); anywhere, as a line may be wrapped."""
 ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 SPLIT_FORMULA = re.compile(r"(?:(?<=;)|(?<=\S\t))(?=[=+\-@][\w(])")
 """A formula where a spreadsheet of another country, whose separator is a semicolon, would begin a cell."""
 MENTION = re.compile(r"(?<![\w.])@(?=\w)")
@@ -123,8 +124,12 @@ def address(place: str) -> str:
 
 
 def csv(text: str) -> str:
-    """Text that no spreadsheet takes for a formula; a lone sign is none."""
-    formula = len(text) > 1 and text.startswith(FORMULA)
+    """Text that no spreadsheet takes for a formula; a lone sign and a number are none.
+
+    The mark is the apostrophe that spreadsheets know. A text that has it already, before a sign, gets one more, so whoever reads
+    the cell as a program takes one apostrophe away before a sign and has the text again.
+    """
+    formula = len(text) > 1 and text.lstrip("'").startswith(FORMULA) and not NUMBER.fullmatch(text)
     text = SPLIT_FORMULA.sub("'", seen(text))
     return "'" + text if formula else text
 
