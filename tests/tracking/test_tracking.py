@@ -19,6 +19,7 @@ from latentbench.tracking.entries import ENDS, apart, child, clean
 from latentbench.tracking.mlflow import TrackResult, track
 from latentbench.tracking.mlflow_settings import forced, lent
 from latentbench.tracking.prompt_registry import prompts_of
+from latentbench.tracking.uploads import without_secrets
 
 from tests.builders.records import cell as toy_cell
 from tests.builders.records import record
@@ -334,3 +335,29 @@ def test_odd_and_long_names_are_logged_once_and_found_again(tmp_path: Path, uri:
         data = client.get_run(run).data
         assert all(len(text) <= 5000 for text in data.tags.values())
         assert not any("\x1b" in text or "\u200b" in text for text in (*data.tags.values(), *data.params.values()))
+
+
+def test_secrets_of_an_old_run_do_not_reach_the_server(tmp_path: Path) -> None:
+    """Specs with a key in them are refused today; run folders of before may still hold one."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    secret = "hunter2hunter2"
+    spec = f"""judges:
+  - {{use: "openai:m?base_url=https://ada:{secret}@models.example/v1"}}
+  - use: openai:m?base_url=https://models.example/v1&api_key={secret}
+params:
+  api_key: {secret}
+name: t
+"""
+    (folder / "spec.yaml").write_text(spec, encoding="utf-8")
+    record = {"command": "bench run x.yaml", "spec": {"params": {"password": secret}}, "uri": f"http://a:{secret}@h/x"}
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    for name in ("spec.yaml", "run.json"):
+        clean = without_secrets(folder / name)
+        assert clean is not None
+        assert secret not in clean
+        assert "***" in clean
+    assert json.loads(without_secrets(folder / "run.json"))["command"] == "bench run x.yaml"
+    assert "name: t" in without_secrets(folder / "spec.yaml")
+    (folder / "spec.yaml").write_text("name: t\nseed: 1\n", encoding="utf-8")
+    assert without_secrets(folder / "spec.yaml") is None

@@ -16,13 +16,28 @@ app = typer.Typer(help="Look into the reply cache and make it smaller.", no_args
 At = Annotated[Path | None, typer.Option("--cache", help="File of the reply cache; the user's cache by default.")]
 
 
+def _there(path: Path) -> Path:
+    """The file, which is not made by looking into it.
+
+    Raises:
+        DataError: there is none.
+    """
+    from latentbench.kernel.errors import DataError
+
+    if not path.exists():
+        raise DataError(
+            f"there is no reply cache at {path}; the first `bench run` that uses it makes it. Is --cache right?"
+        )
+    return path
+
+
 @app.command()
 def stats(cache: At = None) -> None:
     """Count replies and bytes, by judge."""
     from latentbench.judges.cache.cached_judge import ReplyCache
     from latentbench.runs.run import default_cache
 
-    path = cache or default_cache()
+    path = _there(cache or default_cache())
     say(f"{path}\n{ReplyCache(path).stats()}")
 
 
@@ -39,7 +54,7 @@ def prune(
     from latentbench.judges.cache.cached_judge import ReplyCache
     from latentbench.runs.run import default_cache
 
-    say(f"dropped {ReplyCache(cache or default_cache()).prune(timedelta(days=days))} replies")
+    say(f"dropped {ReplyCache(_there(cache or default_cache())).prune(timedelta(days=days))} replies")
 
 
 @app.command()
@@ -66,7 +81,7 @@ def forget(
 
     if judge is None and not outcome and run is None:
         raise SpecError("say which replies: --judge, --outcome or --run. (`bench cache prune` drops old ones.)")
-    path = cache or default_cache()
+    path = _there(cache or default_cache())
     if judge is not None:
         known = {*ReplyCache(path).stats().judges, *([j.label for j in read_record(run).spec.judges] if run else ())}
         if judge not in known:

@@ -32,7 +32,12 @@ Endpoints = Annotated[
 ]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")]
 Junit = Annotated[Path | None, typer.Option("--junit", help="Write the report as JUnit XML.")]
-Markdown = Annotated[Path | None, typer.Option("--markdown", help="Write the report as Markdown.")]
+Markdown = Annotated[
+    Path | None,
+    typer.Option("--markdown", help="Write the report as Markdown, at most as long as a comment on GitHub may be."),
+]
+ALL = "The whole report is on the terminal, and in the file of --json."
+"""Where a report that was cut can be read."""
 Github = Annotated[
     bool | None,
     typer.Option(
@@ -192,6 +197,7 @@ def _write(
     from latentbench.analysis.gate.gate_formats import markdown as as_markdown
     from latentbench.analysis.gate.gate_formats import terminal
     from latentbench.kernel.files import write_json
+    from latentbench.views.room import COMMENT, SUMMARY, within
 
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(terminal(report, console.width))
@@ -200,14 +206,14 @@ def _write(
     if junit is not None:
         write_text(junit, as_junit(report, policy))
     if markdown is not None:
-        write_text(markdown, as_markdown(report))
+        write_text(markdown, within(as_markdown(report), COMMENT, ALL))
     if os.environ.get("GITHUB_ACTIONS") == "true" if github is None else github:
         command(annotations(report, policy))
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if summary:
-            # Other steps write to the same file.
+            # Other commands of the step write to the same file, and the limit is on all of it.
             with Path(summary).open("a", encoding="utf-8") as f:
-                f.write(as_markdown(report))
+                f.write(within(as_markdown(report), SUMMARY - f.tell(), ALL))
 
 
 app = typer.Typer(help="Freeze runs as the baselines of `bench gate`.", no_args_is_help=True)

@@ -23,9 +23,14 @@ What code of other packages raises becomes such an outcome, too (`kernel.boundar
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from latentbench.kernel.veil import veiled
+
+LONGEST, LISTED = 80, 60
+"""Characters of a wrong name, and right names, that a message shows."""
+BREAK = re.compile(r"\s*[\r\n]\s*")
 
 
 class BenchError(Exception):
@@ -53,14 +58,20 @@ class UnknownName(SpecError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
-        near = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name[:LONGEST], self.known, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-        listing = ", ".join(self.known) or "none"
-        super().__init__(f"unknown {kind} {name!r}.{hint} Known: {listing}.")
+        more = f" and {len(self.known) - LISTED} more" if len(self.known) > LISTED else ""
+        listing = ", ".join(self.known[:LISTED]) or "none"
+        shown = repr(name) if len(name) <= LONGEST else f"{name[:LONGEST]!r}... ({len(name):,} characters)"
+        super().__init__(f"unknown {kind} {shown}.{hint} Known: {listing}{more}.")
 
 
 class DataError(BenchError):
-    """A file that should hold data does not."""
+    """A file that should hold data does not. Its message is one line, whatever a library said over several."""
+
+    def __str__(self) -> str:
+        """The message."""
+        return BREAK.sub(" ", super().__str__())
 
 
 class EmptyCorpus(DataError):

@@ -43,14 +43,14 @@ def find(kind: str, name: str) -> Path:
     Raises:
         UnknownName: neither; the message suggests near names.
     """
-    if ("/" in name or name.endswith(".yaml")) and Path(name).exists():
+    if ("/" in name or name.endswith(".yaml")) and _there(name):
         return Path(name)
     known = available(kind)
     if name in known:
         return known[name]
-    if name and Path(name).exists():
+    if name and _there(name):
         return Path(name)
-    raise UnknownName(kind.removesuffix("s"), name, known)
+    raise UnknownName("study" if kind == "studies" else kind.removesuffix("s"), name, known)
 
 
 def spec_file(kind: str, name: str) -> Path:
@@ -61,3 +61,10 @@ def spec_file(kind: str, name: str) -> Path:
     """
     looks_like_a_path = "/" in name or name.endswith((".yaml", ".yml"))
     return Path(name) if looks_like_a_path else find(kind, name)
+
+
+def _there(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # longer than a file system has names for, or with a zero byte
+        return False

@@ -28,6 +28,7 @@ from latentbench.runs.finished import Run, load_run, suite_of
 from latentbench.tracking.entries import TrackedRun, child, fitting, parent, searchable
 from latentbench.tracking.mlflow_settings import BASE, PROBE, WORK, lent
 from latentbench.tracking.prompt_registry import register
+from latentbench.tracking.uploads import without_secrets
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
@@ -248,10 +249,15 @@ def _dataset(run: Run, suite: Suite | None) -> DatasetInput:
 
 
 def _artifacts(client: MlflowClient, run_id: str, run: Run, suite: Suite | None, board: str) -> None:
-    for name in FILES:
-        if (run.folder / name).exists():
-            client.log_artifact(run_id, str(run.folder / name))
     with tempfile.TemporaryDirectory() as folder:
+        for name in FILES:
+            path = run.folder / name
+            if not path.exists():
+                continue
+            if path.suffix != ".parquet" and (clean := without_secrets(path)) is not None:
+                path = Path(folder) / name
+                write_text(path, clean)
+            client.log_artifact(run_id, str(path))
         # Rendered here, so that the server has the page of the tables that it has.
         for name, text in ((REPORT, report(run, suite)), ("leaderboard.md", board)):
             path = Path(folder) / name
