@@ -15,6 +15,8 @@ from latentbench.judges.remote.binding import only_listed, read_bindings
 from latentbench.judges.remote.wire import proxy_for
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.requests import Chat, Message, Reply
+from latentbench.runs.run import prepare
+from latentbench.runs.run_spec import load_run_spec
 from typer.testing import CliRunner
 
 from tests.builders.bindings import bound
@@ -91,6 +93,14 @@ def test_the_message_says_what_to_write_where(tmp_path: Path, monkeypatch: pytes
     path = bound({}, tmp_path, monkeypatch)
     with pytest.raises(SpecError) as refused:
         load_judge("openai:m?base_url=https://models.example/v1&key_env=MODELS_KEY")
+    # Host and key in one message: whoever does what it says is not refused again.
+    assert "`bench endpoint allow models.example --key-env MODELS_KEY`" in str(refused.value)
+    assert f"`models.example: {{key_env: MODELS_KEY}}` under `hosts:` in {path}" in str(refused.value)
+    with pytest.raises(SpecError) as refused:
+        load_judge("openai:m?base_url=http://models.example/v1&key_env=MODELS_KEY")
+    assert "`bench endpoint allow models.example --key-env MODELS_KEY --allow-http`" in str(refused.value)
+    with pytest.raises(SpecError) as refused:
+        load_judge("openai:m?base_url=https://models.example/v1")
     assert "`bench endpoint allow models.example`" in str(refused.value)
     assert f"`models.example: {{}}` under `hosts:` in {path}" in str(refused.value)
     bound({"models.example": None}, tmp_path, monkeypatch)
@@ -176,12 +186,12 @@ def test_an_address_in_brackets_is_quoted_in_what_is_to_be_written(
     path = bound({}, tmp_path, monkeypatch)
     with pytest.raises(SpecError) as refused:
         load_judge("openai:m?base_url=http://[fe80::1]/v1")
-    path.write_text("hosts:\n  " + str(refused.value).partition("put `")[2].partition("`")[0] + "\n")
+    path.write_text("hosts:\n  " + str(refused.value).partition("put `")[2].partition("`")[0] + "\n", encoding="utf-8")
     load_judge("openai:m?base_url=http://[fe80::1]/v1")
 
 
 def test_a_list_without_hosts_allows_none_and_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bound({}, tmp_path, monkeypatch).write_text("hosts:\n")
+    bound({}, tmp_path, monkeypatch).write_text("hosts:\n", encoding="utf-8")
     assert read_bindings() == {}
 
 
@@ -313,6 +323,132 @@ def test_the_command_writes_the_list_and_shows_no_value(tmp_path: Path, monkeypa
         with pytest.raises(SpecError, match="is no host"):
             read_name(odd)
     assert isinstance(run(app, ["endpoint", "allow", "h", "--key-env", "not a name"]).exception, SpecError)
+
+
+COMMENTED = """# mine, of November
+hosts:
+  # paid by the team
+  openrouter.ai: {key_env: OPENROUTER_API_KEY}  # ask Ada before
+  gpu-box.lan:
+    # no certificate there
+    allow_http: true
+
+other_hosts_to_ask: 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "lines"),
+    [
+        ("# nothing yet\n", ["a.example"], ["# nothing yet", "hosts:", "  a.example: {}"]),
+        ("hosts:  # none so far\n", ["a.example"], ["hosts:", "  a.example: {}  # none so far"]),
+        ("hosts: {}  # none\n", ["a.example"], ["hosts: {a.example: {}}  # none"]),
+        ("hosts: {b.example: {}}\n", ["a.example"], ["hosts: {a.example: {}, b.example: {}}"]),
+        (
+            "hosts:\n  b.example:  # why\n",
+            ["b.example", "--allow-http"],
+            ["hosts:", "  b.example: {allow_http: true}  # why"],
+        ),
+        (COMMENTED.partition("\nother")[0], ["new.example"], [*COMMENTED.splitlines()[:7], "  new.example: {}"]),
+        (
+            COMMENTED.partition("\nother")[0],
+            ["OpenRouter.ai", "--key-env", "OTHER"],
+            [
+                *COMMENTED.splitlines()[:3],
+                "  openrouter.ai: {key_env: [OPENROUTER_API_KEY, OTHER]}  # ask Ada before",
+                *COMMENTED.splitlines()[4:7],
+            ],
+        ),
+        (
+            COMMENTED.partition("\nother")[0],
+            ["gpu-box.lan", "--key-env", "BOX"],
+            [
+                *COMMENTED.splitlines()[:4],
+                "  # no certificate there",
+                "  gpu-box.lan: {allow_http: true, key_env: BOX}",
+            ],
+        ),
+    ],
+)
+def test_the_command_changes_one_line_of_the_list(
+    text: str, words: list[str], lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "e.yaml"
+    path.write_text(text, encoding="utf-8")
+    monkeypatch.setenv("LATENTBENCH_ENDPOINTS", str(path))
+    done = CliRunner().invoke(app, ["endpoint", "allow", *words])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert path.read_text(encoding="utf-8").splitlines() == lines
+    assert read_name(words[0]) in read_bindings()
+
+
+def test_a_list_that_cannot_be_changed_alone_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "e.yaml"
+    path.write_text("hosts:\n  a.example: &one {allow_http: true}\n  b.example: *one\n", encoding="utf-8")
+    before = path.read_bytes()
+    monkeypatch.setenv("LATENTBENCH_ENDPOINTS", str(path))
+    done = CliRunner().invoke(app, ["endpoint", "allow", "a.example", "--no-allow-http"])
+    assert isinstance(done.exception, SpecError)
+    assert "Put `a.example: {}` under `hosts:` yourself" in str(done.exception)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("pasted", "host"),
+    [
+        ("https://models.example/v1", "models.example"),
+        ("https://models.example:8443/v1/", "models.example:8443"),
+        (" https://Models.Example ", "models.example"),
+        ("http://127.0.0.1:8000/v1", "127.0.0.1:8000"),
+    ],
+)
+def test_a_whole_address_is_taken_for_its_host(
+    pasted: str, host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LATENTBENCH_ENDPOINTS", str(tmp_path / "e.yaml"))
+    done = CliRunner().invoke(app, ["endpoint", "allow", pasted])
+    assert done.exit_code == 0, done.exception
+    assert list(read_bindings()) == [host]
+
+
+def test_an_address_over_http_needs_the_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTBENCH_ENDPOINTS", str(tmp_path / "e.yaml"))
+    run = CliRunner().invoke
+    done = run(app, ["endpoint", "allow", "http://gpu-box.lan:8000/v1"])
+    assert "`bench endpoint allow gpu-box.lan:8000 --allow-http`" in str(done.exception)
+    assert run(app, ["endpoint", "allow", "http://gpu-box.lan:8000/v1", "--allow-http"]).exit_code == 0
+    assert read_bindings()["gpu-box.lan:8000"].allow_http
+    for odd in (
+        "https://user:hunter2hunter2@a.example/v1",
+        "https://a.example/v1?api_key=hunter2hunter2",
+        "ftp://a.example",
+    ):
+        refused = run(app, ["endpoint", "allow", odd]).exception
+        assert isinstance(refused, SpecError)
+        assert "hunter2" not in str(refused)
+
+
+def test_where_a_server_listens_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTBENCH_ENDPOINTS", str(tmp_path / "e.yaml"))
+    for host in ("0.0.0.0", "[::]"):
+        with pytest.raises(SpecError, match=r"write http://127\.0\.0\.1:8000/v1"):
+            load_judge(f"openai:m?base_url=http://{host}:8000/v1")
+        done = CliRunner().invoke(app, ["endpoint", "allow", f"{host}:8000"])
+        assert "this machine is 127.0.0.1" in str(done.exception)
+
+
+def test_the_refusal_of_a_file_names_the_file_and_the_judge(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(
+        "name: t\nsuite: planted-1\nlimit: 2\nexplainers: [tokens]\nscorers: [detection]\n"
+        f"judges: [{{use: 'openai:m?base_url={LOCAL}', label: mine}}]\n",
+        encoding="utf-8",
+    )
+    spec = load_run_spec(tmp_path / "spec.yaml")
+    with (
+        only_listed(file="their-spec.yaml"),
+        pytest.raises(SpecError, match="their-spec.yaml, judge 'mine', names the endpoint"),
+    ):
+        prepare(spec, tmp_path, None)
 
 
 def test_the_list_stands_where_the_user_s_settings_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

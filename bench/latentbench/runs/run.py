@@ -30,6 +30,7 @@ from latentbench.explainers.explainer import load_explainer
 from latentbench.judges.cache.cached_judge import CachedJudge, ReplyCache
 from latentbench.judges.judge import Judge, closed
 from latentbench.judges.reference import load_judge
+from latentbench.judges.remote.binding import called
 from latentbench.kernel import stopping
 from latentbench.kernel.errors import BenchError, DataError, JudgeError, RunError
 from latentbench.kernel.files import write_text
@@ -88,7 +89,8 @@ def prepare(spec: RunSpec, base: Path, cache: ReplyCache | None, pool: Pool | No
 
     def load(reference: str) -> Judge:
         if reference not in kept.judges:
-            loaded = load_judge(reference)
+            with called(next((label for label, use in uses.items() if use == reference), reference)):
+                loaded = load_judge(reference)
             kept.judges[reference] = CachedJudge(loaded, cache) if cache is not None else loaded
         return kept.judges[reference]
 

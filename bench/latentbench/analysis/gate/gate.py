@@ -59,7 +59,7 @@ def freeze(
     from latentbench.runs.run import prepare
     from latentbench.runs.run_spec import load_run_spec
 
-    with only_listed(allow_endpoints):
+    with only_listed(allow_endpoints, str(folder / "spec.yaml")):
         plan = prepare(load_run_spec(folder / "spec.yaml"), Path(run.record.base), None)
     with only_listed(allow_endpoints), _closing(plan.judges):
         asked, noise = ask_probes(probes(run, plan), plan.judges)
@@ -95,7 +95,7 @@ def gate(
     """
     began = time.monotonic()
     base = read_baseline(baseline)
-    with only_listed(allow_endpoints):
+    with only_listed(allow_endpoints, str(target or baseline)):
         folder = target if target is not None and target.is_dir() else _run(target, base, out, cache, console)
         run = load_run(folder)
         drift = None if offline or not base.probes else _asked(run, base)

@@ -80,7 +80,26 @@ def read_address(base_url: str) -> Address:
         )
     if port is not None and not 0 < port < 1 << 16:
         raise SpecError(f"base_url names the port {port}, and there are those from 1 to 65535.")
+    if _everywhere(host):
+        raise SpecError(
+            f"base_url is at {host}, which is where a server listens and no address to call. For one on this machine write "
+            f"{url.scheme}://127.0.0.1:{port or 'PORT'}{url.path}."
+        )
     return Address(str(url), url.scheme, host, port or PORTS[url.scheme])
+
+
+def pasted_name(text: str) -> tuple[str, bool]:
+    """The host of what somebody copied, a host or a whole `base_url`, in the form of `Address.names`; and whether it is another
+    machine over http.
+
+    Raises:
+        SpecError: it is neither.
+    """
+    if "://" not in text:
+        return read_name(text), False
+    address = read_address(text.strip())
+    named = address.port != PORTS[address.scheme]
+    return address.names[0 if named else 1], address.scheme == "http" and not address.loopback
 
 
 def read_name(name: str) -> str:
@@ -96,8 +115,17 @@ def read_name(name: str) -> str:
         raise SpecError(f"{name[:80]!r} is no host; write HOST or HOST:PORT, without http:// and path.") from e
     if not host or url.userinfo or url.raw_path not in (b"", b"/") or url.fragment or set("*% ") & set(host):
         raise SpecError(f"{name[:80]!r} is no host; write HOST or HOST:PORT, without http:// and path.")
+    if _everywhere(host):
+        raise SpecError(f"{host} is where a server listens and no address to call; this machine is 127.0.0.1.")
     shown = f"[{host}]" if ":" in host else host
     return shown if port is None else f"{shown}:{port}"
+
+
+def _everywhere(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def _host(url: httpx.URL) -> str:

@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import platformdirs
-import yaml
 from pydantic import BeforeValidator, Field
 
-from latentbench.judges.remote.address import Address, read_name
+from latentbench.judges.remote.address import Address, pasted_name, read_name
+from latentbench.judges.remote.endpoint_list import with_host
 from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.files import write_text
+from latentbench.kernel.inputs import YAML_BYTES, read_text
 
 PLACE = "LATENTBENCH_ENDPOINTS"
 """Environment variable that moves the file."""
@@ -90,11 +91,22 @@ class Grant:
         return value or None
 
 
-_strict: ContextVar[bool] = ContextVar("only listed endpoints", default=False)
+_strict: ContextVar[str | None] = ContextVar("the file whose endpoints must be listed", default=None)
+_label: ContextVar[str] = ContextVar("label of the judge that is loaded", default="")
 
 
 @contextmanager
-def only_listed(allowed: bool = False) -> Iterator[None]:
+def called(label: str) -> Iterator[None]:
+    """While the block lasts, messages say that it is the judge with this label that names an endpoint."""
+    token = _label.set(label)
+    try:
+        yield
+    finally:
+        _label.reset(token)
+
+
+@contextmanager
+def only_listed(allowed: bool = False, file: str = "") -> Iterator[None]:
     """While the block lasts, an endpoint must stand in the user's file, be it on this machine or OpenAI's.
 
     For commands that are handed files of others and run without anybody looking. A context and not an argument, because judges
@@ -102,8 +114,9 @@ def only_listed(allowed: bool = False) -> Iterator[None]:
 
     Args:
         allowed: the user said that the endpoints which files name may be asked; the rules are then those of any run.
+        file: that names them, for the message.
     """
-    token = _strict.set(not allowed)
+    token = _strict.set(None if allowed else file or "a file")
     try:
         yield
     finally:
@@ -144,20 +157,23 @@ def write_binding(name: str, key_env: str | None, allow_http: bool | None, key_h
     Raises:
         SpecError: a host, a variable or a header that is none.
     """
-    path, host, own = place(), read_name(name), read_bindings()
+    path, (host, http), own = place(), pasted_name(name), read_bindings()
     said = own.get(host, Binding())
+    if http and not (said.allow_http if allow_http is None else allow_http):
+        raise SpecError(
+            f"{name.strip()[:80]} is not encrypted. If that is right, say so: `bench endpoint allow {host} --allow-http`."
+        )
     given: dict[str, Any] = {
         "key_env": list(dict.fromkeys([*said.key_env, *([key_env] if key_env else [])])),
         "allow_http": said.allow_http if allow_http is None else allow_http,
         "key_header": key_header or said.key_header,
     }
-    hosts = {**own, host: validate(Binding, given, f"endpoint {host}")}
-    shown = {
-        name: b.model_dump(mode="json", exclude_defaults=True)
-        | ({"key_env": b.key_env[0]} if len(b.key_env) == 1 else {})
-        for name, b in sorted(hosts.items())
-    }
-    write_text(path, yaml.safe_dump({"hosts": shown}, sort_keys=False, allow_unicode=True))
+    new = validate(Binding, given, f"endpoint {host}")
+    shown = new.model_dump(mode="json", exclude_defaults=True) | (
+        {"key_env": new.key_env[0]} if len(new.key_env) == 1 else {}
+    )
+    text = read_text(path, YAML_BYTES) if path.exists() else ""
+    write_text(path, with_host(text, host, shown, str(path)))
     return path, host
 
 
@@ -178,18 +194,25 @@ def granted(address: Address, key_env: str) -> Grant:
         listed = listed.model_copy(update={"key_env": known.key_env})
     binding = listed or known
     host = address.names[1]
-    if listed is None and _strict.get():
+    # Anything else may be a key that somebody put there.
+    name = key_env if re.fullmatch("[A-Z_][A-Z0-9_]{0,63}", key_env) else "NAME"
+    if listed is None and (file := _strict.get()) is not None:
+        who = f"{file}, judge {_label.get()!r}," if _label.get() else file
         raise SpecError(
-            f"a file names the endpoint {address.names[0]}, and this command asks none that only a file names. "
+            f"{who} names the endpoint {address.names[0]}, and this command asks none that only a file names. "
             f"If you trust the file, allow it with --allow-endpoints (pytest: --latentbench-allow-endpoints); "
             f"if you trust the endpoint, {_how(host, '{}', f'bench endpoint allow {host}')}."
         )
     if binding is None and not address.loopback:
         http = address.scheme == "http"
-        line, more = ("{allow_http: true}", " --allow-http") if http else ("{}", "")
+        # Both at once, the host and its key: a second refusal after the first would be about what is known here.
+        fields = [f"key_env: {name}"] * bool(key_env) + ["allow_http: true"] * http
+        more = f" --key-env {name}" * bool(key_env) + " --allow-http" * http
+        told = _how(host, f"{{{', '.join(fields)}}}", f"bench endpoint allow {host}{more}")
         raise SpecError(
-            f"{host} is no endpoint of yours, so nothing is sent there{' (and http is not encrypted)' if http else ''}. "
-            f"If you trust it, {_how(host, line, f'bench endpoint allow {host}{more}')}; a key needs --key-env NAME, too."
+            f"{host} is no endpoint of yours, so nothing is sent there{' (and http is not encrypted)' if http else ''}"
+            f"{f', and key_env={name} is not bound to it' if key_env else ''}. If you trust it"
+            f"{' with that key' if key_env else ''}, {told}{'' if key_env else '; a key needs --key-env NAME, too'}."
         )
     binding = binding or Binding()
     if address.scheme == "http" and not address.loopback and not binding.allow_http:
@@ -198,8 +221,6 @@ def granted(address: Address, key_env: str) -> Grant:
             f"{_how(host, 'allow_http: true', f'bench endpoint allow {host} --allow-http')}."
         )
     if key_env and key_env not in binding.key_env:
-        # Anything else may be a key that somebody put there.
-        name = key_env if re.fullmatch("[A-Z_][A-Z0-9_]{0,63}", key_env) else "NAME"
         raise SpecError(
             f"key_env={name} is not bound to {host}, so its value is not sent there. If it is the key of that host, "
             f"{_how(host, f'{{key_env: {name}}}', f'bench endpoint allow {host} --key-env {name}')}."
