@@ -29,7 +29,7 @@ MERGED = 16
 WRITTEN_OUT = 10_000
 """Values that a document of any length may have when each alias is written out."""
 PER_NODE = 20
-"""The same for each value that stands in the text: nobody repeats the whole of a long file twenty times."""
+"""Values with aliases written out, for each one that stands in the text: nobody repeats the whole of a long file twenty times."""
 
 
 class _Tree(yaml.SafeLoader):

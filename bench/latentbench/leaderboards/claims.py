@@ -38,7 +38,7 @@ def misnamed(row: Row) -> Iterator[str]:
 
 
 def explainer_misnamed(named: Named, is_floor: bool) -> Iterator[str]:
-    """The same for an explainer alone."""
+    """What is said of an explainer, and the one that is installed here says otherwise."""
     own = declares_floor(named.id)
     if own is not None and own != is_floor:
         yield f"{named.id} is {'a' if own else 'no'} floor, and it says otherwise"
