@@ -142,10 +142,8 @@ def leaderboard(
         checked(rows(loaded, by_kind=True, by_coder=by_coder, any_split=any_split), found),
         "pairs" if paired else "intervals",
     )
-    frame = pd.DataFrame([line for table in ranked for line in flat(table)])
-    frame = frame[frame["rank_low"].notna()].astype(
-        {"rank_low": int, "rank_high": int, **dict.fromkeys(NUMBERS, float)}
-    )
+    lines = [line for table in ranked for line in flat(table) if line["metric"] == table.headline]
+    frame = pd.DataFrame(lines).astype({"rank_low": "Int64", "rank_high": "Int64", **dict.fromkeys(NUMBERS, float)})
     return frame[[*FIRST, *(column for column in frame.columns if column not in FIRST)]].reset_index(drop=True)
 
 

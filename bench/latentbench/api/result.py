@@ -15,7 +15,7 @@ from latentbench.runs.finished import Run, load_run, suite_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from latentbench.leaderboards.board import Table
+    from latentbench.leaderboards.board import Ranking
     from latentbench.suites.store import Suite
     from latentbench.views.page import Page
 
@@ -69,7 +69,7 @@ class Result(Run):
 
         return write_report(self.folder, out=None if out is None else Path(out))
 
-    def _tables(self) -> list[Table]:
+    def _tables(self) -> list[Ranking]:
         from latentbench.leaderboards.board import tables
         from latentbench.leaderboards.row import rows
 

@@ -115,7 +115,7 @@ def _ranked(rows: Sequence[Row], rank_by: RankBy, seed: int) -> Ranking:
 
     ordered = sorted(rows, key=order)
     if rows[0].evidence is None:
-        return Table(tuple(ordered), (None,) * len(ordered))
+        return Ranking(tuple(ordered), (None,) * len(ordered))
     if rank_by == "pairs":
         ids = sorted({latent for row in ordered for latent in row.values})
         scores = np.array([[row.values.get(latent, math.nan) for latent in ids] for row in ordered])
