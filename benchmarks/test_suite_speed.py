@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from latentbench.suites.build.copies import Copies
 from latentbench.suites.build.sampling import WindowPlan, sample, tile
 
 TOKENS, CONTEXT, WINDOW = 1 << 20, 256, 32
@@ -20,4 +21,24 @@ def test_sampling_one_latent(benchmark, rate, sampling, centred):
     values = rng.exponential(size=len(positions)).astype(np.float16)
     plan = WindowPlan(sampling=sampling, centred=centred, **PAPER)
     got = benchmark(sample, positions, values, tiles, plan, 1, 2)
+    assert len(got.start) == 240
+
+
+# `kept` beside `apart` in one run; `apart` over a corpus of which 5 % lies in passages that stand some nine times.
+@pytest.mark.parametrize("rule", ["kept", "apart", "apart, 5 % repeated"])
+@pytest.mark.parametrize("centred", [False, True])
+def test_keeping_copies_apart(benchmark, rule, centred):
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, 50_000, TOKENS).astype(np.int32)
+    if "repeated" in rule:
+        passages = rng.integers(0, 50_000, (500, 12)).astype(np.int32)
+        for start in rng.choice(TOKENS // 12 - 1, TOKENS // 240, replace=False) * 12:
+            tokens[start : start + 12] = passages[rng.integers(500)]
+    copies = None if rule == "kept" else Copies(tokens, WINDOW)
+    tiles = tile(np.arange(0, TOKENS + 1, CONTEXT), WINDOW)
+    tiles = copies.without_copies(tiles) if copies else tiles
+    positions = np.flatnonzero(rng.random(TOKENS) < 0.014).astype(np.uint32)
+    values = rng.exponential(size=len(positions)).astype(np.float16)
+    plan = WindowPlan(sampling="quantile", centred=centred, **PAPER)
+    got = benchmark(sample, positions, values, tiles, plan, 1, 2, copies)
     assert len(got.start) == 240

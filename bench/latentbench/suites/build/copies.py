@@ -16,6 +16,7 @@ a text that repeats itself within one window is not a copy of itself.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from latentbench.suites.shingles import SHINGLE, plain_runs, shingle_hashes
 class Copies:
     """The runs of a corpus that stand in it more than once.
 
-    Memory is 8 bytes a token, and 5 more for every token at which a repeated run starts.
+    Memory is 5 bytes a token, and 5 more for every token at which a repeated run starts.
 
     Args:
         tokens: of the corpus [tokens].
@@ -47,7 +48,9 @@ class Copies:
         first = np.empty(len(order), np.int64)
         # The sort is stable, so the first of equal hashes is the first in the corpus.
         first[order] = order[fresh][run]
-        self._earlier = _cumulated(first <= np.arange(len(order)) - window, len(tokens))
+        earlier = _cumulated(first <= np.arange(len(order)) - window, len(tokens))
+        # For every start and not only those of tiles, because windows that are re-cut start anywhere.
+        self._copied = 2 * (earlier[self._runs :] - earlier[: len(earlier) - self._runs]) >= self._runs
         number = np.full(len(order), -1, np.int32)
         number[order] = np.where(often, np.cumsum(often) - 1, -1)[run]
         where = np.flatnonzero(number >= 0)
@@ -62,7 +65,7 @@ class Copies:
         Args:
             start: first position of each window [m].
         """
-        marked: Bools = 2 * (self._earlier[start + self._runs] - self._earlier[start]) >= self._runs
+        marked: Bools = self._copied[start]
         return marked
 
     def without_copies(self, tiles: Tiles) -> Tiles:
@@ -105,7 +108,7 @@ class Copies:
         return some[row], self._number[entry]
 
 
-def _cumulated(marks: Bools, tokens: int) -> NDArray[np.integer]:
+def _cumulated(marks: Bools, tokens: int) -> NDArray[Any]:
     """Marks before each position, and before the end of the corpus [tokens + 1]."""
     out = np.zeros(tokens + 1, np.int32 if tokens < 1 << 31 else np.int64)
     np.cumsum(marks, out=out[1 : len(marks) + 1])
