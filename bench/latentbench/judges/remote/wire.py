@@ -8,8 +8,10 @@ call passes, below the client: which headers leave, for which host, for how long
 A proxy of the environment is used, because the environment is the user's own, but never for this machine. Redirects are not
 followed at all: the host that is asked is the one that a key is bound to and a judge is known by.
 
-Every call has a connection of its own. To keep connections saves a handshake for each call, next to nothing beside what a model
-takes, and whatever a server or proxy says behind one answer is then read as the answer to the next question.
+A connection is kept for the next call, which saves a handshake for each, as long as nothing is left on it: what a server or proxy
+says behind one answer would be read as the answer to the next question. So a connection is kept only where the parser says that
+the answer was all there was, and closed where anybody doubts it; the library alone would keep it. A server may close a kept
+connection just when the next call is sent. Such a call has had no answer and is sent again, once, on a new one.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import urllib.request
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from functools import cache
+from typing import Any
 
 import httpx
 
@@ -36,6 +39,8 @@ PAYING = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJ
 """Who pays, at OpenAI alone."""
 CHAT_MB, OTHER_MB = 4.0, 64.0
 """Largest bodies of responses: a chat of 100,000 tokens has about one, vectors and log-probabilities of a batch some tens."""
+KEPT = 3.0
+"""Seconds for which an idle connection is kept; servers close theirs after five or more."""
 LEAST_KEY = 8
 """Characters from which a key is looked for in what comes back; a shorter one may be part of any word."""
 
@@ -79,10 +84,12 @@ class Wire(httpx.AsyncBaseTransport):
         )
         try:
             async with asyncio.timeout(self._timeout):
-                response = await self._inner.handle_async_request(sent)
+                response = await self._answered(sent)
                 try:
                     self._looked_at(response)
                     body = await _read(response, most)
+                    if not _nothing_left(response):
+                        await _hung_up(response)
                 finally:
                     await response.aclose()
         except TimeoutError as e:
@@ -101,6 +108,22 @@ class Wire(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the connections."""
         await self._inner.aclose()
+
+    async def _answered(self, sent: httpx.Request) -> httpx.Response:
+        """The head of the answer. A kept connection that turns out to be closed is no failure of the call."""
+        new = False
+
+        async def traced(event: str, info: Mapping[str, Any]) -> None:
+            nonlocal new
+            new = new or event.startswith("connection.connect")
+
+        sent.extensions = {**sent.extensions, "trace": traced}
+        try:
+            return await self._inner.handle_async_request(sent)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            if new:
+                raise
+            return await self._inner.handle_async_request(sent)
 
     def _looked_at(self, response: httpx.Response) -> None:
         """Refuse a response by its status.
@@ -146,7 +169,7 @@ def proxy_for(address: Address) -> str | None:
 
 def _connections(address: Address) -> httpx.AsyncHTTPTransport:
     proxy = proxy_for(address)
-    limits = httpx.Limits(max_connections=1000, max_keepalive_connections=0)
+    limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000, keepalive_expiry=KEPT)
     try:
         through = None if proxy is None else httpx.Proxy(proxy)
         if through is not None and through.url.scheme == "https":
@@ -197,6 +220,24 @@ async def _read(response: httpx.Response, most_mb: float) -> bytes:
     if unpack is not None and taken and not unpack.eof:
         raise Malformed("the response is cut off inside its gzip")
     return b"".join(parts)
+
+
+def _nothing_left(response: httpx.Response) -> bool:
+    """Whether the answer was all that its connection had to say, as far as it has been read.
+
+    The parser knows, and the library does not ask it; where another release of the library hides it, nobody knows.
+    """
+    found: Any = response.stream
+    for name in ("_httpcore_stream", "_stream", "_connection", "_h11_state"):
+        found = getattr(found, name, None)
+    return getattr(found, "trailing_data", None) == (b"", False)
+
+
+async def _hung_up(response: httpx.Response) -> None:
+    """Close the connection of an answer, so that it is not kept."""
+    stream = response.extensions.get("network_stream")
+    if stream is not None:
+        await stream.aclose()
 
 
 async def _stream(response: httpx.Response) -> AsyncIterator[bytes]:
