@@ -448,7 +448,7 @@ def test_the_summary_reads_at_80_columns(mixed: GateReport, base: Baseline) -> N
         ],
     )
     for report in (mixed, compare(long, shifted(long, -0.1, "llm-with-a-long-name-and-a-preset"), FAST)):
-        console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+        console = Console(width=80, record=True, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115, PTH123
         console.print(terminal(report))
         lines = console.export_text().splitlines()
         assert max(map(len, lines)) <= 80

@@ -127,6 +127,7 @@ def _gate(tmp_path: Path, **inputs: str) -> tuple[subprocess.CompletedProcess[st
         capture_output=True,
         text=True,
         check=False,
+        encoding="utf-8",
     )
     seen = tmp_path / "seen.json"
     output = (tmp_path / "output").read_text(encoding="utf-8")

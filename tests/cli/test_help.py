@@ -63,7 +63,7 @@ def test_help_loads_nothing_heavy() -> None:
         "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
         f"print('loaded:', [m for m in {heavy} if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
     assert "Usage:" in done.stdout
     assert done.stdout.rstrip().endswith("loaded: []")
 

@@ -30,14 +30,16 @@ QUIET = Console(quiet=True)
 
 def install(place: Path, points: dict[str, str] | None = None) -> None:
     """What pip does with the package: its module, and its metadata made from pyproject.toml."""
-    project = tomllib.loads((PACKAGE / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     shutil.copytree(PACKAGE / "latentbench_nearness", place / "latentbench_nearness")
     info = place / f"latentbench_nearness-{project['version']}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n", encoding="utf-8"
+    )
     config = configparser.ConfigParser()
     config.read_dict({"latentbench.scorers": points} if points is not None else project["entry-points"])
-    with (info / "entry_points.txt").open("w") as f:
+    with (info / "entry_points.txt").open("w", encoding="utf-8") as f:
         config.write(f)
 
 
@@ -65,7 +67,8 @@ def spec(folder: Path, limit: int = 6) -> Path:
                 "scorers": ["nearness.yaml", {"use": "detection", "params": {"positives": 4, "negatives": 4}}],
                 "judges": [{"use": "mock:lexical", "label": "lex"}],
             }
-        )
+        ),
+        encoding="utf-8",
     )
     return path
 
@@ -137,7 +140,9 @@ def test_a_third_party_scorer_is_run_cached_resumed_and_ranked(installed: Path, 
 def test_a_change_of_its_source_is_another_scorer(installed: Path, tmp_path: Path) -> None:
     before = load_scorer(str(PACKAGE / "nearness.yaml")).key
     source = installed / "latentbench_nearness" / "__init__.py"
-    source.write_text(source.read_text().replace("float(replies[0]", "-float(replies[0]"))
+    source.write_text(
+        source.read_text(encoding="utf-8").replace("float(replies[0]", "-float(replies[0]"), encoding="utf-8"
+    )
     sys.modules.pop("latentbench_nearness")
     importlib.invalidate_caches()
     import linecache
@@ -162,6 +167,6 @@ def test_a_third_party_scorer_is_logged(installed: Path, tmp_path: Path) -> None
 
 
 def test_the_page_on_extending_shows_the_package_as_it_is() -> None:
-    page = (PACKAGE.parent.parent / "docs" / "extending.md").read_text()
+    page = (PACKAGE.parent.parent / "docs" / "extending.md").read_text(encoding="utf-8")
     for name in ("latentbench_nearness/__init__.py", "pyproject.toml", "nearness.yaml"):
-        assert f"\n{(PACKAGE / name).read_text()}```" in page, name
+        assert f"\n{(PACKAGE / name).read_text(encoding='utf-8')}```" in page, name

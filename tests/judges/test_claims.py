@@ -64,7 +64,12 @@ def asked(log: Path) -> list[str]:
 def process(folder: Path, pause: float) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", ASK, str(folder / "c.sqlite"), str(folder / "log"), str(pause)]
     started = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        encoding="utf-8",
     )
     assert started.stdout.readline() == "ready\n"
     return started

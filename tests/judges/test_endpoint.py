@@ -156,7 +156,7 @@ def test_two_processes_share_a_quota(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path))
     with serving(lambda body: completed()) as server:
         command, pipe = [sys.executable, "-c", CLIENT, server.url], subprocess.PIPE
-        started = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(2)]
+        started = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, encoding="utf-8") for _ in range(2)]
         for client in started:
             assert client.stdout is not None
             assert client.stdout.readline() == "ready\n"
@@ -171,7 +171,7 @@ def test_two_processes_share_a_quota(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(server.times) == 60
     # A busy server notes the first of them late.
     assert max(server.times) - min(server.times) >= 1.5
-    assert set(json.loads((tmp_path / "quotas" / "both.json").read_text())) == {"requests"}
+    assert set(json.loads((tmp_path / "quotas" / "both.json").read_text(encoding="utf-8"))) == {"requests"}
 
 
 def test_a_pause_holds_for_all_that_share_a_quota(tmp_path: Path) -> None:

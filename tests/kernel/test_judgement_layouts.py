@@ -76,5 +76,5 @@ def test_runs_of_both_layouts_are_compared_value_by_value(tmp_path: Path, run: P
     (line,) = equal_runs.differences(other, run)
     assert line.startswith("judgements.score: 1 of")
     command = [sys.executable, equal_runs.__file__, str(other), str(run)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
     assert (done.returncode, done.stdout.strip()) == (1, line)

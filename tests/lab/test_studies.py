@@ -105,10 +105,12 @@ def test_of_fewer_latents_no_verdict_is_given(tmp_path):
 def test_a_page_is_not_rendered_under_the_name_of_another_judge(tmp_path):
     folder = carry_out(tmp_path)
     kept = record(folder)
-    assert f"key {kept['runs'][0]['identities']['judges']['good']}" in (folder / "README.md").read_text()
+    assert f"key {kept['runs'][0]['identities']['judges']['good']}" in (folder / "README.md").read_text(
+        encoding="utf-8"
+    )
     for run in kept["runs"]:
         run["identities"]["judges"]["good"] = "0123456789abcdef"
-    (folder / "study.json").write_text(json.dumps(kept))
+    (folder / "study.json").write_text(json.dumps(kept), encoding="utf-8")
     assert "good (mock:" in changed(kept)
     assert "had the key 0123456789abcdef" in changed(kept)
     page = "\n".join(index(folder.parent, [folder.name], {folder.name: changed(kept)}).splitlines())

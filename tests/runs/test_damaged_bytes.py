@@ -12,13 +12,15 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from latentbench.analysis.gate.baseline import read_baseline, write_baseline
 from latentbench.analysis.gate.gate import freeze
 from latentbench.kernel.errors import BenchError
-from latentbench.kernel.identity import canonical, table_digest
+from latentbench.kernel.identity import canonical, table_digest, text_digest
 from latentbench.kernel.tables import EXPLANATIONS, INTERVENTIONS, JUDGEMENTS, SCORES, SECONDS, read_table, table_of
 from latentbench.kernel.tasks import find
 from latentbench.leaderboards.results import add_results, read_file
@@ -97,11 +99,21 @@ def content(run: Path) -> str:
     frames = {"explanations": loaded.explanations, "judgements": loaded.judgements, "scores": loaded.scores}
     opinions = read_opinions(run, loaded.record.tables["panel"])
     assert opinions is not None
-    tables = {
-        name: pa.Table.from_pandas(frame, preserve_index=False)
-        for name, frame in (*frames.items(), ("panel", opinions))
-    }
-    return table_digest(tables) + canonical(loaded.record)
+    # As Python's values: Arrow does not take back every column that pandas holds, such as one of texts with a NaN.
+    tables = {name: values(frame) for name, frame in (*frames.items(), ("panel", opinions))}
+    return text_digest(repr(tables)) + canonical(loaded.record)
+
+
+def values(frame: pd.DataFrame) -> dict[str, list[object]]:
+    """Columns as lists."""
+    return {str(name): [v.tolist() if hasattr(v, "tolist") else v for v in frame[name]] for name in frame}
+
+
+def test_values_takes_what_arrow_does_not() -> None:
+    odd = pd.DataFrame({"text": ["a", float("nan"), 3], "many": [np.arange(2), None, [1.5]]})
+    with pytest.raises((pa.ArrowTypeError, pa.ArrowInvalid)):
+        pa.Table.from_pandas(odd)
+    assert repr(values(odd)) == "{'text': ['a', nan, 3], 'many': [[0, 1], None, [1.5]]}"
 
 
 @pytest.mark.parametrize("name", [*(f"{table}.parquet" for table in SCHEMAS), "run.json"])

@@ -118,7 +118,9 @@ def in_own_disk(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     if subprocess.run(["unshare", "-m", "bash", "-c", mount], capture_output=True).returncode:
         pytest.skip("no mount name spaces here")
     command = f'{mount} && exec "{sys.executable}" "{folder}/script.py" "{folder}"'
-    return subprocess.run(["unshare", "-m", "bash", "-c", command], capture_output=True, text=True, timeout=600)
+    return subprocess.run(
+        ["unshare", "-m", "bash", "-c", command], capture_output=True, text=True, timeout=600, encoding="utf-8"
+    )
 
 
 @pytest.mark.slow

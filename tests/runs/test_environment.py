@@ -14,7 +14,9 @@ from latentbench.runs.environment import GitRecord
 def test_a_package_that_git_does_not_track_has_no_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*words: str) -> str:
         command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words]
-        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            command, cwd=tmp_path, check=True, capture_output=True, text=True, encoding="utf-8"
+        ).stdout.strip()
 
     (tmp_path / "notes.md").write_text("Somebody's project.", encoding="utf-8")
     git("init", "-q")

@@ -261,8 +261,8 @@ def test_a_folder_of_data_calls_nobody(foreign: Foreign, tmp_path: Path) -> None
     address = f"{foreign.url}/rows.jsonl"
     folder = tmp_path / "data"
     folder.mkdir()
-    (folder / "rows.jsonl").write_text('{"text": "here"}\n')
-    (folder / "README.md").write_text("---\nlicense_link: https://example.org\n---\n# Data\n")
+    (folder / "rows.jsonl").write_text('{"text": "here"}\n', encoding="utf-8")
+    (folder / "README.md").write_text("---\nlicense_link: https://example.org\n---\n# Data\n", encoding="utf-8")
     assert list(stream(HfCorpus(dataset=str(folder)))) == ["here"]
     for settings in (
         f"- data_files: {address}",
@@ -273,7 +273,7 @@ def test_a_folder_of_data_calls_nobody(foreign: Foreign, tmp_path: Path) -> None
             (".huggingface.yaml", f"configs:\n{settings}\n"),
         ):
             (folder / "README.md").unlink(missing_ok=True)
-            (folder / name).write_text(text)
+            (folder / name).write_text(text, encoding="utf-8")
             with pytest.raises(BenchError, match="names an address"):
                 list(stream(HfCorpus(dataset=str(folder))))
             (folder / name).unlink()

@@ -55,6 +55,7 @@ def every_key(folder: Path) -> dict[str, str]:
         capture_output=True,
         text=True,
         check=False,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, str] = json.loads(done.stdout)
@@ -190,8 +191,10 @@ def foreign(place: Path, source: str, version: str | None) -> tuple[str, str]:
     if version is not None:
         info = place / f"foreign_methods-{version}.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: foreign-methods\nVersion: {version}\n")
-        (info / "top_level.txt").write_text("foreign_methods\n")
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: foreign-methods\nVersion: {version}\n", encoding="utf-8"
+        )
+        (info / "top_level.txt").write_text("foreign_methods\n", encoding="utf-8")
     shutil.rmtree(place / "__pycache__", ignore_errors=True)
     sys.modules.pop("foreign_methods", None)
     importlib.invalidate_caches()

@@ -52,7 +52,9 @@ def spec_file(folder: Path, **changes: object) -> Path:
 @pytest.fixture
 def holder(tmp_path: Path):  # type: ignore[no-untyped-def]
     """Another process that has the folder `run`."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "mine\n"
     yield process
@@ -174,7 +176,9 @@ def test_folders_of_one_second_have_names_of_their_own(tmp_path):
 
 def cli(folder: Path, *arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "latentbench", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    return subprocess.Popen(
+        command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, encoding="utf-8"
+    )
 
 
 def units(run: Path) -> int:

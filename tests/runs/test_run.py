@@ -310,7 +310,7 @@ def test_a_bad_spec_is_refused_before_anything_is_paid(tmp_path, changes, error,
 
 def _cli(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "latentbench", *(str(w) for w in words)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, encoding="utf-8")
 
 
 def test_exit_codes_and_one_message(tmp_path):
@@ -339,6 +339,7 @@ def test_an_interrupt_leaves_a_run_that_can_be_resumed(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        encoding="utf-8",
     )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (run / "judgements.jsonl").exists():

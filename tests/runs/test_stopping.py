@@ -85,6 +85,7 @@ def started(*command: object, cwd: Path | None = None) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=signals_on,
+        encoding="utf-8",
     )
 
 

@@ -161,7 +161,9 @@ KILLED = """
 def test_a_build_killed_twice_is_finished_to_the_same_bytes(place, suite, tmp_path):
     for where in ("activations", "tables"):
         command = [sys.executable, "-c", textwrap.dedent(KILLED), str(place), str(tmp_path), where]
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, encoding="utf-8"
+        )
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert not (tmp_path / "suite" / "manifest.json").exists()
         assert (f"{where}: resumed" in done.stdout) == (where == "tables")

@@ -110,7 +110,13 @@ def test_a_killed_worker_loses_only_its_trial(database: str, tmp_path: Path) -> 
             *words,
         ]
         return subprocess.Popen(
-            command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env=env,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
         )
 
     opened = storage.open_storage(storage.storage_url(database, tmp_path))
