@@ -242,6 +242,7 @@ def test_a_layer_of_a_cross_layer_transcoder_is_summed_and_said(subjects: dict[s
         ({"norm_activation": "token-wise", "hook_point_out": "blocks.2.hook_mlp_out"}, "its own norm"),
         ({"norm_activation": "dataset-wise"}, "dataset_average_activation_norm"),
         ({"expansion_factor": -1}, "expansion_factor is -1"),
+        ({"expansion_factor": 1e308, "d_model": 1e300}, "no number of latents"),
     ],
 )
 def test_what_openmoss_has_beyond_one_token_is_refused(

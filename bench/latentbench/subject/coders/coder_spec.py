@@ -43,7 +43,7 @@ class CoderSpec(Frozen):
     hookpoint: str | None = None
     """Where the coder reads; by default the place that its folder names."""
     k: int | None = Field(None, ge=1)
-    """Active latents per token, for `neurons` and `random`."""
+    """Active latents per token, for `neurons`, `random`, and a `qwen_scope` whose name does not say it."""
     n_latents: int | None = Field(None, ge=1)
     """Width, for `random`."""
     seed: int = 0
@@ -51,7 +51,7 @@ class CoderSpec(Frozen):
     centre: str | None = None
     """Folder of a SAELens coder whose decoder bias is subtracted first, for `random`; see there."""
     threshold: float | None = None
-    """Activation that a latent of a BatchTopK coder must exceed, for a coder whose file records none."""
+    """Activation that a latent of a BatchTopK coder must exceed, in the place of what its file records."""
     as_is: bool = False
     """Feed activations as they are, whatever its folder says of how the model's weights were processed for training."""
 

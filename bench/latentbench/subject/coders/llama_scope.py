@@ -67,6 +67,10 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
     threshold = config["jump_relu_threshold"]
     if isinstance(threshold, bool) or not isinstance(threshold, int | float):
         raise CoderError(f"{path}: jump_relu_threshold is {threshold!r}, expected a number.")
+    if config.get("act_fn") == "topk" and not threshold > 0:
+        raise CoderError(
+            f"{path}: act_fn is 'topk' and jump_relu_threshold {threshold}, so it has not become a JumpReLU yet."
+        )
     biased = bool(config.get("use_decoder_bias", True))
     weights = read_weights(file, (*_TENSORS, *(("decoder.bias",) if biased else ())), (), strict=True)
     w_enc = turned(file, "encoder.weight", weights["encoder.weight"], n, d)

@@ -66,7 +66,10 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
     if missing:
         raise CoderError(f"{path} lacks {', '.join(missing)}; it has {', '.join(sorted(config))}.")
     d = whole(config["d_model"], "d_model", path)
-    n = int(d * positive(config["expansion_factor"], "expansion_factor", path))
+    wide = d * positive(config["expansion_factor"], "expansion_factor", path)
+    if not 1 <= wide < 2**40:
+        raise CoderError(f"{path}: {d} x {config['expansion_factor']} is no number of latents.")
+    n = int(wide)
     act_fn = str(config.get("act_fn", "relu")).lower()
     if act_fn not in _ACTIVATIONS:
         raise CoderError(f"{path}: act_fn {act_fn!r} is not read. Known: {', '.join(sorted(_ACTIVATIONS))}.")
