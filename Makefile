@@ -5,7 +5,7 @@ BIN := .venv/bin
 export TOKENIZERS_PARALLELISM := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test test-slow lint gate docs-check benchmarks clean
+.PHONY: demo test test-slow test-foreign lint gate docs-check benchmarks clean
 
 $(BIN)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -23,6 +23,17 @@ test: $(BIN)/.ready
 
 test-slow: $(BIN)/.ready
 	$(BIN)/python -m pytest -m slow
+
+# Coders that other people's libraries wrote, against their own encode and decode: some 2 GB, in an environment of its own.
+# torchvision comes with nnsight in a build for another torch, and breaks the import of transformers.
+.venv-foreign/.ready: pyproject.toml
+	test -x .venv-foreign/bin/python || $(PYTHON) -m venv .venv-foreign
+	.venv-foreign/bin/pip install -q -e '.[foreign]'
+	.venv-foreign/bin/pip uninstall -q -y torchvision
+	touch $@
+
+test-foreign: .venv-foreign/.ready
+	.venv-foreign/bin/python -m pytest -s tests/foreign
 
 lint: $(BIN)/.ready
 	$(BIN)/ruff check .
@@ -44,4 +55,4 @@ benchmarks: $(BIN)/.ready
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-foreign .mypy_cache .ruff_cache .pytest_cache
