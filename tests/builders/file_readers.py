@@ -103,6 +103,36 @@ def _jsonl(name: str) -> Callable[[Path], object]:
     return read
 
 
+def _zst(folder: Path) -> None:
+    (folder / "text.jsonl.zst").write_bytes(pa.Codec("zstd").compress(LINES.encode(), asbytes=True))
+
+
+def _parquet_corpus(folder: Path) -> None:
+    ids = pa.array([[1, 2, 3], [4], [], None], pa.list_(pa.int32()))
+    write_table(pa.table({"text": [r["text"] for r in ROWS], "input_ids": ids}), folder / "text.parquet")
+
+
+def _read_parquet_corpus(folder: Path) -> object:
+    from latentbench.corpora.corpus import corpus_identity, documents
+    from latentbench.corpora.corpus_spec import ParquetCorpus
+
+    spec = ParquetCorpus(path=(str(folder / "text.parquet"),))
+    ids = spec.model_copy(update={"ids_field": "input_ids"})
+    return corpus_identity(spec), list(documents(spec)), list(documents(ids))
+
+
+def _csv_corpus(folder: Path) -> None:
+    rows = "".join(f'{r["latent"]},"{r["text"]},\nsecond ""line"" é"\n' for r in ROWS)
+    (folder / "text.csv").write_text("latent,text\n" + rows, encoding="utf-8")
+
+
+def _read_csv_corpus(folder: Path) -> object:
+    from latentbench.corpora.corpus import documents
+    from latentbench.corpora.corpus_spec import CsvCorpus
+
+    return list(documents(CsvCorpus(path=(str(folder / "text.csv"),))))
+
+
 def _text_corpus(folder: Path) -> object:
     from latentbench.corpora.corpus import documents
     from latentbench.corpora.corpus_spec import TextCorpus
@@ -782,8 +812,8 @@ READERS = [
         ("suites/planted/planted_suite.py:load_rules",),
     ),
     Reader("labelled recipe", "recipe.yaml", _labelled_recipe, _built, ("suites/planted/labelled.py:build_labelled",)),
-    Reader("labels", "labels.jsonl", _labelled_recipe, _built, ("corpora/corpus_files.py:read_lines",)),
-    Reader("gold records", "labels.jsonl", _records, _read_records, ("corpora/corpus_files.py:read_lines",)),
+    Reader("labels", "labels.jsonl", _labelled_recipe, _built, ("corpora/corpus_files.py:_lines",)),
+    Reader("gold records", "labels.jsonl", _records, _read_records, ("corpora/corpus_files.py:_lines",)),
     Reader(
         "scorer",
         "task.yaml",
@@ -901,7 +931,7 @@ READERS = [
         "text.jsonl",
         _text("text.jsonl", LINES),
         _jsonl("text.jsonl"),
-        ("corpora/corpus_files.py:read_lines", "kernel/inputs.py:lines", "kernel/inputs.py:unpacked"),
+        ("corpora/corpus_files.py:_lines", "kernel/inputs.py:lines", "kernel/inputs.py:unpacked"),
     ),
     Reader(
         "packed corpus",
@@ -910,16 +940,23 @@ READERS = [
         _jsonl("text.jsonl.gz"),
         ("corpora/corpus_files.py:content_sha256", "kernel/inputs.py:content_hash"),
     ),
-    Reader("text", "text.txt", _text("text.txt", "words é\n"), _text_corpus, ("corpora/corpus_files.py:_read_text",)),
+    Reader("corpus in zstd", "text.jsonl.zst", _zst, _jsonl("text.jsonl.zst"), ("kernel/inputs.py:unpacked",)),
     Reader(
-        "corpus of a study", "text.jsonl", _text("text.jsonl", LINES), _kept, ("corpora/corpus_files.py:read_lines",)
+        "corpus in Parquet",
+        "text.parquet",
+        _parquet_corpus,
+        _read_parquet_corpus,
+        ("kernel/parquet.py:parquet_columns", "kernel/parquet.py:_values"),
     ),
+    Reader("corpus in CSV", "text.csv", _csv_corpus, _read_csv_corpus, ("corpora/corpus_files.py:csv_rows",)),
+    Reader("text", "text.txt", _text("text.txt", "words é\n"), _text_corpus, ("corpora/corpus_files.py:text_row",)),
+    Reader("corpus of a study", "text.jsonl", _text("text.jsonl", LINES), _kept, ("corpora/corpus_files.py:_lines",)),
     Reader(
         "planted corpus",
         "c.jsonl",
         _text("c.jsonl", LINES),
         _loaded("suites.planted.planted_suite", "_documents", "c.jsonl"),
-        ("corpora/corpus_files.py:read_lines",),
+        ("corpora/corpus_files.py:_lines",),
     ),
     Reader("texts in lines", "t.jsonl", _text("t.jsonl", LINES), _texts("t.jsonl"), ("explainers/file.py:_rows",)),
     Reader(

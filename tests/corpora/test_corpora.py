@@ -55,13 +55,7 @@ def test_text_takes_one_document_per_file_sorted_within_a_pattern(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ('{"text": "x"', "not JSON"),
-        ('["x"]', "expected a JSON object, found list"),
-        ('{"body": "x"}', "'text' is missing; it has body"),
-        ('{"text": 3}', "'text' is int, not text"),
-    ],
+    ("line", "said"), [('{"text": "x"', "not JSON"), ('["x"]', "expected a JSON object, found list")]
 )
 def test_a_bad_line_is_named_by_file_and_number(tmp_path: Path, line: str, said: str) -> None:
     path = jsonl(tmp_path / "bad.jsonl", ["fine"])

@@ -4,6 +4,9 @@ A context is at most `context` tokens of one document. Packing documents end to 
 lets the subject attend from one document into another, and a window across the seam is text that nobody wrote. So documents
 are cut into chunks, and the rest of each is a shorter context, or is dropped and counted when no window fits into it.
 
+A document may also be token ids. They must be ids of the subject's tokenizer, which is looked at and not believed: an id that it
+does not have ends the pass, since ids of another vocabulary are text that nobody wrote.
+
 BOS is not part of a context: the runner puts it in front for the forward pass and drops its activations. Corpus positions
 index the kept tokens, laid end to end in this order.
 """
@@ -18,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentbench.kernel.errors import EmptyCorpus, SpecError
+from latentbench.kernel.errors import DataError, EmptyCorpus, SpecError
 
 Tokens = NDArray[np.int32]
 
@@ -73,14 +76,20 @@ class Tally:
     """Rests of documents shorter than `min_context`."""
     dropped_tokens: int = 0
     """Tokens in them."""
+    vocabulary: int | None = None
+    """Size of the tokenizer that the ids of pre-tokenised documents were checked against; None for a corpus of text."""
+    largest_id: int | None = None
+    """Largest of those ids."""
+    start_tokens: int | None = None
+    """Pre-tokenised documents whose start token was taken off; the runner puts one in front of every context."""
 
     def as_dict(self) -> dict[str, int]:
-        """JSON-able counts."""
-        return asdict(self)
+        """JSON-able counts; those of pre-tokenised documents where there are any."""
+        return {name: n for name, n in asdict(self).items() if n is not None}
 
 
 def contexts(
-    documents: Iterable[str],
+    documents: Iterable[str | Tokens],
     tokenizer: Any,
     settings: ContextSettings,
     max_tokens: int | None = None,
@@ -89,7 +98,7 @@ def contexts(
     """Cut documents into contexts, in corpus order.
 
     Args:
-        documents: texts.
+        documents: texts, or token ids.
         tokenizer: a transformers tokenizer.
         settings: lengths.
         max_tokens: stop after this many kept tokens; the last context is cut short, or left out below `min_context`.
@@ -97,9 +106,10 @@ def contexts(
 
     Raises:
         EmptyCorpus: after the last document, when no chunk was long enough.
+        DataError: a token id that the tokenizer does not have.
     """
     tally = tally if tally is not None else Tally()
-    for document, ids in enumerate(_tokenised(documents, tokenizer)):
+    for document, ids in enumerate(_tokenised(documents, tokenizer, tally)):
         tally.documents += 1
         for start in range(0, len(ids), settings.context):
             room = settings.context if max_tokens is None else min(settings.context, max_tokens - tally.tokens)
@@ -123,9 +133,25 @@ def contexts(
         )
 
 
-def _tokenised(documents: Iterable[str], tokenizer: Any) -> Iterator[Tokens]:
+def _tokenised(documents: Iterable[str | Tokens], tokenizer: Any, tally: Tally) -> Iterator[Tokens]:
     source = iter(documents)
     while group := list(islice(source, GROUP)):
+        texts = [d for d in group if isinstance(d, str)]
         # verbose=False: a document longer than the subject's context is the normal case here, not worth a warning.
-        for ids in tokenizer(group, add_special_tokens=False, verbose=False)["input_ids"]:
-            yield np.asarray(ids, dtype=np.int32)
+        ids = iter(tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else ())
+        for d in group:
+            yield np.asarray(next(ids), dtype=np.int32) if isinstance(d, str) else _checked(d, tokenizer, tally)
+
+
+def _checked(ids: Tokens, tokenizer: Any, tally: Tally) -> Tokens:
+    """Ids of a pre-tokenised document, without a start token."""
+    size, largest = len(tokenizer), int(ids.max(initial=0))
+    if largest >= size:
+        raise DataError(
+            f"document {tally.documents + 1} of the corpus has token id {largest}; the subject's tokenizer has {size} tokens, "
+            f"0 to {size - 1}. The ids are of another tokenizer: give the text, or ids of this one."
+        )
+    tally.vocabulary, tally.largest_id = size, max(tally.largest_id or 0, largest)
+    starts = len(ids) > 0 and tokenizer.bos_token_id is not None and int(ids[0]) == tokenizer.bos_token_id
+    tally.start_tokens = (tally.start_tokens or 0) + starts
+    return ids[1:] if starts else ids

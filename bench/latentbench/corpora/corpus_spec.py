@@ -24,17 +24,42 @@ class _Corpus(Frozen):
     """Read this many documents at most, from the start."""
     max_tokens: int | None = Field(None, ge=1, le=TOKENS)
     """Keep this many corpus tokens at most, from the start."""
+    deduplicate: Literal["none", "exact", "near"] = "none"
+    """Leave out documents that say what an earlier one said: word for word, or nearly (`latentbench.corpora.deduplicate`)."""
 
 
-class JsonlCorpus(_Corpus):
-    """One JSON object a line, in `.jsonl` or `.jsonl.gz` files."""
+class _Rows(_Corpus):
+    text_field: str = "text"
+    """Column of the document's text."""
+    ids_field: str | None = None
+    """Column of token ids of the subject's tokenizer, such as `input_ids`, which is read instead of text."""
+
+
+class JsonlCorpus(_Rows):
+    """One JSON object a line, in `.jsonl`, `.jsonl.gz` or `.jsonl.zst` files."""
 
     kind: Literal["jsonl"] = "jsonl"
     """How its documents are kept."""
     path: Paths
-    """A path or a list of paths, read in this order; wildcards are expanded in sorted order."""
+    """A path or a list of paths, read in this order; wildcards and folders are expanded in sorted order."""
+
+
+class ParquetCorpus(_Rows):
+    """Parquet files, a few rows at a time."""
+
+    kind: Literal["parquet"] = "parquet"
+    path: Paths
+    """A path or a list of paths, with wildcards and folders, read in the order of `jsonl`."""
+
+
+class CsvCorpus(_Corpus):
+    """CSV files (`.csv`, `.csv.gz`, `.csv.zst`) whose first line names the columns."""
+
+    kind: Literal["csv"] = "csv"
+    path: Paths
+    """A path or a list of paths, with wildcards and folders, read in the order of `jsonl`."""
     text_field: str = "text"
-    """Key of the document's text."""
+    """Column of the document's text."""
 
 
 class TextCorpus(_Corpus):
@@ -43,10 +68,10 @@ class TextCorpus(_Corpus):
     kind: Literal["text"] = "text"
     """How its documents are kept."""
     path: Paths
-    """A path, a wildcard pattern (`books/**/*.txt`) or a list of them."""
+    """A path, a folder of `.txt` files, a wildcard pattern (`books/**/*.txt`) or a list of them."""
 
 
-class HfCorpus(_Corpus):
+class HfCorpus(_Rows):
     """A dataset of the Hugging Face hub, streamed; or local files through one of `datasets`' builders."""
 
     kind: Literal["hf"] = "hf"
@@ -57,8 +82,6 @@ class HfCorpus(_Corpus):
     """Configuration (subset) of the dataset."""
     split: str = "train"
     """Split of the dataset."""
-    text_field: str = "text"
-    """Column of the document's text."""
     revision: str | None = None
     """Commit or branch; a full commit hash needs no question to the hub."""
     data_files: Paths | None = None
@@ -93,7 +116,9 @@ class SampledCorpus(_Corpus):
     """Documents drawn at a time."""
 
 
-CorpusSpec = Annotated[JsonlCorpus | TextCorpus | HfCorpus | SampledCorpus, Field(discriminator="kind")]
+CorpusSpec = Annotated[
+    JsonlCorpus | ParquetCorpus | CsvCorpus | TextCorpus | HfCorpus | SampledCorpus, Field(discriminator="kind")
+]
 """A corpus as a YAML file declares it; `kind` says which."""
 
 

@@ -7,7 +7,8 @@ pins `revision` to a full commit hash, which also needs no connection when the d
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +25,16 @@ from latentbench.kernel.yaml_tree import parse_yaml
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def stream(spec: HfCorpus) -> Iterator[str]:
-    """The text column of every row, in the dataset's order.
+def stream(spec: HfCorpus) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Place and columns of every row, in the dataset's order.
 
     Raises:
-        DataError: `datasets` is not installed, the dataset cannot be opened or read, or it has no such text column.
+        DataError: `datasets` is not installed, or the dataset cannot be opened or read.
     """
-    number = -1
+    number = 0
     try:
-        for number, row in enumerate(_open(spec)):
-            text = row.get(spec.text_field)
-            if not isinstance(text, str):
-                raise DataError(
-                    f"dataset {spec.dataset!r}, row {number}: column {spec.text_field!r} holds no text; "
-                    f"columns: {', '.join(row)}. Set `text_field`."
-                )
-            yield text
+        for number, row in enumerate(_open(spec), 1):
+            yield f"{spec.dataset}, row {number}", row
     except DataError:
         raise
     except Exception as e:  # network, parquet and hub errors of five libraries; each means "cannot read on"
@@ -61,7 +56,8 @@ def _open(spec: HfCorpus) -> Any:
             spec.config,
             split=spec.split,
             streaming=True,
-            revision=None if local else spec.revision,
+            # The commit that the corpus is identified by, and not what a branch is by now.
+            revision=None if local else commit(spec),
             data_files=[str(p) for p in (files(named) if local else named)] if named else None,
         )
         # A picture or sound in a row may be an address, which the library would call to decode it.
@@ -120,15 +116,29 @@ def revision(spec: HfCorpus) -> str:
     if folder.is_dir():
         inside = sorted(p for p in folder.rglob("*") if p.is_file())
         return digest([[p.relative_to(folder).as_posix(), content_sha256(p)] for p in inside])
-    if spec.revision and _COMMIT.fullmatch(spec.revision):
-        return f"{spec.dataset}@{spec.revision}"
+    return f"{spec.dataset}@{commit(spec)}"
+
+
+def commit(spec: HfCorpus) -> str:
+    """The commit of a hub dataset: that which the corpus names, or the one that the hub says its revision is now.
+
+    Raises:
+        DataError: the hub cannot say it.
+    """
+    return _asked(spec.dataset, spec.revision)
+
+
+@lru_cache
+def _asked(dataset: str, revision: str | None) -> str:
+    """Asked once a process: a branch that moves between two questions would give the text of another identity."""
+    if revision and _COMMIT.fullmatch(revision):
+        return revision
     try:
         from huggingface_hub import HfApi
 
-        commit = HfApi().dataset_info(spec.dataset, revision=spec.revision).sha
+        return str(HfApi().dataset_info(dataset, revision=revision).sha)
     except Exception as e:  # as above: the client's errors share no base
         raise DataError(
-            f"the hub does not say which commit of dataset {spec.dataset!r} is {spec.revision or 'current'}: "
+            f"the hub does not say which commit of dataset {dataset!r} is {revision or 'current'}: "
             f"{type(e).__name__}: {e}. Set `revision` to a full commit hash to work without asking."
         ) from e
-    return f"{spec.dataset}@{commit}"

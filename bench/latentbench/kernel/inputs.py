@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import math
 import os
 import re
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,7 +42,7 @@ LINE_COST = 64
 FREE_BYTES = 64 * MIB
 """What may be unpacked whatever the size of the file was."""
 RATIO = 200
-"""Unpacked bytes per byte of a gzip file beyond that. Text has some 3 to 20, and a file of one repeated byte has 1,000."""
+"""Unpacked bytes per byte of a packed file beyond that. Text has some 3 to 20, and a file of one repeated byte has 1,000."""
 DEPTH = 64
 NODES = 5_000_000
 """Values of one document, those behind an alias counted at every place where it stands."""
@@ -55,6 +56,10 @@ _Link = tuple[Any, str] | None
 
 class Unusable(ValueError):
     """Content that is not read; says why, without the file's name."""
+
+
+class HalfCharacter(Unusable):
+    """Text with half of a surrogate pair, in a document that is otherwise as it should be."""
 
 
 def factor() -> float:
@@ -120,11 +125,14 @@ def decoded(data: bytes) -> str:
     """Bytes as text.
 
     Raises:
-        Unusable: they are not UTF-8.
+        Unusable: they are not UTF-8. HalfCharacter: they are but for halves of surrogate pairs.
     """
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as e:
+        with suppress(UnicodeDecodeError):
+            data.decode("utf-8", "surrogatepass")
+            raise HalfCharacter(f"it holds half of a surrogate pair (byte {e.start:,}), which no text has") from e
         raise Unusable(f"it is not UTF-8 text (byte {e.start:,}: {e.reason})") from e
 
 
@@ -225,7 +233,7 @@ def _settle_text(text: str, link: _Link, names_files: bool) -> None:
     if names_files and "\x00" in text:
         raise Unusable(f"the text{_at(link)} holds the character NUL, which no name of a file can have")
     if not text.isascii() and SURROGATE.search(text):
-        raise Unusable(f"the text{_at(link)} holds half of a surrogate pair, which no file can hold")
+        raise HalfCharacter(f"the text{_at(link)} holds half of a surrogate pair, which no file can hold")
 
 
 def _at(link: _Link) -> str:
@@ -258,25 +266,32 @@ def understood(path: Path, error: type[BenchError], advice: str) -> Iterator[Non
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[tuple[IO[bytes], int | None]]:
-    """A file to read from, unpacked if its name ends in `.gz`, and how many bytes of it are believed.
+    """A file to read from, unpacked if its name ends in `.gz` or `.zst`, and how many bytes of it are believed.
 
     Raises:
         Unusable: inside the block, where a packed file is broken.
     """
     with path.open("rb") as raw:
-        if path.suffix != ".gz":
+        if path.suffix not in (".gz", ".zst"):
             yield raw, None
             return
-        size = os.fstat(raw.fileno()).st_size
+        believed = most(max(FREE_BYTES, RATIO * os.fstat(raw.fileno()).st_size))
+        if path.suffix == ".zst":
+            # pyarrow is here anyway, and importing it takes longer than most commands.
+            import pyarrow as pa
+
+            with io.BufferedReader(pa.CompressedInputStream(raw, "zstd"), CHUNK) as unpacking:
+                yield unpacking, believed
+            return
         try:
             with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
-                yield stream, most(max(FREE_BYTES, RATIO * size))  # type: ignore[misc]  # a GzipFile reads as a file does
+                yield stream, believed  # type: ignore[misc]  # a GzipFile reads as a file does
         except (EOFError, zlib.error, gzip.BadGzipFile) as e:
             raise Unusable(str(e)) from e
 
 
 def lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file, unpacked if its name ends in `.gz`.
+    """The lines of a file, unpacked if its name ends in `.gz` or `.zst`.
 
     Raises:
         Unusable: a line is too long, or the file is broken or unpacks to too much. OSError: it cannot be read.
@@ -292,7 +307,7 @@ def lines(path: Path) -> Iterator[bytes]:
 
 
 def content_hash(path: Path) -> str:
-    """sha256 of a file's bytes, unpacked if its name ends in `.gz`.
+    """sha256 of a file's bytes, unpacked if its name ends in `.gz` or `.zst`.
 
     Raises:
         Unusable: the file is broken or unpacks to too much. OSError: it cannot be read.

@@ -8,7 +8,7 @@ they are, measured, and only then written out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,66 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise Unusable(" ".join(str(e).split())[:300]) from e
 
 
+def parquet_columns(path: Path) -> list[str]:
+    """Names of the columns of a file.
+
+    Raises:
+        Unusable: it is not Parquet, or its footer is damaged. OSError: it cannot be read.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            return list(file.schema_arrow.names)
+    except (pa.ArrowException, UnicodeDecodeError) as e:
+        raise Unusable(" ".join(str(e).split())[:300]) from e
+
+
+def parquet_values(path: Path, column: str, rows: int = 1024) -> Iterator[pa.Array]:
+    """The values of one column, some rows at a time, for files that are larger than memory.
+
+    Texts come as the dictionary that they are stored as, and are written out one by one where they are looked at; as bytes where
+    one of them is not UTF-8, so that one bad row does not cost the others.
+
+    Args:
+        column: one that the file has.
+        rows: in an array at most.
+
+    Raises:
+        Unusable: as `read_parquet`, but the memory is that of a row group. OSError: it cannot be read.
+    """
+    try:
+        yield from _values(path, column, rows)
+    except pa.ArrowException as e:
+        raise Unusable(" ".join(str(e).split())[:300]) from e
+
+
+def _values(path: Path, column: str, rows: int) -> Iterator[pa.Array]:
+    on_disk, done = path.stat().st_size, 0
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        kind = file.schema_arrow.field(column).type
+        meta = file.metadata
+        for group in range(meta.num_row_groups):
+            _afford(max(0, meta.row_group(group).total_byte_size), on_disk)
+        # As in `_read`: a damaged footer ends the process where somebody looks at a column that was not read first.
+        next(file.iter_batches(batch_size=1, columns=[column]), None)
+        for group in range(meta.num_row_groups):
+            _afford(_measured(meta, {column}, (group,)), on_disk)
+    texts = [column] if pa.types.is_string(kind) or pa.types.is_large_string(kind) else []
+    with pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(batch_size=rows, columns=[column]):
+            array = batch.column(0)
+            try:
+                array.validate(full=True)
+            except pa.ArrowInvalid as e:
+                if not pa.types.is_dictionary(array.type) or "UTF8" not in str(e):
+                    raise
+                array = pa.DictionaryArray.from_arrays(array.indices, array.dictionary.cast(pa.large_binary()))
+                array.validate(full=True)
+            done += _written_out(array) if pa.types.is_dictionary(array.type) else array.nbytes
+            if done > most(max(FREE_BYTES, RATIO * on_disk)):
+                _afford(done, on_disk)
+            yield array
+
+
 def _read(path: Path, columns: Sequence[str] | None) -> pa.Table:
     on_disk = path.stat().st_size
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -68,10 +128,10 @@ def _read(path: Path, columns: Sequence[str] | None) -> pa.Table:
     return table
 
 
-def _measured(meta: Any, wanted: set[str]) -> int:
-    """Bytes that the columns would take, as the footer counts them."""
+def _measured(meta: Any, wanted: set[str], groups: Sequence[int] | None = None) -> int:
+    """Bytes that the columns would take, as the footer counts them; of all row groups, or of these."""
     found = 0
-    for group in range(meta.num_row_groups):
+    for group in range(meta.num_row_groups) if groups is None else groups:
         part = meta.row_group(group)
         for i in range(part.num_columns):
             column = part.column(i)

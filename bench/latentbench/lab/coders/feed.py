@@ -23,12 +23,12 @@ from latentbench.subject.hooks import Capture
 
 
 def read_documents(path: Path) -> list[str]:
-    """All documents of a JSONL file, gzipped or not.
+    """All documents of a JSONL file, packed or not; lines without text are passed over.
 
     Raises:
-        DataError: missing, broken, or a line without `text`.
+        DataError: missing, broken, or no line has text.
     """
-    return list(documents(JsonlCorpus(path=(str(path),))))
+    return [d for d in documents(JsonlCorpus(path=(str(path),))) if isinstance(d, str)]
 
 
 def split(texts: Sequence[str], held_out: float) -> tuple[Sequence[str], Sequence[str]]:

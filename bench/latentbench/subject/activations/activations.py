@@ -23,6 +23,7 @@ import numpy as np
 from latentbench.corpora.contexts import Context, ContextSettings, Tally, contexts
 from latentbench.corpora.corpus import corpus_identity, documents
 from latentbench.corpora.corpus_spec import CorpusSpec
+from latentbench.corpora.left_out import LeftOut
 from latentbench.kernel.errors import RunError, SpecError
 from latentbench.kernel.files import PART, write_json
 from latentbench.kernel.inputs import read_json
@@ -106,8 +107,8 @@ def collect(
     identity = _identity(loaded, coders, corpus_identity(corpus), settings, shard)
     if _claim(out, identity):
         return ActivationStore.open(out)
-    tally = Tally()
-    stream = contexts(documents(corpus), loaded.tokenizer, settings, corpus.max_tokens, tally)
+    tally, left_out = Tally(), LeftOut()
+    stream = contexts(documents(corpus, left_out=left_out), loaded.tokenizer, settings, corpus.max_tokens, tally)
     shards = _encode_shards(loaded, coders, stream, out / "shards", shard, batch, tally, progress)
     entries = merge(out, shards, coders)
     meta = {
@@ -115,6 +116,7 @@ def collect(
         "subject": loaded.identity | {"device": loaded.device.type},
         "batch": batch,
         "counts": tally.as_dict(),
+        "left_out": left_out.as_dict(),
         "entries": entries,
         "dtypes": {"tokens": "int32", "contexts": "int64", "indptr": "int64", "position": "uint32", "value": "float16"},
         "versions": {name: version(name) for name in ("latentbench", "torch", "transformers", "numpy")},

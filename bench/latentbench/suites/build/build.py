@@ -22,6 +22,7 @@ import yaml
 
 from latentbench.corpora.contexts import ContextSettings
 from latentbench.corpora.corpus import corpus_identity
+from latentbench.corpora import left_out
 from latentbench.kernel.errors import DataError, ModelError
 from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest, seed_for
@@ -88,6 +89,8 @@ def build_suite(
     # Before the pass: a subject whose directions have no known effect on the logits is no reason to lose a night.
     lens, unpromoted = _lens(recipe, loaded)
     store = activations(recipe, loaded, coders, work_dir or cache_dir() / "activations", say)
+    if store.meta.get("left_out"):
+        say(left_out.said(store.meta["left_out"]))
     everywhere = tile(store.contexts, recipe.window)
     copies = Copies(store.tokens, recipe.window) if recipe.copies == "apart" else None
     tiles = copies.without_copies(everywhere) if copies else everywhere
@@ -263,6 +266,8 @@ def _manifest(
             # Windows that repeat earlier text and are drawn for no latent.
             "copies": len(everywhere.start) - len(tiles.start),
             "unused_tokens": everywhere.unused + counts["dropped_tokens"],
+            **{name: counts[name] for name in ("vocabulary", "largest_id", "start_tokens") if name in counts},
+            **({"left_out": store.meta["left_out"]} if store.meta.get("left_out") else {}),
         },
         "coders": [
             _coder_entry(recipe, entry, p, said[p.coder.name]) for entry, p in zip(recipe.coders, parts, strict=True)
