@@ -337,7 +337,7 @@ def test_a_threshold_that_was_never_set_is_warned_about(subjects: dict[str, Load
     assert ((positive > 0).sum(1) > 5).all()
     assert (positive[expected(x.double().numpy()) > 0] > 0).all()
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.filterwarnings("error", message=".*threshold")
         load(case, path, subjects, threshold=0.4)
 
 

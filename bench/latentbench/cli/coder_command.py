@@ -79,10 +79,10 @@ def check(
     device: Annotated[str, typer.Option(help="Device to compute on: auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Measure a coder on some thousand tokens, beside what its file says.
+    """Measure a coder beside what its file says.
 
-    Measured are shapes, places, L0, FVU, dead latents and recovered loss. The exit code is 2 if it cannot be used or is off by
-    much.
+    Some thousand tokens are read. Measured are shapes, places, L0, FVU, dead latents and recovered loss. The exit code is 2 if
+    it cannot be used or is off by much.
     """
     import json
 

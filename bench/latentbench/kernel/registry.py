@@ -66,6 +66,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "qwen_scope": "latentbench.subject.coders.layer_files:load_qwen_scope",
         "neurons": "latentbench.subject.coders.neurons:load",
         "random": "latentbench.subject.coders.random:load",
+        "saelens-release": "latentbench.subject.coders.saelens_release:load",
         "live": "latentbench.subject.coders.live_coder:load",
     },
 }

@@ -127,7 +127,10 @@ def build(recipe: SuiteRecipe, suites: Path, activations: Path | None, console: 
     return folder
 
 
-LATER: Mapping[str, Mapping[str, object]] = {"recipe": {"bos": "auto", "copies": "kept"}, "coder": {"as_is": False}}
+LATER: Mapping[str, Mapping[str, object]] = {
+    "recipe": {"bos": "auto", "copies": "kept"},
+    "coder": {"as_is": False, "release": None, "sae_id": None},
+}
 """Keys that recipes and their coders got after the first studies were published, and what suites of before are built with. A key
 that says so has no part in the identity, so that suites keep their names."""
 

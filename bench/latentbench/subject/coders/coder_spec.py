@@ -34,8 +34,8 @@ class CoderSpec(Frozen):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MOST)]
     """Stands in the ids of its latents."""
     format: str
-    """`auto` (looks at the files), a format of `docs/coders.md` such as `saelens`, `neurons`, `random`, or a name that another
-    package registers."""
+    """`auto` (looks at the files), a format of `docs/coders.md` such as `saelens`, `neurons`, `random`, `saelens-release`
+    (through the package sae-lens), `live` (an object of this process), or a name that another package registers."""
     path: str | None = None
     """Folder of a trained coder: absolute, relative to the working directory or to a `tasks` folder
     (`coders/smollm2-135m-res9-2304`), or on the Hugging Face hub (`org/name[@revision][:subfolder]`). It may end in the name of
@@ -52,6 +52,10 @@ class CoderSpec(Frozen):
     """Folder of a SAELens coder whose decoder bias is subtracted first, for `random`; see there."""
     threshold: float | None = None
     """Activation that a latent of a BatchTopK coder must exceed, in the place of what its file records."""
+    release: str | None = None
+    """Release of sae-lens' directory, or a repository of the hub, for `saelens-release`."""
+    sae_id: str | None = None
+    """Id within the release, for `saelens-release`."""
     as_is: bool = False
     """Feed activations as they are, whatever its folder says of how the model's weights were processed for training."""
 
@@ -59,6 +63,7 @@ class CoderSpec(Frozen):
     def _complete(self) -> CoderSpec:
         need: dict[str, tuple[str, ...]] = dict.fromkeys(("auto", *FORMATS), ("path",))
         need |= {"neurons": ("hookpoint", "k"), "random": ("hookpoint", "k", "n_latents")}
+        need["saelens-release"] = ("release", "sae_id")
         missing = [key for key in need.get(self.format, ()) if getattr(self, key) is None]
         if missing:
             raise ValueError(f"coder {self.name!r} of format {self.format!r} needs {', '.join(missing)}")

@@ -36,17 +36,17 @@ class PreparedInput:
 
     @property
     def name(self) -> str:
-        """That of the coder."""
+        """What the coder says."""
         return self.inner.name
 
     @property
     def kind(self) -> Kind:
-        """That of the coder."""
+        """What the coder says."""
         return self.inner.kind
 
     @property
     def hookpoint(self) -> str:
-        """That of the coder."""
+        """What the coder says."""
         return self.inner.hookpoint
 
     @property
@@ -66,12 +66,12 @@ class PreparedInput:
 
     @property
     def evals(self) -> Mapping[str, float]:
-        """Those of the coder."""
+        """What the coder records."""
         return self.inner.evals
 
     @property
     def key(self) -> str:
-        """That of the coder with what is done to its input."""
+        """Key of the coder with what is done to its input."""
         return digest([self.inner.key, "centred" if self.centred else "", self.factor])
 
     def _prepared(self, acts: Tensor) -> tuple[Tensor, Tensor | float]:

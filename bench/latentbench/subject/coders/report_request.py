@@ -14,11 +14,11 @@ from latentbench.corpora.corpus import documents
 from latentbench.corpora.corpus_spec import CorpusSpec, JsonlCorpus, TextCorpus
 from latentbench.kernel.config import validate
 from latentbench.kernel.errors import CoderError, UnknownName
-from latentbench.kernel.registry import names
 from latentbench.kernel.tasks import tasks_dirs
 from latentbench.models.language_model import DType, load
+from latentbench.subject.coders.coder_files import coder_files
 from latentbench.subject.coders.coder_report import CoderReport, coder_report
-from latentbench.subject.coders.coder_spec import CoderSpec, coder_folder
+from latentbench.subject.coders.coder_spec import CoderSpec
 from latentbench.subject.coders.provenance import folder_provenance
 from latentbench.subject.coders.start_token import Bos
 
@@ -63,12 +63,22 @@ def report_of(
 def _spec(coder: str, form: str | None, sae_id: str | None, hookpoint: str | None, as_is: bool) -> CoderSpec:
     name = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(coder).name).strip("._-")[:60] or "coder"
     given: dict[str, object] = {"name": name, "hookpoint": hookpoint, "as_is": as_is}
-    form = form or ("auto" if "auto" in names("coder") else "saelens")
+    if sae_id is not None:
+        given |= {"format": form or "saelens-release", "release": coder, "sae_id": sae_id}
+        return validate(CoderSpec, given, "the command line")
+    form = form or "auto"
     return validate(CoderSpec, given | {"format": form, "path": coder}, "the command line")
 
 
 def _subject(spec: CoderSpec) -> str:
-    said = folder_provenance(coder_folder(spec.path or ""))
+    if spec.release is not None:
+        from latentbench.subject.coders.saelens_release import model_of
+
+        named = model_of(spec.release)
+        if named is None:
+            raise CoderError(f"sae-lens names no model for the release {spec.release!r}; give --subject.")
+        return named
+    said = folder_provenance(coder_files(spec)[0])
     if said.model is None:
         raise CoderError(f"{said.source} does not say which model it was trained on; give --subject.")
     return said.model
