@@ -232,9 +232,9 @@ def test_a_layer_of_a_cross_layer_transcoder_is_summed_and_said(subjects: dict[s
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"sae_type": "crosscoder"}, "'crosscoder' is not read. Its latents belong to several layers"),
-        ({"sae_type": "clt"}, "'clt' is not read"),
-        ({"sae_type": "lorsa"}, "'lorsa' is not read"),
+        ({"sae_type": "crosscoder"}, "is a crosscoder.*all its places together"),
+        ({"sae_type": "clt"}, "cross-layer transcoder.*a direction for each place"),
+        ({"sae_type": "lorsa"}, "Lorsa.*whole contexts"),
         ({"act_fn": "layertopk"}, "act_fn 'layertopk'"),
         ({"act_fn": "batchlayertopk"}, "act_fn 'batchlayertopk'"),
         ({"act_fn": "batchtopk"}, "chooses within a batch.*`threshold`"),

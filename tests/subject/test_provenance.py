@@ -268,7 +268,9 @@ def test_processing_that_cannot_be_made_up_for_is_refused_where_it_matters(
 def test_a_place_before_the_gain_is_the_same_whether_the_gain_is_folded(layered: Loaded, tmp_path: Path) -> None:
     argument = {"fold_ln": True}
     path = folder(tmp_path / "c", "blocks.1.ln2.hook_normalized", model_from_pretrained_kwargs=argument)
-    assert load_coder(spec(path, hookpoint="layers.1.ln_2"), layered).d_in == D
+    assert load_coder(spec(path), layered).hookpoint == "layers.1.mlp:in"
+    with pytest.raises(CoderError, match="fold_ln"):
+        load_coder(spec(path, hookpoint="layers.1.ln_2"), layered)
 
 
 def test_another_checkpoint_is_said(layered: Loaded, tmp_path: Path) -> None:

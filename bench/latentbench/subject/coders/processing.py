@@ -76,8 +76,8 @@ def as_trained(spec: CoderSpec, coder: SparseCoder, said: Provenance, loaded: Lo
             )
     wanted = [name for name in PROCESSING if said.processing.get(name)]
     for name in wanted:
-        if name == "fold_ln" and said.hook is not None and said.hook.endswith("hook_normalized"):
-            continue  # stands before the gain, which folding moves
+        if name == "fold_ln" and spec.hookpoint is None and (said.hook or "").endswith("hook_normalized"):
+            continue  # stands before the gain that folding moves, which `places` takes back
         if _changes(name, coder.hookpoint, loaded):
             raise CoderError(
                 f"{said.source}: coder {spec.name!r} was trained on a model loaded with {name}=true, which changes the "
