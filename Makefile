@@ -5,7 +5,10 @@ BIN := .venv/bin
 export TOKENIZERS_PARALLELISM := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test test-slow test-foreign lint gate docs-check benchmarks clean
+# An environment beside the project's own: delphi wants transformers below 5. What only its judges need (vLLM and others) is left out.
+DELPHI ?= .venv-delphi
+
+.PHONY: demo test test-slow test-foreign test-delphi lint gate docs-check benchmarks clean
 
 $(BIN)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -35,6 +38,16 @@ test-slow: $(BIN)/.ready
 test-foreign: .venv-foreign/.ready
 	.venv-foreign/bin/python -m pytest -s tests/foreign
 
+$(DELPHI)/.ready:
+	test -x $(DELPHI)/bin/python || $(PYTHON) -m venv $(DELPHI)
+	$(DELPHI)/bin/pip install -q 'torch>=2.6,<2.14' 'transformers>=4.50,<5' datasets orjson safetensors simple_parsing jaxtyping \
+		fire aiofiles anyio asyncer beartype
+	$(DELPHI)/bin/pip install -q --no-deps 'eai-delphi>=0.1.3,<0.2' 'eai-sparsify>=1.3,<2'
+	touch $@
+
+test-delphi: $(BIN)/.ready $(DELPHI)/.ready
+	LATENTBENCH_DELPHI=$(abspath $(DELPHI))/bin/python $(BIN)/python -m pytest tests/suites/test_delphi_itself.py
+
 lint: $(BIN)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -55,4 +68,4 @@ benchmarks: $(BIN)/.ready
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 
 clean:
-	rm -rf .venv .venv-foreign .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-foreign .venv-delphi .mypy_cache .ruff_cache .pytest_cache

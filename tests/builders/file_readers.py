@@ -35,6 +35,7 @@ from latentbench.kernel.tables import (
 )
 from latentbench.kernel.tasks import tasks_dirs
 
+from tests.builders.foreign_activations import columns, delphi_cache, neuron_records, neuronpedia, word_tokenizer
 from tests.builders.run_builder import build_run, build_suite
 
 TASKS = tasks_dirs()[0]
@@ -677,6 +678,40 @@ def _timings(folder: Path) -> None:
     )
 
 
+def _foreign(format: str) -> Callable[[Path], object]:
+    """Imports what another tool has published and looks at every window of it."""
+
+    def read(folder: Path) -> object:
+        from latentbench.suites.imported.foreign_formats import read_source
+        from latentbench.suites.imported.import_options import ImportOptions
+        from latentbench.suites.imported.import_suite import ImportSettings, import_suite
+
+        source = folder / "w.parquet" if format == "parquet" else folder
+        settings = ImportSettings(name="x", min_windows=2, explain=4, per_decile=1, negatives=4)
+        made = import_suite(read_source(source, format, ImportOptions(window=8)), settings, folder / "suite")
+        return [latent.test for latent in made.latents()]
+
+    return read
+
+
+def _neuronpedia(folder: Path) -> None:
+    root = neuronpedia(folder, latents=2, n=6, batches=1)
+    for path in sorted(root.rglob("*.gz")):
+        (path.with_suffix("")).write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+    for path in (*root.iterdir(),):
+        path.rename(folder / path.name)
+
+
+def _packed_neuronpedia(folder: Path) -> None:
+    for path in (*neuronpedia(folder, latents=2, n=6, batches=1).iterdir(),):
+        path.rename(folder / path.name)
+
+
+def _delphi(folder: Path) -> None:
+    delphi_cache(folder, word_tokenizer(folder / "tokenizer"), rows=24, context=16, latents=4, splits=1, vocabulary=160)
+
+
 def _opinions(folder: Path) -> None:
     from latentbench.panels.panel_table import OPINIONS, PANEL
 
@@ -1142,6 +1177,59 @@ READERS = [
         _text("curve.jsonl", '{"step": 1, "loss": 0.5}\n'),
         _curve,
         ("lab/simulator/simulator_training.py:read_curve",),
+        heavy=True,
+    ),
+    *(
+        Reader(
+            f"Neuronpedia's {name}",
+            file,
+            _neuronpedia,
+            _foreign("neuronpedia"),
+            ("corpora/corpus_files.py:read_lines",),
+            heavy=name != "activations",
+        )
+        for name, file in {
+            "activations": "activations/batch-0.jsonl",
+            "features": "features/batch-0.jsonl",
+            "source": "source.jsonl",
+        }.items()
+    ),
+    Reader(
+        "Neuronpedia's packed activations",
+        "activations/batch-0.jsonl.gz",
+        _packed_neuronpedia,
+        _foreign("neuronpedia"),
+        ("corpora/corpus_files.py:read_lines",),
+        heavy=True,
+    ),
+    Reader(
+        "NeuronRecord",
+        "collated-activations/5/0.json",
+        lambda folder: neuron_records(folder, neurons=1, n=12, silent_rows=4),
+        _foreign("openai"),
+        ("suites/imported/neuron_records.py:_record",),
+    ),
+    Reader(
+        "windows in columns",
+        "w.parquet",
+        lambda folder: columns(folder / "w.parquet", latents=2, n=6, document=lambda latent, i, fires: str(i)),
+        _foreign("parquet"),
+        ("suites/imported/window_columns.py:_table",),
+    ),
+    Reader(
+        "delphi's cache",
+        "latents/layers.2/0_3.safetensors",
+        _delphi,
+        _foreign("delphi"),
+        ("suites/imported/delphi_cache.py:_arrays",),
+        heavy=True,
+    ),
+    Reader(
+        "delphi's config.json",
+        "latents/layers.2/config.json",
+        _delphi,
+        _foreign("delphi"),
+        ("suites/imported/delphi_cache.py:_config",),
         heavy=True,
     ),
     Reader(

@@ -1,4 +1,4 @@
-"""`bench suite`: build, show, verify and steer frozen suites."""
+"""`bench suite`: build, import, show, verify and steer frozen suites."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from latentbench.cli.finite import finite
 from latentbench.views.terminal import plain_console, say
 
-app = typer.Typer(help="Build, show, verify and steer suites of latents.", no_args_is_help=True)
+app = typer.Typer(help="Build, import, show, verify and steer suites of latents.", no_args_is_help=True)
 
 
 @app.command()
@@ -45,6 +45,84 @@ def build(
     else:
         built = build_from_file(recipe, out, work, plain_console(err=True), embedder)
     say(f"{built.name}@{built.version}  digest {built.digest}  {built.path}")
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="File or folder with another tool's activations.")],
+    format: Annotated[str, typer.Option("--from", help="Format: neuronpedia, delphi, openai or parquet.")],
+    out: Annotated[Path, typer.Option(help="Folder for the suite.")],
+    name: Annotated[str | None, typer.Option(help="Name of the suite; that of the folder by default.")] = None,
+    version: Annotated[str, typer.Option(help="Version of the suite, N-X.")] = "1-0",
+    coder: Annotated[str | None, typer.Option(help="Name of the coder in ids; the source's own by default.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Kind of coder: sae, transcoder or neurons.")] = None,
+    hookpoint: Annotated[
+        str | None, typer.Option(help="Place where the coder reads; the one to import where there are several.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Tokenizer of the subject, by folder or model, for sources of token ids.")
+    ] = None,
+    latents: Annotated[int | None, typer.Option(help="Number of latents to draw; all by default.")] = None,
+    index: Annotated[list[int] | None, typer.Option(help="Latent to import. May be repeated.")] = None,
+    min_windows: Annotated[int, typer.Option(help="Least number of firing windows that qualifies a latent.")] = 8,
+    window: Annotated[
+        int | None, typer.Option(help="Tokens of a window; by default as they are, and 32 from a cache.")
+    ] = None,
+    silent_below: Annotated[
+        float, typer.Option(help="Share of a latent's largest activation up to which it is silent.", callback=finite)
+    ] = 0.0,
+    explain: Annotated[int, typer.Option(help="Number of explain windows per latent.")] = 20,
+    sampling: Annotated[
+        str, typer.Option(help="Choice of explain windows: quantile, top, random or mix.")
+    ] = "quantile",
+    per_decile: Annotated[int, typer.Option(help="Number of firing test windows per decile.")] = 2,
+    negatives: Annotated[int, typer.Option(help="Number of silent test windows per latent.")] = 20,
+    silent_from: Annotated[
+        str, typer.Option(help="Where silent test windows come from: auto, own, others or none.")
+    ] = "auto",
+    tune_share: Annotated[float, typer.Option(help="Share of the latents that tuning may see.", callback=finite)] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
+) -> None:
+    """Make a suite of activations that another tool has published.
+
+    No subject is run. The suite says what it cannot know.
+    """
+    from latentbench.kernel.config import validate
+    from latentbench.suites.imported.foreign_formats import read_source
+    from latentbench.suites.imported.import_options import ImportOptions
+    from latentbench.suites.imported.import_suite import ImportSettings, import_suite
+    from latentbench.suites.imported.suite_notes import notes
+    from latentbench.suites.show import shortfalls
+
+    given = {
+        "indices": tuple(index or ()),
+        "window": window,
+        "silent_below": silent_below,
+        "kind": kind,
+        "hookpoint": hookpoint,
+        "tokenizer": tokenizer,
+    }
+    options = validate(ImportOptions, given, "bench suite import")
+    drawn = {
+        "name": name if name is not None else out.resolve().name,
+        "version": version,
+        "coder": coder,
+        "seed": seed,
+        "latents": latents,
+        "indices": tuple(index or ()),
+        "min_windows": min_windows,
+        "tune_share": tune_share,
+        "explain": explain,
+        "sampling": sampling,
+        "per_decile": per_decile,
+        "negatives": negatives,
+        "silent_from": silent_from,
+    }
+    settings = validate(ImportSettings, drawn, "bench suite import")
+    made = import_suite(read_source(source, format, options), settings, out)
+    for line in (*notes(made), *made.manifest["omitted"], shortfalls(made.latents())):
+        say(line)
+    say(f"{made.name}@{made.version}  digest {made.digest}  {made.path}")
 
 
 @app.command()

@@ -177,10 +177,12 @@ def make_plan(
     for entry in spec.scorers:
         scorer = scorers[entry.label]
         if scorer.uses_interventions and suite.interventions is None:
-            raise SpecError(
-                f"scorer {entry.label!r} reads steered texts, and suite {suite.name} has none yet: make them with "
-                f"`bench suite intervene {suite.name}`."
+            how = (
+                f"yet: make them with `bench suite intervene {suite.name}`"
+                if "subject" in suite.manifest
+                else ("and names no subject that could be steered")
             )
+            raise SpecError(f"scorer {entry.label!r} reads steered texts, and suite {suite.name} has none {how}.")
         require_kinds(scorer.negative_kinds, held, entry.label, suite.name)
         offered = [j.label for j in spec.judges]
         asking |= {(entry.label, label): seated(scorer, judges[label]) for label in offered}

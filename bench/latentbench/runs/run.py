@@ -50,6 +50,7 @@ from latentbench.runs.retrying import forget
 from latentbench.runs.run_spec import RunSpec, load_run_spec, local
 from latentbench.runs.run_tables import describe, write_tables
 from latentbench.scorers.scorer import load_scorer
+from latentbench.suites.imported.suite_notes import notes
 from latentbench.suites.store import Suite, load_suite
 from latentbench.views.terminal import tell
 
@@ -163,7 +164,8 @@ def begin(
             raise RunError(f"{folder} exists already and is not empty.{go_on} For a new run give another --out.")
         cache = _cache(cache_path, console)
         plan = prepare(spec, base, cache)
-        for line in [*map(str, plan.unasked), *(line for e, met in plan.matched.items() for line in met.sentences(e))]:
+        matched = (line for e, met in plan.matched.items() for line in met.sentences(e))
+        for line in (*map(str, plan.unasked), *notes(plan.suite), *matched):
             tell(console, line)
         # Before there is a run: what is wrong may stand in the spec, which a run that has begun no longer reads.
         _try_judges(plan, {}, set(), "Nothing was paid, and no run folder made.")

@@ -15,6 +15,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from latentbench.kernel.latent import LatentView, Window
+from latentbench.suites.imported.suite_notes import notes
 from latentbench.suites.store import Suite
 from latentbench.views import escape
 from latentbench.views.number import NONE, number
@@ -41,6 +42,7 @@ def show_suite(suite: Suite, latent: str | None = None) -> RenderableType:
     parts: list[RenderableType] = [
         _said(f"{suite.id}  digest {suite.digest}  {len(views)} latents  {n_windows} windows"),
         _said(_origin(suite), "dim"),
+        *(_said(line, "dim") for line in notes(suite)),
         _coders(suite.coders, views).terminal(),
         _said(shortfalls(views)),
         *(_said(note) for note in notes(suite.manifest)),
@@ -123,7 +125,9 @@ def _coders(names: Sequence[str], views: Sequence[LatentView]) -> Table:
 
 def _latent(view: LatentView) -> list[RenderableType]:
     row = view.row
-    head = f"{view.id}  {view.split}, stratum {row['stratum']}"
+    head = f"{view.id}  {view.split}"
+    if row["stratum"] is not None:
+        head += f", stratum {row['stratum']}"
     if row["rate_token"] is not None:
         head += f", fires on {row['rate_token']:.3%} of tokens, largest {row['max_activation']:.3g}"
     parts: list[RenderableType] = [_said(head, "bold")]

@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from latentbench.kernel.identity import table_digest
+from latentbench.suites.imported.suite_notes import notes
 from latentbench.suites.repeats import promised_apart, repeats
 from latentbench.suites.store import Suite, flat_list
 
@@ -26,7 +27,8 @@ class VerifyReport:
     """What a verification found.
 
     Attributes:
-        lines: one per check, for people: `ok`, `FAIL`, or `warn` for what the suite did not promise.
+        lines: one per check, for people: `ok`, `FAIL`, `warn` for what the suite did not promise, and `n/a` for what an imported
+            suite cannot know.
         problems: broken promises; empty if all hold.
     """
 
@@ -72,6 +74,7 @@ def verify(suite: Suite, activations: bool = False, contexts: int = 40, base: Pa
         check(found.said(), found.problems(facts.names))
     else:
         lines.append(f"{'warn' if len(found.whole) else 'ok  '} {found.said()}")
+    lines += [f"n/a  {line}" for line in notes(suite)]
     if activations:
         from latentbench.suites.rerun import compare
 

@@ -20,9 +20,9 @@ import pyarrow.compute as pc
 import torch
 import yaml
 
+from latentbench.corpora import left_out
 from latentbench.corpora.contexts import ContextSettings
 from latentbench.corpora.corpus import corpus_identity
-from latentbench.corpora import left_out
 from latentbench.kernel.errors import DataError, ModelError
 from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest, seed_for
