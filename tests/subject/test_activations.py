@@ -24,6 +24,7 @@ from latentbench.kernel.errors import (
     CoderError,
     CorruptTable,
     EmptyCorpus,
+    ModelError,
     RunError,
     SpecError,
     UnknownName,
@@ -31,11 +32,11 @@ from latentbench.kernel.errors import (
 from latentbench.models.language_model import Loaded
 from latentbench.subject.activations import merge
 from latentbench.subject.activations.activation_store import ActivationStore
-from latentbench.subject.activations.activations import Progress, collect
+from latentbench.subject.activations.activations import Progress, _table, collect
 from latentbench.subject.activations.encode import encode_contexts
-from latentbench.subject.activations.shards import pack, unpack, write_shard
-from latentbench.subject.coders.sparse import SparseLatents, top
-from latentbench.subject.hooks import capture
+from latentbench.subject.activations.shards import pack, write_shard
+from latentbench.subject.coders.sparse import SparseLatents, above, top
+from latentbench.subject.hooks import capture, edit
 
 from tests.conftest import SENTENCES
 
@@ -328,7 +329,7 @@ def test_packing_sorts_by_latent_then_position_and_keeps_every_bit() -> None:
     rows, latents = cells % 500, cells // 500
     values = rng.normal(size=4000).astype(np.float16)  # negative values too: a neuron's may be
     found = SparseLatents(torch.from_numpy(rows), torch.from_numpy(latents), torch.from_numpy(values))
-    table = unpack(pack(found, "c"), 3000)
+    table = _table([pack(found, "c")], 3000)
     order = np.lexsort([rows, latents])
     np.testing.assert_array_equal(table["position"], rows[order])
     np.testing.assert_array_equal(table["value"], values[order])
@@ -338,7 +339,7 @@ def test_packing_sorts_by_latent_then_position_and_keeps_every_bit() -> None:
 def test_the_limits_of_packing_are_kept() -> None:
     from latentbench.subject.activations.shards import MAX_LATENTS, MAX_SHARD_TOKENS
 
-    table = unpack(pack(sparse([MAX_SHARD_TOKENS - 1], [MAX_LATENTS - 1], [-65504.0]), "c"), MAX_LATENTS)
+    table = _table([pack(sparse([MAX_SHARD_TOKENS - 1], [MAX_LATENTS - 1], [-65504.0]), "c")], MAX_LATENTS)
     assert table["position"][0] == MAX_SHARD_TOKENS - 1
     assert table["indptr"][MAX_LATENTS - 1] == 0
     assert table["indptr"][MAX_LATENTS] == 1
@@ -346,20 +347,118 @@ def test_the_limits_of_packing_are_kept() -> None:
 
 
 def test_a_tiny_activation_stays_active_and_a_zero_does_not() -> None:
-    table = unpack(pack(sparse([0, 1, 2, 3], [1, 1, 1, 1], [1e-12, -1e-12, 0.0, 2.0]), "c"), 2)
+    table = _table([pack(sparse([0, 1, 2, 3], [1, 1, 1, 1], [1e-12, -1e-12, 0.0, 2.0]), "c")], 2)
     np.testing.assert_array_equal(table["position"], [0, 1, 3])
     np.testing.assert_array_equal(table["value"], np.array([2.0**-24, -(2.0**-24), 2.0], dtype=np.float16))
 
 
-@pytest.mark.parametrize("value", [70000.0, float("inf"), float("nan")])
-def test_what_float16_cannot_hold_is_an_error(value: float) -> None:
-    with pytest.raises(CoderError, match="'big' gives the activation"):
-        pack(sparse([0, 1], [0, 0], [1.0, value]), "big")
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_what_no_order_has_a_place_for_is_an_error(value: float) -> None:
+    with pytest.raises(CoderError, match="'big' gives 2 activations that are NaN or infinite, those of latent 3"):
+        pack(sparse([0, 1, 2], [0, 3, 3], [1.0, value, value]), "big")
 
 
-def test_an_overflowing_coder_stops_the_pass(tiny: Loaded, corpus: JsonlCorpus, tmp_path: Path) -> None:
-    with pytest.raises(CoderError, match="65504"):
-        collect(tiny, [TopK("big", "layers.1", scale=1e6)], corpus, tmp_path / "s", LENGTHS)
+def _merged(folder: Path, shards: list[list[tuple[int, int, float]]], n_latents: int) -> ActivationStore:
+    """A store of shards, each a list of (latent, row, value) over eight tokens."""
+    paths = []
+    for i, entries in enumerate(shards):
+        latents, rows, values = (list(column) for column in zip(*entries, strict=True))
+        paths.append(folder / f"{i}.safetensors")
+        packed = [
+            pack(sparse(rows[a : a + 2], latents[a : a + 2], values[a : a + 2]), "c") for a in range(0, len(rows), 2)
+        ]
+        write_shard(paths[-1], [Context(i, np.arange(8, dtype=np.int32))], {"c": _table(packed, n_latents)})
+    coder = TopK("c", "layers.1", n_latents=n_latents)
+    entries = merge.merge(folder / "s", paths, [coder])
+    identity = {
+        "format": 1,
+        "bos": None,
+        "coders": {"c": {"key": "k", "hookpoint": "layers.1", "n_latents": n_latents}},
+    }
+    counts = {"tokens": 8 * len(shards), "contexts": len(shards)}
+    scaled = {"scaled": {"c": 1}} if (folder / "s" / "coders" / "c" / "exponent.npy").exists() else {}
+    meta = {"identity": identity, "counts": counts, "entries": entries} | scaled
+    (folder / "s" / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    return ActivationStore.open(folder / "s")
+
+
+def _exact(store: ActivationStore, latent: int) -> list[float]:
+    values = store.latent("c", latent)[1].astype(np.float64)
+    return np.ldexp(values, store.coder("c").power(latent)).tolist()
+
+
+def test_activations_beyond_float16_keep_their_order_and_their_size(tmp_path: Path) -> None:
+    """Latent 0 is ordinary, 1 is huge in one shard only, 2 lies below float16, 3 is tiny here and ordinary there."""
+    tiny_values = [1.0e-9, 1.1e-9, 3.0e-12, 2.0e-9]
+    store = _merged(
+        tmp_path,
+        [
+            [(0, 0, 2.0), (0, 1, 1e-9), (1, 0, 3.0), (1, 1, 1.5), (3, 4, 1e-9), (3, 5, 2e-9)],
+            [(1, 0, 4e9), (1, 3, 70000.0), *((2, i, v) for i, v in enumerate(tiny_values)), (3, 0, 1.0)],
+        ],
+        4,
+    )
+    table = store.coder("c")
+    assert table.power(0) == table.power(3) == 0
+    assert store.latent("c", 0)[1].tolist() == [2.0, 2.0**-24], "an ordinary latent is stored as ever"
+    assert store.latent("c", 3)[1].tolist() == [2.0**-24, 2.0**-24, 1.0]
+    np.testing.assert_allclose(_exact(store, 1), [3.0, 1.5, 4e9, 70000.0], rtol=5e-4)
+    np.testing.assert_allclose(_exact(store, 2), tiny_values, rtol=5e-4)
+    assert np.argsort(store.latent("c", 2)[1]).tolist() == np.argsort(tiny_values).tolist()
+    assert all(2.0**14 <= float(store.latent("c", i)[1].max()) < 2.0**15 for i in (1, 2))
+
+
+def test_a_store_without_such_latents_is_what_it_was(store: ActivationStore) -> None:
+    """No file and no entry more: stores of before are read, and new ones have their bytes."""
+    assert "scaled" not in store.meta
+    assert not list(store.path.rglob("exponent.npy"))
+    assert all(table.exponent is None for table in store.coders.values())
+
+
+@pytest.mark.parametrize("scale", [1e9, 1e-10])
+def test_a_coder_far_from_one_gives_the_ranks_of_an_ordinary_one(
+    tiny: Loaded, corpus: JsonlCorpus, store: ActivationStore, tmp_path: Path, scale: float
+) -> None:
+    far = collect(tiny, [TopK("early", "layers.1", scale=scale)], corpus, tmp_path / "s", LENGTHS, batch=4, shard=7)
+    assert far.meta["scaled"]["early"] == sum(bool(len(far.latent("early", i)[0])) for i in range(N_LATENTS))
+    for latent in range(N_LATENTS):
+        there, values = store.latent("early", latent)
+        here, scaled = far.latent("early", latent)
+        np.testing.assert_array_equal(here, there)
+        got = np.ldexp(scaled.astype(np.float64), far.coder("early").power(latent)) / scale
+        np.testing.assert_allclose(got, values.astype(np.float64), rtol=2e-3)
+
+
+def test_a_truncated_exponent_is_refused(tiny: Loaded, corpus: JsonlCorpus, tmp_path: Path) -> None:
+    collect(tiny, [TopK("big", "layers.1", scale=1e9)], corpus, tmp_path / "s", LENGTHS)
+    np.save(tmp_path / "s" / "coders" / "big" / "exponent.npy", np.zeros(3, np.int16))
+    with pytest.raises(CorruptTable, match="exponent"):
+        ActivationStore.open(tmp_path / "s")
+
+
+@pytest.mark.parametrize("kind", ["topk", "threshold"])
+def test_a_latent_that_is_not_a_number_is_named(tiny: Loaded, corpus: JsonlCorpus, tmp_path: Path, kind: str) -> None:
+    """A NaN in one row of the encoder: it would win every top k and then be left out of it."""
+
+    class Spoilt(TopK):
+        def encode(self, acts: torch.Tensor) -> SparseLatents:
+            weights = self.weights
+            weights[7, 3] = float("nan")
+            pre = acts.float() @ weights.T
+            return SparseLatents(*(top(pre, self.k) if kind == "topk" else above(pre, 0.5)), len(acts))
+
+    with pytest.raises(CoderError, match=r"coder 'spoilt': \d+ activations on \d+ of \d+ tokens are NaN.*latent 7\."):
+        collect(tiny, [Spoilt("spoilt", "layers.1")], corpus, tmp_path / "s", LENGTHS)
+
+
+def test_a_subject_that_overflows_is_said_with_the_number_of_tokens(
+    tiny: Loaded, corpus: JsonlCorpus, tmp_path: Path
+) -> None:
+    with (
+        edit(tiny, "layers.1", lambda h: h.masked_fill(torch.arange(h.shape[1])[None, :, None] == 2, float("inf"))),
+        pytest.raises(ModelError, match=r"NaN or infinite activations at layers\.1 on 4 of \d+ tokens"),
+    ):
+        collect(tiny, [TopK("c", "layers.1")], corpus, tmp_path / "s", LENGTHS, batch=4)
 
 
 def test_merging_holds_a_block_and_not_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,7 +472,7 @@ def test_merging_holds_a_block_and_not_the_corpus(tmp_path: Path, monkeypatch: p
         found = SparseLatents(*(torch.from_numpy(a) for a in (rows, latents, rng.random(len(rows)) + 0.5)))
         shards.append(tmp_path / f"{i}.safetensors")
         ids = rng.integers(0, 99, n_tokens).astype(np.int32)
-        write_shard(shards[-1], [Context(i, ids)], {"c": unpack(pack(found, "c"), n_latents)})
+        write_shard(shards[-1], [Context(i, ids)], {"c": _table([pack(found, "c")], n_latents)})
     monkeypatch.setattr(merge, "BLOCK_ENTRIES", 1 << 15)
     tracemalloc.start()
     entries = merge.merge(tmp_path / "s", shards, [coder])["c"]

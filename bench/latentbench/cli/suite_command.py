@@ -21,6 +21,10 @@ def build(
     labels: Annotated[
         Path | None, typer.Option("--data", help="Folder of the labels of a recipe of kind gold.")
     ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse a suite that has fewer latents or windows than its recipe asks for."),
+    ] = False,
 ) -> None:
     """Build a suite: draw latents and windows and freeze them.
 
@@ -43,7 +47,7 @@ def build(
     elif kind == "gold":
         built = build_gold(recipe, labels, out)
     else:
-        built = build_from_file(recipe, out, work, plain_console(err=True), embedder)
+        built = build_from_file(recipe, out, work, plain_console(err=True), embedder, strict)
     say(f"{built.name}@{built.version}  digest {built.digest}  {built.path}")
 
 

@@ -4,9 +4,6 @@ A context is at most `context` tokens of one document. Packing documents end to 
 lets the subject attend from one document into another, and a window across the seam is text that nobody wrote. So documents
 are cut into chunks, and the rest of each is a shorter context, or is dropped and counted when no window fits into it.
 
-A document may also be token ids. They must be ids of the subject's tokenizer, which is looked at and not believed: an id that it
-does not have ends the pass, since ids of another vocabulary are text that nobody wrote.
-
 BOS is not part of a context: the runner puts it in front for the forward pass and drops its activations. Corpus positions
 index the kept tokens, laid end to end in this order.
 """
@@ -15,18 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from latentbench.kernel.errors import DataError, EmptyCorpus, SpecError
-
-Tokens = NDArray[np.int32]
-
-GROUP = 64
-"""Documents tokenised at a time; the tokenizer works on a group in parallel."""
+from latentbench.corpora.document_ids import Control, Reading
+from latentbench.corpora.rows import Document, Tokens
+from latentbench.kernel.errors import EmptyCorpus, SpecError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +26,7 @@ class ContextSettings:
     Attributes:
         context: corpus tokens per context, BOS not counted.
         min_context: shorter chunks are dropped; the window length, so that every context holds a window.
+        control: what becomes of control tokens that a text spells out, see `latentbench.corpora.document_ids`.
 
     Raises:
         SpecError: lengths that leave no context.
@@ -43,6 +34,7 @@ class ContextSettings:
 
     context: int = 256
     min_context: int = 32
+    control: Control = "keep"
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_context <= self.context:
@@ -82,14 +74,16 @@ class Tally:
     """Largest of those ids."""
     start_tokens: int | None = None
     """Pre-tokenised documents whose start token was taken off; the runner puts one in front of every context."""
+    spelled_control_tokens: int | None = None
+    """Control tokens that texts spell out; None where there is none."""
 
     def as_dict(self) -> dict[str, int]:
-        """JSON-able counts; those of pre-tokenised documents where there are any."""
+        """JSON-able counts; those of pre-tokenised documents and of control tokens where there are any."""
         return {name: n for name, n in asdict(self).items() if n is not None}
 
 
 def contexts(
-    documents: Iterable[str | Tokens],
+    documents: Iterable[Document],
     tokenizer: Any,
     settings: ContextSettings,
     max_tokens: int | None = None,
@@ -98,7 +92,7 @@ def contexts(
     """Cut documents into contexts, in corpus order.
 
     Args:
-        documents: texts, or token ids.
+        documents: texts, token ids, or chats for a tokenizer with a chat template.
         tokenizer: a transformers tokenizer.
         settings: lengths.
         max_tokens: stop after this many kept tokens; the last context is cut short, or left out below `min_context`.
@@ -107,10 +101,18 @@ def contexts(
     Raises:
         EmptyCorpus: after the last document, when no chunk was long enough.
         DataError: a token id that the tokenizer does not have.
+        ModelError: a chat that the tokenizer cannot lay out.
     """
     tally = tally if tally is not None else Tally()
-    for document, ids in enumerate(_tokenised(documents, tokenizer, tally)):
+    reading = Reading(tokenizer, settings.control)
+    for document, ids in enumerate(reading.ids(iter(documents))):
         tally.documents += 1
+        tally.spelled_control_tokens = reading.spelled or None
+        tally.vocabulary, tally.largest_id, tally.start_tokens = (
+            reading.vocabulary,
+            reading.largest_id,
+            reading.start_tokens,
+        )
         for start in range(0, len(ids), settings.context):
             room = settings.context if max_tokens is None else min(settings.context, max_tokens - tally.tokens)
             if room < settings.min_context:
@@ -131,27 +133,3 @@ def contexts(
             f"the corpus holds no text of {settings.min_context} tokens or more ({tally.documents} documents{limit}). "
             "Give it longer documents, or lower min_context and the window length."
         )
-
-
-def _tokenised(documents: Iterable[str | Tokens], tokenizer: Any, tally: Tally) -> Iterator[Tokens]:
-    source = iter(documents)
-    while group := list(islice(source, GROUP)):
-        texts = [d for d in group if isinstance(d, str)]
-        # verbose=False: a document longer than the subject's context is the normal case here, not worth a warning.
-        ids = iter(tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else ())
-        for d in group:
-            yield np.asarray(next(ids), dtype=np.int32) if isinstance(d, str) else _checked(d, tokenizer, tally)
-
-
-def _checked(ids: Tokens, tokenizer: Any, tally: Tally) -> Tokens:
-    """Ids of a pre-tokenised document, without a start token."""
-    size, largest = len(tokenizer), int(ids.max(initial=0))
-    if largest >= size:
-        raise DataError(
-            f"document {tally.documents + 1} of the corpus has token id {largest}; the subject's tokenizer has {size} tokens, "
-            f"0 to {size - 1}. The ids are of another tokenizer: give the text, or ids of this one."
-        )
-    tally.vocabulary, tally.largest_id = size, max(tally.largest_id or 0, largest)
-    starts = len(ids) > 0 and tokenizer.bos_token_id is not None and int(ids[0]) == tokenizer.bos_token_id
-    tally.start_tokens = (tally.start_tokens or 0) + starts
-    return ids[1:] if starts else ids

@@ -15,9 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from latentbench.corpora.chats import chats
 from latentbench.corpora.corpus_files import content_sha256, csv_rows, files, jsonl_rows, parquet_rows, text_row
 from latentbench.corpora.corpus_spec import (
     LOCAL_BUILDERS,
+    ChatCorpus,
     CorpusSpec,
     CsvCorpus,
     HfCorpus,
@@ -47,7 +49,7 @@ ENDINGS = {
 def anchored(spec: CorpusSpec, folder: Path) -> CorpusSpec:
     """Return the corpus with relative paths made absolute against `folder`, where its spec file lies."""
     match spec:
-        case JsonlCorpus() | ParquetCorpus() | CsvCorpus() | TextCorpus():
+        case JsonlCorpus() | ParquetCorpus() | CsvCorpus() | TextCorpus() | ChatCorpus():
             return spec.model_copy(update={"path": _anchor_all(spec.path, folder)})
         case HfCorpus(dataset=dataset, data_files=files) if dataset in LOCAL_BUILDERS and files:
             return spec.model_copy(update={"data_files": _anchor_all(files, folder)})
@@ -65,7 +67,7 @@ def _anchor_all(paths: tuple[str, ...], folder: Path) -> tuple[str, ...]:
 def documents(
     spec: CorpusSpec, on_tokens: OnTokens | None = None, left_out: LeftOut | None = None
 ) -> Iterator[Document]:
-    """The corpus' documents in a fixed order: texts, or token ids where the corpus names a column of them.
+    """The corpus' documents in a fixed order: texts; token ids where the corpus names a column of them; chats.
 
     Args:
         spec: paths in it are absolute or relative to the working directory; see `anchored`.
@@ -88,6 +90,8 @@ def documents(
 
 def _placed(spec: CorpusSpec, on_tokens: OnTokens | None, left_out: LeftOut) -> Iterator[Placed]:
     match spec:
+        case ChatCorpus():
+            yield from chats(spec)
         case HfCorpus():
             from latentbench.corpora.hub import stream
 
@@ -147,6 +151,8 @@ def corpus_identity(spec: CorpusSpec, on_tokens: OnTokens | None = None) -> str:
             parts |= {"text": [content_sha256(p) for p in corpus_files(spec)]}
         case JsonlCorpus() | ParquetCorpus() | CsvCorpus():
             parts |= {spec.kind: [content_sha256(p) for p in corpus_files(spec)], "field": spec.text_field}
+        case ChatCorpus():
+            parts |= {"chat": [content_sha256(p) for p in files(spec.path)], "field": spec.messages_field}
         case HfCorpus():
             from latentbench.corpora.hub import revision
 

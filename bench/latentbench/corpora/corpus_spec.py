@@ -62,6 +62,16 @@ class CsvCorpus(_Corpus):
     """Column of the document's text."""
 
 
+class ChatCorpus(_Corpus):
+    """One chat a line, in `.jsonl` or `.jsonl.gz` files."""
+
+    kind: Literal["chat"] = "chat"
+    path: Paths
+    """A path or a list of paths, read in this order; wildcards are expanded in sorted order."""
+    messages_field: str = "messages"
+    """Key of the list of messages, each with `role` and `content`."""
+
+
 class TextCorpus(_Corpus):
     """One document per UTF-8 text file."""
 
@@ -117,7 +127,8 @@ class SampledCorpus(_Corpus):
 
 
 CorpusSpec = Annotated[
-    JsonlCorpus | ParquetCorpus | CsvCorpus | TextCorpus | HfCorpus | SampledCorpus, Field(discriminator="kind")
+    JsonlCorpus | ChatCorpus | ParquetCorpus | CsvCorpus | TextCorpus | HfCorpus | SampledCorpus,
+    Field(discriminator="kind"),
 ]
 """A corpus as a YAML file declares it; `kind` says which."""
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from latentbench.corpora.left_out import LeftOut
-from latentbench.corpora.rows import Document, Placed
+from latentbench.corpora.rows import Dialogue, Document, Placed
 from latentbench.kernel.errors import DataError
 
 Deduplicate = Literal["none", "exact", "near"]
@@ -41,8 +41,7 @@ def distinct(documents: Iterable[Placed], how: Deduplicate, left_out: LeftOut) -
     near = _Near() if how == "near" else None
     seen: set[bytes] = set()
     for place, document in documents:
-        content = document.encode() if isinstance(document, str) else document.tobytes()
-        key = hashlib.blake2b(content, digest_size=16).digest()
+        key = hashlib.blake2b(_content(document), digest_size=16).digest()
         if key in seen:
             left_out.add("copy", place)
             continue
@@ -51,6 +50,15 @@ def distinct(documents: Iterable[Placed], how: Deduplicate, left_out: LeftOut) -
             left_out.add("near copy", place)
             continue
         yield place, document
+
+
+def _content(document: Document) -> bytes:
+    match document:
+        case str():
+            return document.encode()
+        case Dialogue():
+            return repr([(m.role, m.content) for m in document.messages]).encode()
+    return document.tobytes()
 
 
 class _Near:
@@ -84,6 +92,12 @@ class _Near:
 
 
 def _runs(document: Document) -> set[bytes]:
-    """Runs of five words or token ids; the whole of a shorter document."""
-    words = document.split() if isinstance(document, str) else [str(i) for i in document.tolist()]
+    """Runs of five words or token ids; the whole of a shorter document. Of a chat what is said."""
+    match document:
+        case str():
+            words = document.split()
+        case Dialogue():
+            words = [word for m in document.messages for word in m.content.split()]
+        case _:
+            words = [str(i) for i in document.tolist()]
     return {" ".join(words[i : i + WORDS]).encode() for i in range(max(1, len(words) - WORDS + 1))}

@@ -8,6 +8,7 @@ A single row without text is left out and counted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,20 @@ from numpy.typing import NDArray
 from latentbench.corpora.left_out import LeftOut, Reason
 from latentbench.kernel.errors import DataError
 from latentbench.kernel.inputs import SURROGATE
+from latentbench.kernel.requests import Message
 
-Document = str | NDArray[np.int32]
-"""A text, or the ids of its tokens."""
+Tokens = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """A document of messages, first to last."""
+
+    messages: tuple[Message, ...]
+
+
+Document = str | Tokens | Dialogue
+"""A text, the ids of its tokens, or a chat."""
 Placed = tuple[str, Document]
 """Where a document stands, and the document."""
 
@@ -87,7 +99,7 @@ def _text(value: Any) -> str | None:
     return value if value.strip() else ""
 
 
-def _ids(value: Any) -> NDArray[np.int32] | None:
+def _ids(value: Any) -> Tokens | None:
     """Token ids; None for what is no list of whole numbers from 0 on."""
     if isinstance(value, np.ndarray):
         whole = value.ndim == 1 and value.dtype.kind in "iu"

@@ -81,8 +81,8 @@ class SubjectJudge(BaseJudge):
             if name not in suite.coders:
                 raise UnknownName(f"coder of suite {suite.name}", name, suite.coders)
         recipe = anchored_recipe(load_recipe(suite.path / "recipe.yaml"), suite.path.resolve())
-        subject = load(recipe.subject.model, params.dtype or recipe.subject.dtype, params.device)
-        self.loaded = as_built(subject, suite)
+        entry = recipe.subject
+        self.loaded = as_built(load(entry.model, params.dtype or entry.dtype, params.device, entry.loading), suite)
         entries = [entry.coder for entry in recipe.coders if entry.coder.name in wanted]
         self._coders = {spec.name: load_coder(spec, self.loaded, verify=False) for spec in entries}
         weights = self.loaded.files.identity

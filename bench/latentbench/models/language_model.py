@@ -6,11 +6,13 @@ roles. Weights are loaded in the asked dtype and frozen; nothing here trains.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from latentbench.kernel.errors import ModelError
+from latentbench.kernel.identity import digest
+from latentbench.models.loading import PLAIN, Loading, check_code, keywords
 from latentbench.models.source import ModelFiles, resolve
 
 if TYPE_CHECKING:
@@ -28,8 +30,9 @@ class Loaded:
         model: a transformers causal LM, in eval mode, without gradients.
         tokenizer: the tokenizer in the model's folder.
         dtype: type of the weights.
-        device: where the weights lie.
+        device: where the weights lie; of a model over several devices, where its token ids go.
         starts: whether the token that starts a sequence is put in front of what the model reads as a subject.
+        loading: how it was loaded.
     """
 
     files: ModelFiles
@@ -38,11 +41,16 @@ class Loaded:
     dtype: DType
     device: torch.device
     starts: bool = True
+    loading: Loading = PLAIN
 
     @property
     def identity(self) -> dict[str, str]:
-        """What can change an output: weights and dtype."""
-        return {"model": self.files.reference, "weights": self.files.identity, "dtype": self.dtype}
+        """What can change an output: weights and dtype, and what of its loading is to be recorded."""
+        return {
+            "model": self.files.reference,
+            "weights": self.files.identity,
+            "dtype": self.dtype,
+        } | self.loading.record
 
     @property
     def bos(self) -> int | None:
@@ -58,7 +66,9 @@ class Loaded:
     @property
     def context(self) -> int | None:
         """Positions that the model was made for, or None where its configuration names no limit."""
-        found = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        config = self.model.config.get_text_config()
+        # MPT has a name of its own for it.
+        found = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
         return int(found) if found else None
 
 
@@ -127,25 +137,40 @@ def load_tokenizer(reference: str) -> Any:
         raise ModelError(f"no tokenizer at {reference!r}: {type(e).__name__}: {' '.join(str(e).split())[:300]}") from e
 
 
-def load(reference: str, dtype: DType = "bfloat16", device: str = "auto") -> Loaded:
+def load(reference: str, dtype: DType = "bfloat16", device: str = "auto", loading: Loading = PLAIN) -> Loaded:
     """Fetch if needed, then load a causal LM and its tokenizer.
 
+    Args:
+        reference: see `latentbench.models.source`.
+        dtype: of the weights; of a quantised model, of what is not quantised.
+        device: for a model on one device.
+        loading: fewer bits, several devices, code of the model's own.
+
     Raises:
-        ModelError: the folder cannot be loaded; FetchError as in `resolve`.
+        ModelError: the folder cannot be loaded, a library is missing, or the model's code is not allowed here; FetchError as in
+            `resolve`.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     hide_library_bars()
-    files = resolve(reference)
+    if loading.remote_code:
+        check_code(reference)
+    files = resolve(reference, loading.remote_code)
+    if loading.load_in is not None:
+        # Other bits are other weights.
+        files = replace(files, identity=digest([files.identity, loading.quantiser, loading.load_in]))
     where = pick_device(device)
+    arguments = keywords(loading, reference, getattr(torch, dtype), str(where))
     try:
         # Not left out: where nothing is said and a folder names code of its own, the library asks at the keyboard.
-        tokenizer = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            files.folder, dtype=getattr(torch, dtype), trust_remote_code=False, local_files_only=True
-        )
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=loading.remote_code)
+        model = AutoModelForCausalLM.from_pretrained(files.folder, **arguments)
     except Exception as e:  # safetensors, tokenizers and transformers each raise their own; all mean "unusable folder"
         raise ModelError(f"cannot load {reference!r} from {files.folder}: {type(e).__name__}: {e}") from e
     model.requires_grad_(False)
-    return Loaded(files, model.eval().to(where), tokenizer, dtype, where)
+    model = model.eval()
+    if not loading.placed:
+        return Loaded(files, model.to(where), tokenizer, dtype, where, loading)
+    first = model.get_input_embeddings().weight
+    return Loaded(files, model, tokenizer, dtype, where if first.is_meta else first.device, loading)

@@ -50,8 +50,12 @@ def cache_dir() -> Path:
     return Path(override) if override else Path(platformdirs.user_cache_dir("latentbench"))
 
 
-def resolve(reference: str) -> ModelFiles:
+def resolve(reference: str, code: bool = False) -> ModelFiles:
     """Make the model of `reference` available locally, fetching or converting it at most once.
+
+    Args:
+        reference: see the module.
+        code: with the Python files that the repository brings, which then are a part of the identity.
 
     Raises:
         FetchError: it cannot be downloaded or has the wrong checksum.
@@ -72,13 +76,13 @@ def resolve(reference: str) -> ModelFiles:
     if path.is_dir():
         if not (path / "config.json").exists():
             raise ModelError(f"{path} is a folder but holds no config.json; expected a Hugging Face model folder.")
-        return ModelFiles(reference, path, folder_identity(path))
+        return ModelFiles(reference, path, folder_identity(path, code))
     if path.is_absolute() or reference.startswith(".") or reference.count("/") != 1:
         raise ModelError(
             f"no model at {reference!r}. Give a local folder, a .gguf file, a hub id (org/name) or a package "
             f"({', '.join('pkg:' + k for k in packaged.KNOWN)})."
         )
-    return _from_hub(reference)
+    return _from_hub(reference, code)
 
 
 def dequantise(gguf: Path, folder: Path) -> Path:
@@ -127,16 +131,15 @@ def dequantise(gguf: Path, folder: Path) -> Path:
     return folder
 
 
-def folder_identity(folder: Path) -> str:
-    """Hash of the files that decide a model's output: config, tokenizer, weights.
+def folder_identity(folder: Path, code: bool = False) -> str:
+    """Hash of the files that decide a model's output: config, tokenizer, weights, and its own code if that is run.
 
     A sidecar in the user cache remembers each file's hash by size and mtime, because hashing 20 GB at every start would
     cost more than loading it.
     """
-    names = sorted(
-        p.name for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}
-    )
-    sidecar = cache_dir() / "hashes" / f"{digest(str(folder.resolve()))}.json"
+    kinds = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"} | ({".py"} if code else set())
+    names = sorted(p.name for p in folder.iterdir() if p.suffix in kinds)
+    sidecar = cache_dir() / "hashes" / f"{digest(str(folder.resolve()) + ('+code' if code else ''))}.json"
     known = _remembered(sidecar)
     hashes: dict[str, list[object]] = {}
     for name in names:
@@ -160,7 +163,7 @@ def _remembered(sidecar: Path) -> dict[str, list[object]]:
     return known if isinstance(known, dict) else {}
 
 
-def _from_hub(reference: str) -> ModelFiles:
+def _from_hub(reference: str, code: bool) -> ModelFiles:
     from huggingface_hub import snapshot_download
 
     name, _, revision = reference.partition("@")
@@ -169,7 +172,7 @@ def _from_hub(reference: str) -> ModelFiles:
             snapshot_download(
                 name,
                 revision=revision or None,
-                allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
+                allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", *(["*.py"] if code else [])],
             )
         )
     except Exception as e:  # the hub client raises some twenty unrelated types; each means "not fetched"

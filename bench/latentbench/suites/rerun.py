@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentbench.corpora.contexts import ContextSettings, contexts
+from latentbench.corpora.contexts import contexts
 from latentbench.corpora.corpus import corpus_identity, documents
 from latentbench.kernel.errors import DataError
 from latentbench.kernel.identity import seed_for
@@ -63,7 +63,7 @@ def compare(suite: Suite, n_contexts: int, base: Path) -> tuple[list[str], str]:
     if "subject" not in suite.manifest:
         raise DataError(f"{suite.id} was not built from a subject's activations; there is nothing to run again.")
     recipe = anchored_recipe(load_recipe(base / "recipe.yaml"), base.resolve())
-    loaded = as_built(load(recipe.subject.model, recipe.subject.dtype), suite)
+    loaded = as_built(load(recipe.subject.model, recipe.subject.dtype, loading=recipe.subject.loading), suite)
     coders = [load_coder(entry.coder, loaded) for entry in recipe.coders]
     named = {entry.coder.name: coder for entry, coder in zip(recipe.coders, coders, strict=True)}
     problems = changed(suite.manifest, loaded, named, corpus_identity(recipe.corpus), loaded.dtype)
@@ -114,7 +114,7 @@ def _choose(suite: Suite, n: int) -> NDArray[np.int64]:
 def cut_again(recipe: SuiteRecipe, loaded: Loaded, chosen: NDArray[np.int64]) -> list[ContextCut]:
     """Contexts of the recipe's corpus by number, in corpus order."""
     wanted, last = set(chosen.tolist()), int(chosen.max(initial=-1))
-    settings = ContextSettings(context=recipe.context, min_context=recipe.window)
+    settings = recipe.contexts
     cuts, start = [], 0
     for number, context in enumerate(
         contexts(documents(recipe.corpus), loaded.tokenizer, settings, recipe.corpus.max_tokens)
@@ -147,6 +147,7 @@ def _compare(
     off, active, windows, worst = 0, 0, 0, 0.0
     limit = TOLERANCE[loaded.dtype]
     scale = dict(zip(*(suite.latent_table.column(c).to_pylist() for c in ("latent", "max_activation")), strict=True))
+    powers: Mapping[str, int] = suite.manifest.get("scales", {})
     for coder in coders:
         sparse = found[coder.name]
         rows, latents, numbers = (t.cpu().numpy() for t in (sparse.rows, sparse.latents, sparse.values.float()))
@@ -156,7 +157,7 @@ def _compare(
             latent = f"{coder.name}/{index}"
             dense = np.zeros(len(tokens), dtype=np.float32)
             mine = slice(*np.searchsorted(latents, [index, index + 1]))
-            dense[rows[mine]] = np.maximum(numbers[mine], 0)
+            dense[rows[mine]] = np.ldexp(np.maximum(numbers[mine], 0), -powers.get(latent, 0))
             for w in np.flatnonzero(here & (owner == latent)).tolist():
                 i, start = at[int(context[w])]
                 row = int(first[i] + position[w] - start)

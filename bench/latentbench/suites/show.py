@@ -7,8 +7,7 @@ plain text: corpus text with square brackets in it would otherwise be taken for 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table as Grid
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.suites.imported.suite_notes import notes
+from latentbench.suites.shortfall import remarks, shortfall
 from latentbench.suites.store import Suite
 from latentbench.views import escape
 from latentbench.views.number import NONE, number
@@ -39,13 +39,15 @@ def show_suite(suite: Suite, latent: str | None = None) -> RenderableType:
     views = suite.latents()
     chosen = suite.latent(latent) if latent else views[0] if views else None
     n_windows = sum(len(v.explain) + len(v.contrast) + len(v.test) for v in views)
+    short = shortfall(suite.manifest, suite.latent_table)
     parts: list[RenderableType] = [
         _said(f"{suite.id}  digest {suite.digest}  {len(views)} latents  {n_windows} windows"),
         _said(_origin(suite), "dim"),
         *(_said(line, "dim") for line in notes(suite)),
         _coders(suite.coders, views).terminal(),
         _said(shortfalls(views)),
-        *(_said(note) for note in notes(suite.manifest)),
+        *map(_said, (*short.lines, *short.problems)),
+        *map(_said, remarks(suite.manifest)),
     ]
     if chosen is not None:
         parts += [Text(), *_latent(chosen)]
@@ -85,12 +87,6 @@ def shortfalls(views: Sequence[LatentView]) -> str:
             missing = sum(v.row[f"asked_{role}"] - v.row[f"got_{role}"] for v in short)
             said.append(f"{len(short)} latents lack {missing} {role} windows")
     return "shortfalls: " + ("; ".join(said) if said else "none")
-
-
-def notes(manifest: Mapping[str, Any]) -> list[str]:
-    """What a manifest says that its suite lacks as a whole, one sentence each."""
-    said = manifest.get("promoted")
-    return [str(said["note"])] if isinstance(said, Mapping) and said.get("note") else []
 
 
 def _origin(suite: Suite) -> str:

@@ -28,7 +28,7 @@ def read_documents(path: Path) -> list[str]:
     Raises:
         DataError: missing, broken, or no line has text.
     """
-    return [d for d in documents(JsonlCorpus(path=(str(path),))) if isinstance(d, str)]
+    return [text for text in documents(JsonlCorpus(path=(str(path),))) if isinstance(text, str)]
 
 
 def split(texts: Sequence[str], held_out: float) -> tuple[Sequence[str], Sequence[str]]:

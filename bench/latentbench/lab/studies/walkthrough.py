@@ -70,7 +70,7 @@ def run(session: Session) -> StudyResult:
     study, profile = session.study, session.profile
     options = validate(WalkthroughOptions, study.options, f"options of study {session.name}")
     recipe = session.recipe()
-    loaded = load(recipe.subject.model, recipe.subject.dtype, "auto")
+    loaded = load(recipe.subject.model, recipe.subject.dtype, "auto", recipe.subject.loading)
     tokens, found, passed_over = active_latents(session, recipe, loaded, options)
     indices = {c: [a.index for a in found if a.coder == c] for c in options.coders}
     suite = session.suite(indices={c: i for c, i in indices.items() if i})

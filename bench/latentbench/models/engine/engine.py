@@ -232,11 +232,11 @@ class Engine:
         ids = tuple(i % int(self.config.vocab_size) for i in range(3, 9))
         try:
             done = self.forward([Piece((), ids[:2]), Piece((), ids[:3])], keep="fresh")
-            short, long = (done.fresh(0, 2),), (done.fresh(1, 3),)
+            short, long = done.fresh(0, 2), done.fresh(1, 3)
             # Two runs before each row, so that one of them has a gap in its middle.
-            done = self.forward([Piece(short, ids[2:4]), Piece(long, ids[3:4])], keep="fresh")
-            short, long = (*short, done.fresh(0, 2)), (*long, done.fresh(1, 1))
-            found = self.forward([Piece(short, ids[4:]), Piece(long, ids[4:])]).hidden.float()
+            done = self.forward([Piece((short,), ids[2:4]), Piece((long,), ids[3:4])], keep="fresh")
+            rows = [Piece((short, done.fresh(0, 2)), ids[4:]), Piece((long, done.fresh(1, 1)), ids[4:])]
+            found = self.forward(rows).hidden.float()
         except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as e:
             raise ModelError(
                 self._uncovered(f"a pass ends in {type(e).__name__} ({' '.join(str(e).split())[:200]})")

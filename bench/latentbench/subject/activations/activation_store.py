@@ -8,6 +8,7 @@
     coders/NAME/indptr.npy     int64 [n_latents + 1]
     coders/NAME/position.npy   uint32 [n], ascending within a latent
     coders/NAME/value.npy      float16 [n]
+    coders/NAME/exponent.npy   int16 [n_latents]; only where a latent lies beyond float16: activation = value x 2^exponent
 
 Latent-major, because everything downstream asks "where does this latent fire", never "what fires here".
 """
@@ -24,6 +25,8 @@ from numpy.typing import NDArray
 from latentbench.kernel.errors import CorruptTable, RunError, UnknownName
 from latentbench.kernel.inputs import read_json
 
+EXPONENTS = "exponent.npy"
+
 FORMAT = 1
 """Raised when stores of the older layout can no longer be read."""
 
@@ -39,6 +42,8 @@ class CoderTable:
         indptr: int64 [n_latents + 1].
         position: uint32 [n], memory-mapped.
         value: float16 [n], memory-mapped; never 0.
+        exponent: int16 [n_latents], or None where all are 0: an activation is its value times 2 to the exponent of its latent.
+            The order within a latent is that of its values.
     """
 
     name: str
@@ -47,6 +52,11 @@ class CoderTable:
     indptr: NDArray[np.int64]
     position: NDArray[np.uint32]
     value: NDArray[np.float16]
+    exponent: NDArray[np.int16] | None = None
+
+    def power(self, latent: int) -> int:
+        """Exponent of the power of two that a latent's values are multiples of."""
+        return 0 if self.exponent is None else int(self.exponent[latent])
 
     @property
     def n_latents(self) -> int:
@@ -109,7 +119,9 @@ class ActivationStore:
                 _mapped(folder / "position.npy", np.uint32, n),
                 _mapped(folder / "value.npy", np.float16, n),
             )
-            coders[name] = CoderTable(name, key, hookpoint, indptr, position, value)
+            scaled = name in meta.get("scaled", ())
+            exponent = _mapped(folder / EXPONENTS, np.int16, n_latents) if scaled else None
+            coders[name] = CoderTable(name, key, hookpoint, indptr, position, value, exponent)
         contexts = _mapped(path / "contexts.npy", np.int64, n_contexts + 1)
         _check_bounds(path / "contexts.npy", contexts, n_tokens)
         tokens = _mapped(path / "tokens.npy", np.int32, n_tokens)
@@ -143,6 +155,8 @@ class ActivationStore:
 
     def latent(self, coder: str, index: int) -> tuple[NDArray[np.uint32], NDArray[np.float16]]:
         """Where a latent fires and how strongly: (ascending corpus positions, values), views of the files.
+
+        Values are multiples of 2 to `CoderTable.power`.
 
         Raises:
             UnknownName: no such coder.

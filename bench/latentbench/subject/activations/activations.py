@@ -28,13 +28,15 @@ from latentbench.kernel.errors import RunError, SpecError
 from latentbench.kernel.files import PART, write_json
 from latentbench.kernel.inputs import read_json
 from latentbench.models.language_model import Loaded
-from latentbench.subject.activations.activation_store import FORMAT, ActivationStore
+from latentbench.subject.activations.activation_store import EXPONENTS, FORMAT, ActivationStore
 from latentbench.subject.activations.encode import BATCH, encoded, hookpoints
 from latentbench.subject.activations.merge import merge
 from latentbench.subject.activations.shards import (
     MAX_LATENTS,
     MAX_SHARD_TOKENS,
     Packed,
+    Table,
+    Wide,
     holds,
     pack,
     unpack,
@@ -98,7 +100,8 @@ def collect(
 
     Raises:
         EmptyCorpus, DataError: from the corpus.
-        CoderError: an unknown hookpoint, or activations that float16 cannot hold.
+        CoderError: an unknown hookpoint, or latents that are NaN or infinite.
+        ModelError: the subject's own activations are.
         SpecError: coder names or lengths that cannot be used.
         RunError: the folder holds something else; the message says what differs.
     """
@@ -121,9 +124,16 @@ def collect(
         "dtypes": {"tokens": "int32", "contexts": "int64", "indptr": "int64", "position": "uint32", "value": "float16"},
         "versions": {name: version(name) for name in ("latentbench", "torch", "transformers", "numpy")},
     }
-    write_json(out / "meta.json", meta)
+    scaled = {c.name: n for c in coders if (n := _scaled_latents(out, c.name))}
+    write_json(out / "meta.json", meta | ({"scaled": scaled} if scaled else {}))
     shutil.rmtree(out / "shards")
     return ActivationStore.open(out)
+
+
+def _scaled_latents(out: Path, coder: str) -> int:
+    """How many latents of a coder are stored under a power of two."""
+    file = out / "coders" / coder / EXPONENTS
+    return int(np.count_nonzero(np.load(file))) if file.exists() else 0
 
 
 def _check(loaded: Loaded, coders: Sequence[SparseCoder], settings: ContextSettings, shard: int) -> None:
@@ -159,7 +169,7 @@ def _identity(
         "min_context": settings.min_context,
         "shard": shard,
         "coders": {c.name: {"key": c.key, "hookpoint": c.hookpoint, "n_latents": c.n_latents} for c in coders},
-    }
+    } | ({} if settings.control == "keep" else {"control_tokens": settings.control})
 
 
 def _claim(out: Path, identity: dict[str, Any]) -> bool:
@@ -214,10 +224,10 @@ def _encode_shards(
                 reused += tokens
             else:
                 start = time.monotonic()
-                packed: dict[str, list[Packed]] = {c.name: [] for c in coders}
+                packed: dict[str, list[tuple[Packed, Wide]]] = {c.name: [] for c in coders}
                 for name, found in encoded(session, coders, [c.ids for c in group], batch):
                     packed[name].append(pack(found, name))
-                tables = {c.name: unpack(np.concatenate(packed.pop(c.name)), c.n_latents) for c in coders}
+                tables = {c.name: _table(packed.pop(c.name), c.n_latents) for c in coders}
                 write_shard(path, group, tables)
                 spent, done = spent + time.monotonic() - start, done + tokens
             paths.append(path)
@@ -225,3 +235,8 @@ def _encode_shards(
                 rate = done / spent if spent else 0.0
                 progress(Progress(tally.documents, tally.contexts, tally.tokens, reused, rate))
     return paths
+
+
+def _table(parts: Sequence[tuple[Packed, Wide]], n_latents: int) -> Table:
+    places, values = (np.concatenate([wide[i] for _, wide in parts]) for i in (0, 1))
+    return unpack(np.concatenate([entries for entries, _ in parts]), n_latents, (places, values))

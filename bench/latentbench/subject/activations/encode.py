@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from latentbench.corpora.contexts import Tokens
+from latentbench.kernel.errors import CoderError, ModelError
 from latentbench.models.language_model import Loaded
 from latentbench.subject.coders.sparse import SparseCoder, SparseLatents, gathered
 from latentbench.subject.hooks import Capture
@@ -39,7 +40,8 @@ def encode_contexts(
         coder name -> active latents, sorted by row, then latent. Rows count the tokens of the contexts laid end to end.
 
     Raises:
-        CoderError: an unknown hookpoint.
+        CoderError: an unknown hookpoint, or latents that are NaN or infinite.
+        ModelError: the subject's own activations are.
     """
     parts: dict[str, list[SparseLatents]] = {c.name: [] for c in coders}
     with Capture(loaded, hookpoints(coders)) as session:
@@ -79,7 +81,7 @@ def encoded(
         chosen = order[first : first + batch]
         acts, rows = _forward(session, [contexts[i] for i in chosen], starts[chosen])
         for coder in coders:
-            yield coder.name, _encode(coder, acts[coder.hookpoint], rows)
+            yield coder.name, _encode(coder, acts[coder.hookpoint], rows, session.loaded)
 
 
 def _forward(
@@ -104,6 +106,15 @@ def _forward(
 
 
 @torch.inference_mode()
-def _encode(coder: SparseCoder, acts: torch.Tensor, rows: torch.Tensor) -> SparseLatents:
-    found = coder.encode(acts)
+def _encode(coder: SparseCoder, acts: torch.Tensor, rows: torch.Tensor, loaded: Loaded) -> SparseLatents:
+    if not bool(acts.isfinite().all()):
+        tokens = int((~acts.isfinite()).any(-1).sum())
+        raise ModelError(
+            f"{loaded.files.reference} in {loaded.dtype} gives NaN or infinite activations at {coder.hookpoint} on {tokens} of "
+            f"{len(acts)} tokens; no latent can be read there. Load the subject in float32 or bfloat16, or check its weights."
+        )
+    try:
+        found = coder.encode(acts)
+    except CoderError as e:
+        raise CoderError(f"coder {coder.name!r}: {e}") from e
     return SparseLatents(rows[found.rows], found.latents, found.values)

@@ -1,5 +1,8 @@
 """Shards -> the final arrays: one latent-major table per coder, and the corpus' tokens once.
 
+A latent whose largest activation float16 does not hold in full precision is stored as a multiple of the power of two that brings
+it to [2^14, 2^15): its order is that of its activations, and `exponent.npy` says the power. All others are stored as they are.
+
 Merging goes through blocks of latents and not through shards. Scattering each shard into the final arrays is simpler, but
 touches every page of files of many gigabytes once per shard. A block reads one slice of every shard and is written in one go.
 """
@@ -15,7 +18,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from latentbench.kernel.errors import RunError
-from latentbench.subject.activations.shards import read_corpus_part
+from latentbench.subject.activations.activation_store import EXPONENTS
+from latentbench.subject.activations.shards import LARGEST, SMALLEST, read_corpus_part
 from latentbench.subject.coders.sparse import SparseCoder
 
 BLOCK_ENTRIES = 1 << 23
@@ -44,15 +48,22 @@ def merge(out: Path, shards: Sequence[Path], coders: Sequence[SparseCoder]) -> d
         folder = out / "coders" / coder.name
         folder.mkdir(parents=True, exist_ok=True)
         indptr = merged_indptr(shards, coder.name, coder.n_latents)
+        exponents: list[NDArray[np.int16]] = []
         entries[coder.name] = int(indptr[-1])
         np.save(folder / "indptr.npy", indptr)
         with (
             _Column(folder / "position.npy", np.uint32, entries[coder.name]) as position,
             _Column(folder / "value.npy", np.float16, entries[coder.name]) as value,
         ):
-            for positions, values in merged(shards, offsets, coder.name, indptr):
+            for positions, values, exponent in merged(shards, offsets, coder.name, indptr):
                 position.append(positions)
                 value.append(values)
+                exponents.append(exponent)
+        powers = np.concatenate([*exponents, np.zeros(0, np.int16)])
+        if powers.any():
+            np.save(folder / EXPONENTS, powers)
+        else:
+            (folder / EXPONENTS).unlink(missing_ok=True)
     return entries
 
 
@@ -108,7 +119,7 @@ def merged_indptr(shards: Sequence[Path], coder: str, n_latents: int) -> NDArray
 
 def merged(
     shards: Sequence[Path], offsets: Sequence[int], coder: str, indptr: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.float16]]]:
+) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.float16], NDArray[np.int16]]]:
     """The merged table of one coder, in consecutive blocks of whole latents.
 
     Args:
@@ -118,7 +129,8 @@ def merged(
         indptr: what `merged_indptr` returned.
 
     Yields:
-        (corpus positions, values), ascending positions within each latent.
+        (corpus positions, values, exponents): positions ascend within each latent; an activation is its value times 2 to the
+        exponent of its latent.
     """
     first, n_latents = 0, len(indptr) - 1
     while first < n_latents:
@@ -126,6 +138,7 @@ def merged(
         size = int(indptr[last] - indptr[first])
         position, value = np.empty(size, np.uint32), np.empty(size, np.float16)
         free = indptr[first:last] - indptr[first]
+        wide: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         for path, offset in zip(shards, offsets, strict=True):
             with safe_open(path, framework="np") as f:
                 bounds = f.get_slice(f"{coder}/indptr")[first : last + 1].astype(np.int64)
@@ -137,5 +150,36 @@ def merged(
                 position[target] = f.get_slice(f"{coder}/position")[a:b] + np.uint32(offset)
                 value[target] = f.get_slice(f"{coder}/value")[a:b]
                 free = free + counts
-        yield position, value
+                if f"{coder}/wide_entry" in f.keys():  # noqa: SIM118 - no mapping
+                    entry = f.get_tensor(f"{coder}/wide_entry").astype(np.int64)
+                    here = (entry >= a) & (entry < b)
+                    wide.append((target[entry[here] - a], f.get_tensor(f"{coder}/wide_value")[here]))
+        yield position, *_scaled(value, wide, indptr[first : last + 1] - indptr[first])
         first = last
+
+
+def _scaled(
+    value: NDArray[np.float16], wide: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]], bounds: NDArray[np.int64]
+) -> tuple[NDArray[np.float16], NDArray[np.int16]]:
+    """The values of whole latents as they are stored, and the power of two of each latent.
+
+    Args:
+        value: [n]
+        wide: places in `value` that are something else, and what they are.
+        bounds: first place of each latent, and n.
+    """
+    exponent = np.zeros(len(bounds) - 1, np.int16)
+    if not any(len(places) for places, _ in wide):
+        return value, exponent
+    exact = value.astype(np.float64)
+    for places, values in wide:
+        exact[places] = values
+    held = np.flatnonzero(np.diff(bounds))
+    largest = np.maximum.reduceat(np.abs(exact), bounds[held])
+    far = (largest < SMALLEST) | (largest > LARGEST)
+    exponent[held[far]] = np.frexp(largest[far])[1] - 15
+    exact = np.ldexp(exact, -np.repeat(exponent, np.diff(bounds)).astype(np.int32))
+    stored = exact.clip(-LARGEST, LARGEST).astype(np.float16)
+    lost = stored == 0
+    stored[lost] = np.copysign(np.float16(2.0**-24), exact[lost])
+    return stored, exponent

@@ -14,6 +14,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from latentbench.kernel.errors import CoderError
+
 Kind = Literal["sae", "transcoder", "neurons", "random"]
 
 CHUNK_ENTRIES = 1 << 22
@@ -101,13 +103,33 @@ def gathered(parts: list[tuple[Tensor, Tensor, Tensor]], n_rows: int, device: to
 def top(pre: Tensor, k: int, first_row: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """The k largest entries of each row that are positive: (rows, latents, values) of pre-activations [n, n_latents]."""
     values, latents = pre.topk(min(k, pre.shape[-1]), dim=-1, sorted=False)
+    # Not a number counts as the largest there is, and would be left out by the comparison below.
+    _check_numbers(values, latents)
     active = values > 0
     rows = torch.arange(first_row, first_row + len(pre), device=pre.device)[:, None].expand_as(values)
     return rows[active], latents[active], values[active]
 
 
+def _check_numbers(values: Tensor, latents: Tensor) -> None:
+    """Refuse activations that no order has a place for; a comparison would leave them out in silence.
+
+    Raises:
+        CoderError: some are not a number, or infinite.
+    """
+    bad = values.isnan() | (values == torch.inf)
+    if bool(bad.any()):
+        which = torch.unique(latents[bad]).tolist()
+        raise CoderError(
+            f"{int(bad.sum())} activations on {int(bad.any(-1).sum())} of {len(values)} tokens are NaN or infinite, those of "
+            f"{'latent' if len(which) == 1 else f'{len(which)} latents, the first'} {which[0]}. A weight of that latent may be "
+            "NaN, or the subject's number type too narrow; float32 and bfloat16 have the widest range."
+        )
+
+
 def above(pre: Tensor, threshold: Tensor | float, first_row: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """The entries of each row above a threshold and above zero: (rows, latents, values)."""
+    if not bool(pre.sum().isfinite()):
+        _check_numbers(pre, torch.arange(pre.shape[-1], device=pre.device).expand_as(pre))
     active = (pre > threshold) & (pre > 0)
     rows, latents = active.nonzero(as_tuple=True)
     return rows + first_row, latents, pre[active]

@@ -21,7 +21,6 @@ import torch
 import yaml
 
 from latentbench.corpora import left_out
-from latentbench.corpora.contexts import ContextSettings
 from latentbench.corpora.corpus import corpus_identity
 from latentbench.kernel.errors import DataError, ModelError
 from latentbench.kernel.files import write_text
@@ -46,6 +45,7 @@ from latentbench.suites.build.sampling import EXPLAIN, TEST, Tiles, sample, tile
 from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe, anchored_recipe, load_recipe
 from latentbench.suites.build.suite_tables import CoderPart, latent_table, window_table
 from latentbench.suites.build.token_strings import CUT, TokenStrings
+from latentbench.suites.shortfall import remarks, shortfall
 from latentbench.suites.store import Suite, flat_list, load_suite, save_suite
 from latentbench.views.escape import line
 from latentbench.views.terminal import shown, status, tell
@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 """Called with one line that says how far the build is."""
+COUNTED = ("vocabulary", "largest_id", "start_tokens", "spelled_control_tokens")
+"""Counts of the corpus that only some corpora have."""
 
 
 def build_suite(
@@ -64,6 +66,7 @@ def build_suite(
     progress: Say | None = None,
     device: str = "auto",
     embed: Embed | None = None,
+    strict: bool = False,
 ) -> Suite:
     """Build a suite and load it.
 
@@ -74,10 +77,11 @@ def build_suite(
         progress: told one line per step.
         device: for the subject.
         embed: texts -> unit vectors; needed for hard negatives of the kind `nearest` only.
+        strict: refuse a suite that is short of what its recipe asks for, and write nothing.
 
     Raises:
         SpecError: `nearest` windows are asked for without `embed`.
-        DataError: no latent of a coder qualifies; or from the corpus.
+        DataError: no latent of a coder qualifies; with `strict`, a suite that is short; or from the corpus.
         DigestMismatch: the folder holds the same name and version with other content.
         ModelError, CoderError: subject or coder cannot be loaded.
     """
@@ -110,15 +114,25 @@ def build_suite(
     manifest = (
         _manifest(recipe, loaded, store, everywhere, tiles, parts, said)
         | _cut_tokens(windows)
+        | _scales(store, parts)
         | ({"promoted": {"note": unpromoted}} if unpromoted else {})
     )
+    if strict and (problems := shortfall(manifest, latents).problems):
+        raise DataError(
+            f"{recipe.name} is short of what its recipe asks for, and nothing is written: {'; '.join(problems)}."
+        )
     save_suite(out_dir, manifest, latents, windows)
     _keep_recipe(recipe, out_dir)
     return load_suite(out_dir)
 
 
 def build_from_file(
-    recipe: Path, out: Path | None, work: Path | None, console: Console, embedder: Callable[[str], Embed] | None = None
+    recipe: Path,
+    out: Path | None,
+    work: Path | None,
+    console: Console,
+    embedder: Callable[[str], Embed] | None = None,
+    strict: bool = False,
 ) -> Suite:
     """Build the suite of a recipe file, telling the console how far it is.
 
@@ -128,6 +142,7 @@ def build_from_file(
         work: as `work_dir` of `build_suite`.
         console: for progress.
         embedder: judge reference -> its embeddings. It comes from the caller because suites must not depend on judges.
+        strict: see `build_suite`.
 
     Raises:
         SpecError: the recipe does not fit its schema; otherwise as `build_suite`.
@@ -144,7 +159,11 @@ def build_from_file(
 
         reference = parsed.test.hard.embed
         embed = embedder(reference) if embedder and reference and parsed.test.hard.nearest else None
-        return build_suite(parsed, folder, work, say, embed=embed)
+        built = build_suite(parsed, folder, work, say, embed=embed, strict=strict)
+    found = shortfall(built.manifest, built.latent_table)
+    for said in (*found.lines, *found.problems, *remarks(built.manifest)):
+        tell(console, said)
+    return built
 
 
 def _silent(said: str) -> None:
@@ -159,7 +178,7 @@ def subject_and_coders(
     Raises:
         ModelError, CoderError: they cannot be loaded, or the coders want different start tokens.
     """
-    loaded = load(recipe.subject.model, recipe.subject.dtype, device)
+    loaded = load(recipe.subject.model, recipe.subject.dtype, device, recipe.subject.loading)
     coders = [load_coder(entry.coder, loaded) for entry in recipe.coders]
     said = {c.name: provenance(entry.coder, c) for entry, c in zip(recipe.coders, coders, strict=True)}
     return started(loaded, recipe.bos, said), coders, said
@@ -169,7 +188,7 @@ def activations(
     recipe: SuiteRecipe, loaded: Loaded, coders: Sequence[SparseCoder], work: Path, say: Say
 ) -> ActivationStore:
     """The activations of every coder of a recipe, from the folder `work` as far as they are there."""
-    settings = ContextSettings(context=recipe.context, min_context=recipe.window)
+    settings = recipe.contexts
 
     def on_tokens(n: int) -> None:
         say(f"drawing text: {n:,} tokens")
@@ -182,8 +201,9 @@ def activations(
     # The corpus' identity comes first: it draws the text of a `sampled` corpus that is not there yet.
     corpus = corpus_identity(recipe.corpus, on_tokens)
     what = [[c.name, c.key, c.hookpoint, c.n_latents] for c in coders]
-    without = [] if loaded.starts else ["bos: false"]
-    name = digest([FORMAT, SHARD, loaded.files.identity, loaded.dtype, what, corpus, settings, *without])
+    lengths = {"context": settings.context, "min_context": settings.min_context}
+    unusual = [*([] if loaded.starts else ["bos: false"]), *([] if settings.control == "keep" else [settings.control])]
+    name = digest([FORMAT, SHARD, loaded.files.identity, loaded.dtype, what, corpus, lengths, *unusual])
     return collect(loaded, coders, recipe.corpus, work / name, settings, progress=on_progress)
 
 
@@ -213,10 +233,12 @@ def _coder_part(
     table = store.coder(coder.name)
     counts = count(table.indptr, table.position, table.value, tiles)
     min_windows = entry.min_windows or recipe.min_windows
+    left_out: dict[int, int] = {}
     if entry.indices is None:
         drawn = draw(counts, entry.latents, min_windows, recipe.strata, recipe.tune_share, recipe.seed, coder.name)
     else:
         drawn = chosen(counts, entry.indices, min_windows, recipe.strata, recipe.tune_share)
+        left_out = {i: int(counts.windows[i]) for i in sorted({*entry.indices} - {*drawn.index.tolist()})}
     if not len(drawn.index):
         raise DataError(
             f"no latent of {coder.name} fires in {min_windows} windows; the most active one does in "
@@ -238,7 +260,7 @@ def _coder_part(
     )
     directions = coder.direction(torch.from_numpy(drawn.index)).float().cpu()
     effects = promoted(loaded, directions, recipe.promoted, lens) if lens else Effects.none(len(directions))
-    return CoderPart(coder, drawn, samples, directions, effects)
+    return CoderPart(coder, drawn, samples, directions, effects, left_out)
 
 
 def _manifest(
@@ -266,7 +288,7 @@ def _manifest(
             # Windows that repeat earlier text and are drawn for no latent.
             "copies": len(everywhere.start) - len(tiles.start),
             "unused_tokens": everywhere.unused + counts["dropped_tokens"],
-            **{name: counts[name] for name in ("vocabulary", "largest_id", "start_tokens") if name in counts},
+            **{name: counts[name] for name in COUNTED if name in counts},
             **({"left_out": store.meta["left_out"]} if store.meta.get("left_out") else {}),
         },
         "coders": [
@@ -278,6 +300,17 @@ def _manifest(
     }
 
 
+def _scales(store: ActivationStore, parts: Sequence[CoderPart]) -> dict[str, dict[str, int]]:
+    """Latents beyond float16, whose activations, edges and maximum are multiples of 2 to this exponent; nothing if none is."""
+    found = {
+        latent: power
+        for part in parts
+        for latent, index in zip(part.ids(), part.drawn.index.tolist(), strict=True)
+        if (power := store.coder(part.coder.name).power(index))
+    }
+    return {"scales": found} if found else {}
+
+
 def _cut_tokens(windows: pa.Table) -> dict[str, int]:
     """How many tokens of the windows show U+FFFD, mostly of characters that the windows cut; nothing where there is none."""
     strings = flat_list(windows.column("tokens"))[0]
@@ -286,7 +319,7 @@ def _cut_tokens(windows: pa.Table) -> dict[str, int]:
 
 
 def _coder_entry(recipe: SuiteRecipe, entry: CoderEntry, part: CoderPart, said: Provenance) -> dict[str, Any]:
-    coder, plan = part.coder, recipe.plan
+    coder, plan, least = part.coder, recipe.plan, entry.min_windows or recipe.min_windows
     wanted = {
         "explain": (plan.explain, EXPLAIN, True),
         "positive": (plan.positives, TEST, True),
@@ -314,7 +347,7 @@ def _coder_entry(recipe: SuiteRecipe, entry: CoderEntry, part: CoderPart, said: 
         | {kind: sum(counted(s, kind) < n for s in part.samples) for kind, n in hard.items() if n},
         # Latents with too few explain windows because the others share eight tokens in a row with a test window.
         "short_by_copies": sum(s.blocked > 0 and s.count(EXPLAIN, True) < plan.explain for s in part.samples),
-    }
+    } | ({"left_out": part.left_out, "min_windows": least} if part.left_out else {})
 
 
 def _settings(recipe: SuiteRecipe) -> dict[str, Any]:

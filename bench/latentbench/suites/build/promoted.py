@@ -34,7 +34,7 @@ class Effects:
 
     @classmethod
     def none(cls, n: int) -> Effects:
-        """Of `n` directions whose effect is not known."""
+        """Empty lists for `n` directions whose effect is not known."""
         return cls([[] for _ in range(n)], [[] for _ in range(n)])
 
 

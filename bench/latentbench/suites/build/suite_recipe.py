@@ -12,23 +12,44 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from latentbench.corpora.contexts import ContextSettings
 from latentbench.corpora.corpus import anchored
 from latentbench.corpora.corpus_spec import CorpusSpec
+from latentbench.corpora.document_ids import Control
 from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.file_name import Name
+from latentbench.kernel.later import Grown
 from latentbench.models.language_model import DType
+from latentbench.models.loading import Bits, Loading, Quantiser
 from latentbench.subject.coders.coder_spec import CoderSpec
 from latentbench.subject.coders.start_token import Bos
 from latentbench.suites.build.sampling import Strategy, WindowPlan
 
 
-class SubjectEntry(Frozen):
+class SubjectEntry(Grown):
     """The language model whose latents are explained."""
+
+    later = ("load_in", "quantiser", "device_map", "trust_remote_code", "control_tokens")
 
     model: str
     """Model reference, as in `bench models fetch`."""
     dtype: DType = "bfloat16"
     """Number type of the weights while activations are read."""
+    load_in: Bits | None = None
+    """`8bit` or `4bit`: bits of the weights of linear maps, for a subject that does not fit otherwise."""
+    quantiser: Quantiser = "bitsandbytes"
+    """Library that computes with fewer bits: `bitsandbytes` or `torchao`."""
+    device_map: str | None = None
+    """How layers are laid out over devices: `auto`, `balanced`, `sequential` or a device; one device by default."""
+    trust_remote_code: bool = False
+    """Whether code that the model's repository brings is run. The person at the machine has to allow it, too."""
+    control_tokens: Control = "keep"
+    """What becomes of control tokens that the corpus spells out: `keep` (read as such), `text` (as characters) or `drop`."""
+
+    @property
+    def loading(self) -> Loading:
+        """How the subject is loaded."""
+        return Loading(self.load_in, self.quantiser, self.device_map, self.trust_remote_code)
 
 
 class CoderEntry(Frozen):
@@ -147,6 +168,11 @@ class SuiteRecipe(Frozen):
         if self.window > self.context:
             raise ValueError(f"window ({self.window}) is longer than context ({self.context})")
         return self
+
+    @property
+    def contexts(self) -> ContextSettings:
+        """How documents are read and cut."""
+        return ContextSettings(context=self.context, min_context=self.window, control=self.subject.control_tokens)
 
     @property
     def plan(self) -> WindowPlan:

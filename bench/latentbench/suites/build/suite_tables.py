@@ -6,8 +6,8 @@ thousand latents has 77 million tokens, and as many Python strings would not fit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class CoderPart:
         samples: windows of each of them.
         directions: decoder rows, float32 [n, d].
         effects: tokens promoted and suppressed by each.
+        left_out: latents that the recipe names and that do not qualify, with the windows in which they fire.
     """
 
     coder: SparseCoder
@@ -44,6 +45,7 @@ class CoderPart:
     samples: Sequence[WindowSample]
     directions: torch.Tensor
     effects: Effects
+    left_out: Mapping[int, int] = field(default_factory=dict)
 
     def ids(self) -> list[str]:
         """Latent ids, `coder/index`."""

@@ -121,7 +121,8 @@ def intervene(
     wanted = suite.latents(split, coders, latents)
     if not wanted:
         raise SpecError(f"suite {suite.name} has no latents with split {split!r} and coders {coders}.")
-    loaded = as_built(load(recipe.subject.model, settings.dtype or recipe.subject.dtype, device), suite)
+    entry = recipe.subject
+    loaded = as_built(load(entry.model, settings.dtype or entry.dtype, device, entry.loading), suite)
     by_coder = {
         entry.coder.name: load_coder(entry.coder, loaded, verify=False)
         for entry in recipe.coders
