@@ -22,12 +22,14 @@ from latentbench.cli import (
     comparison_commands,
     describe_command,
     endpoint_command,
+    export_command,
     gate_command,
     judge_command,
     leaderboard_command,
     list_command,
     models_command,
     run_command,
+    score_command,
     scorer_command,
     simulator_command,
     study_command,
@@ -65,7 +67,9 @@ app.add_typer(endpoint_command.app, name="endpoint")
 app.add_typer(scorer_command.app, name="scorer")
 app.add_typer(simulator_command.app, name="simulator")
 app.command("run")(run_command.run)
+app.command("score")(score_command.score)
 app.command("resume")(run_command.resume)
+app.command("export")(export_command.export)
 app.command("track")(run_command.track)
 app.command("report")(run_command.report)
 app.command("leaderboard")(leaderboard_command.leaderboard)

@@ -42,13 +42,13 @@ def run(
 
     def created(path: Path) -> None:
         folder.append(path)
-        stopping.hint(_go_on(path, cache))
+        stopping.hint(how_to_go_on(path, cache))
 
     try:
         path, record = start(spec_file("runs", spec), out, cache, console, created)
     except KeyboardInterrupt:
-        _interrupted(folder, cache)
-    _finish(path, record, console, not no_track)
+        interrupted(folder, cache)
+    finish(path, record, console, not no_track)
 
 
 def resume(
@@ -66,18 +66,18 @@ def resume(
     from latentbench.runs.run import resume as go_on
 
     console = plain_console(err=True)
-    stopping.hint(_go_on(run, cache))
+    stopping.hint(how_to_go_on(run, cache))
     try:
         record = go_on(run, cache, console, retry or [])
     except KeyboardInterrupt:
-        _interrupted([run], cache)
+        interrupted([run], cache)
     unread = record.totals.count([Outcome.PARSE]) if record.totals and Outcome.PARSE not in (retry or []) else 0
     if unread:
         named = f" --cache {cache}" if cache else ""
         how = f"bench resume {run} --retry parse{named}"
         said = f"{unread:,} explanations and judgements could not be read; to ask again: {how}"
         tell(console, said)
-    _finish(run, record, console, not no_track)
+    finish(run, record, console, not no_track)
 
 
 def track(
@@ -119,24 +119,27 @@ def report(
     say(write_report(folder, out=out))
 
 
-def _go_on(folder: Path, cache: Path | None) -> str:
+def how_to_go_on(folder: Path, cache: Path | None) -> str:
+    """The command that goes on with a run."""
     # Without its own cache the run would pay again for what it has not written yet.
     return f"Go on with: bench resume {folder}" + (f" --cache {cache}" if cache else "")
 
 
-def _interrupted(folder: list[Path], cache: Path | None) -> None:
+def interrupted(folder: list[Path], cache: Path | None) -> None:
+    """Say how a stopped run goes on, and end the command."""
     from latentbench.runs.ledger import total
 
     said = f"{stopping.word()}."
     if folder:
         spent = total(folder[0])
         said += f" {spent.calls:,} calls have been paid for and are kept." if spent else ""
-        said += f" {_go_on(folder[0], cache)}"
+        said += f" {how_to_go_on(folder[0], cache)}"
     say(said, err=True)
     raise typer.Exit(stopping.exit_code())
 
 
-def _finish(folder: Path, record: RunRecord, console: Console, tracked: bool) -> None:
+def finish(folder: Path, record: RunRecord, console: Console, tracked: bool) -> None:
+    """Write the page of a run, log it, and say what failed; ends the command where more failed than is allowed."""
     from latentbench.leaderboards.run_page import write_report
     from latentbench.panels.panel_table import agreement, read_opinions
 

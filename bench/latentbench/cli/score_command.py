@@ -1,0 +1,141 @@
+"""`bench score`: anybody's explanations on a suite, with their floors, without a spec to write."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from latentbench.cli.run_command import Cache, NoTrack, finish, how_to_go_on, interrupted
+from latentbench.kernel import stopping
+from latentbench.views.terminal import plain_console, tell
+
+
+def _pairs(values: list[str] | None, option: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for value in values or ():
+        name, equals, said = value.rpartition("=") if option == "--map" else value.partition("=")
+        if not equals or not name or not said:
+            raise typer.BadParameter(f"{value!r} is not NAME=VALUE", param_hint=option)
+        found[name] = said
+    return found
+
+
+def score(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Explanations: a table (JSONL, CSV, TSV, JSON, Parquet), or files of Neuronpedia, delphi, SAEBench or OpenAI."
+        ),
+    ],
+    suite: Annotated[str, typer.Option(help="Name of a suite, or its folder.")],
+    judge: Annotated[list[str], typer.Option(help="Reference of a judge. May be repeated.")],
+    scorer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Scorer; by default embedding for embed: judges, detection, fuzzing and simulation for simulator: judges, "
+            "detection and fuzzing for others. May be repeated."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/score-TIME by default.")] = None,
+    coder: Annotated[
+        list[str] | None, typer.Option(help="Only latents of this coder of the suite. May be repeated.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many latents.")] = None,
+    place: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="PLACE=CODER",
+            help="Coder that a place in the file's ids stands for; the place * is every other one. May be repeated.",
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=VALUE", help="Only rows with this value, such as typeName=... May be repeated."),
+    ] = None,
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="Tool that the file is of, if looking does not find it: rows, columns, neuronpedia, delphi, saebench, openai."
+        ),
+    ] = "auto",
+    id_column: Annotated[str | None, typer.Option(help="Column with the ids of the latents.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column with the explanations.")] = None,
+    place_column: Annotated[
+        str | None, typer.Option(help="Column with the coder or module, for ids that are numbers.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="How tables name the explanations; the file's name by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    cache: Cache = None,
+    no_track: NoTrack = False,
+) -> None:
+    """Score the explanations of a file, beside floors.
+
+    The floors are shuffled, empty, the strongest tokens, and the words copied from examples. The folder is that of any run:
+    resume, leaderboard and compare take it.
+    """
+    from latentbench.runs.ownership import fresh_folder
+    from latentbench.runs.run import begin
+    from latentbench.runs.score_spec import score_spec
+
+    params: dict[str, Any] = {
+        "layout": None if layout == "auto" else layout,
+        "id_column": id_column,
+        "text_column": text_column,
+        "place_column": place_column,
+        "coders": _pairs(place, "--map"),
+        "where": _pairs(where, "--where"),
+    }
+    spec = score_spec(file, params, suite, judge, scorer or (), label, coders=coder, limit=limit, seed=seed)
+    folder = out or fresh_folder(Path("runs"), f"{spec.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    told: dict[str, Sequence[object]] = {
+        "--suite": [suite],
+        "--judge": judge,
+        "--scorer": scorer or [],
+        "--coder": coder or [],
+        "--limit": [limit],
+        "--map": place or [],
+        "--where": where or [],
+        "--layout": [params["layout"]],
+        "--id-column": [id_column],
+        "--text-column": [text_column],
+        "--place-column": [place_column],
+        "--label": [label],
+        "--seed": [seed or None],
+    }
+    words = [str(w) for name, values in told.items() for value in values if value is not None for w in (name, value)]
+    command = shlex.join(["bench", "score", str(file), *words])
+    console, made = plain_console(err=True), list[Path]()
+
+    def created(path: Path) -> None:
+        made.append(path)
+        stopping.hint(how_to_go_on(path, cache))
+
+    try:
+        record = begin(spec, Path(), folder, command, cache, console, created)
+    except KeyboardInterrupt:
+        interrupted(made, cache)
+    _show(folder)
+    for name, met in record.matched.items():
+        for line in met.sentences(name):
+            tell(console, line)
+    finish(folder, record, console, not no_track)
+
+
+def _show(folder: Path) -> None:
+    """The ranked table, as `bench leaderboard` prints it."""
+    from latentbench.leaderboards.board import tables
+    from latentbench.leaderboards.board_page import board_page
+    from latentbench.leaderboards.row import rows
+    from latentbench.runs.finished import load_run
+
+    run, console = load_run(folder), plain_console()
+    page = board_page(tables(rows([run], by_kind=True), "intervals"))
+    console.print(page.terminal(console.width))
