@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
-from yaml.nodes import MappingNode, Node, ScalarNode
+from yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode
 
 from latentbench.judges.remote.address import read_name
 from latentbench.kernel.errors import SpecError
@@ -91,7 +91,7 @@ def _end(node: Node, key: Node) -> int:
     """Where the text of a value ends; a block has its end mark at whatever follows it."""
     if isinstance(node, ScalarNode):
         return int(node.end_mark.index if node.value or node.style else key.end_mark.index + 1)
-    if node.flow_style or not node.value:
+    if not isinstance(node, CollectionNode) or node.flow_style or not node.value:
         return int(node.end_mark.index)
     last = node.value[-1]
     return _end(last[1], last[0]) if isinstance(node, MappingNode) else _end(last, key)
