@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from latentbench.kernel.errors import CoderError, CoderMismatch, FetchError
+from latentbench.kernel.registry import lookup
 from latentbench.models.language_model import Loaded
 from latentbench.subject.coders.coder_check import CoderWarning
 from latentbench.subject.coders.coder_files import FORMATS, format_of, located
@@ -180,6 +181,51 @@ def test_only_what_is_needed_has_to_be_said(subjects: dict[str, Loaded], tmp_pat
     case = CASES["dictionary_learning BatchTopKSAE"]
     least = {f: {"trainer": {"dict_class": "BatchTopKSAE", "layer": 2}} for f in case.configs}
     assert load(case, replace(case, configs=least).write(tmp_path), subjects, "auto").hookpoint == "layers.2"
+
+
+NASTY: list[Any] = [
+    None,
+    True,
+    -1,
+    0,
+    0.5,
+    2**62,
+    1e300,
+    "",
+    "x",
+    "blocks.99.hook_resid_post",
+    [],
+    {},
+    [1],
+    {"in": None},
+]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gemma_scope_2 transcoder", "llama_scope TC", "openmoss dataset-wise", "openmoss glu"]
+    + [f"dictionary_learning {kind}" for kind in ("GatedAutoEncoder", "AutoEncoderTopK")],
+)
+def test_any_value_of_a_setting_is_a_coder_or_a_message(subjects: dict[str, Loaded], tmp_path: Path, name: str) -> None:
+    case = CASES[name]
+    ((file, config),) = case.configs.items()
+    places = [(k,) for k in config] + [(k, inner) for k, v in config.items() if isinstance(v, dict) for inner in v]
+    path = case.write(tmp_path)
+    read = lookup("coder", case.format)
+    messages = 0
+    for where in places:
+        for value in NASTY:
+            content = json.loads(json.dumps(config))
+            holder = content if len(where) == 1 else content[where[0]]
+            holder[where[-1]] = value
+            (tmp_path / file).write_text(json.dumps(content), encoding="utf-8")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    read(CoderSpec(name="c", format=case.format, path=str(path)), subjects[case.subject])
+                except CoderError:
+                    messages += 1
+    assert messages > len(NASTY)
 
 
 # Gemma Scope
