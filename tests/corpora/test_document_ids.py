@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from latentbench.corpora.rows import Dialogue
 from latentbench.corpora.contexts import ContextSettings, Tally, contexts
 from latentbench.corpora.corpus import anchored, corpus_identity, documents
 from latentbench.corpora.corpus_spec import ChatCorpus
+from latentbench.corpora.rows import Dialogue
 from latentbench.kernel.errors import DataError, ModelError
 from latentbench.kernel.requests import Message
 from latentbench.models.language_model import Loaded
