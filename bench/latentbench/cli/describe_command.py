@@ -99,8 +99,8 @@ def page_of(kind: str, name: str) -> Page:
         Column("default", "code"),
         Column("meaning", "prose", spare=True),
     ]
-    blocks = [Prose(" ".join(inspect.cleandoc(said).split("\n\n")[0].split())), Table("", columns, rows)]
-    return Page(title, blocks if rows else [*blocks[:1], Prose("No keys.")])
+    what = Prose(" ".join(inspect.cleandoc(said).split("\n\n")[0].split()))
+    return Page(title, [what, Table("", columns, rows) if rows else Prose("No keys.")])
 
 
 def _model(kind: str, name: str) -> tuple[type[BaseModel], str, str]:

@@ -171,6 +171,6 @@ def load(reference: str, dtype: DType = "bfloat16", device: str = "auto", loadin
     model.requires_grad_(False)
     model = model.eval()
     if not loading.placed:
-        return Loaded(files, model.to(where), tokenizer, dtype, where, loading)
+        return Loaded(files, model.to(where), tokenizer, dtype, where, loading=loading)
     first = model.get_input_embeddings().weight
-    return Loaded(files, model, tokenizer, dtype, where if first.is_meta else first.device, loading)
+    return Loaded(files, model, tokenizer, dtype, where if first.is_meta else first.device, loading=loading)

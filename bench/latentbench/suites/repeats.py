@@ -97,8 +97,8 @@ def repeats(windows: pa.Table, latent: Ints, explain: Bools) -> Repeats:
         whole[tests] = np.isin(content[tests], content[seen])
         first = np.unique(content[tests], return_index=True)[1]
         again[np.delete(tests, first)] = True
-    found = [np.flatnonzero(marks) for marks in (shared | whole, whole, again)]
-    return Repeats(int((~explain & (latent >= 0)).sum()), *found, latent)
+    tests_in_all = int((~explain & (latent >= 0)).sum())
+    return Repeats(tests_in_all, np.flatnonzero(shared | whole), np.flatnonzero(whole), np.flatnonzero(again), latent)
 
 
 def _runs(ids: Ints, cuts: Ints) -> tuple[Ints, Hashes]:

@@ -69,11 +69,11 @@ def verify(suite: Suite, activations: bool = False, contexts: int = 40, base: Pa
     check("windows of a decile fire, all others are silent", _kinds(facts))
     check("stronger deciles hold stronger windows", _deciles(facts))
     check("counts are those recorded, and never above what was asked for", _counts(suite, facts))
-    found = repeats(suite.window_table, facts.latent, facts.explain)
+    repeated = repeats(suite.window_table, facts.latent, facts.explain)
     if promised_apart(suite.manifest):
-        check(found.said(), found.problems(facts.names))
+        check(repeated.said(), repeated.problems(facts.names))
     else:
-        lines.append(f"{'warn' if len(found.whole) else 'ok  '} {found.said()}")
+        lines.append(f"{'warn' if len(repeated.whole) else 'ok  '} {repeated.said()}")
     lines += [f"n/a  {line}" for line in notes(suite)]
     if activations:
         from latentbench.suites.rerun import compare

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latentbench.corpora.contexts import Tokens
+from latentbench.corpora.rows import Tokens
 from latentbench.kernel.errors import CoderError, ModelError
 from latentbench.models.language_model import Loaded
 from latentbench.subject.coders.sparse import SparseCoder, SparseLatents, gathered

@@ -93,4 +93,4 @@ def _texts(corpus: Path | None, tokens: int) -> Sequence[str]:
         if jsonl
         else TextCorpus(path=(str(path),), limit_documents=most)
     )
-    return list(documents(chosen))
+    return [text for text in documents(chosen) if isinstance(text, str)]

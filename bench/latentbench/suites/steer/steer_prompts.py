@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latentbench.corpora.contexts import Tokens
+from latentbench.corpora.rows import Tokens
 from latentbench.kernel.errors import DataError
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView, Window
