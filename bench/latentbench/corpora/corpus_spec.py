@@ -48,6 +48,7 @@ class ParquetCorpus(_Rows):
     """Parquet files, a few rows at a time."""
 
     kind: Literal["parquet"] = "parquet"
+    """How its documents are kept."""
     path: Paths
     """A path or a list of paths, with wildcards and folders, read in the order of `jsonl`."""
 
@@ -56,6 +57,7 @@ class CsvCorpus(_Corpus):
     """CSV files (`.csv`, `.csv.gz`, `.csv.zst`) whose first line names the columns."""
 
     kind: Literal["csv"] = "csv"
+    """How its documents are kept."""
     path: Paths
     """A path or a list of paths, with wildcards and folders, read in the order of `jsonl`."""
     text_field: str = "text"
@@ -66,6 +68,7 @@ class ChatCorpus(_Corpus):
     """One chat a line, in `.jsonl` or `.jsonl.gz` files."""
 
     kind: Literal["chat"] = "chat"
+    """How its documents are kept."""
     path: Paths
     """A path or a list of paths, read in this order; wildcards are expanded in sorted order."""
     messages_field: str = "messages"
