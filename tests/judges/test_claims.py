@@ -13,6 +13,7 @@ import pytest
 from latentbench.judges.cache import replies
 from latentbench.judges.cache.cached_judge import CachedJudge, ReplyCache
 from latentbench.judges.judge import BaseJudge
+from latentbench.kernel.errors import DataError
 from latentbench.kernel.requests import Capability, Chat, JudgeIdentity, Message, Outcome, Reply, request_key
 
 IDENTITY = JudgeIdentity("p", "m", "r", "d")
@@ -178,3 +179,25 @@ def test_a_program_of_an_earlier_version_goes_on_with_the_file(tmp_path):
             (key("b"), '{"text":"B","usage":[1,2,0,0.5]}'),
         )
     assert {k: r.text for k, r in cache.get([key("a"), key("b")]).items()} == {key("a"): "A", key("b"): "B"}
+
+
+def test_a_claim_that_a_full_disk_did_not_let_go_stops_nobody(tmp_path, monkeypatch):
+    """The process goes on and gives signs of life, so whoever waited for this claim would wait for ever."""
+    first, second = ReplyCache(tmp_path / "c.sqlite"), ReplyCache(tmp_path / "c.sqlite")
+    assert first.claim({"k", "other"}) == {"k", "other"}
+    assert second.claim({"k"}) == set()
+
+    def full(self, keys):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ReplyCache, "_end", full)
+        with pytest.raises(DataError, match="full"):
+            first.release({"k"})
+        assert first.refresh(), "it is taken out as soon as there is room"
+        assert second.claim({"k", "other"}) == {"k"}
+    second.release({"k"})
+    assert first.claim({"k"}) == {"k"}
+    first.release({"k", "other"})
+    assert not first.refresh()
+    assert second.claim({"k", "other"}) == {"k", "other"}

@@ -119,7 +119,7 @@ def in_own_disk(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
         pytest.skip("no mount name spaces here")
     command = f'{mount} && exec "{sys.executable}" "{folder}/script.py" "{folder}"'
     return subprocess.run(
-        ["unshare", "-m", "bash", "-c", command], capture_output=True, text=True, timeout=600, encoding="utf-8"
+        ["unshare", "-m", "bash", "-c", command], capture_output=True, text=True, timeout=3000, encoding="utf-8"
     )
 
 

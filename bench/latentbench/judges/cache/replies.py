@@ -130,6 +130,10 @@ class FromCache:
         return f"{self.found:,} of {self.asked:,} replies came from the cache, stored {first} to {last}"
 
 
+_LIVE: weakref.WeakValueDictionary[str, ReplyCache] = weakref.WeakValueDictionary()
+"""Caches that this process has open, by what their claims are held under."""
+
+
 class ReplyCache:
     """Replies on disk. Several processes of one machine may use one file.
 
@@ -155,6 +159,9 @@ class ReplyCache:
         self._judges: set[str] = set()
         self._me, self._holder = me(), secrets.token_hex(8)
         self._claimed: set[str] = set()
+        self._owed: set[str] = set()
+        """Claims that were given up, and that a full disk kept in the table."""
+        _LIVE[self._holder] = self
         self._beating = False
         with self._errors():
             self._db = self._open()
@@ -286,12 +293,15 @@ class ReplyCache:
                 for marks, part in _parts(list(keys)):
                     query = f"SELECT key FROM replies WHERE key IN ({marks})"
                     free -= {key for (key,) in self._db.execute(query, part)} - self._broken
-                    query = f"SELECT key, host, pid, start, beat FROM claims WHERE key IN ({marks})"
-                    for key, host, pid, start, beat in self._db.execute(query, part):
+                    query = f"SELECT key, holder, host, pid, start, beat FROM claims WHERE key IN ({marks})"
+                    for key, holder, host, pid, start, beat in self._db.execute(query, part):
                         who = (host, pid, start)
                         if who not in ended:
                             ended[who] = Process(host, pid, None if start is None else int(start)).gone
-                        if not ended[who] and now - beat < STALE:
+                        # This process lives, and may have given up what a full disk did not let it take out of the table.
+                        mine = who == (self._me.host, self._me.pid, self._me.start)
+                        dropped = mine and ((it := _LIVE.get(holder)) is None or key not in it._claimed)
+                        if not ended[who] and not dropped and now - beat < STALE:
                             free.discard(key)
                 own = (self._holder, self._me.host, self._me.pid, self._me.start, now)
                 rows = [(key, *own) for key in free]
@@ -306,17 +316,23 @@ class ReplyCache:
         """Give up claims on `keys` that are left; others may ask then."""
         left = self._claimed.intersection(keys)
         if left:
-            with self._lock, self._errors(), self._transaction():
-                self._end(left)
             self._claimed -= left
+            self._owed |= left
+            with self._lock, self._errors(), self._transaction():
+                self._end(self._owed)
+            self._owed.clear()
 
     def refresh(self) -> bool:
         """Give a sign of life for the claims; whether there are any."""
         with self._lock:
-            if not self._claimed:
+            if not self._claimed and not self._owed:
                 self._beating = False
                 return False
             with suppress(DataError), self._errors():
+                if self._owed:  # where the disk was full
+                    with self._transaction():
+                        self._end(self._owed)
+                    self._owed.clear()
                 self._db.execute("UPDATE claims SET beat = ? WHERE holder = ?", (time.time(), self._holder))
         return True
 
