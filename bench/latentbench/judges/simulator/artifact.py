@@ -18,7 +18,7 @@ from pydantic import Field
 from latentbench.judges.simulator.simulator_prompt import PROMPT_VERSION
 from latentbench.kernel.config import Frozen, read_yaml, validate
 from latentbench.kernel.errors import DigestMismatch, ModelError
-from latentbench.kernel.files import write_text
+from latentbench.kernel.files import replacing, write_text
 from latentbench.kernel.identity import digest, file_sha256
 from latentbench.kernel.tasks import find
 from latentbench.models.language_model import DType, Loaded
@@ -128,8 +128,10 @@ def save(
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).unlink(missing_ok=True)
-    save_file({k: v.to(torch.bfloat16).contiguous() for k, v in adapter.items()}, folder / ADAPTER)
-    save_file({k: v.detach().float().cpu().contiguous() for k, v in heads.state_dict().items()}, folder / HEADS)
+    with replacing(folder / ADAPTER) as part:
+        save_file({k: v.to(torch.bfloat16).contiguous() for k, v in adapter.items()}, part)
+    with replacing(folder / HEADS) as part:
+        save_file({k: v.detach().float().cpu().contiguous() for k, v in heads.state_dict().items()}, part)
     config = HeadsConfig(
         format="heads",
         base=base,

@@ -19,7 +19,7 @@ from latentbench.judges.simulator.artifact import Calibration, save
 from latentbench.judges.simulator.lora import load_state, state
 from latentbench.kernel.config import read_yaml, validate
 from latentbench.kernel.errors import ModelError, SpecError
-from latentbench.kernel.files import replacing, write_json
+from latentbench.kernel.files import replacing, write_json, write_text
 from latentbench.kernel.identity import digest, file_sha256, seed_for
 from latentbench.kernel.inputs import lines, parse_json, understood
 from latentbench.lab.simulator.batch import EncodedExample, collate, encode
@@ -135,14 +135,14 @@ def train(
                 row = {"step": step, "examples": step * recipe.batch * recipe.windows, "loss_window": means[0]}
                 row["loss_token"] = means[1]
                 row |= {k: figures[k] for k in ("window_auroc", "token_auroc", "window_ece", "token_ece")}
-                with (out / CURVE).open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps(row) + "\n")
+                add_point(out / CURVE, row)
                 say(f"  held out: window {figures['window_auroc']}, token {figures['token_auroc']}")
             if recipe.average and step in recipe.ends:
                 before = [out / END.format(end) for end in recipe.ends if end < step]
                 if before:
                     _average(before[-1], key, trainee)
-                torch.save({"key": key} | _weights(trainee), out / END.format(step))
+                with replacing(out / END.format(step)) as part:
+                    torch.save({"key": key} | _weights(trainee), part)
             # After the curve: a run that is killed in between measures this step again instead of leaving it out.
             _checkpoint(out / CHECKPOINT, key, step, trainee, optimizer, schedule)
     return finish(recipe, trainee, streams, identity, out, say)
@@ -229,6 +229,16 @@ def _checkpoint(path: Path, key: str, step: int, trainee: Trainee, optimizer: An
 
 def _weights(trainee: Trainee) -> dict[str, Any]:
     return {"adapter": state(trainee.model), "heads": trainee.heads.state_dict()}
+
+
+def add_point(path: Path, row: Mapping[str, Any]) -> None:
+    """Add a point to a curve; one of the same step is replaced.
+
+    The whole file is written, because a kill in the middle of a line that is appended leaves half of it, and the next point would
+    stand behind that half: the training would end with a message about its own curve.
+    """
+    points = {int(point["step"]): point for point in (*read_curve(path), row)}
+    write_text(path, "".join(f"{json.dumps(point)}\n" for point in points.values()))
 
 
 def read_curve(path: Path) -> list[dict[str, Any]]:
