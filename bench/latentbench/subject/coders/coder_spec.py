@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import CoderMismatch
 from latentbench.kernel.file_name import MOST
-from latentbench.kernel.registry import BUILTIN, lookup
+from latentbench.kernel.registry import lookup
 from latentbench.models.language_model import Loaded
 from latentbench.subject.coders.coder_check import CoderWarning, coder_problems
 from latentbench.subject.coders.coder_files import FORMATS, located
@@ -93,8 +93,8 @@ def load_coder(spec: CoderSpec, loaded: Loaded, verify: bool = True) -> SparseCo
         CoderMismatch: the hookpoint's width is not the coder's.
         FetchError: it cannot be had from the hub.
     """
-    if spec.path is not None and spec.format in BUILTIN["coder"]:
-        refuse_several(located(spec.path, spec.format)[0])
+    if spec.path is not None and spec.format in ("auto", *FORMATS):
+        refuse_several(*located(spec.path, spec.format), spec.format)
     coder = cast(Loader, lookup("coder", spec.format))(spec, loaded)
     width = d_in(loaded, coder.hookpoint)
     if coder.d_in != width:

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from latentbench.kernel.errors import CoderError
 from latentbench.kernel.inputs import read_json
-from latentbench.kernel.registry import BUILTIN
-from latentbench.subject.coders.coder_files import located
+from latentbench.subject.coders.coder_files import FORMATS, coder_files
 from latentbench.subject.coders.prepared_input import PreparedInput
 
 if TYPE_CHECKING:
@@ -102,9 +101,9 @@ def provenance(spec: CoderSpec, coder: SparseCoder) -> Provenance:
     inner = coder.inner if isinstance(coder, PreparedInput) else coder
     if isinstance(inner, HasProvenance):
         return inner.provenance
-    if spec.path is None or spec.format not in BUILTIN["coder"]:
+    if spec.path is None or spec.format not in ("auto", *FORMATS):
         return NOTHING
-    return folder_provenance(located(spec.path, spec.format)[0])
+    return folder_provenance(coder_files(spec)[0])
 
 
 def folder_provenance(folder: Path) -> Provenance:

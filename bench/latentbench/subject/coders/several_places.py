@@ -73,19 +73,25 @@ def _places(n: int | None) -> str:
     return "several places" if n is None else "1 place" if n == 1 else f"{n} places"
 
 
-def refuse_several(folder: Path) -> None:
+def refuse_several(folder: Path, chosen: str | None = None, form: str = "") -> None:
     """Let a folder pass whose coder reads one place and writes one, as far as its files show.
+
+    Args:
+        folder: of the coder.
+        chosen: the one file of it that is meant, where it holds several coders.
+        form: format of the coder. Gemma Scope 2 has one file for each layer of a cross-layer transcoder, whose encoder reads one
+            place; its loader sums what a latent writes, and says so.
 
     Raises:
         CoderError: it holds a coder of several places; see `SeveralPlaces.message`.
     """
-    found = several_places(folder)
-    if found is not None:
+    found = several_places(folder, chosen)
+    if found is not None and not (found.reads == 1 and form in ("gemma_scope_2", "auto")):
         raise CoderError(found.message())
 
 
-def several_places(folder: Path) -> SeveralPlaces | None:
-    """The coder of several places that a folder holds; None for any other, and for files that cannot be read.
+def several_places(folder: Path, chosen: str | None = None) -> SeveralPlaces | None:
+    """The coder of several places that a folder, or one file of it, holds; None for any other, and for files that cannot be read.
 
     A damaged file is its loader's to say.
     """
@@ -96,7 +102,7 @@ def several_places(folder: Path) -> SeveralPlaces | None:
     config = _yaml(folder / "config.yaml")
     if config is not None and (found := _configured(config, str(folder / "config.yaml"))) is not None:
         return found
-    for path in sorted(folder.glob("*.safetensors"))[:4]:
+    for path in [folder / chosen] if chosen else sorted(folder.glob("*.safetensors"))[:4]:
         if (found := _shaped(path)) is not None:
             return found
     return None
