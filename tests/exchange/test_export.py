@@ -104,7 +104,7 @@ TEXTS = st.lists(
 
 
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(TEXTS)
 def test_any_text_is_read_back_unchanged(run: Path, tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:

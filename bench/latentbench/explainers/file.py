@@ -45,7 +45,7 @@ class FileParams(Params):
     """Whether the file may have latents that the suite does not have. They are an error by default: an id that is spelled in
     another way would look like a latent that nobody explained. Files of other tools may always have them; they are counted."""
     layout: Literal["auto"] | Layout = "auto"
-    """Whose file it is: found by looking (`auto`), or said."""
+    """Tool that the file is of: found by looking (`auto`), or said."""
     id_column: str | None = None
     """Column with the ids of the latents; by default the first of `latent`, `latent_id`, `feature`, `index` and so on."""
     text_column: str | None = None
@@ -80,7 +80,7 @@ class FileExplainer(Explainer):
 
     @cached_property
     def layout(self) -> Layout:
-        """Whose file it is.
+        """Tool that the file is of.
 
         Raises:
             SpecError, DataError, CorruptTable: see `layout_of`.

@@ -21,7 +21,7 @@ class PlaceMatch(Frozen):
     """A place of a file, and the coder that it was taken for."""
 
     place: str
-    """As the file writes it; "" for an index alone."""
+    """What the file writes before the index; "" for an index alone."""
     coder: str
     rule: str
     """`mapping`, `name`, `module`, `layer` or `only coder` (see `latentbench.kernel.foreign_ids`)."""
@@ -32,7 +32,7 @@ class Matched(Frozen):
     """What of a file met a suite."""
 
     layout: str
-    """Whose file it is."""
+    """Tool that the file is of."""
     method: dict[str, str] = Field(default_factory=dict)
     """What made the texts that were taken, by the file's own fields."""
     aside: int = Field(default=0, ge=0)
@@ -52,7 +52,7 @@ class Matched(Frozen):
     without_like: tuple[str, ...] = ()
 
     def sentences(self, label: str) -> list[str]:
-        """The same in sentences, for people."""
+        """What met what, in sentences for people."""
         met = self.asked - self.without
         said = [f"{label} ({self.layout}): {met:,} of the {self.asked:,} latents of this run have a text"]
         said[0] += f", {self.without:,} have none ({', '.join(self.without_like)})" if self.without else ""

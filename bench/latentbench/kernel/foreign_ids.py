@@ -87,7 +87,7 @@ class ForeignId:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class ModelSite:
     """Where in a model.
 
     Attributes:
@@ -124,29 +124,29 @@ def parse_id(text: str) -> ForeignId | None:
     return ForeignId(found["place"].strip(), int(found["index"])) if found else None
 
 
-def site_of(place: str) -> Site | None:
+def site_of(place: str) -> ModelSite | None:
     """Where a place is, if it says at least a layer."""
     place = place.strip()
     for text in (place, place.rpartition("/")[2]):
         if found := _MODULE.fullmatch(text):
             return _module(int(found["layer"]), found["rest"] or "")
         if found := _LAYER.fullmatch(text):
-            return Site(int(found["layer"]), "")
+            return ModelSite(int(found["layer"]), "")
         if found := _SOURCE.fullmatch(text):
             parts = {_WORDS[word] for word in re.split(r"[-_]", found["rest"] or "") if word in _WORDS}
             # `transcoder-mlp` says one thing twice.
             parts -= {MLP} if MLP_IN in parts else set()
-            return Site(int(found["layer"]), parts.pop() if len(parts) == 1 else "")
+            return ModelSite(int(found["layer"]), parts.pop() if len(parts) == 1 else "")
     return None
 
 
-def _module(layer: int, rest: str) -> Site | None:
+def _module(layer: int, rest: str) -> ModelSite | None:
     for end, said in ((".output", ""), (".input", ":in")):
         rest = f"{rest.removesuffix(end)}{said}" if f".{rest}".endswith(end) else rest
     rest = {"output": "", ":in": ":in"}.get(rest, rest)
     if rest == "hook_resid_pre":
-        return Site(layer - 1, RESIDUAL) if layer else None
-    return Site(layer, _HOOKS.get(rest) or _MODULES.get(rest, rest))
+        return ModelSite(layer - 1, RESIDUAL) if layer else None
+    return ModelSite(layer, _HOOKS.get(rest) or _MODULES.get(rest, rest))
 
 
 def coder_at(
@@ -183,7 +183,7 @@ def coder_at(
     if not same and site.part == MLP:
         # A transcoder is called after the module that it stands for, whose input it reads.
         kinds = {coder.name: coder.kind for coder in others}
-        into = Site(site.layer, MLP_IN)
+        into = ModelSite(site.layer, MLP_IN)
         same = [name for name, at in sites.items() if at == into and kinds[name] in ("transcoder", "")]
     return _only(place, same, "module")
 

@@ -1,4 +1,4 @@
-"""Whose file it is: found by looking at names and first rows, or said by the user; then read by the reader for it.
+"""Tools and their files: which a file is of is found by looking at names and first rows, or said by the user.
 
 Looking is by what only that tool writes (`scored_explanations`, `eval_result_unstructured`, `_latent12.txt`). A reader that takes
 whatever it can find in any file is shorter, and reads half of a file that it does not know.
@@ -26,7 +26,7 @@ OWN = "explanations.parquet"
 
 
 def layout_of(path: Path, columns: Columns) -> Layout:
-    """Whose a file or folder is.
+    """Tool that a file or folder is of.
 
     Raises:
         DataError: there is none, or a folder holds nothing that is known.

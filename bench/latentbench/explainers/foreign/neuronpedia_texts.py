@@ -1,7 +1,7 @@
 """Explanations of a Neuronpedia export: one object a line, in one file or in the batches of a folder.
 
-Each row is of a latent (`modelId`, `layer`, which is the source, and `index`, a text) and has a `description`. Everything else
-may be missing: files made by different programs have different fields.
+Each row is of a latent (`modelId`; `layer`, which is the source and may be called so; `index`, a text) and has a `description`.
+Everything else may be missing: files made by different programs have different fields.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def read_neuronpedia(paths: list[Path], where: Mapping[str, str | int]) -> Itera
         for place, row in json_rows(path):
             if not fits(dict.fromkeys(where) | dict(row), where, place):
                 continue
-            source = "/".join(part for name in ("modelId", "layer") if (part := text_of(row, name, place)))
+            layer = "layer" if "layer" in row else "source"
+            source = "/".join(part for name in ("modelId", layer) if (part := text_of(row, name, place)))
             index = index_of(row, "index", place)
             method = tuple((name, said) for name in METHOD if (said := text_of(row, name, place)) is not None)
             made = text_of(row, "createdAt", place) or ""
