@@ -218,7 +218,7 @@ def test_a_killed_pass_is_resumed_to_the_same_bytes(
     code = KILLED.format(
         root=str(Path(__file__).parents[2]), subject=str(tiny_folder), corpus=corpus.path[0], out=str(out)
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, encoding="utf-8")
     assert process.stdout is not None
     for _ in range(3):
         assert process.stdout.readline(), "the pass must be running when it is killed"
