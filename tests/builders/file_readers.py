@@ -678,7 +678,7 @@ def _timings(folder: Path) -> None:
     )
 
 
-def _foreign(format: str) -> Callable[[Path], object]:
+def _imported(format: str) -> Callable[[Path], object]:
     """Imports what another tool has published and looks at every window of it."""
 
     def read(folder: Path) -> object:
@@ -1184,7 +1184,7 @@ READERS = [
             f"Neuronpedia's {name}",
             file,
             _neuronpedia,
-            _foreign("neuronpedia"),
+            _imported("neuronpedia"),
             ("corpora/corpus_files.py:read_lines",),
             heavy=name != "activations",
         )
@@ -1198,7 +1198,7 @@ READERS = [
         "Neuronpedia's packed activations",
         "activations/batch-0.jsonl.gz",
         _packed_neuronpedia,
-        _foreign("neuronpedia"),
+        _imported("neuronpedia"),
         ("corpora/corpus_files.py:read_lines",),
         heavy=True,
     ),
@@ -1206,21 +1206,21 @@ READERS = [
         "NeuronRecord",
         "collated-activations/5/0.json",
         lambda folder: neuron_records(folder, neurons=1, n=12, silent_rows=4),
-        _foreign("openai"),
+        _imported("openai"),
         ("suites/imported/neuron_records.py:_record",),
     ),
     Reader(
         "windows in columns",
         "w.parquet",
         lambda folder: columns(folder / "w.parquet", latents=2, n=6, document=lambda latent, i, fires: str(i)),
-        _foreign("parquet"),
+        _imported("parquet"),
         ("suites/imported/window_columns.py:_table",),
     ),
     Reader(
         "delphi's cache",
         "latents/layers.2/0_3.safetensors",
         _delphi,
-        _foreign("delphi"),
+        _imported("delphi"),
         ("suites/imported/delphi_cache.py:_arrays",),
         heavy=True,
     ),
@@ -1228,7 +1228,7 @@ READERS = [
         "delphi's config.json",
         "latents/layers.2/config.json",
         _delphi,
-        _foreign("delphi"),
+        _imported("delphi"),
         ("suites/imported/delphi_cache.py:_config",),
         heavy=True,
     ),
@@ -1268,6 +1268,8 @@ EXCUSED = {
     "tuning/tune.py:tune": "copies a spec that was read",
     "analysis/gate/plugin.py:GateCollector.collect": "counts the lines of a report that it has made",
     "analysis/gate/plugin.py:_fail": "as above",
+    "exchange/hub_files.py:write_hub": "reads back what it has written itself",
+    "subject/activations/activations.py:_scaled_latents": "reads what the pass has written itself",
     "corpora/hub.py:_check_folder": "looks for settings in a folder; tests/runs/test_exfiltration.py",
     "judges/remote/binding.py:read_bindings": "a schema like those here",
     "judges/remote/binding.py:write_binding": "changes a line of the list that `read_bindings` has just read",
