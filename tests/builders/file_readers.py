@@ -1185,7 +1185,7 @@ READERS = [
             file,
             _neuronpedia,
             _imported("neuronpedia"),
-            ("corpora/corpus_files.py:read_lines",),
+            ("corpora/corpus_files.py:_lines",),
             heavy=name != "activations",
         )
         for name, file in {
@@ -1199,7 +1199,7 @@ READERS = [
         "activations/batch-0.jsonl.gz",
         _packed_neuronpedia,
         _imported("neuronpedia"),
-        ("corpora/corpus_files.py:read_lines",),
+        ("corpora/corpus_files.py:_lines",),
         heavy=True,
     ),
     Reader(
@@ -1268,7 +1268,7 @@ EXCUSED = {
     "tuning/tune.py:tune": "copies a spec that was read",
     "analysis/gate/plugin.py:GateCollector.collect": "counts the lines of a report that it has made",
     "analysis/gate/plugin.py:_fail": "as above",
-    "exchange/hub_files.py:write_hub": "reads back what it has written itself",
+    "exchange/hub_files.py:write_hub": "reads tables of a run, whose readers are here",
     "subject/activations/activations.py:_scaled_latents": "reads what the pass has written itself",
     "corpora/hub.py:_check_folder": "looks for settings in a folder; tests/runs/test_exfiltration.py",
     "judges/remote/binding.py:read_bindings": "a schema like those here",
