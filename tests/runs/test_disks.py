@@ -23,18 +23,21 @@ from latentbench.runs import run as running
 from latentbench.runs.record import read_record
 from latentbench.runs.run import resume, start
 
+LOST = 16  # answers that were in flight when a disk was found full, at most; 1 to 6 on a machine with other work
 place, quiet, calls = Path(sys.argv[1]), Console(quiet=True), [0]
 suite = running.load_suite("planted-1")
 running.load_suite = lambda name: suite
 answer, MockJudge.chunk = MockJudge.answer, 1
 
 async def counted(self, requests):
+    # Paid is what was answered. Calls queue (seconds=), so few are in flight when a disk is found full.
+    replies = await answer(self, requests)
     calls[0] += len(requests)
-    return await answer(self, requests)
+    return replies
 
 MockJudge.answer = counted
 spec = {"name": "t", "suite": "planted-1", "limit": 2, "explainers": ["tokens"], "scorers": ["detection"],
-        "judges": [{"use": "mock:lexical", "label": "lex"}]}
+        "judges": [{"use": "mock:lexical?seconds=0.002", "label": "lex"}]}
 (place / "spec.yaml").write_text(yaml.safe_dump(spec))
 
 def digests(run):
@@ -61,8 +64,8 @@ for free in (4, 12, 24, 40, 64, 100, 200, 400, 800, 1600):
     else:
         start(place / "spec.yaml", run, cache, quiet)
     assert digests(run) == wanted, free
-    assert calls[0] <= asked + 1, (free, calls[0], asked)
-    assert calls[0] - 1 <= read_record(run).totals.paid.calls <= calls[0], free
+    assert calls[0] <= asked + LOST, (free, calls[0], asked)
+    assert calls[0] - LOST <= read_record(run).totals.paid.calls <= calls[0], free
     for path in (run, *disk.glob("c.sqlite*")):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 assert stopped > 5, stopped

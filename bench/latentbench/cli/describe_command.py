@@ -31,9 +31,10 @@ def describe(
     name: Annotated[str | None, typer.Argument(help="Which one; without it, the names that there are.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, as docs/reference.md has it.")] = False,
 ) -> None:
-    """Print every key of a spec, a scorer, an explainer or a judge: type, default and meaning.
+    """Print the keys of a spec, scorer, explainer or judge.
 
-    Examples: bench describe spec run; bench describe scorer detection; bench describe judge openai
+    Each has its type, default and meaning. Examples: bench describe spec run; bench describe scorer detection;
+    bench describe judge openai.
     """
     from latentbench.kernel.errors import UnknownName
     from latentbench.views.terminal import say

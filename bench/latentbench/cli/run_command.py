@@ -32,7 +32,7 @@ def run(
 ) -> None:
     """Run a grid of explainers x scorers x judges on a suite.
 
-    Examples: bench run demo; bench run my-spec.yaml --out runs/mine
+    Examples: bench run demo; bench run my-spec.yaml --out runs/mine.
     """
     from latentbench.kernel.tasks import spec_file
     from latentbench.runs.run import start
