@@ -259,17 +259,39 @@ def test_gemma_scope_has_many_spellings(subjects: dict[str, Loaded], tmp_path: P
     assert torch.equal(load(case, case.write(tmp_path / "b", spelled), subjects).w_enc, plain.w_enc)
 
 
-def test_a_layer_of_a_cross_layer_transcoder_is_summed_and_said(subjects: dict[str, Loaded], tmp_path: Path) -> None:
+@pytest.mark.parametrize("biases", [1, 3])
+def test_a_layer_of_a_cross_layer_transcoder_is_summed_and_said(
+    subjects: dict[str, Loaded], tmp_path: Path, biases: int
+) -> None:
     case = CASES["gemma_scope_2 transcoder by name"]
     file = "google/gemma-scope-2-1b-pt/clt/width_262k_l0_medium_affine/layer_1.safetensors"
     parts = torch.randn(N, 3, D, generator=torch.Generator().manual_seed(2))
     whole = replace(case, file=file, path=file, tensors=case.tensors | {"w_dec": parts})
+    if biases > 1:  # one for each layer that it writes to
+        whole.tensors["b_dec"] = torch.stack([whole.tensors["b_dec"], *torch.randn(biases - 1, D)])
     path = whole.write(tmp_path)
     with pytest.warns(CoderWarning, match="cross-layer transcoder.*3 layers is summed"):
         coder = load(whole, path, subjects, "auto")
     assert (coder.kind, coder.hookpoint) == ("transcoder", "layers.1.pre_feedforward_layernorm")
     torch.testing.assert_close(coder.w_dec, parts.sum(1))
+    torch.testing.assert_close(coder.b_dec, whole.tensors["b_dec"].reshape(biases, D).sum(0))
     np.testing.assert_allclose(dense(coder.encode(inputs(case))), case.encode(inputs(case).double().numpy()), atol=2e-5)
+
+
+def test_a_gemma_scope_2_autoencoder_that_names_its_output_is_no_transcoder(
+    subjects: dict[str, Loaded], tmp_path: Path
+) -> None:
+    case = CASES["gemma_scope_2 resid_post"]
+    (file, config), *_ = case.configs.items()
+    named = replace(case, configs={file: config | {"hf_hook_point_out": config["hf_hook_point_in"]}})
+    assert load(named, named.write(tmp_path), subjects).kind == "sae"
+
+
+def test_llama_scope_scales_by_its_norms_or_is_refused(subjects: dict[str, Loaded], tmp_path: Path) -> None:
+    case = next(case for case in CASES.values() if case.format == "llama_scope")
+    other = replace(case, configs={f: c | {"norm_activation": "token-wise"} for f, c in case.configs.items()})
+    with pytest.raises(CoderError, match="norm_activation 'token-wise' is not read"):
+        load(other, other.write(tmp_path), subjects)
 
 
 # OpenMOSS
@@ -407,6 +429,8 @@ def test_backups_of_training_have_their_factor_in_the_biases(
     }
     saved = {k: v * factor if k in scaled else v for k, v in case.tensors.items()}
     backup = {"step": 3, "ae": case.tensors, "optimizer": {"state": {}}, "config": {"k": 5}, "norm_factor": factor}
+    if name.endswith("TopKSAE"):
+        backup["norm_factor"] = torch.tensor(factor)
     torch.save(backup, tmp_path / case.file)
     found = load(case, path, subjects)
     expected = load(case, case.write(tmp_path / "saved", saved), subjects)

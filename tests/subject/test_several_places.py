@@ -12,7 +12,7 @@ import yaml
 from latentbench.kernel.errors import CoderError
 from latentbench.models.language_model import Loaded
 from latentbench.subject.coders.coder_spec import CoderSpec, load_coder
-from latentbench.subject.coders.several_places import several_places
+from latentbench.subject.coders.several_places import refuse_several, several_places
 from safetensors.torch import save_file
 
 HOOKS = [f"blocks.{i}.hook_resid_post" for i in range(3)]
@@ -50,11 +50,8 @@ SEVERAL = {
         {"config.json": {"trainer": {"dict_class": "BatchTopKCrossCoder", "activation_dim": 8}}},
         "crosscoder: it reads several places",
     ),
-    "Gemma Scope 2 clt": (
-        {
-            "config.json": {"architecture": "jump_relu", "model_name": "google/gemma-3-270m"},
-            "params.safetensors": {"w_enc": (8, 16), "w_dec": (16, 5, 8), "b_enc": (16,), "b_dec": (5, 8)},
-        },
+    "a clt whose reader sums nothing": (
+        {"x.safetensors": {"W_enc": (8, 16), "W_dec": (16, 5, 8), "b_enc": (16,), "b_dec": (5, 8)}},
         r"CLT\): it reads 1 place and writes 5 places.*a direction for each place.*saved as a transcoder",
     ),
     "Gemma Scope 2 crosscoder, no configuration": (
@@ -90,3 +87,14 @@ def test_any_other_folder_passes(tmp_path: Path, files: dict[str, Any]) -> None:
     assert several_places(write(tmp_path / "c", files)) is None
     (tmp_path / "c" / "y.safetensors").write_bytes(b"nothing")
     assert several_places(tmp_path / "c") is None
+
+
+def test_one_layer_of_a_gemma_scope_2_clt_is_let_through_and_its_neighbour_does_not_matter(tmp_path: Path) -> None:
+    layer = {"w_enc": (8, 16), "w_dec": (16, 5, 8), "b_enc": (16,), "b_dec": (8,), "threshold": (16,)}
+    crossed = layer | {"w_enc": (5, 8, 16), "b_dec": (5, 8)}
+    folder = write(tmp_path / "c", {"layer_1.safetensors": layer, "layer_0.safetensors": crossed})
+    refuse_several(folder, "layer_1.safetensors")
+    with pytest.raises(CoderError, match="crosscoder: it reads 5 places"):
+        refuse_several(folder, "layer_0.safetensors")
+    with pytest.raises(CoderError, match="crosscoder: it reads 5 places"):
+        refuse_several(folder)

@@ -94,7 +94,7 @@ def load_coder(spec: CoderSpec, loaded: Loaded, verify: bool = True) -> SparseCo
         FetchError: it cannot be had from the hub.
     """
     if spec.path is not None and spec.format in ("auto", *FORMATS):
-        refuse_several(*located(spec.path, spec.format), spec.format)
+        refuse_several(*located(spec.path, spec.format))
     coder = cast(Loader, lookup("coder", spec.format))(spec, loaded)
     width = d_in(loaded, coder.hookpoint)
     if coder.d_in != width:

@@ -64,13 +64,13 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
     if config.get("architecture", "jump_relu") != "jump_relu":
         raise CoderError(f"{path}: architecture {config['architecture']!r} is not read, only 'jump_relu'.")
     weights = canonical(file, _SPELLINGS, ("W_skip",))
-    n, d_out = flat(file, weights, "b_enc"), flat(file, weights, "b_dec")
-    w_dec = weights["W_dec"]
-    layers = 1
+    n, w_dec, layers = flat(file, weights, "b_enc"), weights["W_dec"], 1
     if w_dec.ndim == 3:
-        layers = w_dec.shape[1]
+        layers, d_out = w_dec.shape[1:]
         sized(file, weights, "W_dec", (n, layers, d_out))
         w_dec = w_dec.sum(1)
+        if weights["b_dec"].ndim == 2:
+            weights["b_dec"] = sized(file, weights, "b_dec", (layers, d_out)).sum(0)
         warnings.warn(
             line(
                 f"{file} is one layer of a cross-layer transcoder: what its latents write to {layers} layers is summed. "
@@ -79,6 +79,7 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
             CoderWarning,
             stacklevel=2,
         )
+    d_out = flat(file, weights, "b_dec")
     w_dec = turned(file, "W_dec", w_dec, n, d_out)
     d_in = _other(file, tuple(weights["W_enc"].shape), n)
     w_enc = turned(file, "W_enc", weights["W_enc"], d_in, n)
@@ -92,9 +93,8 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
     if "W_skip" in weights:
         weights["W_skip"] = sized(file, weights, "W_skip", (d_in, d_out)).T
     part = _part(f"{spec.path}/{folder}/{chosen or ''}")
-    transcodes = (
-        part in ("transcoder", "clt") or layers > 1 or "W_skip" in weights or bool(config.get("hf_hook_point_out"))
-    )
+    elsewhere = config.get("hf_hook_point_out") not in (None, config.get("hf_hook_point_in"))
+    transcodes = part in ("transcoder", "clt") or layers > 1 or "W_skip" in weights or elsewhere
     kind: Kind = "transcoder" if transcodes else "sae"
     if not transcodes and d_in != d_out:
         raise CoderMismatch(

@@ -58,6 +58,10 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
         raise CoderError(
             f"{path}: act_fn {config['act_fn']!r} is not read, only jumprelu (and topk, which has become one)."
         )
+    if config.get("norm_activation") not in (None, "dataset-wise"):
+        raise CoderError(
+            f"{path}: norm_activation {config['norm_activation']!r} is not read, only 'dataset-wise', by the norms in this file."
+        )
     d, n = whole(config["d_model"], "d_model", path), whole(config["d_sae"], "d_sae", path)
     norms: Any = config["dataset_average_activation_norm"]
     if not isinstance(norms, dict) or "in" not in norms:

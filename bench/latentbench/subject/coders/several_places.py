@@ -4,6 +4,9 @@ Their files look like those of a coder of one place with an axis more, and a loa
 nothing. Reading them as one coder per place is as wrong: a latent of a crosscoder is the sum over its places. What they need is a
 coder that is handed the activations of several places at once and has a direction for each, which no table of a suite has room
 for.
+
+One layer of Gemma Scope 2's cross-layer transcoders is let through: its encoder reads one place, so its latents are what they
+are, and its reader sums what they write and says so (`latentbench.subject.coders.gemma_scope_2`).
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ class SeveralPlaces:
         kind: what it is.
         reads, writes: places; None where the files do not say how many.
         named: their names, as far as the files give them.
+        summed: it reads one place, and the reader of its format sums what it writes.
     """
 
     source: str
@@ -47,6 +51,7 @@ class SeveralPlaces:
     reads: int | None
     writes: int | None
     named: tuple[str, ...] = ()
+    summed: bool = False
 
     def message(self) -> str:
         """What it is, and what would be needed."""
@@ -73,25 +78,23 @@ def _places(n: int | None) -> str:
     return "several places" if n is None else "1 place" if n == 1 else f"{n} places"
 
 
-def refuse_several(folder: Path, chosen: str | None = None, form: str = "") -> None:
-    """Let a folder pass whose coder reads one place and writes one, as far as its files show.
+def refuse_several(folder: Path, chosen: str | None = None) -> None:
+    """Let a coder pass that reads one place and writes one, as far as its files show, or is read as if it did.
 
     Args:
-        folder: of the coder.
-        chosen: the one file of it that is meant, where it holds several coders.
-        form: format of the coder. Gemma Scope 2 has one file for each layer of a cross-layer transcoder, whose encoder reads one
-            place; its loader sums what a latent writes, and says so.
+        folder: the coder's.
+        chosen: the file in it that is read, where a path names one.
 
     Raises:
         CoderError: it holds a coder of several places; see `SeveralPlaces.message`.
     """
     found = several_places(folder, chosen)
-    if found is not None and not (found.reads == 1 and form in ("gemma_scope_2", "auto")):
+    if found is not None and not found.summed:
         raise CoderError(found.message())
 
 
 def several_places(folder: Path, chosen: str | None = None) -> SeveralPlaces | None:
-    """The coder of several places that a folder, or one file of it, holds; None for any other, and for files that cannot be read.
+    """The coder of several places that a folder holds; None for any other, and for files that cannot be read.
 
     A damaged file is its loader's to say.
     """
@@ -102,7 +105,8 @@ def several_places(folder: Path, chosen: str | None = None) -> SeveralPlaces | N
     config = _yaml(folder / "config.yaml")
     if config is not None and (found := _configured(config, str(folder / "config.yaml"))) is not None:
         return found
-    for path in [folder / chosen] if chosen else sorted(folder.glob("*.safetensors"))[:4]:
+    files = sorted(folder.glob("*.safetensors"))[:4] if chosen is None else [folder / chosen]
+    for path in files:
         if (found := _shaped(path)) is not None:
             return found
     return None
@@ -142,9 +146,10 @@ def _shaped(path: Path) -> SeveralPlaces | None:
     """By the axes of the encoder [places, d_in, n] and of the decoder [n, places, d_out]."""
     try:
         with safe_open(path, framework="pt") as f:
-            shapes = {name.lower(): f.get_slice(name).get_shape() for name in f.keys()}  # noqa: SIM118
+            spelled = {name: f.get_slice(name).get_shape() for name in f.keys()}  # noqa: SIM118
     except (SafetensorError, OSError):
         return None
+    shapes = {name.lower(): shape for name, shape in spelled.items()}
     encoder = next((s for name, s in shapes.items() if name in ("w_enc", "w_e", "encoder.weight", "w_encoder")), None)
     decoder = next((s for name, s in shapes.items() if name in ("w_dec", "w_d", "decoder.weight", "w_decoder")), None)
     reads = encoder[0] if encoder is not None and len(encoder) == 3 else 1
@@ -155,7 +160,7 @@ def _shaped(path: Path) -> SeveralPlaces | None:
     if reads == writes == 1:
         return None
     kind = "crosscoder" if reads > 1 else "cross-layer transcoder (CLT)"
-    return SeveralPlaces(str(path), kind, reads, writes)
+    return SeveralPlaces(str(path), kind, reads, writes, summed=reads == 1 and {"w_enc", "w_dec"} <= set(spelled))
 
 
 def _json(path: Path) -> Mapping[str, Any] | None:

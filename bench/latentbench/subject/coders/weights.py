@@ -85,6 +85,8 @@ def top_number(path: Path, name: str) -> float | None:
     """
     with _readable(path):
         found = _checkpoint(path, whole=True).get(name)
+    if isinstance(found, Tensor) and found.numel() == 1 and found.layout == torch.strided:
+        found = float(found)
     return None if found is None else positive(found, name, path)
 
 
