@@ -215,14 +215,23 @@ def test_saelens_norm_rescaling_selects_by_scaled_activations(tiny: Loaded, tmp_
     np.testing.assert_allclose(coder.direction(torch.arange(N)).norm(dim=-1).numpy(), np.ones(N), atol=1e-5)
 
 
-def test_old_saelens_configurations_are_read(tiny: Loaded, tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", [{"activation_fn_str": "topk"}, {"architecture": "topk"}])
+def test_old_saelens_configurations_are_read(tiny: Loaded, tmp_path: Path, said: dict[str, str]) -> None:
     folder = saelens_folder(tmp_path / "c", weights())
-    old = {"d_in": D, "d_sae": N, "activation_fn_str": "topk", "activation_fn_kwargs": {"k": K}}
+    old = {"d_in": D, "d_sae": N, **said, "activation_fn_kwargs": {"k": K}}
     old |= {"hook_point": "blocks.2.hook_mlp_out", "normalize_activations": False}
     (folder / "cfg.json").write_text(json.dumps(old), encoding="utf-8")
     coder = load_coder(spec(folder), tiny)
     assert coder.hookpoint == "layers.2.mlp"
     np.testing.assert_allclose(dense(coder.encode(acts())), reference(acts(), weights(), "topk", True), atol=1e-5)
+
+
+def test_an_activation_function_that_is_not_the_architectures_is_refused(tiny: Loaded, tmp_path: Path) -> None:
+    folder = saelens_folder(tmp_path / "c", weights())
+    old = {"d_in": D, "d_sae": N, "hook_point": "blocks.2.hook_mlp_out", "activation_fn_str": "tanh-relu"}
+    (folder / "cfg.json").write_text(json.dumps(old), encoding="utf-8")
+    with pytest.raises(CoderError, match="activation_fn 'tanh-relu' is not read"):
+        load_coder(spec(folder), tiny)
 
 
 @pytest.mark.parametrize(

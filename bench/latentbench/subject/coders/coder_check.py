@@ -171,9 +171,9 @@ def _scaled_fvu(coder: SparseCoder, loaded: Loaded) -> float:
 
 
 def _activations(coder: SparseCoder, loaded: Loaded, texts: Sequence[str]) -> Tensor:
-    """Activations [n, d_in] of every token but BOS."""
+    """Activations [n, d_in] of every token but BOS; of a text that is longer than the subject reads, those of its beginning."""
     head = [] if loaded.bos is None else [loaded.bos]
-    rows = [[*head, *loaded.tokenizer(t, add_special_tokens=False)["input_ids"]] for t in texts]
+    rows = [[*head, *loaded.tokenizer(t, add_special_tokens=False)["input_ids"]][: loaded.context] for t in texts]
     width = max(len(row) for row in rows)
     # One pass, padded on the right with anything: no real token sees what stands to its right.
     ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])

@@ -74,6 +74,8 @@ def as_trained(spec: CoderSpec, coder: SparseCoder, said: Provenance, loaded: Lo
                 f"{said.source}: coder {spec.name!r} was trained on a model loaded with {name}={value!r}, which is not "
                 f"known here and may change its activations. {OVERRIDE}"
             )
+        if name in PROCESSING and not isinstance(value, bool | None):
+            raise CoderError(f"{said.source}: {name} is {value!r}, expected true or false. {OVERRIDE}")
     wanted = [name for name in PROCESSING if said.processing.get(name)]
     for name in wanted:
         if name == "fold_ln" and spec.hookpoint is None and (said.hook or "").endswith("hook_normalized"):

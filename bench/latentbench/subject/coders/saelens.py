@@ -78,6 +78,8 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
     path = folder / CONFIG
     config = _modern(read_config(folder, ("d_in", "d_sae")))
     architecture = _architecture(config["architecture"], path)
+    if config.get("activation_fn") not in (None, "relu", "topk"):
+        raise CoderError(f"{path}: activation_fn {config['activation_fn']!r} is not read. Known: relu, topk.")
     activation = _ACTIVATIONS[architecture]
     transcodes = "transcoder" in architecture
     file = weights_file(folder, (WEIGHTS, "sae.safetensors", "model.safetensors"))
@@ -175,7 +177,7 @@ def _modern(config: dict[str, Any]) -> dict[str, Any]:
     out = {renamed.get(key, key): value for key, value in config.items()}
     out.setdefault("architecture", "standard")
     out.setdefault("apply_b_dec_to_input", True)
-    if old and out.get("activation_fn") == "topk":
+    if old and (out.get("activation_fn") == "topk" or out["architecture"] == "topk"):
         out["architecture"] = "topk"
         given = out.get("activation_fn_kwargs")
         out.setdefault("k", given.get("k") if isinstance(given, dict) else None)

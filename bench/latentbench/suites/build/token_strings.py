@@ -6,7 +6,9 @@ fast path; every window is compared with the tokenizer's own decoding, and where
 that decoding at the prefix lengths. The last token of a split character carries it, the earlier ones are empty strings.
 
 Of a character that the window cuts through there are only some bytes. It is one U+FFFD, on the last of its tokens, and all that
-is whole stays as it is (`latentbench.suites.build.byte_tokens` says for which tokenizers this takes work).
+is whole stays as it is (`latentbench.suites.build.byte_tokens` says for which tokenizers this takes work). The decoder of
+byte-level tokenizers has one for each byte that a window begins with in the middle of a character; this is left as it is, because
+the windows of suites that were built before have these strings.
 """
 
 from __future__ import annotations
