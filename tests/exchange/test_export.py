@@ -24,7 +24,7 @@ from latentbench.explainers.file import FileExplainer
 from latentbench.kernel.errors import DataError, RunError, SpecError, UnknownName
 from latentbench.kernel.foreign_ids import KnownCoder
 from latentbench.kernel.identity import text_digest
-from latentbench.kernel.tables import EXPLANATIONS, read_table, write_table
+from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, read_table, write_table
 
 from tests.builders.run_builder import Grid, build_run, build_suite, set_suite_digest
 
@@ -49,13 +49,20 @@ PLACES = {
 
 def with_texts(folder: Path, texts: Mapping[str, str | None], explainer: str = "llm") -> None:
     """Give an explainer of a synthetic run other texts; what was judged is told alike."""
+    hashes = {latent: text_digest(text or "") for latent, text in texts.items()}
     path = folder / "explanations.parquet"
     rows = read_table(path, EXPLANATIONS).to_pylist()
     for row in rows:
         if row["explainer"] == explainer:
             text = texts[row["latent"]]
-            row |= {"text": text, "hash": text_digest(text or ""), "outcome": "ok" if text is not None else "parse"}
+            row |= {"text": text, "hash": hashes[row["latent"]], "outcome": "ok" if text is not None else "parse"}
     write_table(pa.Table.from_pylist(rows, schema=EXPLANATIONS), path)
+    path = folder / "judgements.parquet"
+    rows = read_table(path, JUDGEMENTS).to_pylist()
+    for row in rows:
+        if row["explainer"] == explainer:
+            row["explanation"] = hashes[row["latent"]]
+    write_table(pa.Table.from_pylist(rows, schema=JUDGEMENTS), path)
 
 
 @pytest.fixture(scope="module")
