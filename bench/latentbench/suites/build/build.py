@@ -10,13 +10,10 @@ drawing more latents leaves the windows of the others as they were.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 import yaml
 
@@ -25,7 +22,6 @@ from latentbench.corpora.corpus import corpus_identity
 from latentbench.kernel.errors import DataError, ModelError
 from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest, seed_for
-from latentbench.kernel.kinds import DRAWN
 from latentbench.models.language_model import Loaded, load
 from latentbench.models.source import cache_dir
 from latentbench.subject.activations.activation_store import FORMAT, ActivationStore
@@ -39,14 +35,15 @@ from latentbench.subject.unembedding import SubjectWarning, Unembedding, unembed
 from latentbench.suites.build.copies import Copies
 from latentbench.suites.build.draw import chosen, count, draw
 from latentbench.suites.build.hard import embedded, with_hard
-from latentbench.suites.build.negatives import Embed, EmbeddedWindows, Firing, counted
+from latentbench.suites.build.negatives import Embed, EmbeddedWindows, Firing
 from latentbench.suites.build.promoted import Effects, promoted
-from latentbench.suites.build.sampling import EXPLAIN, TEST, Tiles, sample, tile
+from latentbench.suites.build.sampling import Tiles, sample, tile
+from latentbench.suites.build.suite_manifest import Built, suite_manifest
 from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe, anchored_recipe, load_recipe
 from latentbench.suites.build.suite_tables import CoderPart, latent_table, window_table
-from latentbench.suites.build.token_strings import CUT, TokenStrings
+from latentbench.suites.build.token_strings import TokenStrings
 from latentbench.suites.shortfall import remarks, shortfall
-from latentbench.suites.store import Suite, flat_list, load_suite, save_suite
+from latentbench.suites.store import Suite, load_suite, save_suite
 from latentbench.views.escape import line
 from latentbench.views.terminal import shown, status, tell
 
@@ -55,8 +52,6 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 """Called with one line that says how far the build is."""
-COUNTED = ("vocabulary", "largest_id", "start_tokens", "spelled_control_tokens")
-"""Counts of the corpus that only some corpora have."""
 
 
 def build_suite(
@@ -111,12 +106,7 @@ def build_suite(
     strings = TokenStrings(loaded.tokenizer)
     latents = latent_table(parts, recipe.plan, strings)
     windows = window_table(parts, store.tokens, tiles, strings)
-    manifest = (
-        _manifest(recipe, loaded, store, everywhere, tiles, parts, said)
-        | _cut_tokens(windows)
-        | _scales(store, parts)
-        | ({"promoted": {"note": unpromoted}} if unpromoted else {})
-    )
+    manifest = suite_manifest(Built(recipe, loaded, store, everywhere, tiles, parts, said, windows, unpromoted))
     if strict and (problems := shortfall(manifest, latents).problems):
         raise DataError(
             f"{recipe.name} is short of what its recipe asks for, and nothing is written: {'; '.join(problems)}."
@@ -261,98 +251,6 @@ def _coder_part(
     directions = coder.direction(torch.from_numpy(drawn.index)).float().cpu()
     effects = promoted(loaded, directions, recipe.promoted, lens) if lens else Effects.none(len(directions))
     return CoderPart(coder, drawn, samples, directions, effects, left_out)
-
-
-def _manifest(
-    recipe: SuiteRecipe,
-    loaded: Loaded,
-    store: ActivationStore,
-    everywhere: Tiles,
-    tiles: Tiles,
-    parts: Sequence[CoderPart],
-    said: Mapping[str, Provenance],
-) -> dict[str, Any]:
-    counts = store.meta["counts"]
-    return {
-        "name": recipe.name,
-        "version": recipe.version,
-        "recipe": _settings(recipe),
-        "subject": loaded.identity,
-        "bos": loaded.starts,
-        "corpus": {
-            "identity": store.meta["identity"]["corpus"],
-            "documents": counts["documents"],
-            "contexts": counts["contexts"],
-            "tokens": counts["tokens"],
-            "windows": len(tiles.start),
-            # Windows that repeat earlier text and are drawn for no latent.
-            "copies": len(everywhere.start) - len(tiles.start),
-            "unused_tokens": everywhere.unused + counts["dropped_tokens"],
-            **{name: counts[name] for name in COUNTED if name in counts},
-            **({"left_out": store.meta["left_out"]} if store.meta.get("left_out") else {}),
-        },
-        "coders": [
-            _coder_entry(recipe, entry, p, said[p.coder.name]) for entry, p in zip(recipe.coders, parts, strict=True)
-        ],
-        "latents": sum(len(p.samples) for p in parts),
-        "windows": sum(len(s.start) for p in parts for s in p.samples),
-        "versions": {name: version(name) for name in ("latentbench", "torch", "transformers", "numpy", "pyarrow")},
-    }
-
-
-def _scales(store: ActivationStore, parts: Sequence[CoderPart]) -> dict[str, dict[str, int]]:
-    """Latents beyond float16, whose activations, edges and maximum are multiples of 2 to this exponent; nothing if none is."""
-    found = {
-        latent: power
-        for part in parts
-        for latent, index in zip(part.ids(), part.drawn.index.tolist(), strict=True)
-        if (power := store.coder(part.coder.name).power(index))
-    }
-    return {"scales": found} if found else {}
-
-
-def _cut_tokens(windows: pa.Table) -> dict[str, int]:
-    """How many tokens of the windows show U+FFFD, mostly of characters that the windows cut; nothing where there is none."""
-    strings = flat_list(windows.column("tokens"))[0]
-    found = int(pc.sum(pc.match_substring(strings, CUT)).as_py() or 0)
-    return {"tokens_cut": found} if found else {}
-
-
-def _coder_entry(recipe: SuiteRecipe, entry: CoderEntry, part: CoderPart, said: Provenance) -> dict[str, Any]:
-    coder, plan, least = part.coder, recipe.plan, entry.min_windows or recipe.min_windows
-    wanted = {
-        "explain": (plan.explain, EXPLAIN, True),
-        "positive": (plan.positives, TEST, True),
-        "negative": (plan.negatives, TEST, False),
-    }
-    if plan.contrast:
-        wanted["contrast"] = (plan.contrast, EXPLAIN, False)
-    hard = {kind: getattr(recipe.test.hard, kind) for kind in DRAWN}
-    return {
-        "name": coder.name,
-        "kind": coder.kind,
-        "hookpoint": coder.hookpoint,
-        "n_latents": coder.n_latents,
-        "key": coder.key,
-        "evals": dict(coder.evals),
-        "trained": said.as_record(),
-        "as_is": entry.coder.as_is,
-        "asked": entry.latents,
-        "qualifying": part.drawn.qualifying,
-        "got": len(part.samples),
-        # Latents with fewer windows of a sort than asked for; how many each got stands in the latents table.
-        "short": {
-            name: sum(s.count(role, active) < n for s in part.samples) for name, (n, role, active) in wanted.items()
-        }
-        | {kind: sum(counted(s, kind) < n for s in part.samples) for kind, n in hard.items() if n},
-        # Latents with too few explain windows because the others share eight tokens in a row with a test window.
-        "short_by_copies": sum(s.blocked > 0 and s.count(EXPLAIN, True) < plan.explain for s in part.samples),
-    } | ({"left_out": part.left_out, "min_windows": least} if part.left_out else {})
-
-
-def _settings(recipe: SuiteRecipe) -> dict[str, Any]:
-    """What a recipe says, without the places where things lie; their content has identities of its own."""
-    return recipe.model_dump(mode="json", exclude={"subject", "corpus", "coders"})
 
 
 def _keep_recipe(recipe: SuiteRecipe, out_dir: Path) -> None:
