@@ -9,17 +9,22 @@ import pytest
 import torch
 from latentbench.corpora.contexts import ContextSettings
 from latentbench.corpora.corpus_spec import JsonlCorpus
-from latentbench.kernel.errors import CoderError, ModelError
+from latentbench.kernel.errors import CoderError, ModelError, SpecError
+from latentbench.lab.coders.feed import token_rows
 from latentbench.models.engine.engine import Engine
 from latentbench.models.language_model import Loaded
 from latentbench.subject.activations.activations import collect
+from latentbench.subject.coders.coder_check import check
+from latentbench.subject.coders.coder_report import coder_report
 from latentbench.subject.coders.coder_spec import CoderSpec, load_coder
+from latentbench.subject.coders.quality import fvu
 from latentbench.subject.hooks import capture, d_in, edit, site, stack_name
 from latentbench.subject.interventions import Addition, log_probs, prefill
 from latentbench.subject.unembedding import unembedding
 from latentbench.suites.build.promoted import promoted
 
 from tests.builders.families import FAMILIES, WIDTH, subject
+from tests.conftest import SENTENCES
 
 BEYOND_THE_ENGINE = ("openai-gpt", "mpt", "bloom", "mamba", "mamba2", "falcon_mamba", "recurrent_gemma", "rwkv")
 """Families whose keys and values cannot be gone on from in this process: they keep a state, or count their own positions."""
@@ -217,3 +222,29 @@ class _Letters:
 
     def __call__(self, texts: list[str], **kwargs: object) -> dict[str, list[list[int]]]:
         return {"input_ids": [[3 + ord(c) % 60 for c in text] for text in texts]}
+
+
+@pytest.mark.parametrize("name", ["gpt2", "opt", "gpt_bigcode", "llama"])
+def test_no_coder_is_measured_at_positions_that_the_subject_does_not_have(name: str, tiny: Loaded) -> None:
+    limit = "n_positions" if name.startswith("gpt") else "max_position_embeddings"
+    short = subject(name, tiny.tokenizer, **{limit: 24, "vocab_size": len(tiny.tokenizer)})
+    place = CoderSpec(name="c", format="random", hookpoint="layers.1", k=2, n_latents=8)
+    coder = load_coder(place, short)
+    text = " ".join(SENTENCES)
+    ids = tiny.tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert len(ids) > 3 * 24
+    x = torch.cat(
+        [
+            capture(short, torch.tensor([[short.bos, *ids[at : at + 23]]]), None, ["layers.1"])["layers.1"][0, 1:]
+            for at in range(0, len(ids), 23)
+        ]
+    )
+    report = check(coder, short, [text])
+    assert report.tokens == len(ids)
+    assert report.fvu == pytest.approx(fvu(x, coder.decode(coder.encode(x), x)), rel=1e-4)
+    assert coder_report(place, short, [text], context=23).context == 23
+    with pytest.raises(SpecError, match="a context of 24 tokens needs 25 positions; the subject has 24"):
+        coder_report(place, short, [text], context=24)
+    assert len(next(token_rows(short, [text], 23))) == 24
+    with pytest.raises(SpecError, match="a context of 24 tokens needs 25 positions; the subject has 24"):
+        next(token_rows(short, [text], 24))

@@ -19,6 +19,7 @@ from latentbench.corpora.corpus import documents
 from latentbench.corpora.corpus_spec import JsonlCorpus
 from latentbench.kernel.errors import EmptyCorpus
 from latentbench.models.language_model import Loaded
+from latentbench.subject.coders.start_token import check_positions
 from latentbench.subject.hooks import Capture
 
 
@@ -55,8 +56,10 @@ def token_rows(loaded: Loaded, texts: Iterable[str], length: int) -> Iterator[Te
         int64 [length + 1], BOS first; [length] for a subject without BOS.
 
     Raises:
+        SpecError: the subject has too few positions.
         EmptyCorpus: no document has that many tokens.
     """
+    check_positions(loaded, length)
     head = [] if loaded.bos is None else [loaded.bos]
     for context in contexts(texts, loaded.tokenizer, ContextSettings(length, length)):
         yield torch.tensor([*head, *context.ids.tolist()], dtype=torch.long)

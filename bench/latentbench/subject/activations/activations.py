@@ -43,6 +43,7 @@ from latentbench.subject.activations.shards import (
     write_shard,
 )
 from latentbench.subject.coders.sparse import SparseCoder
+from latentbench.subject.coders.start_token import check_positions
 from latentbench.subject.hooks import Capture
 
 SHARD = 128
@@ -149,10 +150,7 @@ def _check(loaded: Loaded, coders: Sequence[SparseCoder], settings: ContextSetti
         raise SpecError(
             f"{shard} contexts of {settings.context} tokens per shard; the limit is {MAX_SHARD_TOKENS} tokens."
         )
-    longest = loaded.context
-    needed = settings.context + (loaded.bos is not None)
-    if longest is not None and needed > longest:
-        raise SpecError(f"a context of {settings.context} tokens needs {needed} positions; the subject has {longest}.")
+    check_positions(loaded, settings.context)
 
 
 def _identity(

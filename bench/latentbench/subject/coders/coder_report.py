@@ -24,7 +24,7 @@ from latentbench.subject.coders.coder_spec import CoderSpec, load_coder
 from latentbench.subject.coders.provenance import provenance
 from latentbench.subject.coders.sparse import SparseCoder
 from latentbench.subject.coders.spliced_loss import Array, CoderSums, coder_sums, writes_where
-from latentbench.subject.coders.start_token import Bos, context_remarks, started
+from latentbench.subject.coders.start_token import Bos, check_positions, context_remarks, started
 from latentbench.views.table import Column, Table
 
 SHORTEST = 8
@@ -143,6 +143,7 @@ def coder_report(
 
     Raises:
         CoderError: it cannot be used.
+        SpecError: the subject has too few positions for the context.
         EmptyCorpus: no document is long enough.
     """
     with warnings.catch_warnings(record=True) as caught:
@@ -152,6 +153,7 @@ def coder_report(
     reads = started(loaded, bos, {spec.name: said})
     remarks = [str(w.message) for w in caught if issubclass(w.category, CoderWarning)]
     remarks += [*said_problems(spec, coder, said, loaded), *context_remarks(reads, context, {spec.name: said})]
+    check_positions(reads, context)
     factor = unfolded_problem(spec, coder, said, reads)
     cut = list(contexts(texts, reads.tokenizer, ContextSettings(context, min(SHORTEST, context)), tokens))
     sums = coder_sums(reads, coder, _renumbered(cut), loss)

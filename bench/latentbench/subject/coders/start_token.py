@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from latentbench.kernel.errors import CoderError
+from latentbench.kernel.errors import CoderError, SpecError
 from latentbench.models.language_model import Loaded
 from latentbench.subject.coders.provenance import Provenance
 
@@ -42,6 +42,24 @@ def started(loaded: Loaded, bos: Bos, coders: Mapping[str, Provenance]) -> Loade
             )
         bos = not without
     return loaded if bos == loaded.starts else replace(loaded, starts=bos)
+
+
+def check_positions(loaded: Loaded, context: int) -> None:
+    """See that the subject has positions for a context.
+
+    A subject whose positions are a table, such as GPT-2 or OPT, fails inside its first layer otherwise, and one that rotates
+    them reads on without a word, at places that it was never trained on.
+
+    Args:
+        loaded: the subject as `started` gave it.
+        context: corpus tokens per context.
+
+    Raises:
+        SpecError: it has too few.
+    """
+    longest, needed = loaded.context, context + (loaded.bos is not None)
+    if longest is not None and needed > longest:
+        raise SpecError(f"a context of {context} tokens needs {needed} positions; the subject has {longest}.")
 
 
 def context_remarks(loaded: Loaded, context: int | None, coders: Mapping[str, Provenance]) -> list[str]:
