@@ -44,8 +44,10 @@ KNOWN = {
     "lab/studies/series.py": {"import_module"},
     "judges/embed.py": {"find_spec"},
     "judges/vllm.py": {"find_spec"},
+    "models/loading.py": {"find_spec", "import_module"},
+    "subject/coders/saelens_release.py": {"find_spec"},
 }
-"""File -> importers that it may use: the registry, the table of studies, and two that ask whether a library is installed."""
+"""File -> importers that it may use: the registry, the table of studies, and those that ask whether a library is installed."""
 REGISTRY = "kernel/registry.py"
 OWNERS = {"scorer": "scorers", "explainer": "explainers", "judge": "judges", "coder": "subject"}
 """Kind in the registry -> the room that its entries lie in."""

@@ -14,7 +14,7 @@ from latentbench.kernel.errors import CoderError
 from latentbench.lab.studies.study_suites import LATER, identity
 from latentbench.models.language_model import Loaded
 from latentbench.models.source import ModelFiles
-from latentbench.subject.coders.coder_check import CoderWarning, check, check_texts
+from latentbench.subject.coders.coder_check import CoderWarning
 from latentbench.subject.coders.coder_spec import CoderSpec, load_coder
 from latentbench.subject.coders.prepared_input import PreparedInput
 from latentbench.subject.coders.provenance import NOTHING, Provenance, folder_provenance
@@ -404,14 +404,3 @@ def test_a_processing_that_is_no_yes_or_no_is_refused(tiny: Loaded, tmp_path: Pa
     path = folder(tmp_path / "c", model_from_pretrained_kwargs={"center_writing_weights": "false"})
     with pytest.raises(CoderError, match="center_writing_weights is 'false', expected true or false"):
         load_coder(spec(path), tiny)
-
-
-def test_a_subject_with_fewer_positions_than_a_check_text_has_tokens_is_checked_on_their_beginning(
-    tiny: Loaded, tmp_path: Path
-) -> None:
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    config = GPT2Config(vocab_size=len(tiny.tokenizer), n_embd=D, n_layer=2, n_head=4, n_positions=40)
-    short = replace(tiny, model=GPT2LMHeadModel(config).eval().requires_grad_(False))
-    coder = load_coder(spec(folder(tmp_path / "c")), short)
-    assert 0 < check(coder, short).tokens <= 40 * len(check_texts())

@@ -58,10 +58,12 @@ BUILTIN: dict[str, dict[str, str]] = {
         "auto": "latentbench.subject.coders.coder_files:load",
         "sparsify": "latentbench.subject.coders.sparsify:load",
         "saelens": "latentbench.subject.coders.saelens:load",
-        **{
-            name: f"latentbench.subject.coders.{name}:load"
-            for name in ("gemma_scope", "gemma_scope_2", "llama_scope", "openmoss", "dictionary_learning", "goodfire")
-        },
+        "gemma_scope": "latentbench.subject.coders.gemma_scope:load",
+        "gemma_scope_2": "latentbench.subject.coders.gemma_scope_2:load",
+        "llama_scope": "latentbench.subject.coders.llama_scope:load",
+        "openmoss": "latentbench.subject.coders.openmoss:load",
+        "dictionary_learning": "latentbench.subject.coders.dictionary_learning:load",
+        "goodfire": "latentbench.subject.coders.goodfire:load",
         "mwhanna": "latentbench.subject.coders.layer_files:load_mwhanna",
         "qwen_scope": "latentbench.subject.coders.layer_files:load_qwen_scope",
         "neurons": "latentbench.subject.coders.neurons:load",

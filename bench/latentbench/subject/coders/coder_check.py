@@ -173,7 +173,10 @@ def _scaled_fvu(coder: SparseCoder, loaded: Loaded) -> float:
 def _activations(coder: SparseCoder, loaded: Loaded, texts: Sequence[str]) -> Tensor:
     """Activations [n, d_in] of every token but BOS; of a text that is longer than the subject reads, those of its beginning."""
     head = [] if loaded.bos is None else [loaded.bos]
-    rows = [[*head, *loaded.tokenizer(t, add_special_tokens=False)["input_ids"]][: loaded.context] for t in texts]
+    read = [loaded.tokenizer(t, add_special_tokens=False)["input_ids"] for t in texts]
+    # A text with more tokens than the subject has positions is read in pieces.
+    room = (loaded.context or 1 << 30) - len(head)
+    rows = [[*head, *ids[at : at + room]] for ids in read for at in range(0, len(ids), room)]
     width = max(len(row) for row in rows)
     # One pass, padded on the right with anything: no real token sees what stands to its right.
     ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
