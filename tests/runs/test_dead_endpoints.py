@@ -322,6 +322,6 @@ def test_a_prompt_that_does_not_fit_is_a_failed_call(tmp_path: Path) -> None:
 def test_a_scorer_of_steered_texts_is_refused_where_the_suite_has_none(tmp_path: Path, scorer: str) -> None:
     with serving(lambda body: completed()) as server:
         spec = write(tmp_path, server.url, scorers=[scorer])
-        with pytest.raises(SpecError, match="bench suite intervene planted-1"):
+        with pytest.raises(SpecError, match="planted-1 has none and names no subject"):
             go(spec)
         assert server.sent == []

@@ -88,7 +88,7 @@ def test_csv_has_no_formula_and_keeps_its_rows() -> None:
     text = Table("", [Column("=head", "text")], [[c] for c in cells]).csv()
     (head,), *rows = csv.reader(io.StringIO(text))
     assert head == "'=head"
-    assert [row[0] if row else "" for row in rows[:7]] == ["'=1+1", "'+1", "'-1", "'@x", "'\t=1", "-", "+"]
+    assert [row[0] if row else "" for row in rows[:7]] == ["'=1+1", "+1", "-1", "'@x", "'\t=1", "-", "+"]
     assert [row[0] if row else "" for row in rows[8:]] == ["-1.5", "", "True"]
     assert "\x1b" not in text
     text.encode("utf-8")

@@ -62,7 +62,9 @@ class UnknownName(SpecError):
         hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
         more = f" and {len(self.known) - LISTED} more" if len(self.known) > LISTED else ""
         listing = ", ".join(self.known[:LISTED]) or "none"
-        shown = repr(name) if len(name) <= LONGEST else f"{name[:LONGEST]!r}... ({len(name):,} characters)"
+        # Half of a secret looks like none, so it is veiled before it is cut.
+        safe = veiled(name)
+        shown = repr(safe) if len(safe) <= LONGEST else f"{safe[:LONGEST]!r}... ({len(name):,} characters)"
         super().__init__(f"unknown {kind} {shown}.{hint} Known: {listing}{more}.")
 
 

@@ -208,9 +208,30 @@ def limits(run: Run, tables: Sequence[Ranking]) -> list[str]:
 
 
 def _limits_of(table: Ranking) -> list[str]:
-    found = []
     if table.is_shown_only:
-        return [f"{table.title}: {RECORD} has no digests, so nothing shows that this is what the run wrote."]
+        found = [f"{table.title}: {RECORD} has no digests, so nothing shows that this is what the run wrote."]
+    else:
+        found = _limits_of_ranks(table)
+    holes = [row for row in table.rows if row.coverage is not None and row.coverage < 1]
+    if holes:
+        worst = min(holes, key=lambda row: row.coverage or 0.0)
+        bounded = any(row.worst is not None for row in holes)
+        found.append(
+            f"{table.title}: judgements are missing (coverage down to {percent(worst.coverage)} for {worst.explainer.label}); "
+            + ("compare the bounds before the scores." if bounded else f"no bounds are known for {table.headline}.")
+        )
+    few = min(row.score.n for row in table.rows)
+    if few < FEWEST:
+        found.append(f"{table.title}: {few} latents are too few for any claim; it takes {FEWEST}.")
+    if any(row.qualification == UNQUALIFIED for row in table.rows):
+        found.append(
+            f"Judge {table.rows[0].judge.label} is unqualified: nobody has measured how well it does this task."
+        )
+    return found
+
+
+def _limits_of_ranks(table: Ranking) -> list[str]:
+    found = []
     ranked = [(row, rank) for row, rank in zip(table.rows, table.ranks, strict=True) if rank is not None]
     real = [(row, rank) for row, rank in ranked if not row.is_floor]
     floors = [(row, rank) for row, rank in ranked if row.is_floor]
@@ -228,19 +249,4 @@ def _limits_of(table: Ranking) -> list[str]:
                     else "the judge or the method may be too weak."
                 )
             )
-    holes = [row for row in table.rows if row.coverage is not None and row.coverage < 1]
-    if holes:
-        worst = min(holes, key=lambda row: row.coverage or 0.0)
-        bounded = any(row.worst is not None for row in holes)
-        found.append(
-            f"{table.title}: judgements are missing (coverage down to {percent(worst.coverage)} for {worst.explainer.label}); "
-            + ("compare the bounds before the scores." if bounded else f"no bounds are known for {table.headline}.")
-        )
-    few = min(row.score.n for row in table.rows)
-    if few < FEWEST:
-        found.append(f"{table.title}: {few} latents are too few for any claim; it takes {FEWEST}.")
-    if any(row.qualification == UNQUALIFIED for row in table.rows):
-        found.append(
-            f"Judge {table.rows[0].judge.label} is unqualified: nobody has measured how well it does this task."
-        )
     return found
