@@ -29,7 +29,7 @@ def write(folder: Path, files: dict[str, Any]) -> Path:
     return folder
 
 
-SEVERAL = {
+SEVERAL: dict[str, tuple[dict[str, Any], str]] = {
     "OpenMOSS crosscoder": (
         {"config.json": {"sae_type": "crosscoder", "hook_points": HOOKS, "d_model": 8}},
         r"crosscoder: it reads 3 places and writes 3 places \(blocks.0.hook_resid_post.*all its places together",
