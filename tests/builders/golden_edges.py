@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from latentbench.explainers.copied_words import firing_words
 from latentbench.explainers.explainer import Explanation, load_explainer
 from latentbench.explainers.llm import LlmExplainer
 from latentbench.kernel import requests as asking
 from latentbench.kernel import trial as questions
 from latentbench.kernel.forms import AnyOf, Levels, Ordering, Which, Write, YesNo
-from latentbench.kernel.latent import LatentRef, LatentView
+from latentbench.kernel.latent import LatentRef, LatentView, Window
 from latentbench.kernel.requests import (
     Activate,
     Capability,
@@ -29,8 +30,11 @@ from latentbench.kernel.requests import (
 from latentbench.kernel.trial import Seen, Trial
 from latentbench.prompts import selection, template
 from latentbench.prompts.answers import read_word
+from latentbench.prompts.examples import cropped
+from latentbench.runs.judging import reordered
 from latentbench.scorers import binary_task
 from latentbench.scorers.detection import Detection
+from latentbench.scorers.fuzzing import Fuzzing
 from latentbench.scorers.scorer import Judgement, load_scorer
 
 from tests import golden_form as form
@@ -117,6 +121,17 @@ EQUAL = ((0.047, 3), (0.7, 6), (0.086, 3), (0.2, 9), (0.011, 3), (1e-3, 10), (0.
 SIGNS = ("*Yes*", "**No.**", "`Yes`", "'No'", '"Yes!"', "_Yes_", "(No)", "Yes, no", "YES")
 CODERS = ("toy", "other", "third", "toy/9")
 OTHERS = ("toy/9", "toy/10", "other/1", "other/2", "toy-2/9", "toy/9/9", "toy/11")
+TOUCHED = (
+    "the| cat|!-|dog",
+    "the|!cat|dog",
+    "!the| |cat",
+    "a|! b|c",
+    "don|!'|t| stop",
+    "!x|.|y",
+    "a| !|b",
+    "one|!\n|two",
+)
+KINDS = {"none": ("", ""), "all": ("a kind", "a kind"), "the first": ("a kind", ""), "the last": ("", "a kind")}
 BLANKS = (" Answer: ", "\nAnswer:\t\n", "  ", "Answer:\n\n", "\r\nAnswer:\r\n", "Answer")
 
 CHATS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -133,7 +148,8 @@ CHATS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def edges_file() -> dict[str, Json]:
     """A list of one window, a word in signs, means of equal numbers, natural shares at their limits, whose text `shuffled` takes,
-    and blanks around a template's texts.
+    blanks around a template's texts, pieces of windows, words at the edge of a firing token, marks without positives, and what
+    another order moves.
     """
     latents = golden_latents()
     asked: dict[str, Json] = {}
@@ -162,7 +178,48 @@ def edges_file() -> dict[str, Json]:
             for rate in (None, 0.0, 1e-4, 0.1, 0.4, 1.0, 2.0)
         },
         "template": {text: templates(text) for text in BLANKS},
+        "cropped": {str(length): pieces(latents[FRUIT], length) for length in (1, 2, 3, 4, 99, None)},
+        "words that fire": {spelled: sorted(firing_words([touched(latents[FRUIT], spelled)])) for spelled in TOUCHED},
+        "marks without positives": marks_of_silent(latents[FRUIT]),
+        "moves in order 1": {name: moved(kinds) for name, kinds in KINDS.items()},
     }
+
+
+def pieces(latent: LatentView, length: int | None) -> Json:
+    """Place, tokens and activations of what is left of some windows."""
+    found = [cropped(w, length) for w in latent.explain[:3]]
+    return form.plain([[w.position, w.ids, w.tokens, w.activations] for w in found])
+
+
+def touched(latent: LatentView, spelled: str) -> Window:
+    """A window of the tokens between bars, of which those with an exclamation mark in front fire."""
+    tokens = spelled.split("|")
+    values = tuple(float(t.startswith("!")) for t in tokens)
+    return replace(latent.explain[0], tokens=tuple(t.removeprefix("!") for t in tokens), activations=values)
+
+
+def marks_of_silent(latent: LatentView) -> Json:
+    """How many tokens `fuzzing` marks in windows that are shown without any activating one."""
+    scorer = load_scorer({"use": "fuzzing", "params": {"positives": 1, "negatives": 1}})
+    assert isinstance(scorer, Fuzzing)
+    shown_ = scorer.shown(latent, [(w, 0) for w in latent.test[:4]], 7)
+    return [sum(s.marks or ()) for s in shown_]
+
+
+def moved(kinds: Sequence[str]) -> Json:
+    """The windows of questions of some kinds, by their places, after they were dealt anew."""
+    asked = [
+        replace(
+            TOLD,
+            id=str(i),
+            kind=kind,
+            truth=(1, 0),
+            windows=tuple(replace(w, item=8 * i + k) for k, w in enumerate(4 * TOLD.windows)),
+        )
+        for i, kind in enumerate(kinds)
+    ]
+    asked = [replace(t, truth=4 * t.truth, token_truth=4 * t.token_truth) for t in asked]
+    return [[w.item for w in t.windows] for t in reordered(asked, 1, 3)]
 
 
 def shuffled_from(latent: LatentView, coder: str, seed: int) -> Json:
