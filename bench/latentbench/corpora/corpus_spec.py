@@ -124,7 +124,7 @@ class SampledCorpus(_Corpus):
     n_tokens: int = Field(ge=1, le=TOKENS)
     """Tokens to keep; the last batch of documents is kept whole."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """Of the weights that write the text."""
+    """Number type of the weights that write the text."""
     batch: int = Field(128, ge=1)
     """Documents drawn at a time."""
 

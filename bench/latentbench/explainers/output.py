@@ -34,7 +34,7 @@ class OutputParams(Params):
     max_tokens: int = Field(default=48, ge=1)
     """Length of the reply."""
     temperature: float = Field(default=0.0, ge=0)
-    """Of the sampling; 0 is greedy."""
+    """Temperature of the sampling; 0 is greedy."""
 
 
 class OutputExplainer(Explainer):

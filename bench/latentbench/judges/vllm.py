@@ -71,7 +71,7 @@ class VllmParams(WordedParams):
     """
 
     dtype: DType = "bfloat16"
-    """Of the weights."""
+    """Number type of the weights."""
     max_model_len: int | None = pydantic.Field(default=None, ge=1)
     """Tokens of the longest text, the reply included; the model's own by default, which must fit into the memory."""
     gpu_memory_utilization: float = pydantic.Field(default=0.9, gt=0, le=1)

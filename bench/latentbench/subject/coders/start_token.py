@@ -45,7 +45,7 @@ def started(loaded: Loaded, bos: Bos, coders: Mapping[str, Provenance]) -> Loade
 
 
 def check_positions(loaded: Loaded, context: int) -> None:
-    """See that the subject has positions for a context.
+    """Refuse a context for which the subject has no positions.
 
     A subject whose positions are a table, such as GPT-2 or OPT, fails inside its first layer otherwise, and one that rotates
     them reads on without a word, at places that it was never trained on.

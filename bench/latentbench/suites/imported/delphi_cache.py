@@ -34,7 +34,7 @@ from latentbench.suites.build.draw import count
 from latentbench.suites.build.sampling import EXPLAIN, Ints, Tiles, WindowPlan, sample, tile
 from latentbench.suites.build.token_strings import TokenStrings
 from latentbench.suites.imported.foreign_files import listed, number_of, source_files, text_of
-from latentbench.suites.imported.foreign_latent import About, ForeignLatent, ForeignSource, ForeignWindow, LeftOut
+from latentbench.suites.imported.foreign_latent import About, ForeignLatent, ForeignSource, ForeignWindow, Omission
 from latentbench.suites.imported.held_windows import INDEX
 from latentbench.suites.imported.import_options import ImportOptions, coder_name
 
@@ -92,7 +92,7 @@ class DelphiCache:
         self._silent_below = options.silent_below
         self._tiles: Tiles = tile(np.arange(rows + 1, dtype=np.int64) * context, window)
         self._held: _Part | None = None
-        tally = LeftOut()
+        tally = Omission()
         index, activating, firing, self._width = [], [], [], 0
         for path in files:
             part = self._part(path, tally)
@@ -117,7 +117,7 @@ class DelphiCache:
         index = int(self.index[place])
         start = max(s for s in self._files if s <= index)
         if self._held is None or self._held.start != start:
-            self._held = self._part(self._files[start], LeftOut())
+            self._held = self._part(self._files[start], Omission())
         entries = slice(*self._held.indptr[index - start : index - start + 2].tolist())
         positions, values = self._held.position[entries], self._held.value[entries]
         # Drawing looks at the order of float16 values only; a power of two keeps it where they are too large or too small for it.
@@ -151,7 +151,7 @@ class DelphiCache:
         """Token strings, as the tokenizer decodes each window."""
         return self._strings.of(windows)
 
-    def _part(self, path: Path, tally: LeftOut) -> _Part:
+    def _part(self, path: Path, tally: Omission) -> _Part:
         """The entries of a file; what is not finite or negative is left out and counted."""
         start, end = _named(path)
         locations, values = _arrays(path, ("locations", "activations"))

@@ -148,7 +148,7 @@ class ForeignSource(Protocol):
 
 
 @dataclass
-class LeftOut:
+class Omission:
     """What was left out and why: a count, and where it was seen first."""
 
     counts: dict[str, int] = field(default_factory=dict)

@@ -22,7 +22,7 @@ from latentbench.suites.imported.foreign_latent import (
     ForeignLatent,
     ForeignWindow,
     Ids,
-    LeftOut,
+    Omission,
     Role,
     Silence,
     Values,
@@ -69,7 +69,7 @@ class Collected:
     """
 
     wanted: frozenset[int] | None = None
-    tally: LeftOut = field(default_factory=LeftOut)
+    tally: Omission = field(default_factory=Omission)
     _numbers: dict[str, int] = field(default_factory=dict)
     _windows: dict[int, list[ForeignWindow]] = field(default_factory=dict)
     _tokens: int = 0
@@ -189,7 +189,7 @@ class HeldWindows:
         return [tuple(self._names[i] for i in ids) for ids in windows]
 
 
-def _sized(index: int, windows: list[ForeignWindow], cutting: Cutting, tally: LeftOut) -> list[ForeignWindow]:
+def _sized(index: int, windows: list[ForeignWindow], cutting: Cutting, tally: Omission) -> list[ForeignWindow]:
     """Windows cut to size, each text once; the copy that fires more strongly stays."""
     threshold = cutting.silent_below * max((w.max for w in windows), default=0.0)
     kept: dict[bytes, ForeignWindow] = {}

@@ -65,7 +65,7 @@ class GoldLatent(Frozen):
     truth: str
     """The true explanation."""
     paraphrase: str
-    """The same in other words."""
+    """The true explanation in other words."""
     fires: dict[str, Any]
     """A selector, see `latentbench.suites.planted.gold_records`."""
     near: dict[Near, GoldNear] = Field(min_length=1)

@@ -95,7 +95,7 @@ class PlantedRecipe(Frozen):
     near_misses: int = Field(default=12, ge=0)
     """Test windows in which a near miss fires and the truth does not."""
     copies: Literal["apart", "kept"] = "apart"
-    """As in the recipe of a subject's suite (`latentbench.suites.build.suite_recipe`)."""
+    """Whether windows that repeat earlier text are drawn, as in `latentbench.suites.build.suite_recipe`."""
     seed: int = 0
     """Behind everything that is drawn."""
 
