@@ -164,13 +164,19 @@ class Disturber:
     Attributes:
         counts: event -> how often it happened; `equal` and `refused` -> how runs ended.
         reasons: messages of refusals.
+        runs, paid, twice, allowed: `whole` (nothing was damaged) or `damaged` -> runs, answers paid for, those of them that
+            had been paid for before, and how many those may be: the calls in flight when processes died, and in a damaged run
+            the answers that its cache held when that was the file.
     """
 
     def __init__(self, place: Path, endpoint: MoodyEndpoint, seed: int) -> None:
         self.place, self.endpoint, self.random = place, endpoint, random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
-        self.allowed = self.twice = 0
+        self.runs: Counter[str] = Counter()
+        self.paid: Counter[str] = Counter()
+        self.twice: Counter[str] = Counter()
+        self.allowed: Counter[str] = Counter()
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOADED)
         (place / "soak.yaml").write_text(spec(endpoint.url), encoding="utf-8")
@@ -205,12 +211,12 @@ class Disturber:
         self.number += 1
         folder, cache = self.place / f"run-{self.number}", self.place / f"cache-{self.number}.sqlite"
         before, self.endpoint.paid = self.endpoint.paid, Counter()
-        damaged = 0
+        damaged = False
         # Each event comes first in its turn, whatever the seed.
         first = EVENTS[self.number % len(EVENTS)]
         for event in (first, *self.random.choices(EVENTS, k=self.random.randint(0, 3))):
             self.counts[event] += 1
-            damaged += getattr(self, f"_{event}")(folder, cache)
+            damaged |= getattr(self, f"_{event}")(folder, cache)
         for _ in range(8):
             process = self.start(folder, cache)
             process.join(120)
@@ -230,37 +236,54 @@ class Disturber:
             assert damaged, f"{folder} is refused, and nothing was damaged:\n{said[-3000:]}"
             self.reasons[last.replace(str(folder), "RUN").replace(str(cache), "CACHE")[:160]] += 1
             self.counts["refused"] += 1
-        self.twice += sum(n - 1 for n in self.endpoint.paid.values())
-        lost = self._lost + damaged
-        assert sum(n - 1 for n in self.endpoint.paid.values()) <= lost, f"{folder}: {self.endpoint.paid.most_common(9)}"
-        self.allowed += lost
+        kind = "damaged" if damaged else "whole"
+        twice = sum(n - 1 for n in self.endpoint.paid.values())
+        allowed = self._in_flight + self._destroyed
+        assert twice <= allowed, f"{folder} ({kind}), {allowed} allowed: {self.endpoint.paid.most_common(9)}"
+        self.runs[kind] += 1
+        self.paid[kind] += self.endpoint.paid.total()
+        self.twice[kind] += twice
+        self.allowed[kind] += allowed
         self.endpoint.paid = before + self.endpoint.paid
-        self._lost = 0
+        self._in_flight = self._destroyed = 0
 
-    _lost = 0
+    _in_flight = 0
     """Calls that were in flight when processes of this run died, at most."""
+    _destroyed = 0
+    """Answers that damage to this run's files took away, at most."""
+
+    def spent(self) -> list[str]:
+        """One line for the runs in which nothing was damaged, and one for the others."""
+        return [
+            f"{self.runs[kind]} {kind} runs: {self.paid[kind]} calls paid, {self.twice[kind]} of them twice, "
+            f"at most {self.allowed[kind]} {lost}"
+            for kind, lost in (
+                ("whole", "in flight at deaths"),
+                ("damaged", "in flight at deaths or in damaged caches"),
+            )
+        ]
 
     def _answered(self, folder: Path) -> bool:
         totals = json.loads((folder / "run.json").read_text(encoding="utf-8"))["totals"]
         return not any(totals[table].get(o) for table in ("explanations", "judgements") for o in ("api", "timeout"))
 
-    def _strike(self, folder: Path, cache: Path, blow: Callable[[Any], None]) -> int:
+    def _strike(self, folder: Path, cache: Path, blow: Callable[[Any], None]) -> bool:
         process = self.start(folder, cache)
         process.join(self.random.uniform(0, self.takes * 1.2))
         if process.exitcode is None:
-            self._lost += AT_ONCE
+            self._in_flight += AT_ONCE
             blow(process)
         process.join(60)
         assert process.exitcode is not None, f"{folder}: a signal did not end it"
-        return 0
+        return False
 
-    def _kill(self, folder: Path, cache: Path) -> int:
+    def _kill(self, folder: Path, cache: Path) -> bool:
         return self._strike(folder, cache, lambda p: p.kill())
 
-    def _term(self, folder: Path, cache: Path) -> int:
+    def _term(self, folder: Path, cache: Path) -> bool:
         return self._strike(folder, cache, lambda p: p.terminate())
 
-    def _interrupt(self, folder: Path, cache: Path) -> int:
+    def _interrupt(self, folder: Path, cache: Path) -> bool:
         def twice(process: Any) -> None:
             for _ in range(2):
                 os.kill(process.pid, signal.SIGINT)
@@ -270,18 +293,22 @@ class Disturber:
 
         return self._strike(folder, cache, twice)
 
-    def _two(self, folder: Path, cache: Path) -> int:
+    def _two(self, folder: Path, cache: Path) -> bool:
         processes = [self.start(folder, cache) for _ in range(2)]
         for process in processes:
             process.join(120)
         assert {p.exitcode for p in processes} <= {0, 2}, self.printed(folder)[-2000:]
-        return 0
+        return False
 
-    def _damage(self, folder: Path, cache: Path) -> int:
-        """Flip a byte, cut or empty a file. The number of answers that this can have taken away."""
+    def _damage(self, folder: Path, cache: Path) -> bool:
+        """Flip a byte, cut or empty a file; whether there was one.
+
+        What stands in the run's tables stands in the cache, too, so that only damage to the cache takes answers away: all that
+        were given so far, for of a broken database nobody knows which rows are left.
+        """
         files = [p for p in [*folder.glob("*"), cache] if p.is_file() and p.name != "spec.yaml" and p.stat().st_size]
         if not files:
-            return 0
+            return False
         file = self.random.choice(files)
         content = bytearray(file.read_bytes())
         at = self.random.randrange(len(content))
@@ -291,15 +318,17 @@ class Disturber:
         else:
             del content[at:]
         file.write_bytes(content)
-        return 1 if how == "flip" and file != cache else 10_000
+        if file == cache:
+            self._destroyed += len(self.endpoint.paid)
+        return True
 
-    def _full(self, folder: Path, cache: Path) -> int:
+    def _full(self, folder: Path, cache: Path) -> bool:
         """A limit on the size of a file: writes beyond it fail, as on a full disk."""
         process = self.start(folder, cache, self.random.choice((0, 500, 3_000, 20_000, 60_000)))
         process.join(120)
         assert process.exitcode is not None, f"{folder} hangs on a full disk"
-        self._lost += AT_ONCE  # the first reply that can be kept nowhere stops the run
-        return 0
+        self._in_flight += AT_ONCE  # the first reply that can be kept nowhere stops the run
+        return False
 
 
 def _log(folder: Path) -> Path:

@@ -24,12 +24,10 @@ def test_runs_come_back_to_the_same_tables_or_are_refused_with_a_reason(runs: in
         endpoint.close()
     counts = disturber.counts
     print(f"\n{runs} runs: {counts['equal']} equal, {counts['refused']} refused; {dict(counts)}")
-    print(
-        f"{endpoint.paid.total()} calls paid, {disturber.twice} paid twice, at most {disturber.allowed} lost in flight"
-    )
+    print("\n".join(disturber.spent()))
     for reason, n in disturber.reasons.most_common():
         print(f"{n:>5} {reason}")
-    assert counts["equal"] + counts["refused"] == runs
+    assert counts["equal"] + counts["refused"] == runs == disturber.runs.total()
     if runs > 100:
         assert counts["equal"] >= EQUAL * runs
         assert all(counts[event] > 20 for event in EVENTS)
