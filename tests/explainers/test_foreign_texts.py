@@ -203,6 +203,25 @@ def test_tables_with_any_columns(
     assert (texts["res9/0"], found.without) == ("x", 5)
 
 
+def test_whole_numbers_of_a_column_with_an_empty_cell(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("sae,feature,explanation\nres9,1.0,a\nmlp9,2.00,b\n", encoding="utf-8")
+    texts, found = met(tmp_path / "x.csv")
+    assert (texts["res9/1"], texts["mlp9/2"], found.strange) == ("a", "b", 0)
+
+
+def test_a_number_that_is_not_read_may_be_none(tmp_path: Path) -> None:
+    file = lines(tmp_path / "x.jsonl", [pedia(1, "a", umap_x=float("nan"), umap_y=float("inf"))])
+    assert met(file)[0]["res9/1"] == "a"
+
+
+def test_files_that_an_archiver_left_are_no_explanations(tmp_path: Path) -> None:
+    folder = tmp_path / "explanations"
+    folder.mkdir()
+    (folder / "layers.9_latent1.txt").write_text('"a"', encoding="utf-8")
+    (folder / "._layers.9_latent1.txt").write_bytes(b"\0\5\x16\7")
+    assert met(tmp_path)[0]["res9/1"] == "a"
+
+
 def test_a_json_object_of_texts(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps({"res9/0": HOSTILE, "res9/1": None}), encoding="utf-8")
     assert met(tmp_path / "x.json")[0] == dict.fromkeys(LATENTS) | {"res9/0": HOSTILE}
@@ -235,6 +254,12 @@ def test_a_json_object_of_texts(tmp_path: Path) -> None:
         ("layers.9_latent1.txt", "[1]", "holds a list, as a score is"),
         ("layers.9_latent1.txt", "words", "delphi writes one JSON string"),
         ("x.csv", "feature,explanation\n1,a,b\n", "line 2 has more cells"),
+        ("x.csv", "latent,text\nres9/1,a,b\n", "line 2 has more cells"),
+        ("x.csv", "latent,text,text\nres9/1,a,b\n", "two columns 'text'"),
+        ("x.csv", "feature,label,label\n1,a,b\n", "two columns 'label'"),
+        ("x.csv", 'latent,text\nres9/1,"a\nres9/2,b\n', "unexpected end of data"),
+        ("x.csv", 'latent,text\nres9/1,"a" word\n', "expected after"),
+        ("x.tsv", 'feature\texplanation\n1\t"a\n2\tb\n', "unexpected end of data"),
         ("x.csv", "latent,text_json\n1,words\n", "line 2: text_json is no JSON"),
         ("x.csv", "a,b\n1,words\n", "no column 'latent'"),
         ("x.tsv", "a\tb\n1\twords\n", "Name them"),

@@ -9,7 +9,6 @@ known (`meet`), and what did not meet is counted on both sides.
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,14 +17,14 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from latentbench.explainers.explainer import Explainer, Explanation, Others, Params
-from latentbench.explainers.foreign.column_texts import Columns
+from latentbench.explainers.foreign.column_texts import Columns, csv_rows
 from latentbench.explainers.foreign.found_texts import FoundTexts
 from latentbench.explainers.foreign.layouts import Layout, files_of, layout_of, read_layout
 from latentbench.explainers.matched import Matched, matched
 from latentbench.kernel.errors import CorruptTable, DataError, SpecError
 from latentbench.kernel.foreign_ids import KnownCoder
 from latentbench.kernel.identity import digest
-from latentbench.kernel.inputs import content_hash, lines, parse_json, read_text, understood
+from latentbench.kernel.inputs import content_hash, lines, parse_json, understood
 from latentbench.kernel.latent import LatentView, coder_of
 from latentbench.kernel.requests import Outcome, Reply
 
@@ -186,7 +185,7 @@ def _rows(path: Path) -> Iterable[Mapping[str, Any]]:
         return
     if path.suffix == ".csv":
         # CSV cannot tell an empty text from a missing one; a run's table without an explanation becomes an empty cell.
-        rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        rows = (row for _, row in csv_rows(path))
         yield from (row | {"text": row["text"] or None} if "text" in row else row for row in rows)
         return
     for number, line in enumerate(lines(path), 1):

@@ -93,11 +93,31 @@ def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _csv(path: Path) -> Iterator[tuple[str, Row]]:
-    rows = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
+    # CSV cannot tell an empty text from a missing one.
+    yield from ((place, {name: value or None for name, value in row.items()}) for place, row in csv_rows(path))
+
+
+def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str | None]]]:
+    """Place and cells of each row of a CSV or TSV file.
+
+    A comma or a quotation mark that is not quoted would cut a text, or join rows, without anybody seeing it; both are refused.
+
+    Raises:
+        CorruptTable: two columns have one name, or a row has more cells than the head; says where.
+        csv.Error: a quotation that does not end, or goes on behind its end.
+        ValueError, OSError: as `read_text`.
+    """
+    separator = "\t" if path.suffix == ".tsv" else ","
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=separator, strict=True)
+    heads = list(rows.fieldnames or ())
+    twice = next((name for name in heads if name and heads.count(name) > 1), None)
+    if twice is not None:
+        raise CorruptTable(f"{path} has two columns {twice!r}. Rename or remove one.")
     for row in rows:
         place = f"{path} line {rows.line_num}"
-        # CSV cannot tell an empty text from a missing one.
-        yield place, {name: value or None for name, value in row.items()}
+        if None in row:
+            raise CorruptTable(f"{place} has more cells than the head has names. Put quotation marks around texts.")
+        yield place, row
 
 
 def _json(path: Path) -> Iterator[tuple[str, Row]]:
@@ -123,8 +143,6 @@ def read_columns(path: Path, columns: Columns, where: Mapping[str, str | int]) -
         SpecError: it has no such columns; says which it has.
     """
     for place, row in table_rows(path):
-        if None in row:
-            raise CorruptTable(f"{place} has more cells than the head has names.")
         found = columns.of(row)
         if found is None or found.id is None or found.text is None:
             raise CorruptTable(

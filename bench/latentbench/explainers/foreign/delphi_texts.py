@@ -23,6 +23,8 @@ def text_files(folder: Path) -> list[Path]:
     place = folder / "explanations" if (folder / "explanations").is_dir() else folder
     found: list[Path] = []
     for path in place.rglob("*.txt"):
+        if path.name.startswith("."):  # what a file system or an archiver leaves beside files
+            continue
         found.append(path)
         if len(found) > MOST:
             raise CorruptTable(f"{place} has more than {MOST:,} text files; name the folder of one result.")

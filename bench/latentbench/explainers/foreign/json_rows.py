@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from latentbench.kernel.errors import CorruptTable
 from latentbench.kernel.inputs import lines, parse_json
 
 Row = Mapping[str, Any]
+WHOLE = re.compile(r"[0-9]+\.0+")
+"""A whole number as a table writes it whose column has an empty cell elsewhere."""
 
 
 def json_rows(path: Path, *, finite: bool = True) -> Iterator[tuple[str, Row]]:
@@ -55,6 +58,8 @@ def index_of(row: Row, name: str, where: str) -> str:
     value = row.get(name)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if isinstance(value, str) and WHOLE.fullmatch(value.strip()):
+        value = value.strip().partition(".")[0]
     if isinstance(value, bool) or not isinstance(value, int | str) or str(value).strip() == "":
         raise CorruptTable(f"{where}: {name} is {repr(value)[:80]}, expected an index.")
     return str(value).strip()

@@ -37,7 +37,7 @@ def read_neuronpedia(paths: list[Path], where: Mapping[str, str | int]) -> Itera
         CorruptTable: a line is no explanation; says which.
     """
     for path in paths:
-        for place, row in json_rows(path):
+        for place, row in json_rows(path, finite=False):  # a map of embeddings may have NaN
             if not fits(dict.fromkeys(where) | dict(row), where, place):
                 continue
             layer = "layer" if "layer" in row else "source"
