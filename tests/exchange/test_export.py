@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from latentbench.exchange.exporting import WRITERS, export
 from latentbench.exchange.flat_files import as_json
+from latentbench.exchange.hub_files import TABLES
 from latentbench.explainers.explainer import load_explainer
 from latentbench.explainers.file import FileExplainer
 from latentbench.kernel.errors import DataError, RunError, SpecError, UnknownName
@@ -126,6 +127,31 @@ def test_any_text_is_read_back_unchanged(run: Path, tmp_path_factory: pytest.Tem
         export(folder, to, base / to, explainers=("llm",))
         place, params = places(base / to, to)
         assert read_back(place, **params) == named, to
+
+
+def test_a_repeat_is_chosen_by_its_number(run: Path, tmp_path: Path) -> None:
+    export(run, "csv", tmp_path / "c")
+    where = {"explainer": "llm", "repeat": 0}
+    assert read_back(tmp_path / "c" / "explanations.csv", where=where)["res9/0"] == HOSTILE[0]
+    rows = csv.DictReader(io.StringIO((tmp_path / "c" / "scores.csv").read_text(encoding="utf-8")))
+    assert all(row[name].isdecimal() for row in rows for name in ("repeat", "n_judged", "n_attempted"))
+
+
+def test_every_layout_holds_the_explainers_that_are_named_and_no_other(run: Path, tmp_path: Path) -> None:
+    export(run, "hf", tmp_path / "hf", explainers=("llm",))
+    for name, schema in TABLES.items():
+        assert set(read_table(tmp_path / "hf" / f"{name}.parquet", schema)["explainer"].to_pylist()) == {"llm"}
+    assert "shuffled" not in (tmp_path / "hf" / "README.md").read_text(encoding="utf-8")
+
+
+def test_scores_that_share_a_type_and_embeddings_that_failed(tmp_path: Path) -> None:
+    grid = Grid(coders={"res9": 4}, explainers={"llm": 0.8}, scorers=("embedding",), windows=6, fail=0.3)
+    folder = build_run(tmp_path / "r1", grid)
+    export(folder, "delphi", tmp_path / "d")
+    files = list((tmp_path / "d" / "llm" / "mock" / "scores" / "embedding").iterdir())
+    rows = [row for file in files for row in json.loads(file.read_text(encoding="utf-8"))]
+    assert 0 < len(rows) < 24
+    assert all(isinstance(row["similarity"], float) for row in rows)
 
 
 def test_delphis_files(run: Path, tmp_path: Path) -> None:

@@ -69,7 +69,11 @@ def _write_scores(
         taken.add(FOLDERS[kind])
         for latent, windows in exported.judged(cell):
             if latent in explained:
-                rows = [_embedded(w) for w in windows] if kind == "embedding" else [_classified(w) for w in windows]
+                rows = (
+                    [_embedded(w) for w in windows if w.score is not None]  # delphi has no failed embedding
+                    if kind == "embedding"
+                    else [_classified(w) for w in windows]
+                )
                 path = place / "scores" / FOLDERS[kind] / _name(exported, hookpoints, latent)
                 write_text(path, json.dumps(rows, ensure_ascii=False))
 
@@ -105,7 +109,9 @@ def _config(exported: ExportedRun, label: str, judge: str, hookpoints: Mapping[s
         "explainer": record.explainers[label].id,
         "explainer_model": record.explainers[label].model,
         "scorer_model": cells[0].judge.identity.label,
-        "scorers": [FOLDERS.get(cell.scorer.id.partition("@")[0], cell.scorer.label) for cell in cells],
+        "scorers": list(
+            dict.fromkeys(FOLDERS.get(cell.scorer.id.partition("@")[0], cell.scorer.label) for cell in cells)
+        ),
         "seed": record.spec.seed,
         **dict.fromkeys(UNKNOWN),
     }

@@ -64,4 +64,5 @@ def write_flat(exported: ExportedRun, folder: Path) -> None:
 def _cell(value: object) -> Cell:
     if value is None or isinstance(value, str | float | bool):
         return value
-    return float(json.loads(str(value)))
+    found: Cell = json.loads(str(value))  # a whole number stays one: repeat 0 is chosen as 0, and not as 0.0
+    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import yaml
 
 from latentbench.exchange.exported_run import ExportedRun
@@ -27,7 +28,8 @@ def write_hub(exported: ExportedRun, folder: Path) -> None:
     run = exported.run
     for name, schema in TABLES.items():
         table = read_table(run.folder / f"{name}.parquet", schema, run.record.tables.get(name)).select(schema.names)
-        write_table(table, folder / f"{name}.parquet")
+        kept = pa.array([label in exported.chosen for label in table["explainer"].to_pylist()], pa.bool_())
+        write_table(table.filter(kept), folder / f"{name}.parquet")
     write_text(folder / "README.md", _card(exported))
 
 
@@ -46,7 +48,8 @@ def _card(exported: ExportedRun) -> str:
         sort_keys=False,
         allow_unicode=True,
     )
-    board = board_page(tables(rows([exported.run], any_split=True), "intervals")).markdown()
+    ranked = [row for row in rows([exported.run], any_split=True) if row.explainer.label in exported.chosen]
+    board = board_page(tables(ranked, "intervals")).markdown()
     told = [
         f"- suite: {escape.markdown(record.suite.id)}, digest `{record.suite.digest}`, split {record.split}",
         f"- subject: {escape.markdown(exported.subject or 'not said by the suite')}",

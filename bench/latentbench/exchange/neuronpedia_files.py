@@ -63,11 +63,15 @@ def write_neuronpedia(exported: ExportedRun, folder: Path) -> None:
                     "createdAt": record.started,
                 }
             )
+        told: dict[tuple[str, str], str] = {}
         for cell in exported.cells(label):
             kind = cell.scorer.id.partition("@")[0]
             if kind not in SCORES:
                 exported.note(f"Neuronpedia has no type of score for {cell.scorer.label}; its scores are left out.")
                 continue
+            first = told.setdefault((SCORES[kind], cell.judge.identity.label), cell.scorer.label)
+            if first != cell.scorer.label:
+                exported.note(f"Neuronpedia: {first} and {cell.scorer.label} are both {SCORES[kind]}, by one model.")
             values, details = exported.values(cell), dict(exported.judged(cell))
             for latent, value in values.items():
                 if latent not in ids:
