@@ -294,6 +294,18 @@ def test_llama_scope_scales_by_its_norms_or_is_refused(subjects: dict[str, Loade
         load(other, other.write(tmp_path), subjects)
 
 
+def test_auto_takes_the_format_whose_weights_are_there_and_says_it_where_there_are_two(
+    subjects: dict[str, Loaded], tmp_path: Path
+) -> None:
+    case = CASES["dictionary_learning AutoEncoder"]
+    path = case.write(tmp_path)
+    (path / "cfg.json").write_text(json.dumps({"d_in": D, "d_sae": N}), encoding="utf-8")
+    assert format_of(path, None) == "dictionary_learning"
+    write_tensors(path / "sae_weights.safetensors", {"W_enc": torch.zeros(D, N)})
+    with pytest.warns(CoderWarning, match="formats saelens, dictionary_learning; saelens is read"):
+        assert format_of(path, None) == "saelens"
+
+
 # OpenMOSS
 
 

@@ -7,6 +7,7 @@ coder of a repository that has hundreds of them, and none of those that are kept
 from __future__ import annotations
 
 import glob
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from latentbench.kernel.errors import CoderError, FetchError
 from latentbench.kernel.tasks import tasks_dirs
 from latentbench.subject.coders.folder import read_object
+from latentbench.views.escape import line
 
 if TYPE_CHECKING:
     from latentbench.models.language_model import Loaded
@@ -201,9 +203,16 @@ def format_of(folder: Path, chosen: str | None) -> str:
         CoderError: it has none of those that are read; the message says what is there and what each would need.
     """
     config = next((c for c in (read_object(p / "config.json") for p in config_places(folder)) if c is not None), {})
-    for name, one in FORMATS.items():
-        if one.fits((folder, chosen, config)):
-            return name
+    fitting = [name for name, one in FORMATS.items() if one.fits((folder, chosen, config))]
+    # A configuration may be left over from another format; the weights of one that is meant are there.
+    complete = [name for name in fitting if chosen is None and _has_weights(folder, name)]
+    if len(complete) > 1:
+        from latentbench.subject.coders.coder_check import CoderWarning
+
+        said = f"{folder} holds coders of the formats {', '.join(complete)}; {complete[0]} is read. Give the coder a `format`."
+        warnings.warn(line(said), CoderWarning, stacklevel=2)
+    if fitting:
+        return (complete or fitting)[0]
     there = sorted(p.name + ("/" if p.is_dir() else "") for p in folder.iterdir())
     shown = ", ".join(there[:20]) + (f" and {len(there) - 20} more" if len(there) > 20 else "")
     needs = "; ".join(f"{name}: {one.needs}" for name, one in FORMATS.items())
@@ -211,6 +220,10 @@ def format_of(folder: Path, chosen: str | None) -> str:
         f"{folder} holds no coder of a format that is known: it has {shown or 'nothing'}. What each needs: {needs}."
         + ("" if chosen is None else f" The path names {chosen}.")
     )
+
+
+def _has_weights(folder: Path, name: str) -> bool:
+    return any((folder / file).is_file() for file in FORMATS[name].files if not file.endswith(".json"))
 
 
 def config_places(folder: Path) -> tuple[Path, Path]:
