@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -32,3 +33,17 @@ def test_a_package_that_git_does_not_track_has_no_revision(tmp_path: Path, monke
     assert environment.git() == GitRecord(revision=git("rev-parse", "HEAD"), dirty=False)
     module.write_text("changed = True\n", encoding="utf-8")
     assert environment.git() == GitRecord(revision=git("rev-parse", "HEAD"), dirty=True)
+
+
+def test_looking_at_a_checkout_writes_nothing_into_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = Path(shutil.copy(environment.__file__, tmp_path))
+    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "it"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    monkeypatch.setattr(environment, "__file__", str(module))
+    index = tmp_path / ".git" / "index"
+    before = index.read_bytes()
+    os.utime(module, (1, 1))  # the index knows another time, which a plain `git status` corrects
+    found = environment.git()
+    assert found is not None
+    assert not found.dirty
+    assert index.read_bytes() == before

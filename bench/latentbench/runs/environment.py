@@ -57,7 +57,9 @@ def git() -> GitRecord | None:
     root = Path(__file__).parent
 
     def said(*words: str) -> str | None:
-        done = subprocess.run(["git", *words], cwd=root, capture_output=True, encoding="utf-8", errors="replace")
+        # `git status` writes the index if it may, and leaves its lock where it dies at that, on a full disk for one.
+        command = ["git", "--no-optional-locks", *words]
+        done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace")
         return done.stdout.strip() if done.returncode == 0 else None
 
     try:
