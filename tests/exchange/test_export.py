@@ -241,7 +241,9 @@ def test_a_text_in_json_means_nothing_to_a_spreadsheet(text: str) -> None:
 
 def test_logs_for_inspect(run: Path, tmp_path: Path) -> None:
     export(run, "inspect", tmp_path / "i")
-    logs = {p.name: json.loads(p.read_text(encoding="utf-8")) for p in (tmp_path / "i").glob("*_mock.json")}
+    logs = {
+        p.name.split("_", 1)[1]: json.loads(p.read_text(encoding="utf-8")) for p in (tmp_path / "i").glob("*_mock.json")
+    }
     assert len(logs) == 6
     log = logs["llm_fuzzing_mock.json"]
     assert [(s["id"], s["input"]) for s in log["samples"]][:3] == [(f"res9/{i}", HOSTILE[i]) for i in range(3)]
@@ -319,7 +321,7 @@ names = [p for p in Path(sys.argv[1]).glob("*_mock.json")]
 for path in sorted(names):
     log = read_eval_log(str(path))
     scored = [s for s in log.samples if s.scores]
-    print(path.name, log.status, len(log.samples), log.results.scores[0].scored_samples == len(scored))
+    print(path.name.split("_", 1)[1], log.status, len(log.samples), log.results.scores[0].scored_samples == len(scored))
 print("listed", len(list_eval_logs(sys.argv[1])))
 """
 
@@ -329,6 +331,7 @@ def test_inspect_reads_its_logs(run: Path, tmp_path: Path) -> None:
     said = by("LATENTBENCH_INSPECT_PYTHON", INSPECT, tmp_path / "i").splitlines()
     assert "llm_fuzzing_mock.json success 4 True" in said
     assert len([line for line in said if " success 4 True" in line]) == 6
+    assert f"listed {len(list((tmp_path / 'i').glob('*T*_mock.json')))}" in said
 
 
 NEURONPEDIA = """

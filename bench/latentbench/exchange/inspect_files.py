@@ -24,10 +24,12 @@ VERSION = 2
 def write_inspect(exported: ExportedRun, folder: Path) -> None:
     """Write the logs."""
     exported.note("inspect: messages, model output and tokens are not in the log; they are in the run's tables.")
+    # Inspect lists no log whose name does not begin with a time.
+    stamp = exported.run.record.started.replace(":", "-")
     for labels, cells in exported.run.record.grid.items():
         if labels[0] in exported.chosen:
             name = "_".join(file_name(label) for label in labels)
-            write_json(folder / f"{name}.json", _log(exported, labels, cells))
+            write_json(folder / f"{stamp}_{name}.json", _log(exported, labels, cells))
 
 
 def _log(exported: ExportedRun, labels: Labels, cells: tuple[CellRecord, ...]) -> dict[str, Any]:
