@@ -113,3 +113,8 @@ def test_the_judge_says_which_scorers_are_asked() -> None:
 def test_an_option_that_is_no_pair_is_refused(place: Path, option: tuple[str, str]) -> None:
     with pytest.raises(Exception, match="is not NAME=VALUE"):
         bench("score", "mine.jsonl", "--suite", "suite", "--judge", "mock:label", *option)
+
+
+def test_an_unknown_layout_names_the_known_ones(place: Path) -> None:
+    with pytest.raises(BenchError, match="unknown layout 'delphy'. Did you mean 'delphi'"):
+        bench("score", "mine.jsonl", "--suite", "suite", "--judge", "mock:label", "--layout", "delphy")

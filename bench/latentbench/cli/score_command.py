@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -81,10 +81,14 @@ def score(
     The floors are shuffled, empty, the strongest tokens, and the words copied from examples. The folder is that of any run:
     resume, leaderboard and compare take it.
     """
+    from latentbench.explainers.foreign.layouts import Layout
+    from latentbench.kernel.errors import UnknownName
     from latentbench.runs.ownership import fresh_folder
     from latentbench.runs.run import begin
     from latentbench.runs.score_spec import score_spec
 
+    if layout not in (known := ("auto", *get_args(Layout))):
+        raise UnknownName("layout", layout, known)
     params: dict[str, Any] = {
         "layout": None if layout == "auto" else layout,
         "id_column": id_column,

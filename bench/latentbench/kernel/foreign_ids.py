@@ -192,6 +192,7 @@ def _only(place: str, found: Sequence[str], rule: Rule) -> tuple[str, Rule] | No
     if len(found) > 1:
         said = f"the place {place!r}" if place else "an index without a place"
         raise DataError(
-            f"{said} may be of the coders {', '.join(found)}. Say which: coders: {{{place or REST!r}: {found[0]}}}."
+            f"{said} may be of the coders {', '.join(found)}. Say which: coders: {{{place or REST!r}: {found[0]}}} in a spec, "
+            f"--map '{place or REST}={found[0]}' with bench score."
         )
     return (found[0], rule) if found else None
