@@ -29,7 +29,7 @@ SCORES: Mapping[str, str] = {
 AUTHOR = "latentbench"
 NOTES = (
     f"Neuronpedia: authorId is {AUTHOR!r}; put your user's id there. embedding and umap fields are its own to compute.",
-    "Neuronpedia: value is the scorer's headline here (docs/exchange.md), between 0 and 1, and not its own statistic.",
+    "Neuronpedia: value is the scorer's headline here (docs/exchange.md), which may be below 0, and not its own statistic.",
 )
 
 
