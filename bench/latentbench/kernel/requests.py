@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from latentbench.kernel.forms import words
-from latentbench.kernel.identity import digest
+from latentbench.kernel.identity import canonical, digest
 from latentbench.kernel.latent import LatentRef
 from latentbench.kernel.trial import Trial, bare, look
 
@@ -327,9 +327,50 @@ def content(trial: Trial) -> dict[str, Any]:
     }
 
 
+def whole(request: Direct, named: bool = False) -> str:
+    """Canonical JSON of all that a request asks, truth included. Mocks draw failures and nonsense by it, so its fields stay as
+    they are.
+
+    Args:
+        named: with the kind of the request before it.
+    """
+    fields = stored(request, False)
+    if not isinstance(request, Embed | Activate):
+        fields["question"] = None if request.trial is None else content(request.trial)
+    return canonical([type(request).__name__, fields] if named else fields)
+
+
 def request_key(identity: JudgeIdentity, request: Request, reads_truth: bool) -> str:
     """Content address of one call: judge identity + exact request, as far as the judge reads it.
 
     Two explanations that render to the same text are the same call for a judge that reads text.
     """
     return digest([identity.key, type(request).__name__, stored(request, reads_truth, identity.provider)])
+
+
+def describe(request: Request, reads_truth: bool, provider: str = "") -> tuple[str, str, str]:
+    """Digest of the whole request, digest of its text, and JSON of its settings: what `explain_miss` compares.
+
+    Args:
+        reads_truth, provider: of the judge, whose calls differ in what it reads.
+    """
+    kind, asked = type(request).__name__, stored(request, reads_truth, provider)
+    settings: dict[str, Any]
+    match request:
+        case Chat():
+            text: Any = request.messages
+            settings = {"max_tokens": request.max_tokens, "temperature": request.temperature, "seed": request.seed}
+        case Choice():
+            text = request.messages
+            settings = {"answers": request.answers, "slots": digest(request.slots), "end": request.end}
+        case Continuation():
+            text, settings = [request.context, request.text], {}
+        case Embed():
+            text, settings = request.text, {"query": request.query}
+        case Simulate():
+            text, settings = asked["question"], {}
+        case Activate():
+            text, settings = request.text, {"latent": request.latent.id, "origin": request.latent.origin}
+    if not isinstance(request, Simulate) and asked.get("question") is not None:
+        settings["question"] = digest(asked["question"])
+    return digest([kind, asked]), digest(text), canonical({"kind": kind, **settings})

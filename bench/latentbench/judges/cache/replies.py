@@ -34,9 +34,8 @@ from latentbench.kernel.conform import conform
 from latentbench.kernel.errors import DataError
 from latentbench.kernel.files import writing
 from latentbench.kernel.identity import canonical
-from latentbench.kernel.likeness import changes, describe
 from latentbench.kernel.processes import Process, me
-from latentbench.kernel.requests import JudgeIdentity, Outcome, Reply, Request, Usage, request_key
+from latentbench.kernel.requests import JudgeIdentity, Outcome, Reply, Request, Usage, describe, request_key
 from latentbench.kernel.seal import Seal, check, sealed
 
 SCHEMA = 1
@@ -369,11 +368,11 @@ class ReplyCache:
             near = [(_object(s), _object(i)) for s, i in self._db.execute(query, (prompt,))]
         mine = json.loads(canonical(identity))
         if others:
-            changed = sorted((changes(other, mine) for other in others), key=len)[0]
+            changed = sorted((_changes(other, mine) for other in others), key=len)[0]
             return f"same request, {'; '.join(changed)}."
         if near:
             wanted = json.loads(settings)
-            ranked = sorted(([*changes(s, wanted, ""), *changes(i, mine)] for s, i in near), key=len)
+            ranked = sorted(([*_changes(s, wanted, ""), *_changes(i, mine)] for s, i in near), key=len)
             return f"same prompt, {'; '.join(ranked[0])}."
         return "no stored call has this prompt: its text (windows, explanation, wording) is new."
 
@@ -494,6 +493,21 @@ def _object(text: object) -> dict[str, Any]:
 
 def _label(identity: Mapping[str, Any]) -> str:
     return f"{identity.get('provider', '?')}:{identity.get('model', '?')}"
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any], what: str = "judge ") -> list[str]:
+    """One phrase per field that differs; parameters are compared one by one."""
+
+    def flat(value: dict[str, Any]) -> dict[str, Any]:
+        rest = {k: v for k, v in value.items() if k != "params"}
+        return {**rest, **dict(value.get("params") or [])}
+
+    a, b = flat(old), flat(new)
+    return [
+        f"{what}{name} differs: {a.get(name, 'absent')} stored, {b.get(name, 'absent')} asked"
+        for name in sorted({*a, *b})
+        if a.get(name) != b.get(name)
+    ]
 
 
 def encode(reply: Reply) -> tuple[str, bytes | None]:

@@ -29,7 +29,6 @@ from latentbench.judges.mock.variants import VARIANTS, MockParams, Variant
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.kernel.forms import AnyOf, Levels, Which, Write, YesNo, words
 from latentbench.kernel.identity import digest, share
-from latentbench.kernel.likeness import whole
 from latentbench.kernel.requests import (
     Activate,
     Capability,
@@ -43,6 +42,7 @@ from latentbench.kernel.requests import (
     Reply,
     Simulate,
     Usage,
+    whole,
 )
 from latentbench.kernel.tasks import find
 from latentbench.kernel.trial import Trial, bare
