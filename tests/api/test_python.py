@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,12 @@ from typer.testing import CliRunner
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
+    # Who is started in the background has Ctrl-C ignored, as a CI runner may.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def grid(**more: Any) -> dict[str, Any]:
@@ -172,7 +178,7 @@ def test_a_good_run_warns_of_nothing():
 
 def test_importing_is_light():
     code = "import sys, latentbench; dir(latentbench); print(sorted({'torch','pandas','mlflow','typer'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"
 
 

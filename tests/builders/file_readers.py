@@ -1035,7 +1035,7 @@ READERS = [
         "t.csv",
         _text("t.csv", "feature,explanation\n1,words\n"),
         _foreign("t.csv"),
-        ("explainers/foreign/column_texts.py:_csv",),
+        ("explainers/foreign/column_texts.py:csv_rows",),
     ),
     Reader(
         "texts under any names in JSON",

@@ -73,6 +73,7 @@ def recipe_folder(folder: Path, subject: Path, texts: list[str]) -> Path:
         "window": 8,
         "min_windows": 8,
         "strata": 2,
+        "copies": "kept",
         "tune_share": 0.0,
         "explain": {"n": 4},
         "test": {"positives_per_decile": 1, "negatives": 4},

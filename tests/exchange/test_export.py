@@ -308,7 +308,9 @@ def by(variable: str, code: str, *arguments: Path) -> str:
     python = os.environ.get(variable)
     if not python:
         pytest.skip(f"{variable} names no Python that has the library")
-    ran = subprocess.run([python, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [python, "-c", code, *map(str, arguments)], capture_output=True, text=True, encoding="utf-8", check=False
+    )
     assert ran.returncode == 0, ran.stderr[-2000:]
     return ran.stdout
 

@@ -349,6 +349,9 @@ def check_leaderboard(run: Finished, report: Report, path: Path, paired: bool = 
         else:
             ranks = places(headlines, higher)
         for name, row, ours in zip(names, table["rows"], ranks, strict=True):
+            if row["rank"] is None:
+                report.checked["rows without a rank, for want of evidence"] += 1
+                continue
             report.same("rank", name, ours, (*row["rank"], row["tie"]))
 
 

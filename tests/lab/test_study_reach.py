@@ -12,12 +12,13 @@ from latentbench.kernel.errors import SpecError
 from latentbench.lab.studies import intervention_study, overlap
 from latentbench.lab.studies.contrast import LevelContrast, difference, two_samples
 from latentbench.lab.studies.control import controls
-from latentbench.lab.studies.reach import PAPERS, WIDER, reaches, sentence
+from latentbench.lab.studies.reach import PAPERS, reaches, sentence
 from latentbench.lab.studies.scorer_agreement import findings
 from latentbench.lab.studies.study_suites import permuted_coder
 from latentbench.stats import power
 from latentbench.stats.bootstrap import FEWEST, RESAMPLES, intervals_of
 from latentbench.stats.correlation import correlation
+from latentbench.stats.power import WIDER
 from latentbench.subject.coders.coder_spec import coder_folder
 from safetensors.numpy import load_file
 from scipy.stats import ttest_ind

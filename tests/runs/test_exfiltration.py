@@ -282,7 +282,8 @@ def test_a_folder_of_data_calls_nobody(foreign: Foreign, tmp_path: Path) -> None
     table = pa.table({"text": ["here"], "picture": picture})
     told = {"huggingface": json.dumps({"info": {"features": kinds}})}
     pq.write_table(table.replace_schema_metadata(told), tmp_path / "rows.parquet")
-    assert list(stream(HfCorpus(dataset="parquet", data_files=(str(tmp_path / "rows.parquet"),)))) == ["here"]
+    rows = stream(HfCorpus(dataset="parquet", data_files=(str(tmp_path / "rows.parquet"),)))
+    assert [row["text"] for _, row in rows] == ["here"]
     nothing_left(foreign, tmp_path)
 
 

@@ -303,11 +303,15 @@ def test_a_factor_that_was_never_folded_is_refused_and_one_that_is_recorded_is_a
     with pytest.raises(CoderError, match=r"expected_average_only_in.*FVU is .* and .*as_is: true"):
         load_coder(spec(path), tiny)
     assert load_coder(spec(path, as_is=True), tiny).d_in == D
-    (path / "activation_scaler.json").write_text(json.dumps({"scaling_factor": factor, "has_whitening": False}))
+    (path / "activation_scaler.json").write_text(
+        json.dumps({"scaling_factor": factor, "has_whitening": False}), encoding="utf-8"
+    )
     coder = load_coder(spec(path), tiny)
     assert isinstance(coder, PreparedInput)
     torch.testing.assert_close(coder.decode(coder.encode(acts), acts), acts, atol=1e-4, rtol=1e-4)
-    (path / "activation_scaler.json").write_text(json.dumps({"scaling_factor": None, "has_whitening": True}))
+    (path / "activation_scaler.json").write_text(
+        json.dumps({"scaling_factor": None, "has_whitening": True}), encoding="utf-8"
+    )
     with pytest.raises(CoderError, match="whitened"):
         load_coder(spec(path), tiny)
 

@@ -30,7 +30,9 @@ pytestmark = [
 def test_a_cache_that_delphi_wrote_is_imported_verified_and_scored(tmp_path: Path) -> None:
     results = tmp_path / "results"
     results.mkdir()
-    done = subprocess.run([PYTHON, str(WRITER), str(results)], capture_output=True, text=True, timeout=900, check=False)
+    done = subprocess.run(
+        [PYTHON, str(WRITER), str(results)], capture_output=True, text=True, encoding="utf-8", timeout=900, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     truth = np.load(results / "truth.npz")
     tokens, activations = truth["tokens"], truth["activations"]
