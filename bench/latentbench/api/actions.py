@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,14 +63,12 @@ def run(
         RunError: the folder exists already, or another process has it.
         KeyboardInterrupt: it was stopped; go on with `resume`.
     """
-    from latentbench.runs.ownership import fresh_folder
+    from latentbench.runs.ownership import dated_folder
     from latentbench.runs.run import begin
 
     parsed, base, command = _spec(spec)
-    folder = Path(out) if out is not None else None
-    if folder is None:
-        folder = fresh_folder(Path("runs"), f"{parsed.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-    at, console = folder, _console(progress)
+    at = Path(out) if out is not None else dated_folder(parsed.name)
+    console = _console(progress)
     record = blocking(lambda: begin(parsed, base, at, command or f"bench run {at}/spec.yaml", _path(cache), console))
     return _finished(at, record, track)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -83,7 +82,7 @@ def score(
     """
     from latentbench.explainers.foreign.layouts import Layout
     from latentbench.kernel.errors import UnknownName
-    from latentbench.runs.ownership import fresh_folder
+    from latentbench.runs.ownership import dated_folder
     from latentbench.runs.run import begin
     from latentbench.runs.score_spec import score_spec
 
@@ -98,7 +97,7 @@ def score(
         "where": _pairs(where, "--where"),
     }
     spec = score_spec(file, params, suite, judge, scorer or (), label, coders=coder, limit=limit, seed=seed)
-    folder = out or fresh_folder(Path("runs"), f"{spec.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    folder = out or dated_folder(spec.name)
     told: dict[str, Sequence[object]] = {
         "--suite": [suite],
         "--judge": judge,

@@ -114,6 +114,15 @@ def fresh_folder(parent: Path, name: str) -> Path:
                 return folder
 
 
+def dated_folder(name: str) -> Path:
+    """A new folder `runs/NAME-TIME` of the working directory, for a run that was given none.
+
+    Raises:
+        DataError: it cannot be made.
+    """
+    return fresh_folder(Path("runs"), f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+
+
 def is_passing(name: str) -> bool:
     """Whether a file of a run folder is one that comes and goes: of its lock, or unfinished."""
     return name == OWNER or name.startswith(LOCK) or name.endswith(PART)

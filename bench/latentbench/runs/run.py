@@ -42,7 +42,7 @@ from latentbench.runs import explaining, judging, ledger
 from latentbench.runs.environment import git, hardware, versions
 from latentbench.runs.explaining import RETRIED
 from latentbench.runs.journal import ExplainedUnit, Journal, JudgedUnit, explanation_journal, judgement_journal
-from latentbench.runs.ownership import fresh_folder, is_passing, owned
+from latentbench.runs.ownership import dated_folder, is_passing, owned
 from latentbench.runs.plan import Plan, make_plan
 from latentbench.runs.probing import probe
 from latentbench.runs.record import RECORD, Paid, RunRecord, read_record, write_record
@@ -135,7 +135,7 @@ def start(
         BenchError: as `prepare`.
     """
     spec = load_run_spec(spec_path)
-    folder = out or fresh_folder(Path("runs"), f"{spec.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    folder = out or dated_folder(spec.name)
     record = begin(spec, spec_path.parent, folder, f"bench run {spec_path}", cache_path, console, created)
     return folder, record
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -107,7 +106,7 @@ def gate(
 
 def _run(target: Path | None, base: Baseline, out: Path | None, cache: Path | None, console: Console) -> Path:
     from latentbench.kernel.config import validate
-    from latentbench.runs.ownership import fresh_folder
+    from latentbench.runs.ownership import dated_folder
     from latentbench.runs.run import REPLIES, begin
     from latentbench.runs.run_spec import RunSpec, load_run_spec
 
@@ -117,7 +116,7 @@ def _run(target: Path | None, base: Baseline, out: Path | None, cache: Path | No
         spec, place, command = validate(RunSpec, base.spec, "the baseline's spec"), Path(), base.command
     else:
         raise RunError("the baseline holds no run spec: name a run folder or a spec.")
-    folder = out or fresh_folder(Path("runs"), f"gate-{spec.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    folder = out or dated_folder(f"gate-{spec.name}")
     with TemporaryDirectory(prefix="latentbench-gate-") as own:
         begin(spec, place, folder, command, cache or Path(own) / REPLIES, console)
     return folder
