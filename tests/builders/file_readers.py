@@ -1112,7 +1112,7 @@ READERS = [
         "cfg.json",
         _json("cfg.json", {"metadata": {"model_name": "gpt2", "prepend_bos": False, "context_size": 128}}),
         _provenance,
-        ("subject/coders/provenance.py:_config",),
+        ("subject/coders/folder.py:read_object",),
     ),
     *(
         Reader(f"places of a coder, {name}", name, _several, _places, (f"subject/coders/several_places.py:{function}",))

@@ -22,6 +22,6 @@ class Grown(Frozen):
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         dumped: dict[str, Any] = handler(self)
         for name in self.later:
-            if getattr(self, name) == type(self).model_fields[name].default:
+            if getattr(self, name) == type(self).model_fields[name].get_default(call_default_factory=True):
                 dumped.pop(name, None)
         return dumped

@@ -202,7 +202,7 @@ def format_of(folder: Path, chosen: str | None) -> str:
     Raises:
         CoderError: it has none of those that are read; the message says what is there and what each would need.
     """
-    config = next((c for c in (read_object(p / "config.json") for p in config_places(folder)) if c is not None), {})
+    config = _config_of(folder)[1] or {}
     fitting = [name for name, one in FORMATS.items() if one.fits((folder, chosen, config))]
     # A configuration may be left over from another format; the weights of one that is meant are there.
     complete = [name for name in fitting if chosen is None and _has_weights(folder, name)]
@@ -226,9 +226,22 @@ def _has_weights(folder: Path, name: str) -> bool:
     return any((folder / file).is_file() for file in FORMATS[name].files if not file.endswith(".json"))
 
 
-def config_places(folder: Path) -> tuple[Path, Path]:
-    """Where a coder's `config.json` may be: in its folder, or above it for a checkpoint of training."""
-    return folder, folder.parent if folder.name == "checkpoints" else folder
+def read_config_json(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """A coder's `config.json` and what it says; for a checkpoint of training it may stand above the folder.
+
+    Raises:
+        CoderError: there is none, or it is no JSON object.
+    """
+    path, config = _config_of(folder)
+    if config is None:
+        raise CoderError(f"{folder} holds no {path.name}.")
+    return path, config
+
+
+def _config_of(folder: Path) -> tuple[Path, dict[str, Any] | None]:
+    places = (folder, folder.parent) if folder.name == "checkpoints" else (folder,)
+    found = [(place / "config.json", read_object(place / "config.json")) for place in places]
+    return next((one for one in found if one[1] is not None), found[0])
 
 
 def load(spec: CoderSpec, loaded: Loaded) -> SparseCoder:

@@ -21,8 +21,8 @@ from torch import Tensor
 from latentbench.kernel.errors import CoderError, CoderMismatch
 from latentbench.models.language_model import Loaded
 from latentbench.subject.coders.coder_check import CoderWarning
-from latentbench.subject.coders.coder_files import FORMATS, coder_files, config_places
-from latentbench.subject.coders.folder import content_key, read_object, whole
+from latentbench.subject.coders.coder_files import FORMATS, coder_files, read_config_json
+from latentbench.subject.coders.folder import content_key, whole
 from latentbench.subject.coders.places import Place, before_gain, named_place, settings_of
 from latentbench.subject.coders.sae import Activation, Gate, Sae
 from latentbench.subject.coders.weights import read_weights, sized, top_number, turned
@@ -31,7 +31,7 @@ from latentbench.views.escape import line
 if TYPE_CHECKING:
     from latentbench.subject.coders.coder_spec import CoderSpec
 
-CONFIG, WEIGHTS = FORMATS["dictionary_learning"].files
+_, WEIGHTS = FORMATS["dictionary_learning"].files
 
 _LINEAR = ("encoder.weight", "encoder.bias", "decoder.weight")
 _MATRICES = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -68,10 +68,7 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
         CoderMismatch: tensors that contradict the configuration.
     """
     folder, chosen = coder_files(spec)
-    path = next((p / CONFIG for p in config_places(folder) if (p / CONFIG).is_file()), folder / CONFIG)
-    config = read_object(path)
-    if config is None:
-        raise CoderError(f"{folder} holds no {CONFIG}.")
+    path, config = read_config_json(folder)
     trainer, buffer = config.get("trainer"), config.get("buffer")
     if not isinstance(trainer, dict):
         raise CoderError(f"{path} has no `trainer`, which names the class; it has {', '.join(sorted(config))}.")

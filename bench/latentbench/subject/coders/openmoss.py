@@ -21,8 +21,8 @@ from torch import Tensor
 
 from latentbench.kernel.errors import CoderError
 from latentbench.models.language_model import Loaded
-from latentbench.subject.coders.coder_files import FORMATS, coder_files, config_places
-from latentbench.subject.coders.folder import content_key, read_evals, read_object, weights_file, whole
+from latentbench.subject.coders.coder_files import FORMATS, coder_files, read_config_json
+from latentbench.subject.coders.folder import content_key, read_evals, weights_file, whole
 from latentbench.subject.coders.places import before_gain, named_place, settings_of
 from latentbench.subject.coders.sae import Activation, Glu, Sae
 from latentbench.subject.coders.weights import positive, read_weights, sized, tensor_names, turned
@@ -30,7 +30,7 @@ from latentbench.subject.coders.weights import positive, read_weights, sized, te
 if TYPE_CHECKING:
     from latentbench.subject.coders.coder_spec import CoderSpec
 
-CONFIG, *WEIGHTS = FORMATS["openmoss"].files
+_, *WEIGHTS = FORMATS["openmoss"].files
 NORM = "dataset_average_activation_norm."
 _ACTIVATIONS: dict[str, Activation] = {"relu": "relu", "jumprelu": "jumprelu", "topk": "topk", "batchtopk": "batchtopk"}
 _SPELLINGS = {
@@ -52,10 +52,7 @@ def load(spec: CoderSpec, loaded: Loaded) -> Sae:
         CoderMismatch: tensors that contradict the configuration.
     """
     folder, chosen = coder_files(spec)
-    path = next((p / CONFIG for p in config_places(folder) if (p / CONFIG).is_file()), folder / CONFIG)
-    config = read_object(path)
-    if config is None:
-        raise CoderError(f"{folder} holds no {CONFIG}.")
+    path, config = read_config_json(folder)
     kind = config.get("sae_type", "sae")
     if kind != "sae":
         raise CoderError(

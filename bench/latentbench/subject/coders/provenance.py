@@ -19,8 +19,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from latentbench.kernel.errors import CoderError
-from latentbench.kernel.inputs import read_json
 from latentbench.subject.coders.coder_files import FORMATS, coder_files
+from latentbench.subject.coders.folder import read_object
 from latentbench.subject.coders.prepared_input import PreparedInput
 
 if TYPE_CHECKING:
@@ -114,9 +114,9 @@ def folder_provenance(folder: Path) -> Provenance:
     """
     said: Provenance | None = None
     for name in FILES:
-        path = folder / name
-        if path.is_file():
-            said = stated(_config(path), str(path))
+        config = read_object(folder / name)
+        if config is not None:
+            said = stated(config, str(folder / name))
             break
     named = _L0.search(folder.name)
     recorded = {"l0": float(named[1])} if named else {}
@@ -166,13 +166,3 @@ def stated(config: Mapping[str, Any], source: str) -> Provenance:
         dataset=text("dataset"),
         unfolded=value("normalise") in (UNFOLDED, True),
     )
-
-
-def _config(path: Path) -> Mapping[str, Any]:
-    try:
-        found = read_json(path)
-    except (ValueError, OSError) as e:
-        raise CoderError(f"{path} cannot be read as JSON: {e}. Fetch or make the coder again.") from e
-    if not isinstance(found, dict):
-        raise CoderError(f"{path} holds {type(found).__name__}, expected a JSON object.")
-    return found

@@ -15,33 +15,15 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from latentbench.suites.imported.foreign_latent import Ids
-
-RUN = 8
-"""Consecutive tokens that two windows may not share across explain and test."""
-Hashes = NDArray[np.uint64]
-_ODD = np.random.default_rng(0x5EED).integers(1, 1 << 63, RUN, dtype=np.uint64) | np.uint64(1)
+from latentbench.suites.shingles import SHINGLE, Hashes, shingle_hashes
 
 
 def runs(ids: Ids) -> Hashes:
     """A number for each run of tokens in a window [n - 7]; one for the whole of a window that is shorter than a run."""
-    numbers = _mixed(ids.astype(np.uint64) + np.uint64(1))
-    if len(numbers) < RUN:
-        # Its length goes in, or a short window would be the beginning of a run.
-        return np.array([_fold(numbers, _ODD[: len(numbers)]) ^ np.uint64(len(numbers))], np.uint64)
-    windows = np.lib.stride_tricks.sliding_window_view(numbers, RUN)
-    found: Hashes = np.bitwise_xor.reduce(_mixed(windows * _ODD), axis=1)
-    return found
-
-
-def _fold(numbers: Hashes, odd: Hashes) -> np.uint64:
-    return np.uint64(np.bitwise_xor.reduce(_mixed(numbers * odd)) if len(numbers) else 0)
-
-
-def _mixed(x: Hashes) -> Hashes:
-    """Bits of every number spread over all of it (the finaliser of SplitMix64)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    if len(ids) >= SHINGLE:
+        return shingle_hashes(ids, SHINGLE)
+    # Its length goes in, or a short window would be the beginning of a run.
+    return shingle_hashes(ids, len(ids)) ^ np.uint64(len(ids))
 
 
 def all_runs(windows: Sequence[Ids]) -> Hashes:
