@@ -112,13 +112,14 @@ scorers: {detection: {bias: 0.0, members: {"mock:label": {scale: 1.0, bias: 0.0,
 def others(model: type[pydantic.BaseModel], given: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
     """The settings with other valid values of one field."""
     field = model.model_fields[name]
-    now = model.model_validate(given).model_dump()[name]
+    # Not what is dumped: that leaves fields out at their default that came later.
+    now = getattr(model.model_validate(given), name)
     for value in [*WORDS.get(name, ()), *by_type(field.annotation, now)]:
         try:
             found = model.model_validate(given | {name: value})
         except pydantic.ValidationError:
             continue
-        if found.model_dump()[name] != now:
+        if getattr(found, name) != now:
             yield given | {name: value}
 
 

@@ -18,13 +18,14 @@ from typing import Any, ClassVar
 
 from latentbench.explainers.matched import Matched
 from latentbench.kernel.boundary import Fault, attempt, built, coded
-from latentbench.kernel.config import Frozen, validate
+from latentbench.kernel.config import validate
 from latentbench.kernel.conform import Mismatch, half_pair
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.foreign_ids import KnownCoder
 from latentbench.kernel.identity import digest, file_sha256, text_digest
 from latentbench.kernel.implementation import implementation
 from latentbench.kernel.latent import LatentView
+from latentbench.kernel.later import Grown
 from latentbench.kernel.registry import lookup
 from latentbench.kernel.requests import Capability, Chat, Message, Outcome, Reply, Request, Usage
 from latentbench.prompts.answers import AROUND, FRAMES, refused, unwrapped
@@ -93,7 +94,7 @@ Others = Mapping[str, Mapping[str, Explanation]]
 """Label -> latent id -> finished explanation."""
 
 
-class Params(Frozen):
+class Params(Grown):
     """Base of every explainer's parameters: unknown keys are errors, values are frozen.
 
     Class attributes:
@@ -101,12 +102,10 @@ class Params(Frozen):
             file identifies it.
         labels: names of parameters that are a label, or labels, of other explainers of the run. They are read first, and
             what they are identifies the reader, not how the run calls them.
-        later: names of parameters that are left out of the key at their default, so that the keys of before they came stay.
     """
 
     files: ClassVar[tuple[str, ...]] = ()
     labels: ClassVar[tuple[str, ...]] = ()
-    later: ClassVar[tuple[str, ...]] = ()
 
 
 class Explainer(ABC):
@@ -182,11 +181,7 @@ class Explainer(ABC):
         Args:
             parts: label -> key of at least those that `after` names (`latentbench.runs.plan.explainer_keys`).
         """
-        fields = type(self.params).model_fields
-        same = {
-            n for n in self.params.later if getattr(self.params, n) == fields[n].get_default(call_default_factory=True)
-        }
-        params = self.params.model_dump(mode="json", exclude=same)
+        params = self.params.model_dump(mode="json")
         params |= {name: self.content(params[name]) for name in self.params.files}
         params |= {name: [parts[label] for label in _labels(params[name])] for name in self.params.labels}
         read = [parts[label] for label in self.after]

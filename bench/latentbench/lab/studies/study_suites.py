@@ -127,12 +127,10 @@ def build(recipe: SuiteRecipe, suites: Path, activations: Path | None, console: 
     return folder
 
 
-LATER: Mapping[str, Mapping[str, object]] = {
-    "recipe": {"bos": "auto", "copies": "kept"},
-    "coder": {"as_is": False, "release": None, "sae_id": None},
-}
-"""Keys that recipes and their coders got after the first studies were published, and what suites of before are built with. A key
-that says so has no part in the identity, so that suites keep their names."""
+LATER: Mapping[str, object] = {"bos": "auto", "copies": "kept"}
+"""Keys that recipes got after the first studies were published, and what suites of before are built with. A key that says so has
+no part in the identity, so that suites keep their names. It need not be the default (`latentbench.kernel.later`): new suites keep
+copies apart."""
 
 
 def identity(recipe: SuiteRecipe) -> str:
@@ -143,16 +141,10 @@ def identity(recipe: SuiteRecipe) -> str:
             if place is not None:
                 weights[place] = sorted((p.name, file_sha256(p)) for p in coder_folder(place).iterdir() if p.is_file())
     settings = recipe.model_dump(mode="json", exclude={"corpus"})
-    _without(settings, LATER["recipe"])
-    for entry in settings["coders"]:
-        _without(entry["coder"], LATER["coder"])
+    for name, value in LATER.items():
+        if settings[name] == value:
+            del settings[name]
     return digest([settings, corpus_identity(recipe.corpus), weights])
-
-
-def _without(dumped: dict[str, Any], as_before: Mapping[str, object]) -> None:
-    for name, value in as_before.items():
-        if dumped[name] == value:
-            del dumped[name]
 
 
 def _kept(corpus: Any, keep: Mapping[str, str], folder: Path) -> JsonlCorpus:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Annotated, Protocol, cast
+from typing import Annotated, ClassVar, Protocol, cast
 
 from pydantic import Field, model_validator
 
-from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import CoderMismatch
 from latentbench.kernel.file_name import MOST
+from latentbench.kernel.later import Grown
 from latentbench.kernel.registry import lookup
 from latentbench.models.language_model import Loaded
 from latentbench.subject.coders.coder_check import CoderWarning, coder_problems
@@ -28,8 +28,10 @@ from latentbench.subject.hooks import d_in
 from latentbench.views.escape import line
 
 
-class CoderSpec(Frozen):
+class CoderSpec(Grown):
     """A coder, as recipes and run files name it."""
+
+    later: ClassVar[tuple[str, ...]] = ("as_is", "release", "sae_id")
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MOST)]
     """Stands in the ids of its latents."""
