@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from latentbench.api.actions import FIRST, RunWarning
 from latentbench.cli import app
-from latentbench.kernel.errors import RunError, SpecError, UnknownName
+from latentbench.kernel.errors import BenchError, RunError, SpecError, UnknownName
 from latentbench.runs.finished import load_run
 from latentbench.runs.ledger import total
 from typer.testing import CliRunner
@@ -185,3 +185,20 @@ def test_importing_is_light():
 def test_every_name_is_there():
     for name in lb.__all__:
         assert getattr(lb, name).__doc__, name
+
+
+def test_a_run_that_is_named_twice_does_not_tie_with_itself():
+    result = run()
+    assert lb.leaderboard([result, result.folder]).equals(result.leaderboard())
+
+
+def test_an_edited_name_is_refused_as_the_command_refuses_it():
+    from tests.builders.signed_runs import signed
+
+    result = run()
+    cells = [cell.model_dump(mode="json") for cell in result.record.cells]
+    for cell in cells:
+        cell["explainer"]["is_floor"] = True
+    signed(result.folder, cells=cells)
+    with pytest.raises(BenchError, match="floor"):
+        lb.leaderboard([result.folder])

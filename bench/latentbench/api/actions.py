@@ -128,18 +128,11 @@ def leaderboard(
     """
     import pandas as pd
 
-    from latentbench.leaderboards.board import tables
     from latentbench.leaderboards.export import flat
-    from latentbench.leaderboards.rescored import rescored
-    from latentbench.leaderboards.row import checked, rows
+    from latentbench.leaderboards.ranked import rank
 
-    loaded = [r if isinstance(r, Result) else load(r) for r in runs]
-    found = {one.id: rescored(one) for one in loaded}
-    ranked = tables(
-        checked(rows(loaded, by_kind=True, by_coder=by_coder, any_split=any_split), found),
-        "pairs" if paired else "intervals",
-    )
-    lines = [line for table in ranked for line in flat(table) if line["metric"] == table.headline]
+    ranked = rank([_folder(r) for r in runs], paired=paired, by_coder=by_coder, any_split=any_split)
+    lines = [line for table in ranked.tables for line in flat(table) if line["metric"] == table.headline]
     frame = pd.DataFrame(lines).astype({"rank_low": "Int64", "rank_high": "Int64", **dict.fromkeys(NUMBERS, float)})
     return frame[[*FIRST, *(column for column in frame.columns if column not in FIRST)]].reset_index(drop=True)
 

@@ -15,7 +15,6 @@ from latentbench.runs.finished import Run, load_run, suite_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from latentbench.leaderboards.board import Ranking
     from latentbench.suites.store import Suite
     from latentbench.views.page import Page
 
@@ -69,16 +68,12 @@ class Result(Run):
 
         return write_report(self.folder, out=None if out is None else Path(out))
 
-    def _tables(self) -> list[Ranking]:
-        from latentbench.leaderboards.board import tables
-        from latentbench.leaderboards.row import rows
-
-        return tables(rows([self], by_kind=True, any_split=True))
-
     def _page(self) -> Page:
         from latentbench.leaderboards.board_page import board_page
+        from latentbench.leaderboards.ranked import rank
 
-        return board_page(self._tables(), [str(pair) for pair in self.record.unasked])
+        ranked = rank([self.folder], any_split=True)
+        return board_page(ranked.tables, ranked.remarks)
 
     def _repr_html_(self) -> str:
         return self._page().fragment()

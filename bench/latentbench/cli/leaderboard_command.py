@@ -48,15 +48,10 @@ def leaderboard(
     its judgements, is refused.
     """
 
-    from latentbench.leaderboards.board import tables
     from latentbench.leaderboards.board_page import board_page
-    from latentbench.leaderboards.claims import check_names, confirmed, unknown_names
     from latentbench.leaderboards.export import to_csv, to_json
-    from latentbench.leaderboards.rescored import doubts, rescored
+    from latentbench.leaderboards.ranked import rank
     from latentbench.leaderboards.results import add_results, render
-    from latentbench.leaderboards.row import checked
-    from latentbench.leaderboards.row import rows as rows_of
-    from latentbench.runs.finished import load_runs
 
     if render_only is not None:
         say(f"rendered: {render(render_only)}")
@@ -69,25 +64,18 @@ def leaderboard(
     twice = sorted({str(folder) for folder in runs if [f.resolve() for f in runs].count(folder.resolve()) > 1})
     if twice:
         say(f"named more than once, ranked once: {', '.join(twice)}", err=True)
-    loaded = load_runs(runs)
-    for run in loaded:
-        check_names(run)
-    rows = rows_of(loaded, by_kind=True, by_coder=by_coder, any_split=tune)
-    found = {run.id: rescored(run) for run in loaded} if recompute or submit is not None else {}
-    rows = checked(rows, found)
-    ranked = tables(confirmed(rows), "pairs" if paired else "intervals")
+    ranked = rank(runs, paired=paired, by_coder=by_coder, any_split=tune, recompute=recompute or submit is not None)
     console = plain_console()
-    unasked = [str(pair) for run in loaded for pair in run.record.unasked]
-    page = board_page(ranked, list(dict.fromkeys([*unasked, *doubts(loaded, found), *unknown_names(rows)])))
+    page = board_page(ranked.tables, ranked.remarks)
     console.print(page.terminal(console.width))
     folder = out or runs[0]
-    for name, text in (("md", page.markdown()), ("csv", to_csv(ranked)), ("json", to_json(ranked))):
+    for name, text in (("md", page.markdown()), ("csv", to_csv(ranked.tables)), ("json", to_json(ranked.tables))):
         write_text(folder / f"leaderboard.{name}", text)
-    values = sum(one.values for one in found.values())
+    values = sum(one.values for one in ranked.found.values())
     if values:
         say(f"checked: {values:,} scores computed again from their judgements", err=True)
     say(f"written: {folder}/leaderboard.md, .csv, .json", err=True)
     if submit is not None:
-        for path in add_results(rows, submit):
+        for path in add_results(ranked.rows, submit):
             say(f"added: {path}", err=True)
         say(f"rendered: {render(submit)}", err=True)

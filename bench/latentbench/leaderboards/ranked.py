@@ -1,0 +1,72 @@
+"""Run folders -> rows, checked against their judgements -> ranked tables.
+
+The command, a notebook and whoever publishes rank in this one way. Putting the steps together anew in each is the tempting way,
+and one of them then forgets that a run which is named twice ties with itself, or to compare names with whoever else says them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from latentbench.leaderboards.board import Ranking, tables
+from latentbench.leaderboards.claims import check_names, confirmed, unknown_names
+from latentbench.leaderboards.rescored import Rescored, doubts, rescored
+from latentbench.leaderboards.row import Row, checked, rows
+from latentbench.runs.finished import Run, load_runs
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Runs with their ranked tables.
+
+    Attributes:
+        runs: each once.
+        rows: of all of them.
+        tables: the rows, ranked among those that are comparable.
+        found: run id -> what became of computing its scores again; empty where they were not.
+    """
+
+    runs: tuple[Run, ...]
+    rows: tuple[Row, ...]
+    tables: tuple[Ranking, ...]
+    found: Mapping[str, Rescored]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What has to be said beside the tables: pairs that were not asked, scores and names that are taken as they are."""
+        unasked = [str(pair) for run in self.runs for pair in run.record.unasked]
+        return list(dict.fromkeys([*unasked, *doubts(self.runs, self.found), *unknown_names(self.rows)]))
+
+
+def rank(
+    folders: Iterable[Path],
+    *,
+    paired: bool = False,
+    by_coder: bool = False,
+    any_split: bool = False,
+    recompute: bool = True,
+) -> Ranked:
+    """Read runs and rank their explainers.
+
+    Args:
+        folders: of the runs; one that is named twice counts once.
+        paired: rank by paired differences with Holm's correction instead of by intervals.
+        by_coder: also one table per coder.
+        any_split: also runs on other latents than the held-out ones.
+        recompute: compute all scores again from the judgements.
+
+    Raises:
+        RunError: no finished run there, or two have one id.
+        SpecError: a run on other latents than the held-out ones.
+        CorruptTable, DigestMismatch: a run whose tables or scores are not its own.
+    """
+    runs, found = load_runs(folders), {}
+    for run in runs:
+        if recompute:
+            found[run.id] = rescored(run)
+        else:
+            check_names(run)
+    own = checked(rows(runs, by_kind=True, by_coder=by_coder, any_split=any_split), found)
+    return Ranked(tuple(runs), tuple(own), tuple(tables(confirmed(own), "pairs" if paired else "intervals")), found)
