@@ -14,8 +14,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from latentbench.cli import app
-from latentbench.kernel.errors import BenchError
 from latentbench.kernel.identity import digest, text_digest
 from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES
 from latentbench.leaderboards.forgery import TOLERANCE
@@ -29,6 +27,7 @@ from latentbench.runs.run_tables import Value, latent_scores
 from latentbench.scorers.scorer import load_scorer
 from rich.console import Console
 
+from tests.builders.published_board import bench, carried_out, published
 from tests.builders.signed_runs import copied, signed, unsigned
 
 SPEC = """
@@ -46,22 +45,9 @@ judges:
 Frame = pd.DataFrame
 
 
-def bench(*words: str | Path) -> tuple[int, str]:
-    """Exit code and message of a command, as `latentbench.cli.main` gives them."""
-    from typer.testing import CliRunner
-
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    if isinstance(done.exception, BenchError):
-        return done.exception.exit_code, str(done.exception)
-    return done.exit_code, done.output
-
-
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("honest")
-    (place / "spec.yaml").write_text(SPEC, encoding="utf-8")
-    folder, _ = start(place / "spec.yaml", place / "run", place / "replies.sqlite", Console(quiet=True))
-    return folder
+    return carried_out(SPEC, tmp_path_factory.mktemp("honest"))
 
 
 @pytest.fixture
@@ -72,11 +58,7 @@ def run(honest: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def board(honest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run, published."""
-    root = tmp_path_factory.mktemp("board") / "leaderboards"
-    code, said = bench("leaderboard", honest, "--out", root.parent, "--submit", root)
-    assert code == 0, said
-    return root
+    return published(honest, tmp_path_factory.mktemp("board"))
 
 
 def changed(run: Path, name: str, schema: pa.Schema, change: Callable[[Frame], Frame]) -> None:

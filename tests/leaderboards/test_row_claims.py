@@ -9,17 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from latentbench.cli import app
-from latentbench.kernel.errors import BenchError
 from latentbench.kernel.identity import digest
 from latentbench.kernel.tables import EXPLANATIONS
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.claims import UNCONFIRMED, confirmed, declares_floor, unknown_names
 from latentbench.leaderboards.row import read_rows
-from latentbench.runs.run import start
-from rich.console import Console
-from typer.testing import CliRunner
 
+from tests.builders.published_board import bench, carried_out, published
 from tests.builders.signed_runs import copied, signed, unsigned
 from tests.leaderboards.test_forgery import changed
 
@@ -34,19 +30,9 @@ judges: [{use: "mock:label?error=0.2", label: label}]
 """
 
 
-def bench(*words: str | Path) -> tuple[int, str]:
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    if isinstance(done.exception, BenchError):
-        return done.exception.exit_code, str(done.exception)
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, done.output
-
-
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("claims")
-    (place / "spec.yaml").write_text(SPEC, encoding="utf-8")
-    return start(place / "spec.yaml", place / "run", place / "replies.sqlite", Console(quiet=True))[0]
+    return carried_out(SPEC, tmp_path_factory.mktemp("honest"))
 
 
 @pytest.fixture
@@ -56,10 +42,7 @@ def run(honest: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def board(honest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("board") / "leaderboards"
-    code, said = bench("leaderboard", honest, "--out", root.parent, "--submit", root)
-    assert code == 0, said
-    return root
+    return published(honest, tmp_path_factory.mktemp("board"))
 
 
 # --- a run folder, signed again by whoever edits it

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import random
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,7 @@ from rich.console import Console
 
 from tests.builders.published import gemma_scope, write_tensors
 from tests.builders.tiny_models import tiny_model_folder
-from tests.conftest import SENTENCES
+from tests.builders.toy_recipe import toy_recipe
 
 LATENTS = 5
 
@@ -29,11 +27,6 @@ def suite(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Suite:
     folder = tmp_path_factory.mktemp("published")
     # Norms with gains: the transcoder reads before one.
     subject = tiny_model_folder(folder / "gemma2", "gemma2", tiny_folder)
-    rng = random.Random(0)
-    words = " ".join(SENTENCES).split()
-    with (folder / "corpus.jsonl").open("w", encoding="utf-8") as f:
-        for _ in range(120):
-            f.write(json.dumps({"text": " ".join(rng.choice(words) for _ in range(rng.randrange(8, 60)))}) + "\n")
     coders = []
     for case in gemma_scope():
         if case.name.endswith(("res", "transcoders")):
@@ -42,21 +35,7 @@ def suite(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Suite:
             write_tensors(folder / case.file, tensors)
             name = case.name.rpartition(" ")[2]
             coders.append({"latents": LATENTS, "coder": {"name": name, "format": "auto", "path": case.path}})
-    recipe = {
-        "name": "gemma-toy",
-        "version": "1-0",
-        "subject": {"model": str(subject), "dtype": "float32"},
-        "corpus": {"kind": "jsonl", "path": "corpus.jsonl"},
-        "context": 40,
-        "window": 8,
-        "min_windows": 30,
-        "strata": 2,
-        "tune_share": 0.0,
-        "explain": {"n": 8},
-        "test": {"positives_per_decile": 1, "negatives": 10},
-        "coders": coders,
-    }
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    toy_recipe(folder, subject, coders, texts=120, explain=8, positives=1)
     return build_suite(anchored_recipe(load_recipe(folder / "recipe.yaml"), folder), folder / "suite", folder / "work")
 
 
