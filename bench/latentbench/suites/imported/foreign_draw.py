@@ -25,7 +25,8 @@ from latentbench.kernel.kinds import RANDOM
 from latentbench.stats.quota import spread
 from latentbench.suites.build.sampling import DECILES, Ints, Strategy, WindowPlan
 from latentbench.suites.imported.foreign_latent import ForeignLatent, ForeignWindow, Values
-from latentbench.suites.imported.shared_runs import Hashes, all_runs, families, shares
+from latentbench.suites.imported.shared_runs import all_runs, families, shares
+from latentbench.suites.shingles import Hashes
 
 TRIES = 20
 """Windows of other latents that are looked at for each one that is asked for."""
