@@ -52,7 +52,7 @@ def test_it_is_whole_and_its_activations_are_those_of_the_coders(suite: Suite) -
 
 def test_it_is_scored_by_tokens_and_floors(suite: Suite, tmp_path: Path) -> None:
     spec = {
-        "name": "toy",
+        "name": "gemma-toy",
         "suite": str(suite.path),
         "explainers": ["tokens", "empty", "constant", {"use": "shuffled", "params": {"of": "tokens"}}],
         "scorers": [{"use": "detection", "params": {"positives": 4, "negatives": 4}}],

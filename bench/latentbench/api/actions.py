@@ -129,7 +129,7 @@ def leaderboard(
     import pandas as pd
 
     from latentbench.leaderboards.export import flat
-    from latentbench.leaderboards.ranked import rank
+    from latentbench.leaderboards.ranked_runs import rank
 
     ranked = rank([_folder(r) for r in runs], paired=paired, by_coder=by_coder, any_split=any_split)
     lines = [line for table in ranked.tables for line in flat(table) if line["metric"] == table.headline]

@@ -70,7 +70,7 @@ class Result(Run):
 
     def _page(self) -> Page:
         from latentbench.leaderboards.board_page import board_page
-        from latentbench.leaderboards.ranked import rank
+        from latentbench.leaderboards.ranked_runs import rank
 
         ranked = rank([self.folder], any_split=True)
         return board_page(ranked.tables, ranked.remarks)

@@ -50,7 +50,7 @@ def leaderboard(
 
     from latentbench.leaderboards.board_page import board_page
     from latentbench.leaderboards.export import to_csv, to_json
-    from latentbench.leaderboards.ranked import rank
+    from latentbench.leaderboards.ranked_runs import rank
     from latentbench.leaderboards.results import add_results, render
 
     if render_only is not None:
