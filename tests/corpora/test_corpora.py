@@ -38,7 +38,7 @@ def jsonl(path: Path, texts: list[str], field: str = "text") -> Path:
 
 def test_jsonl_reads_plain_and_gzipped_files_in_the_given_order(tmp_path: Path) -> None:
     jsonl(tmp_path / "a.jsonl", ["one", "two"])
-    with gzip.open(tmp_path / "b.jsonl.gz", "wt") as f:
+    with gzip.open(tmp_path / "b.jsonl.gz", "wt", encoding="utf-8") as f:
         f.write('{"text": "three"}\n\n{"text": "four"}\n')
     corpus = anchored(spec(kind="jsonl", path=["b.jsonl.gz", "a.jsonl"]), tmp_path)
     assert list(documents(corpus)) == ["three", "four", "one", "two"]
@@ -66,7 +66,7 @@ def test_a_bad_line_is_named_by_file_and_number(tmp_path: Path, line: str, said:
 
 def test_a_truncated_archive_is_a_data_error(tmp_path: Path) -> None:
     path = tmp_path / "cut.jsonl.gz"
-    with gzip.open(path, "wt") as f:
+    with gzip.open(path, "wt", encoding="utf-8") as f:
         f.writelines(f'{{"text": "{np.random.default_rng(i).bytes(40).hex()}"}}\n' for i in range(200))
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(DataError, match=r"cut\.jsonl\.gz breaks off after line \d+"):

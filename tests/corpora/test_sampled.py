@@ -48,6 +48,6 @@ def test_a_killed_draw_goes_on_to_the_same_bytes(tiny, tmp_path, monkeypatch):
     part.write_bytes(part.read_bytes() + b'[{"text": "torn')
     list(write(tiny, RECIPE, 3, 1500, resumed, batch=4))
     assert whole.read_bytes() == resumed.read_bytes()
-    with gzip.open(whole, "rt") as f:
+    with gzip.open(whole, "rt", encoding="utf-8") as f:
         documents = [json.loads(line) for line in f]
     assert {d["source"] for d in documents} <= {"continuation", "chat: a letter", "chat: a poem"}

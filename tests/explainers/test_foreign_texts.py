@@ -101,6 +101,27 @@ def test_of_several_methods_the_one_with_most_latents_is_taken(tmp_path: Path) -
         met(path, where={"typeName": "unheard"})
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("2025-01-02T00:30:00+02:00", "2025-01-01T23:00:00Z"),  # as texts they sort the other way
+        ("2025-03-01 00:00:00", "2025-03-01T00:00:00.001Z"),
+        (1735689600, 1735689600001),
+        ("", "2020-01-01"),
+        (None, "2020-01-01"),
+    ],
+)
+def test_the_newest_text_is_the_newest_however_its_time_is_written(tmp_path: Path, old: object, new: object) -> None:
+    rows = [pedia(0, "new", createdAt=new), pedia(0, "old", createdAt=old)]
+    assert met(lines(tmp_path / "x.jsonl", rows))[0]["res9/0"] == "new"
+
+
+@pytest.mark.parametrize("made", ["yesterday", True, [1], 1e300])
+def test_a_time_that_is_none_is_named(tmp_path: Path, made: object) -> None:
+    with pytest.raises(CorruptTable, match=r"x.jsonl line 1: createdAt is .*, expected a time"):
+        met(lines(tmp_path / "x.jsonl", [pedia(0, "a", createdAt=made)]))
+
+
 # --- delphi
 
 
@@ -310,6 +331,20 @@ def test_latents_of_the_file_and_of_the_run_are_counted_apart(tmp_path: Path) ->
         "mine (rows): 1 of the 2 latents of this run have a text, 1 have none (res9/1); of 3 latents of the file, 1 are not "
         "in the suite (res9/99)"
     ]
+
+
+def test_a_file_about_other_latents_of_the_suite_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    rows = [{"latent": "res9/0", "text": "a"}, {"latent": "res9/1", "text": None}]
+    path = lines(tmp_path / "x.jsonl", rows)
+    with pytest.raises(
+        DataError, match=r"no text for any of the 2 latents of this run, such as 'res9/1'. It has one for 1 oth"
+    ):
+        met(path, asked=["res9/1", "res9/2"])
+
+
+def test_a_cell_of_a_table_may_be_long(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(f"latent,explanation\nres9/0,{'long ' * 50_000}\n", encoding="utf-8")
+    assert met(tmp_path / "x.csv")[0]["res9/0"] == "long " * 50_000
 
 
 UNICODE = st.text(st.characters(exclude_categories=("Cs",)))

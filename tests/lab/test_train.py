@@ -55,7 +55,7 @@ def texts() -> list[str]:
 @pytest.fixture
 def corpus(tmp_path: Path, texts: list[str]) -> Path:
     path = tmp_path / "corpus.jsonl.gz"
-    with gzip.open(path, "wt") as f:
+    with gzip.open(path, "wt", encoding="utf-8") as f:
         f.writelines(json.dumps({"text": t, "source": "x"}) + "\n" for t in texts)
     return path
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from latentbench.cli import app
 from latentbench.kernel.errors import DataError
+from latentbench.kernel.tasks import find
 from latentbench.suites.build.build import build_suite
 from latentbench.suites.build.suite_recipe import anchored_recipe, load_recipe
 from latentbench.suites.shortfall import shortfall
@@ -94,3 +95,31 @@ def test_latents_that_cannot_be_scored_are_named_with_the_reason(place: Path) ->
     problems = shortfall(suite.manifest, suite.latent_table).problems
     said = next(p for p in problems if "cannot be scored (no test windows on which it is silent)" in p)
     assert lacking[0] in said
+
+
+@pytest.mark.parametrize("name", ["planted-1", "planted-2"])
+def test_suites_without_a_subject_can_be_short_too(name: str, tmp_path: Path) -> None:
+    """More windows of a decile are asked for than there are."""
+    shipped = find("suites", name)
+    recipe = yaml.safe_load((shipped / "recipe.yaml").read_text("utf-8")) | {"name": "short", "negatives": 3000}
+    if "rules" in recipe:
+        rules = yaml.safe_load((shipped / "rules.yaml").read_text("utf-8"))
+        few = [
+            latent
+            for latent in rules["latents"]
+            if latent["name"] in ("weekdays", "food", "years", "music", "negation")
+        ]
+        (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules | {"latents": few}), encoding="utf-8")
+        recipe["corpus"] = str(shipped / recipe["corpus"])
+    else:
+        recipe["labels"] = str(shipped / recipe["labels"])
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    refused = _run(tmp_path, "build", str(path), "--out", str(tmp_path / "strict"), "--strict")
+    assert isinstance(refused.exception, DataError)
+    assert "fewer negative windows than asked for" in str(refused.exception)
+    assert not (tmp_path / "strict").exists(), "nothing is written"
+    built = _run(tmp_path, "build", str(path), "--out", str(tmp_path / "lax"))
+    assert built.exit_code == 0, built.output
+    shown = " ".join(_run(tmp_path, "show", str(tmp_path / "lax")).output.split())
+    assert "fewer negative windows than asked for" in shown

@@ -41,11 +41,11 @@ def build(
     data = read_yaml(recipe)
     kind = data.get("kind") if isinstance(data, dict) else None
     if kind == "planted":
-        built = build_planted(recipe, out)
+        built = build_planted(recipe, out, strict=strict)
     elif kind == "labelled":
-        built = build_labelled(recipe, out)
+        built = build_labelled(recipe, out, strict=strict)
     elif kind == "gold":
-        built = build_gold(recipe, labels, out)
+        built = build_gold(recipe, labels, out, strict=strict)
     else:
         built = build_from_file(recipe, out, work, plain_console(err=True), embedder, strict)
     say(f"{built.name}@{built.version}  digest {built.digest}  {built.path}")

@@ -115,6 +115,12 @@ class FileExplainer(Explainer):
                 f"{self.path} has {met.strange} latents that the suite does not have, such as {met.strange_like[0]!r}. Correct "
                 "them, or set params: {extra: true} to leave them out."
             )
+        if met.without == met.asked:
+            others = sum(text is not None for text in self._met.values())
+            raise DataError(
+                f"{self.path} has no text for any of the {met.asked:,} latents of this run, such as {met.without_like[0]!r}. "
+                f"It has one for {others:,} others of the suite: change limit, coders or split."
+            )
         return met.model_copy(update={"method": dict(found.method), "aside": found.aside})
 
     def check(self, latents: Collection[str]) -> None:

@@ -13,9 +13,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from latentbench.kernel.errors import DataError
+
 NAMED = 8
 """Latents named in a line at most."""
 
+_SORTS = ("explain", "positive", "negative")
 _LACKS = (
     ("got_explain", "no explain windows"),
     ("got_positive", "no test windows on which it fires"),
@@ -40,13 +43,19 @@ def shortfall(manifest: Mapping[str, Any], latents: pa.Table) -> Shortfall:
     """Compare a suite with what it was asked for.
 
     Args:
-        manifest: of the suite; entries of coders without counts (suites that were not drawn) are passed over.
+        manifest: of the suite. Where it counts nothing per coder (planted, labelled and imported suites), windows are counted
+            in the table.
         latents: its table of latents.
     """
     lines, problems = [], []
-    for entry in manifest.get("coders", ()):
-        if not {"name", "asked", "qualifying", "got"} <= set(entry):
-            continue
+    drawn = [e for e in manifest.get("coders", ()) if {"name", "asked", "qualifying", "got"} <= set(e)]
+    if not drawn:
+        problems += [
+            f"{_counted(n)} of {latents.num_rows:,} {'has' if n == 1 else 'have'} fewer {kind} windows than asked for"
+            for kind, n in _short(latents).items()
+            if n
+        ]
+    for entry in drawn:
         name, asked, got = entry["name"], entry["asked"], entry["got"]
         lines.append(f"{name}: {asked:,} latents asked for, {entry['qualifying']:,} qualify, {got:,} in the suite")
         if got < asked:
@@ -62,6 +71,28 @@ def shortfall(manifest: Mapping[str, Any], latents: pa.Table) -> Shortfall:
     lacking = unscorable(latents)
     problems += [f"{_counted(len(ids))} cannot be scored ({why}): {_some(ids)}" for why, ids in lacking.items()]
     return Shortfall(tuple(lines), tuple(problems))
+
+
+def refuse_short(name: str, manifest: Mapping[str, Any], latents: pa.Table) -> None:
+    """Refuse a suite that is short of its recipe, before it is written.
+
+    Raises:
+        DataError: it is short; names everything that is.
+    """
+    if problems := shortfall(manifest, latents).problems:
+        raise DataError(f"{name} is short of what its recipe asks for, and nothing is written: {'; '.join(problems)}.")
+
+
+def _short(latents: pa.Table) -> dict[str, int]:
+    """Sort of window -> latents that got fewer of it than asked for."""
+    columns = latents.select([f"{said}_{kind}" for kind in _SORTS for said in ("asked", "got")]).to_pydict()
+    return {
+        kind: sum(
+            (got or 0) < (asked or 0)
+            for asked, got in zip(columns[f"asked_{kind}"], columns[f"got_{kind}"], strict=True)
+        )
+        for kind in _SORTS
+    }
 
 
 def unscorable(latents: pa.Table) -> dict[str, list[str]]:

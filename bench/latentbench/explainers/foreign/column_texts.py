@@ -18,7 +18,7 @@ from typing import Any
 from latentbench.explainers.foreign.found_texts import FoundText
 from latentbench.explainers.foreign.json_rows import Row, fits, index_of, json_rows, text_of
 from latentbench.kernel.errors import CorruptTable, SpecError
-from latentbench.kernel.inputs import parse_json, read_json, read_text
+from latentbench.kernel.inputs import LINE_BYTES, most, parse_json, read_json, read_text
 
 IDS = ("latent", "latent_id", "feature_id", "feature", "feature_index", "latent_index", "neuron", "unit", "index", "id")
 TEXTS = ("text_json", "explanation", "description", "interpretation", "label", "summary", "text")
@@ -107,6 +107,8 @@ def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str | None]]]:
         csv.Error: a quotation that does not end, or goes on behind its end.
         ValueError, OSError: as `read_text`.
     """
+    # The reader's own limit is 128 kB for a cell; that of a line is held by `read_text` here.
+    csv.field_size_limit(most(LINE_BYTES))
     separator = "\t" if path.suffix == ".tsv" else ","
     rows = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=separator, strict=True)
     heads = list(rows.fieldnames or ())

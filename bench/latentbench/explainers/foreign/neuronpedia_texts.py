@@ -7,10 +7,12 @@ Everything else may be missing: files made by different programs have different 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from latentbench.explainers.foreign.found_texts import FoundText
 from latentbench.explainers.foreign.json_rows import Row, fits, index_of, json_rows, text_of
+from latentbench.kernel.errors import CorruptTable
 
 METHOD = ("typeName", "explanationModelName")
 """Fields that say what made an explanation."""
@@ -44,6 +46,27 @@ def read_neuronpedia(paths: list[Path], where: Mapping[str, str | int]) -> Itera
             source = "/".join(part for name in ("modelId", layer) if (part := text_of(row, name, place)))
             index = index_of(row, "index", place)
             method = tuple((name, said) for name in METHOD if (said := text_of(row, name, place)) is not None)
-            made = text_of(row, "createdAt", place) or ""
+            made = _made(row.get("createdAt"), place)
             name = f"{source}/{index}" if source else index
             yield FoundText(name, text_of(row, "description", place), place, method, made)
+
+
+def _made(value: object, where: str) -> str:
+    """When a row was made, as a text that sorts; "" where it does not say. Neuronpedia writes ISO 8601, in several forms.
+
+    Raises:
+        CorruptTable: it is no time.
+    """
+    if value is None or value == "":
+        return ""
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            # Seconds, or milliseconds as JavaScript has them.
+            found = datetime.fromtimestamp(value / (1000 if value > 1e11 else 1), UTC)
+        else:
+            found = datetime.fromisoformat(str(value).strip())
+    except (ValueError, OverflowError, OSError) as e:
+        raise CorruptTable(
+            f"{where}: createdAt is {repr(value)[:80]}, expected a time such as 2026-01-31T12:00:00Z."
+        ) from e
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="microseconds")

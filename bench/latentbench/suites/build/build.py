@@ -42,7 +42,7 @@ from latentbench.suites.build.suite_manifest import Built, suite_manifest
 from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe, anchored_recipe, load_recipe
 from latentbench.suites.build.suite_tables import CoderPart, latent_table, window_table
 from latentbench.suites.build.token_strings import TokenStrings
-from latentbench.suites.shortfall import remarks, shortfall
+from latentbench.suites.shortfall import refuse_short, remarks, shortfall
 from latentbench.suites.store import Suite, load_suite, save_suite
 from latentbench.views.escape import line
 from latentbench.views.terminal import shown, status, tell
@@ -107,10 +107,8 @@ def build_suite(
     latents = latent_table(parts, recipe.plan, strings)
     windows = window_table(parts, store.tokens, tiles, strings)
     manifest = suite_manifest(Built(recipe, loaded, store, everywhere, tiles, parts, said, windows, unpromoted))
-    if strict and (problems := shortfall(manifest, latents).problems):
-        raise DataError(
-            f"{recipe.name} is short of what its recipe asks for, and nothing is written: {'; '.join(problems)}."
-        )
+    if strict:
+        refuse_short(recipe.name, manifest, latents)
     save_suite(out_dir, manifest, latents, windows)
     _keep_recipe(recipe, out_dir)
     return load_suite(out_dir)

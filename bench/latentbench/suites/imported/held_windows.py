@@ -27,6 +27,7 @@ from latentbench.suites.imported.foreign_latent import (
     Silence,
     Values,
 )
+from latentbench.suites.imported.token_spelling import Spelling, as_text, spelling_of
 
 TOKENS = 256 * MIB
 """Tokens of all windows together; with their activations they take twelve bytes each."""
@@ -156,6 +157,8 @@ class HeldWindows:
             only = " for the latents that were asked for (--index)" if rows.wanted is not None else ""
             raise DataError(f"{about.place}: no window with activations{only}.")
         self._names = list(rows._numbers)
+        self._spelling = spelling_of(self._names)
+        self._written = spelling_of(t for k in known.values() for t in (*k.promoted, *k.suppressed))
         self._known = known
         self._latents = {
             index: _sized(index, rows._windows.pop(index), cutting, rows.tally) for index in sorted(rows._windows)
@@ -169,7 +172,10 @@ class HeldWindows:
         )
         silent = any(w.max <= 0 for windows in self._latents.values() for w in windows)
         silence: Silence = "none" if about.silence == "given" and not silent else about.silence
-        self.about = replace(about, silence=silence, omitted=(*about.omitted, *rows.tally.said()))
+        said = dict(about.said)
+        if self._spelling is not Spelling.PLAIN:
+            said["tokens"] = f"written as a {self._spelling} vocabulary spells them; read as text"
+        self.about = replace(about, said=said, silence=silence, omitted=(*about.omitted, *rows.tally.said()))
 
     def latent(self, place: int, plan: WindowPlan, seed: int) -> ForeignLatent:
         """The latent with all its windows; plan and seed choose nothing here."""
@@ -179,14 +185,17 @@ class HeldWindows:
             index,
             tuple(self._latents[index]),
             rate_token=known.rate_token,
-            promoted=known.promoted,
-            suppressed=known.suppressed,
+            promoted=self._single(known.promoted),
+            suppressed=self._single(known.suppressed),
             max=known.max,
         )
 
     def strings(self, windows: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
-        """Token strings, as they stood in the file."""
-        return [tuple(self._names[i] for i in ids) for ids in windows]
+        """Token strings; those of a vocabulary as the text that they mean."""
+        return [as_text([self._names[i] for i in ids], self._spelling) for ids in windows]
+
+    def _single(self, tokens: Sequence[str]) -> tuple[str, ...]:
+        return tuple(as_text([token], self._written)[0] for token in tokens)
 
 
 def _sized(index: int, windows: list[ForeignWindow], cutting: Cutting, tally: Omission) -> list[ForeignWindow]:

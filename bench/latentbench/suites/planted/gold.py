@@ -111,17 +111,18 @@ class GoldRecipe(LabelledSizes):
     """A file in which each concept is a latent."""
 
 
-def build_gold(recipe_path: Path, data: Path | None, out: Path | None) -> Suite:
+def build_gold(recipe_path: Path, data: Path | None, out: Path | None, *, strict: bool = False) -> Suite:
     """Build a suite of labels by people.
 
     Args:
         recipe_path: a `GoldRecipe`.
         data: folder of the files of labels.
         out: folder of the suite.
+        strict: see `build_planted`.
 
     Raises:
         SpecError: a bad recipe, no folder, or a latent that the data hardly show.
-        DataError: a file of labels that cannot be read.
+        DataError: a file of labels that cannot be read; with `strict`, a suite that is short.
     """
     recipe = validate(GoldRecipe, read_yaml(recipe_path), str(recipe_path))
     if data is None or out is None:
@@ -140,7 +141,8 @@ def build_gold(recipe_path: Path, data: Path | None, out: Path | None) -> Suite:
             latents += _concepts(recipe.concepts, read_records(path), recipe)
         files.append(recipe.concepts.file)
     corpus = {name: content_sha256(data / name) for name in files}
-    return assemble(latents, recipe, {"kind": "gold", "recipe": {"name": recipe.name}, "corpus": corpus}, out)
+    said = {"kind": "gold", "recipe": {"name": recipe.name}, "corpus": corpus}
+    return assemble(latents, recipe, said, out, strict=strict)
 
 
 def _layer(layer: GoldLayer, path: Path, recipe: GoldRecipe) -> list[LabelledLatent]:

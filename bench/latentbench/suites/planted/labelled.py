@@ -37,6 +37,7 @@ from latentbench.kernel.tables import LATENTS, WINDOWS, table_of
 from latentbench.suites.build.sampling import DECILES
 from latentbench.suites.planted.planted_suite import CODER, NEAR, Near, activation, planted_row, unrelated_of
 from latentbench.suites.planted.rules import Document, Mask, tokenise
+from latentbench.suites.shortfall import refuse_short
 from latentbench.suites.store import Suite, load_suite, save_suite
 
 MARK = re.compile(r"\[([^\[\]]*)\]")
@@ -145,15 +146,16 @@ def load_labels(path: Path) -> list[LabelledLatent]:
     return found
 
 
-def build_labelled(recipe_path: Path, out: Path | None = None) -> Suite:
+def build_labelled(recipe_path: Path, out: Path | None = None, *, strict: bool = False) -> Suite:
     """Build a suite of a file of labels; no model is needed.
 
     Args:
         recipe_path: a `LabelledRecipe`.
         out: folder of the suite; the recipe's own by default.
+        strict: see `build_planted`.
 
     Raises:
-        SpecError, DataError: a bad recipe or file of labels.
+        SpecError, DataError: a bad recipe or file of labels; with `strict`, a suite that is short.
     """
     recipe = validate(LabelledRecipe, read_yaml(recipe_path), str(recipe_path))
     labels = recipe_path.parent / recipe.labels
@@ -161,7 +163,7 @@ def build_labelled(recipe_path: Path, out: Path | None = None) -> Suite:
     said = {"kind": "labelled", "recipe": recipe.model_dump(mode="json"), "corpus": content_sha256(labels)}
     try:
         with understood(labels, DataError, "Repair its labels."):
-            return assemble(latents, recipe, said, out or recipe_path.parent)
+            return assemble(latents, recipe, said, out or recipe_path.parent, strict=strict)
     except SpecError as e:
         raise SpecError(f"{labels}: {e}") from e
 
@@ -199,7 +201,14 @@ def _plain(given: str | LabelledText) -> tuple[str, list[tuple[int, int]], Seque
     return text + given[last:], spans, ()
 
 
-def assemble(latents: Sequence[LabelledLatent], sizes: LabelledSizes, said: Mapping[str, Any], folder: Path) -> Suite:
+def assemble(
+    latents: Sequence[LabelledLatent],
+    sizes: LabelledSizes,
+    said: Mapping[str, Any],
+    folder: Path,
+    *,
+    strict: bool = False,
+) -> Suite:
     """Draw the windows of all latents and freeze them.
 
     Args:
@@ -207,9 +216,11 @@ def assemble(latents: Sequence[LabelledLatent], sizes: LabelledSizes, said: Mapp
         sizes: how many of them are drawn.
         said: what the manifest says beside name and version.
         folder: of the suite.
+        strict: see `build_planted`.
 
     Raises:
         SpecError: a latent without marks, without silent windows or without three unrelated ones.
+        DataError: with `strict`, a suite that is short.
     """
     texts = _Placed()
     by_name = {latent.name: latent for latent in latents}
@@ -266,7 +277,10 @@ def assemble(latents: Sequence[LabelledLatent], sizes: LabelledSizes, said: Mapp
         }
         for name, role, kind, text, values in windows
     ]
-    save_suite(folder, manifest, table_of(rows, LATENTS), table_of(table, WINDOWS))
+    latent_table = table_of(rows, LATENTS)
+    if strict:
+        refuse_short(sizes.name, manifest, latent_table)
+    save_suite(folder, manifest, latent_table, table_of(table, WINDOWS))
     return load_suite(folder)
 
 

@@ -31,6 +31,7 @@ from latentbench.kernel.tables import LATENTS, WINDOWS, table_of
 from latentbench.suites.build.copies import Copies
 from latentbench.suites.build.sampling import EXPLAIN, Tiles, WindowPlan, WindowSample, sample, tile
 from latentbench.suites.planted.rules import Document, Mask, matches, tokenise
+from latentbench.suites.shortfall import refuse_short
 from latentbench.suites.store import Suite, load_suite, save_suite
 
 Near = Literal["narrow", "broad", "wrong", "sibling"]
@@ -138,16 +139,17 @@ def activation(document: Document, mask: Mask) -> NDArray[np.float16]:
     return out
 
 
-def build_planted(recipe_path: Path, out: Path | None = None) -> Suite:
+def build_planted(recipe_path: Path, out: Path | None = None, *, strict: bool = False) -> Suite:
     """Build a planted suite; no model is needed.
 
     Args:
         recipe_path: a `PlantedRecipe`.
         out: folder of the suite; the recipe's own by default.
+        strict: refuse a suite that is short of what its recipe asks for, and write nothing.
 
     Raises:
         SpecError: a bad recipe or rule, or a latent that the corpus never shows.
-        DataError: the corpus cannot be read.
+        DataError: the corpus cannot be read; with `strict`, a suite that is short.
     """
     recipe = validate(PlantedRecipe, read_yaml(recipe_path), str(recipe_path))
     base = recipe_path.parent
@@ -185,8 +187,10 @@ def build_planted(recipe_path: Path, out: Path | None = None) -> Suite:
         "corpus": content_sha256(base / recipe.corpus),
         "tokens": len(tokens),
     }
-    folder = out or base
-    save_suite(folder, manifest, table_of(latents, LATENTS), table_of(windows, WINDOWS))
+    folder, table = out or base, table_of(latents, LATENTS)
+    if strict:
+        refuse_short(recipe.name, manifest, table)
+    save_suite(folder, manifest, table, table_of(windows, WINDOWS))
     return load_suite(folder)
 
 
