@@ -107,6 +107,8 @@ def test_every_key_of_the_trainers_is_read(tmp_path: Path) -> None:
     (dictionary / "config.json").write_text(json.dumps(trainer), encoding="utf-8")
     found = folder_provenance(dictionary)
     assert (found.model, found.prepend_bos, found.context) == ("EleutherAI/pythia-70m", None, 128)
+    (dictionary / "checkpoints").mkdir()
+    assert folder_provenance(dictionary / "checkpoints") == found, "a checkpoint's configuration stands above it"
     assert folder_provenance(tmp_path) == replace(NOTHING, source=str(tmp_path))
 
 

@@ -239,9 +239,13 @@ def read_config_json(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _config_of(folder: Path) -> tuple[Path, dict[str, Any] | None]:
-    places = (folder, folder.parent) if folder.name == "checkpoints" else (folder,)
-    found = [(place / "config.json", read_object(place / "config.json")) for place in places]
+    found = [(place / "config.json", read_object(place / "config.json")) for place in config_places(folder)]
     return next((one for one in found if one[1] is not None), found[0])
+
+
+def config_places(folder: Path) -> tuple[Path, ...]:
+    """Folders in which a coder's configuration may stand, its own first."""
+    return (folder, folder.parent) if folder.name == "checkpoints" else (folder,)
 
 
 def load(spec: CoderSpec, loaded: Loaded) -> SparseCoder:

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from latentbench.kernel.errors import CoderError
-from latentbench.subject.coders.coder_files import FORMATS, coder_files
+from latentbench.subject.coders.coder_files import FORMATS, coder_files, config_places
 from latentbench.subject.coders.folder import read_object
 from latentbench.subject.coders.prepared_input import PreparedInput
 
@@ -113,10 +113,10 @@ def folder_provenance(folder: Path) -> Provenance:
         CoderError: a configuration that is no JSON object, or a value that cannot be what it should be.
     """
     said: Provenance | None = None
-    for name in FILES:
-        config = read_object(folder / name)
+    for path in (place / name for place in config_places(folder) for name in FILES):
+        config = read_object(path)
         if config is not None:
-            said = stated(config, str(folder / name))
+            said = stated(config, str(path))
             break
     named = _L0.search(folder.name)
     recorded = {"l0": float(named[1])} if named else {}
