@@ -14,6 +14,8 @@ from latentbench.analysis.gate.baseline import read_baseline
 from latentbench.cli import app
 from typer.testing import CliRunner
 
+from tests.builders.nameable import nameable
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -162,11 +164,11 @@ WORDS = {
 
 @pytest.mark.parametrize("arguments", WORDS, ids=repr)
 def test_arguments_arrive_whole_and_are_not_carried_out(tmp_path: Path, arguments: str) -> None:
-    done, seen, output = _gate(tmp_path, arguments=arguments)
+    done, seen, output = _gate(tmp_path, arguments=nameable(arguments))
     assert done.returncode == 0, done.stderr
     assert seen is not None
     assert seen[0] == "gate"
-    assert seen[1 : seen.index("--github")] == WORDS[arguments]
+    assert seen[1 : seen.index("--github")] == [nameable(word) for word in WORDS[arguments]]
     assert seen[-2:] == ["--", "run.yaml"]
     assert not (tmp_path / "stolen").exists()
     report = tmp_path / "temp" / "latentbench-gate"

@@ -12,6 +12,7 @@ import pytest
 from latentbench.cli import main
 from latentbench.views.terminal import PLAIN
 
+from tests.builders.nameable import nameable
 from tests.builders.run_builder import Grid, build_run, build_suite, set_suite_digest
 
 GRID = Grid(
@@ -36,7 +37,7 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("encoding") / "größe 漢"
+    folder = tmp_path_factory.mktemp("encoding") / nameable("größe 漢")
     _, found = build_suite(folder / "suite", GRID)
     for name, seed in (("run", 0), ("other", 1)):
         build_run(folder / name, Grid(**{**vars(GRID), "seed": seed}))

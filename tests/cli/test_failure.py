@@ -17,6 +17,8 @@ import yaml
 from latentbench.cli import failure, main
 from latentbench.kernel.errors import RunError, SpecError
 
+from tests.builders.nameable import nameable
+
 
 def _invalid() -> Exception:
     class Model(pydantic.BaseModel):
@@ -209,7 +211,7 @@ def test_a_full_disk_behind_the_output_is_a_message() -> None:
 
 
 def test_any_encoding_of_the_terminal_will_do(tmp_path: Path) -> None:
-    spec = tmp_path / "spécial.yaml"
+    spec = tmp_path / nameable("spécial.yaml")
     spec.write_text("nämé: ‘x’\nnämé: 2\n", encoding="utf-8")
     env = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run(_bench("run", str(spec)), capture_output=True, env=env, timeout=60, check=False)

@@ -21,6 +21,7 @@ from latentbench.tracking.mlflow_settings import forced, lent
 from latentbench.tracking.prompt_registry import prompts_of
 from latentbench.tracking.uploads import without_secrets
 
+from tests.builders.nameable import nameable
 from tests.builders.records import cell as toy_cell
 from tests.builders.records import record
 from tests.builders.records import scorer as toy_scorer
@@ -324,7 +325,7 @@ def test_odd_and_long_names_are_logged_once_and_found_again(tmp_path: Path, uri:
         judges=("a" * 300 + "\u200b",),
         coders={"c": 4},
     )
-    folder = build_run(tmp_path / odd, grid)
+    folder = build_run(tmp_path / nameable(odd), grid)
     first = track(folder, uri=uri)
     assert first.ok, first.message
     assert len(first.children) == len(grid.explainers) * len(grid.scorers)
