@@ -10,9 +10,11 @@ DELPHI ?= .venv-delphi
 
 .PHONY: demo test test-slow test-foreign test-delphi lint gate docs-check benchmarks clean
 
-$(BIN)/.ready: pyproject.toml
+CI := tests/constraints/ci.txt
+
+$(BIN)/.ready: pyproject.toml $(CI)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -e '.[dev]'
+	$(BIN)/pip install -q -c $(CI) -e '.[dev]'
 	touch $@
 
 demo: $(BIN)/.ready
@@ -29,9 +31,9 @@ test-slow: $(BIN)/.ready
 
 # Coders that other people's libraries wrote, against their own encode and decode: some 2 GB, in an environment of its own.
 # torchvision comes with nnsight in a build for another torch, and breaks the import of transformers.
-.venv-foreign/.ready: pyproject.toml
+.venv-foreign/.ready: pyproject.toml $(CI)
 	test -x .venv-foreign/bin/python || $(PYTHON) -m venv .venv-foreign
-	.venv-foreign/bin/pip install -q -e '.[foreign]'
+	.venv-foreign/bin/pip install -q -c $(CI) -e '.[foreign]'
 	.venv-foreign/bin/pip uninstall -q -y torchvision
 	touch $@
 

@@ -1247,6 +1247,7 @@ EXCUSED = {
     "kernel/files.py:render": "compares a page with what it should be",
     "kernel/files.py:replacing": "flushes what it has written itself",
     "kernel/identity.py:file_sha256": "any bytes have a hash",
+    "kernel/shipped_weights.py:listed": "a file of the package",
     "cli/failure.py:silence": "opens the null device",
     "cli/suite_command.py:build": "asks for the kind of a recipe whose reader is here",
     "corpora/sampled.py:drawn_file": "a schema like those here; drawing needs a model",

@@ -43,6 +43,8 @@ KNOWN = {
     "kernel/registry.py": {"import_module"},
     "lab/studies/series.py": {"import_module"},
     "judges/embed.py": {"find_spec"},
+    "kernel/extras.py": {"find_spec"},
+    "kernel/shipped_weights.py": {"find_spec"},
     "judges/vllm.py": {"find_spec"},
     "models/loading.py": {"find_spec", "import_module"},
     "subject/coders/saelens_release.py": {"find_spec"},

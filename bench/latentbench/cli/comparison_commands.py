@@ -66,6 +66,8 @@ def agreement(
     from latentbench.analysis.agreement import SHOWN
     from latentbench.analysis.agreement import agreement as correlate
     from latentbench.analysis.agreement_view import agreement_csv, agreement_page
+    from latentbench.kernel.extras import command as install
+    from latentbench.kernel.extras import installed
     from latentbench.runs.finished import load_run
     from latentbench.views.figure import write
     from latentbench.views.heatmap import heatmap
@@ -75,10 +77,13 @@ def agreement(
     console.print(agreement_page(found).terminal(console.width))
     folder = out or run
     folder.mkdir(parents=True, exist_ok=True)
-    written = write(heatmap([found.matrices[kind] for kind in SHOWN]), folder / "agreement")
-    write_text(folder / "agreement.md", agreement_page(found, written[0].name).markdown())
+    drawn = installed("matplotlib")
+    written = write(heatmap([found.matrices[kind] for kind in SHOWN]), folder / "agreement") if drawn else []
+    write_text(folder / "agreement.md", agreement_page(found, written[0].name if drawn else "").markdown())
     write_text(folder / "agreement.csv", agreement_csv(found))
-    say(f"written: {folder}/agreement.md, .csv, .png, .svg", err=True)
+    say(f"written: {folder}/agreement.md, .csv{', .png, .svg' if drawn else ''}", err=True)
+    if not drawn:
+        say(f"the heatmap was not drawn, because matplotlib is not installed: {install('matplotlib')}", err=True)
 
 
 def reliability(

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from latentbench.kernel.boundary import one_line
 from latentbench.kernel.errors import BenchError
+from latentbench.kernel.extras import missing
 from latentbench.kernel.veil import veiled
 
 DEBUG = "LATENTBENCH_DEBUG"
@@ -88,6 +89,8 @@ def failure_of(error: BaseException) -> Failure:
         error = error.exceptions[0]
     if isinstance(error, BenchError):
         return Failure(str(error), error.exit_code)
+    if (extra := missing(error)) is not None:
+        return Failure(str(extra), extra.exit_code)
     if isinstance(error, MemoryError):
         said = "The memory did not suffice. Ask for less at once: a smaller batch, limit or model."
         return Failure(said, UNFORESEEN, reported=True)

@@ -17,6 +17,7 @@ import yaml
 from latentbench.corpora.corpus_files import content_sha256, files
 from latentbench.corpora.corpus_spec import LOCAL_BUILDERS, HfCorpus
 from latentbench.kernel.errors import DataError
+from latentbench.kernel.extras import need
 from latentbench.kernel.identity import digest
 from latentbench.kernel.inputs import Unusable, read_text
 from latentbench.kernel.veil import veiled
@@ -133,6 +134,7 @@ def _asked(dataset: str, revision: str | None) -> str:
     """Asked once a process: a branch that moves between two questions would give the text of another identity."""
     if revision and _COMMIT.fullmatch(revision):
         return revision
+    need("huggingface_hub", what=f"the dataset {dataset!r} of the Hugging Face hub")
     try:
         from huggingface_hub import HfApi
 

@@ -15,6 +15,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from latentbench.kernel.errors import SpecError, UnknownName
+from latentbench.kernel.extras import missing
 
 BUILTIN: dict[str, dict[str, str]] = {
     "scorer": {
@@ -107,6 +108,8 @@ def lookup(kind: str, name: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as e:
         if module.partition(".")[0] == __name__.partition(".")[0]:
+            if (extra := missing(e, f"{kind} {name!r}")) is not None:
+                raise extra from e
             raise
         raise SpecError(
             f"{kind} {name!r} is {known[name]!r} of another package, which cannot be loaded: {type(e).__name__}: {e}. "

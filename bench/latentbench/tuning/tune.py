@@ -30,6 +30,7 @@ from latentbench.judges.cache.replies import ReplyCache
 from latentbench.judges.judge import closed
 from latentbench.kernel.config import read_document
 from latentbench.kernel.errors import RunError
+from latentbench.kernel.extras import need
 from latentbench.kernel.files import write_json, write_text
 from latentbench.runs.ownership import owned
 from latentbench.runs.run import default_cache
@@ -90,6 +91,7 @@ def tune(asked: TuneRequest, console: Console) -> dict[str, Any] | None:
     Raises:
         BenchError: whatever is wrong with the spec, the storage or the default setting.
     """
+    need("optuna", "sqlalchemy", "matplotlib", what="a search over settings (bench tune)")
     spec = load_tune_spec(asked.spec)
     if asked.trials is not None:
         spec = spec.model_copy(update={"trials": asked.trials})

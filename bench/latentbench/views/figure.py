@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latentbench.kernel.extras import need
 from latentbench.views.escape import Html, drawn, xml
 from latentbench.views.number import number
 
@@ -45,6 +46,7 @@ COARSE = 84
 
 def styled() -> AbstractContextManager[None]:
     """The look of the figures, for the time of drawing; matplotlib's process-wide settings come back after."""
+    need("matplotlib", what="a figure")
     from matplotlib import rc_context
 
     return rc_context(STYLE)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentbench.kernel.errors import CoderError, FetchError
-from latentbench.kernel.tasks import tasks_dirs
+from latentbench.kernel.extras import need
+from latentbench.kernel.tasks import shipped, tasks_dirs
 from latentbench.subject.coders.folder import read_object
 from latentbench.views.escape import line
 
@@ -141,7 +142,7 @@ def located(path: str, kind: str) -> tuple[Path, str | None]:
         kind: name of the format, for what is fetched.
 
     Raises:
-        CoderError: it names nothing. FetchError: the hub cannot give it.
+        CoderError: it names nothing. FetchError: the hub cannot give it. MissingExtra: shipped weights that are not installed.
     """
     given = Path(path).expanduser()
     places = [given] if given.is_absolute() else [given, *(place / given for place in tasks_dirs())]
@@ -150,6 +151,8 @@ def located(path: str, kind: str) -> tuple[Path, str | None]:
             return place, None
         if place.suffix in SUFFIXES and place.is_file():
             return place.parent, place.name
+    if given.parent.name == "coders" and (folder := shipped("coders", given.name)) is not None:
+        return folder, None
     name, _, subfolder = path.partition(":")
     repository, _, revision = name.partition("@")
     if given.is_absolute() or repository.count("/") != 1 or repository.startswith((".", "coders/")):
@@ -158,6 +161,7 @@ def located(path: str, kind: str) -> tuple[Path, str | None]:
 
 
 def _fetched(repository: str, revision: str | None, subfolder: str, kind: str) -> tuple[Path, str | None]:
+    need("huggingface_hub", what=f"the coder {repository!r} of the Hugging Face hub")
     from huggingface_hub import snapshot_download
 
     chosen: str | None = None
