@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # An environment beside the project's own: delphi wants transformers below 5. What only its judges need (vLLM and others) is left out.
 DELPHI ?= .venv-delphi
 
-.PHONY: demo test test-slow test-foreign test-delphi lint gate docs-check benchmarks clean
+.PHONY: demo test test-slow test-lowest test-highest release test-foreign test-delphi lint gate docs-check benchmarks clean
 
 CI := tests/constraints/ci.txt
 
@@ -28,6 +28,30 @@ test: $(BIN)/.ready
 
 test-slow: $(BIN)/.ready
 	$(BIN)/python -m pytest -m slow
+
+# The two ends of the ranges in pyproject.toml, resolved by uv on the day, in environments of their own (6 GB each: uv reads no find-links of
+# pip and takes the torch with CUDA). What runs is the subset that touches each library: tests/constraints/subset.txt.
+.venv-lowest/.ready .venv-highest/.ready: .venv-%/.ready: pyproject.toml
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install -q uv
+	.venv-$*/bin/uv pip install -q -p .venv-$*/bin/python --resolution $(if $(filter lowest,$*),lowest-direct,highest) -e '.[dev]'
+	touch $@
+
+test-lowest test-highest: test-%: .venv-%/.ready
+	.venv-$*/bin/python -m pytest --benchmark-disable -m "not slow and not gpu" $$(cat tests/constraints/subset.txt)
+
+# Both distributions, as wheels and source archives: built, checked by size and content, installed and used in an empty folder.
+.venv-release/.ready:
+	test -x .venv-release/bin/python || $(PYTHON) -m venv .venv-release
+	.venv-release/bin/pip install -q build twine
+	touch $@
+
+release: .venv-release/.ready
+	rm -rf dist
+	.venv-release/bin/python -m build -o dist .
+	.venv-release/bin/python -m build -o dist tasks
+	.venv-release/bin/twine check --strict dist/*
+	.venv-release/bin/python tests/packaging/release_check.py dist
 
 # Coders that other people's libraries wrote, against their own encode and decode: some 2 GB, in an environment of its own.
 # torchvision comes with nnsight in a build for another torch, and breaks the import of transformers.
@@ -70,4 +94,4 @@ benchmarks: $(BIN)/.ready
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 
 clean:
-	rm -rf .venv .venv-foreign .venv-delphi .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-foreign .venv-delphi .venv-lowest .venv-highest .venv-release dist .mypy_cache .ruff_cache .pytest_cache
