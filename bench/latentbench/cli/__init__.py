@@ -28,6 +28,7 @@ from latentbench.cli import (
     leaderboard_command,
     list_command,
     models_command,
+    power_command,
     run_command,
     score_command,
     scorer_command,
@@ -79,6 +80,7 @@ app.command("study")(study_command.study)
 app.command("compare")(comparison_commands.compare)
 app.command("agreement")(comparison_commands.agreement)
 app.command("reliability")(comparison_commands.reliability)
+app.command("power")(power_command.power)
 app.command("tune")(tune_command.tune)
 app.command("list")(list_command.listing)
 app.command("describe")(describe_command.describe)

@@ -83,6 +83,21 @@ def needed(difference: float, sds: Sequence[float], alpha: float = ALPHA, power:
     return enough
 
 
+def chance(difference: float, sds: Sequence[float], ns: Sequence[int], alpha: float = ALPHA) -> float:
+    """Probability with which a true difference is found.
+
+    Args:
+        sds, ns: as in `detectable`.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"0 < alpha < 1 must hold, not {alpha}.")
+    error, freedom = standard_error(sds, ns)
+    return min(1.0, _power(abs(difference) / error, freedom, alpha))
+
+
 def detectable_correlation(n: int, alpha: float = ALPHA, power: float = POWER) -> float:
     """Smallest true rank correlation of n latents that is found with probability `power`.
 
