@@ -1,6 +1,7 @@
 """Every help text of the command line is a sentence that stands alone, and `--help` answers without loading anything heavy."""
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import typer.main
 from latentbench.cli import app
+from latentbench.cli.examples import EXAMPLES
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
@@ -53,6 +55,32 @@ def test_help_fits_a_terminal_of_80_columns(words: tuple[str, ...]) -> None:
     done = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80"})
     assert done.exit_code == 0
     assert max(map(len, done.output.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_help_has_examples_that_the_command_takes(words: tuple[str, ...]) -> None:
+    """Each is given to the parser of the command that it names; nothing is carried out."""
+    done = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80"})
+    _, found, below = done.output.partition("Examples:")
+    examples = [line.strip() for line in below.splitlines() if line.strip().startswith("bench ")]
+    assert found
+    assert examples, below
+    for example in examples:
+        _, *given = shlex.split(example, comments=True)
+        assert tuple(given[: len(words)]) == words, f"{example} is of another command"
+        named = next(
+            w for n in (2, 1) if (w := tuple(given[:n])) in COMMANDS and not isinstance(COMMANDS[w], TyperGroup)
+        )
+        COMMANDS[named].make_context("bench", given[len(named) :])
+
+
+def test_every_example_is_of_a_command() -> None:
+    assert {tuple(words.split()) for words in EXAMPLES} <= set(COMMANDS)
+
+
+def test_an_example_with_an_option_that_is_not_there_is_noticed() -> None:
+    with pytest.raises(Exception, match="no such option|No such option"):
+        COMMANDS["run",].make_context("bench", ["demo", "--nonsense"])
 
 
 def test_help_loads_nothing_heavy() -> None:

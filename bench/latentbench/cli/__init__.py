@@ -37,6 +37,7 @@ from latentbench.cli import (
     suite_command,
     tune_command,
 )
+from latentbench.cli.examples import PROGRAM, with_examples
 from latentbench.cli.failure import (
     DEBUG,
     FLAG,
@@ -56,6 +57,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    epilog=PROGRAM,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(suite_command.app, name="suite")
@@ -84,6 +86,7 @@ app.command("power")(power_command.power)
 app.command("tune")(tune_command.tune)
 app.command("list")(list_command.listing)
 app.command("describe")(describe_command.describe)
+with_examples(app)
 
 
 def _version(asked: bool) -> None:

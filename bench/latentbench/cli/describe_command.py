@@ -33,8 +33,7 @@ def describe(
 ) -> None:
     """Print the keys of a spec, scorer, explainer or judge.
 
-    Each has its type, default and meaning. Examples: bench describe spec run; bench describe scorer detection;
-    bench describe judge openai.
+    Each has its type, default and meaning.
     """
     from latentbench.kernel.errors import UnknownName
     from latentbench.views.terminal import say

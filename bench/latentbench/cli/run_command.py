@@ -30,10 +30,7 @@ def run(
     cache: Cache = None,
     no_track: NoTrack = False,
 ) -> None:
-    """Run a grid of explainers x scorers x judges on a suite.
-
-    Examples: bench run demo; bench run my-spec.yaml --out runs/mine.
-    """
+    """Run a grid of explainers x scorers x judges on a suite."""
     from latentbench.kernel.tasks import spec_file
     from latentbench.runs.run import start
 
