@@ -12,6 +12,7 @@ from pathlib import Path
 
 from latentbench.leaderboards.board import Ranking, tables
 from latentbench.leaderboards.claims import check_names, confirmed, unknown_names
+from latentbench.leaderboards.reruns import Rerun, once, sentences
 from latentbench.leaderboards.rescored import Rescored, doubts, rescored
 from latentbench.leaderboards.row import Row, checked, rows
 from latentbench.runs.finished import Run, load_runs
@@ -24,20 +25,23 @@ class Ranked:
     Attributes:
         runs: each once.
         rows: of all of them.
-        tables: the rows, ranked among those that are comparable.
+        tables: the rows, ranked among those that are comparable; what is there twice (`once`) counts once.
+        reruns: what is there twice.
         found: run id -> what became of computing its scores again; empty where they were not.
     """
 
     runs: tuple[Run, ...]
     rows: tuple[Row, ...]
     tables: tuple[Ranking, ...]
+    reruns: tuple[Rerun, ...]
     found: Mapping[str, Rescored]
 
     @property
     def remarks(self) -> list[str]:
-        """What has to be said beside the tables: pairs that were not asked, scores and names that are taken as they are."""
+        """What has to be said beside the tables: pairs that were not asked, what is taken as it is, and reruns."""
         unasked = [str(pair) for run in self.runs for pair in run.record.unasked]
-        return list(dict.fromkeys([*unasked, *doubts(self.runs, self.found), *unknown_names(self.rows)]))
+        said = [*unasked, *doubts(self.runs, self.found), *unknown_names(self.rows), *sentences(self.reruns)]
+        return list(dict.fromkeys(said))
 
 
 def rank(
@@ -69,4 +73,6 @@ def rank(
         else:
             check_names(run)
     own = checked(rows(runs, by_kind=True, by_coder=by_coder, any_split=any_split), found)
-    return Ranked(tuple(runs), tuple(own), tuple(tables(confirmed(own), "pairs" if paired else "intervals")), found)
+    shown, reruns = once(confirmed(own))
+    ranked = tables(shown, "pairs" if paired else "intervals")
+    return Ranked(tuple(runs), tuple(own), tuple(ranked), tuple(reruns), found)

@@ -26,6 +26,7 @@ from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_page
 from latentbench.leaderboards.claims import confirmed, misjudged
 from latentbench.leaderboards.forgery import contradictions, faults, unfounded_notes
+from latentbench.leaderboards.reruns import once, sentences
 from latentbench.leaderboards.row import LEADERBOARD_SPLIT, Row, RowEvidence
 from latentbench.views.number import rounded
 
@@ -152,7 +153,11 @@ def page(rows: Sequence[Row]) -> str:
         "Rendered from `results/*.json`; do not edit. A rank is the range of places that the 95 % intervals allow. Tables are "
         "separate wherever suite, latents, scorer or judge differ, because such scores do not compare.\n\n"
     )
-    return head + (board_page(tables(rows), unfounded_notes(rows)).markdown() if rows else "No results yet.\n")
+    if not rows:
+        return f"{head}No results yet.\n"
+    shown, reruns = once(rows)
+    said = [*unfounded_notes(rows), *sentences(reruns)]
+    return head + board_page(tables(shown), said).markdown()
 
 
 def render(root: Path, check: bool = False) -> Path:
@@ -210,7 +215,9 @@ def _same(old: Row, new: Row) -> bool:
 
 
 def _measured(evidence: RowEvidence | None) -> RowEvidence | None:
-    return evidence and evidence.model_copy(update={"recomputed": False, "record": "", "tables": evidence.answers})
+    return evidence and evidence.model_copy(
+        update={"recomputed": False, "record": "", "tables": evidence.answers, "texts": None}
+    )
 
 
 def _stored(row: Row) -> Row:

@@ -89,6 +89,8 @@ class RowEvidence(Frozen):
     worst: tuple[Number, ...] = ()
     """Per latent the least headline that there could have been; empty where the row has no bounds."""
     best: tuple[Number, ...] = ()
+    texts: str | None = None
+    """Digest of the explanations of the row's latents; null in files of before (see `latentbench.leaderboards.reruns`)."""
 
     @property
     def answers(self) -> dict[str, str]:
@@ -254,6 +256,7 @@ def _group(run: Run, group: Group, seed: int) -> list[Row]:
     asked = dict(iter(scores.groupby(_LABELS, sort=False)))
     averaged = dict(iter(means.groupby(_LABELS, sort=False)))
     spent, written = _sums(judgements, "cell"), _sums(explanations, "explainer")
+    told = dict(iter(explanations.groupby("explainer", sort=False)[["latent", "repeat", "hash", "outcome"]]))
     found = []
     for names, cells in run.record.grid.items():
         explainer, scorer, judge = cells[0].explainer, cells[0].scorer, cells[0].judge
@@ -278,6 +281,7 @@ def _group(run: Run, group: Group, seed: int) -> list[Row]:
             values={name: tuple(per_latent.get(name, headline).tolist()) for name in declared},
             worst=worst,
             best=best,
+            texts=digest(sorted(told[explainer.label].itertuples(index=False, name=None))),
         )
         found.append(
             Row(
