@@ -20,6 +20,10 @@ from latentbench.views.page import Block, Bullets, Page, Prose
 from latentbench.views.table import Cell, Column, Kind, Table, Tone
 
 FLOOR_NOTE = "Floor: knows nothing of the latent; a real explainer that shares its rank has shown nothing."
+RANK_NOTE = (
+    "A rank is a range of places: at 2-6 one row is surely better, at most five are (5 % error a table; docs/ranks.md)."
+)
+"""Under every ranked table, because whoever quotes one table sees neither the page's head nor its end."""
 BOUNDS_NOTE = "Bounds: the mean if every missing judgement had been the worst or the best possible."
 PRICE_NOTE = "Tokens, $ and s are per latent: explaining and judging."
 KIND_NOTE = "Each kind of silent windows against the same activating ones. Only random ones enter the score that ranks."
@@ -135,7 +139,8 @@ def _ranking(table: Ranking) -> Table:
         cells += [p.dollars for p in parts]
         cells += [p.seconds for p in parts]
         rows.append([*cells, row.run])
-    return Table(table.title, columns, rows, conditions=table.conditions, tones=_tones(table.rows))
+    note = "" if table.is_shown_only else RANK_NOTE
+    return Table(table.title, columns, rows, note, table.conditions, _tones(table.rows))
 
 
 def _other(row: Row, metric: str) -> Cell:
