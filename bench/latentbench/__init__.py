@@ -1,9 +1,8 @@
 """A benchmark harness for natural-language explanations of sparse latents.
 
-What Python code needs stands here: `import latentbench as lb`, then `lb.run`, `lb.resume`, `lb.load`, `lb.leaderboard`,
-`lb.compare`, `lb.qualify`, `lb.suite`, `lb.judge`, `lb.track` (docs/python.md). The names are looked up when they are first
-used, so that `bench --help` never pays for torch, transformers or mlflow; the tempting plain imports would make every command
-wait for them.
+What Python code needs stands here, as `import latentbench as lb` and then `lb.run`, `lb.score` and the other names of `__all__`
+(docs/python.md has a table of them). The names are looked up when they are first used, so that `bench --help` never pays for
+torch, transformers or mlflow; the tempting plain imports would make every command wait for them.
 
 The import graph goes downwards only; `docs/design.md` section 5 draws it.
 """
@@ -15,10 +14,10 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from latentbench.api.actions import compare, judge, leaderboard, load, qualify, resume, run, suite, track
+    from latentbench.api.actions import compare, judge, leaderboard, load, qualify, resume, run, score, suite, track
     from latentbench.api.result import Result
 
-__all__ = ["Result", "compare", "judge", "leaderboard", "load", "qualify", "resume", "run", "suite", "track"]
+__all__ = ["Result", "compare", "judge", "leaderboard", "load", "qualify", "resume", "run", "score", "suite", "track"]
 
 
 def __getattr__(name: str) -> object:

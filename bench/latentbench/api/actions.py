@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from latentbench.api.blocking import blocking
 from latentbench.api.result import Result
 from latentbench.kernel.config import validate
-from latentbench.kernel.errors import BenchError
+from latentbench.kernel.errors import BenchError, SpecError
 from latentbench.kernel.requests import Outcome
 from latentbench.runs.run_spec import RunSpec, load_run_spec
 
@@ -97,6 +97,89 @@ def resume(
     at, console = _folder(folder), _console(progress)
     again = [Outcome(outcome) for outcome in retry]
     return _finished(at, blocking(lambda: go_on(at, _path(cache), console, again)), track)
+
+
+def score(
+    explanations: Mapping[str | int, str | None] | pd.DataFrame | str | Path,
+    suite: str | Path | Suite,
+    judge: str | Sequence[str],
+    scorers: str | Sequence[str | Mapping[str, Any]] = (),
+    out: str | Path | None = None,
+    *,
+    label: str | None = None,
+    coders: Sequence[str] = (),
+    limit: int | None = None,
+    id_column: str | None = None,
+    text_column: str | None = None,
+    place_column: str | None = None,
+    places: Mapping[str, str] | None = None,
+    where: Mapping[str, str | int] | None = None,
+    layout: str = "auto",
+    seed: int = 0,
+    cache: str | Path | None = None,
+    track: bool = True,
+    progress: bool = True,
+) -> Result:
+    """Score explanations that somebody brings, beside floors: shuffled, empty, the strongest tokens, and copied words.
+
+    Args:
+        explanations: texts by id of the latent (`"res9/12"`) or by index (12, where the suite has one coder); a DataFrame with a
+            column of ids or indices and one of texts; or the path of a file, of this project or of another tool. None and NaN
+            are latents without an explanation.
+        suite: its name or folder, or what `lb.suite` and `lb.build_suite` returned.
+        judge: one reference of a judge, or several.
+        scorers: a name or an entry of a run spec, or several; by default those that suit the judge.
+        out: the run folder; `runs/score-TIME` by default. Texts from memory are kept in it.
+        label: how tables name the explanations; the file's name by default, or `given`.
+        coders: only latents of these coders of the suite.
+        limit: at most this many latents.
+        id_column, text_column, place_column: columns with the ids, the texts and the coders; found by name by default.
+        places: coder that a place in the ids stands for, such as `{"layers.9": "res9"}`; `*` is every other place.
+        where: of a file, the rows that are taken: columns and their values.
+        layout: of a file, the tool that it is of, if looking does not find it.
+        seed: seed of the run.
+        cache, track, progress: as in `run`.
+
+    Returns:
+        The finished run, like any other: `compare`, `resume` and `leaderboard` take it.
+
+    Raises:
+        SpecError, DataError: explanations that are none, or of no latent of the suite; the message says which.
+        UnknownName: no such suite, scorer or judge.
+        JudgeError, RunError, KeyboardInterrupt: as in `run`.
+    """
+    from latentbench.api.given_texts import given_texts
+    from latentbench.explainers.foreign.column_texts import Columns
+    from latentbench.runs.ownership import dated_folder
+    from latentbench.runs.scoring import ScoreRequest
+    from latentbench.runs.scoring import score as scored
+
+    texts = None
+    if not isinstance(explanations, str | Path):
+        if where or layout != "auto":
+            raise SpecError("`where` and `layout` are for files; choose the rows of a DataFrame before it is given.")
+        texts = given_texts(explanations, Columns(id_column, text_column, place_column))
+        id_column = text_column = place_column = None
+    asked = {
+        "file": str(explanations) if texts is None else "",
+        "suite": _suite_place(suite),
+        "judges": (judge,) if isinstance(judge, str) else tuple(judge),
+        "scorers": (scorers,) if isinstance(scorers, str | Mapping) else tuple(scorers),
+        "coders": tuple(coders),
+        "limit": limit,
+        "layout": layout,
+        "id_column": id_column,
+        "text_column": text_column,
+        "place_column": place_column,
+        "places": dict(places or {}),
+        "where": dict(where or {}),
+        "label": label,
+        "seed": seed,
+    }
+    request = validate(ScoreRequest, asked, "lb.score")
+    at = Path(out) if out is not None else dated_folder(request.spec().name)
+    console = _console(progress)
+    return _finished(at, blocking(lambda: scored(request, at, _path(cache), console, texts=texts)), track)
 
 
 def load(folder: str | Path) -> Result:
@@ -282,6 +365,10 @@ def _finished(folder: Path, record: RunRecord, tracked: bool) -> Result:
         except BenchError as e:
             warnings.warn(str(e), RunWarning, stacklevel=3)
     return load(folder)
+
+
+def _suite_place(suite: str | Path | Suite) -> str:
+    return str(suite) if isinstance(suite, str | Path) else str(suite.path)
 
 
 def _folder(run: str | Path | Result) -> Path:

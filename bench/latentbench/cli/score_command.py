@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, get_args
 
 import typer
 
@@ -81,40 +79,32 @@ def score(
     resume, leaderboard and compare take it.
     """
     from latentbench.explainers.foreign.layouts import Layout
+    from latentbench.kernel.config import validate
     from latentbench.kernel.errors import UnknownName
     from latentbench.runs.ownership import dated_folder
-    from latentbench.runs.run import begin
-    from latentbench.runs.score_spec import score_spec
+    from latentbench.runs.scoring import ScoreRequest
+    from latentbench.runs.scoring import score as scored
 
     if layout not in (known := ("auto", *get_args(Layout))):
         raise UnknownName("layout", layout, known)
-    params: dict[str, Any] = {
-        "layout": None if layout == "auto" else layout,
+    asked = {
+        "file": str(file),
+        "suite": suite,
+        "judges": tuple(judge),
+        "scorers": tuple(scorer or ()),
+        "coders": tuple(coder or ()),
+        "limit": limit,
+        "layout": layout,
         "id_column": id_column,
         "text_column": text_column,
         "place_column": place_column,
-        "coders": _pairs(place, "--map"),
+        "places": _pairs(place, "--map"),
         "where": _pairs(where, "--where"),
+        "label": label,
+        "seed": seed,
     }
-    spec = score_spec(file, params, suite, judge, scorer or (), label, coders=coder, limit=limit, seed=seed)
-    folder = out or dated_folder(spec.name)
-    told: dict[str, Sequence[object]] = {
-        "--suite": [suite],
-        "--judge": judge,
-        "--scorer": scorer or [],
-        "--coder": coder or [],
-        "--limit": [limit],
-        "--map": place or [],
-        "--where": where or [],
-        "--layout": [params["layout"]],
-        "--id-column": [id_column],
-        "--text-column": [text_column],
-        "--place-column": [place_column],
-        "--label": [label],
-        "--seed": [seed or None],
-    }
-    words = [str(w) for name, values in told.items() for value in values if value is not None for w in (name, value)]
-    command = shlex.join(["bench", "score", str(file), *words])
+    request = validate(ScoreRequest, asked, "bench score")
+    folder = out or dated_folder(request.spec().name)
     console, made = plain_console(err=True), list[Path]()
 
     def created(path: Path) -> None:
@@ -122,7 +112,7 @@ def score(
         stopping.hint(how_to_go_on(path, cache))
 
     try:
-        record = begin(spec, Path(), folder, command, cache, console, created)
+        record = scored(request, folder, cache, console, created)
     except KeyboardInterrupt:
         interrupted(made, cache)
     _show(folder)

@@ -56,6 +56,8 @@ from latentbench.views.terminal import tell
 
 REPLIES = "replies.sqlite"
 """File name of a reply cache, the user's or one that a folder has for itself."""
+GIVEN = "given.jsonl"
+"""Explanations that were given from memory (`runs.scoring`), in the folder of the run that scores them."""
 
 
 @dataclass(frozen=True)
@@ -156,10 +158,7 @@ def begin(
         command: how the run is reproduced.
     """
     with owned(folder, _say(console)):
-        # A start that was killed leaves a spec, and a cache of its own if it has one, but nothing to go on with.
-        if any(
-            p.name != "spec.yaml" and not p.name.startswith(REPLIES) for p in folder.iterdir() if not is_passing(p.name)
-        ):
+        if occupied(folder):
             go_on = f" To go on with it: bench resume {folder}." if (folder / RECORD).exists() else ""
             raise RunError(f"{folder} exists already and is not empty.{go_on} For a new run give another --out.")
         cache = _cache(cache_path, console)
@@ -174,6 +173,12 @@ def begin(
         record = carry_out(plan, folder, record, console)
     _say_cached(plan, console)
     return record
+
+
+def occupied(folder: Path) -> bool:
+    """Whether a folder holds more than a start that was killed leaves: a spec, given texts, a cache of its own if it has one."""
+    names = (p.name for p in folder.iterdir() if not is_passing(p.name))
+    return any(name not in ("spec.yaml", GIVEN) and not name.startswith(REPLIES) for name in names)
 
 
 def open_run(plan: Plan, base: Path, folder: Path, command: str) -> RunRecord:
