@@ -16,20 +16,34 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from latentbench.api.actions import compare, judge, leaderboard, load, qualify, resume, run, score, suite, track
     from latentbench.api.result import Result
+    from latentbench.api.suite_actions import build_suite, export, import_suite
+    from latentbench.subject.coders.live_coder import LiveCoder
 
-__all__ = ["Result", "compare", "judge", "leaderboard", "load", "qualify", "resume", "run", "score", "suite", "track"]
+__all__ = [
+    "LiveCoder",
+    "Result",
+    "build_suite",
+    "compare",
+    "export",
+    "import_suite",
+    "judge",
+    "leaderboard",
+    "load",
+    "qualify",
+    "resume",
+    "run",
+    "score",
+    "suite",
+    "track",
+]
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'latentbench' has no attribute {name!r}; it has {', '.join(__all__)}")
-    if name == "Result":
-        from latentbench.api.result import Result
+    from latentbench.api import public
 
-        return Result
-    from latentbench.api import actions
-
-    return getattr(actions, name)
+    return public.named(name)
 
 
 def __dir__() -> list[str]:

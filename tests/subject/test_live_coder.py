@@ -91,6 +91,20 @@ def test_its_key_is_what_is_in_it() -> None:
     assert live(Mine(seed=5), version="1").key == live(Mine(), version="1").key, "a stated version is its maker's word"
 
 
+def test_a_part_of_torch_counts_by_its_class_and_a_hook_is_refused() -> None:
+    keys = []
+    for part in (nn.Sigmoid(), nn.Tanh(), nn.ReLU(), nn.Hardswish()):
+        module = Mine()
+        module.act = part
+        keys.append(live(module).key)
+    assert len(set(keys)) == 4, "parts without parameters compute different things"
+    module = Mine()
+    module.into.register_forward_hook(lambda m, x, out: 2 * out)
+    with pytest.raises(CoderError, match=r"into has a hook.*version"):
+        live(module)
+    assert live(module, version="1").n_latents == N
+
+
 def test_what_nothing_identifies_asks_for_a_version() -> None:
     with pytest.raises(CoderError, match="state a `version`"):
         LiveCoder("f", "layers.1", torch.relu, lambda z: z, d_in=D)

@@ -32,22 +32,10 @@ def build(
     """
 
     from latentbench.judges.embed import embedder
-    from latentbench.kernel.config import read_yaml
-    from latentbench.suites.build.build import build_from_file
-    from latentbench.suites.planted.gold import build_gold
-    from latentbench.suites.planted.labelled import build_labelled
-    from latentbench.suites.planted.planted_suite import build_planted
+    from latentbench.suites.any_recipe import build_recipe
 
-    data = read_yaml(recipe)
-    kind = data.get("kind") if isinstance(data, dict) else None
-    if kind == "planted":
-        built = build_planted(recipe, out, strict=strict)
-    elif kind == "labelled":
-        built = build_labelled(recipe, out, strict=strict)
-    elif kind == "gold":
-        built = build_gold(recipe, labels, out, strict=strict)
-    else:
-        built = build_from_file(recipe, out, work, plain_console(err=True), embedder, strict)
+    console = plain_console(err=True)
+    built = build_recipe(recipe, out, console, work=work, labels=labels, embedder=embedder, strict=strict)
     say(f"{built.name}@{built.version}  digest {built.digest}  {built.path}")
 
 
@@ -91,39 +79,33 @@ def import_(
 
     No subject is run. The suite says what it cannot know.
     """
-    from latentbench.kernel.config import validate
-    from latentbench.suites.imported.foreign_formats import read_source
-    from latentbench.suites.imported.import_options import ImportOptions
-    from latentbench.suites.imported.import_suite import ImportSettings, import_suite
+    from latentbench.suites.imported.imported_files import import_files
     from latentbench.suites.imported.suite_notes import notes
     from latentbench.suites.show import shortfalls
 
-    given = {
-        "indices": tuple(index or ()),
-        "window": window,
-        "silent_below": silent_below,
-        "kind": kind,
-        "hookpoint": hookpoint,
-        "tokenizer": tokenizer,
-    }
-    options = validate(ImportOptions, given, "bench suite import")
-    drawn = {
-        "name": name if name is not None else out.resolve().name,
-        "version": version,
-        "coder": coder,
-        "seed": seed,
-        "latents": latents,
-        "indices": tuple(index or ()),
-        "min_windows": min_windows,
-        "tune_share": tune_share,
-        "explain": explain,
-        "sampling": sampling,
-        "per_decile": per_decile,
-        "negatives": negatives,
-        "silent_from": silent_from,
-    }
-    settings = validate(ImportSettings, drawn, "bench suite import")
-    made = import_suite(read_source(source, format, options), settings, out)
+    made = import_files(
+        source,
+        format,
+        out,
+        name=name,
+        version=version,
+        coder=coder,
+        kind=kind,
+        hookpoint=hookpoint,
+        tokenizer=tokenizer,
+        latents=latents,
+        indices=tuple(index or ()),
+        min_windows=min_windows,
+        window=window,
+        silent_below=silent_below,
+        explain=explain,
+        sampling=sampling,
+        per_decile=per_decile,
+        negatives=negatives,
+        silent_from=silent_from,
+        tune_share=tune_share,
+        seed=seed,
+    )
     for line in (*notes(made), *made.manifest["omitted"], shortfalls(made.latents())):
         say(line)
     say(f"{made.name}@{made.version}  digest {made.digest}  {made.path}")

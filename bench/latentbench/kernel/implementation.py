@@ -8,12 +8,12 @@ so its distribution's version and its source stand in the identity.
 
 from __future__ import annotations
 
-import inspect
 import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points, packages_distributions, version
 
+from latentbench.kernel.class_source import class_source
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest
 from latentbench.kernel.registry import BUILTIN
@@ -51,7 +51,7 @@ def implementation(cls: type) -> Implementation:
         return Implementation(registered[0] if registered else cls.__qualname__)
     foreign = [c for c in cls.__mro__ if _package(c) != OWN and _package(c) not in sys.stdlib_module_names]
     distributions = sorted({d for c in foreign for d in _distributions(_package(c))})
-    sources = [_source(c) for c in foreign]
+    sources = [class_source(c) for c in foreign]
     if None in sources and not distributions:
         raise SpecError(
             f"{place} has no source file and no installed distribution, so its results cannot be told from those of another "
@@ -62,13 +62,6 @@ def implementation(cls: type) -> Implementation:
 
 def _package(cls: type) -> str:
     return cls.__module__.partition(".")[0]
-
-
-def _source(cls: type) -> str | None:
-    try:
-        return inspect.getsource(cls)
-    except (OSError, TypeError):
-        return None
 
 
 def _distributions(package: str) -> list[str]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 DType = Literal["float32", "bfloat16", "float16"]
+LIVE = "live:"
+"""How the reference of a model begins that is an object of this process (`models.live_subject`)."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def load(reference: str, dtype: DType = "bfloat16", device: str = "auto", loadin
     """Fetch if needed, then load a causal LM and its tokenizer.
 
     Args:
-        reference: see `latentbench.models.source`.
+        reference: see `latentbench.models.source`; or `live:NAME` for an object of this process, which stays on its device.
         dtype: of the weights; of a quantised model, of what is not quantised.
         device: for a model on one device.
         loading: fewer bits, several devices, code of the model's own.
@@ -152,6 +154,10 @@ def load(reference: str, dtype: DType = "bfloat16", device: str = "auto", loadin
         ModelError: the folder cannot be loaded, a library is missing, or the model's code is not allowed here; FetchError as in
             `resolve`.
     """
+    if reference.startswith(LIVE):
+        from latentbench.models.live_subject import offered
+
+        return offered(reference, dtype)
     need("torch", "transformers", what=f"the model {reference!r}")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -43,7 +43,7 @@ def score_spec(
     params: Mapping[str, Any],
     suite: str,
     judges: Sequence[str],
-    scorers: Sequence[str] = (),
+    scorers: Sequence[str | Mapping[str, Any]] = (),
     label: str | None = None,
     **settings: Any,
 ) -> RunSpec:
@@ -53,7 +53,7 @@ def score_spec(
         path: of the file or folder.
         params: further parameters of the `file` explainer. Latents that the suite does not have are left out and counted.
         judges: references, one or more.
-        scorers: names or YAML files; by default what `default_scorers` says.
+        scorers: names, YAML files or entries of a run spec; by default what `default_scorers` says.
         label: how tables name the explanations; the file's name by default.
         settings: other fields of the spec, such as `coders` and `limit`.
 

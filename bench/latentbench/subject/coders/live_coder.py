@@ -1,9 +1,7 @@
 """A coder that is an object in Python: functions, or methods of a `torch.nn.Module`, without a file.
 
-    from latentbench.subject.coders.live_coder import LiveCoder, offer
-
-    offer(LiveCoder("mine", "layers.9", sae.encode, sae.decode, d_in=576))
-    build_suite(recipe, folder)      # whose recipe has the coder {name: mine, format: live}
+    coder = lb.LiveCoder("mine", "layers.9", sae.encode, sae.decode, d_in=576)
+    lb.build_suite(recipe, folder, coders=coder)      # whose recipe may name it: {name: mine, format: live}
 
 A suite is a frozen thing, and an object may do anything, so three things are asked of it. It is tried on random rows: the
 latents of a row depend on that row alone, are the same each time, finite and not negative. It has an identity: the bytes of
@@ -16,11 +14,8 @@ message says so.
 
 from __future__ import annotations
 
-import dataclasses
-import enum
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from types import BuiltinFunctionType, FunctionType, MappingProxyType
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,8 +23,8 @@ from torch import Tensor, nn
 
 from latentbench.kernel.errors import CoderError, SpecError
 from latentbench.kernel.identity import digest
-from latentbench.kernel.implementation import implementation
 from latentbench.models.language_model import Loaded
+from latentbench.models.module_identity import module_identity, tensor_digest
 from latentbench.subject.coders.provenance import NOTHING, Provenance
 from latentbench.subject.coders.sparse import Kind, SparseLatents, above, chunks, gathered
 from latentbench.subject.hooks import site
@@ -43,9 +38,7 @@ SIZES = (0.1, 1.0, 10.0)
 CLOSE = 1e-3
 """Difference allowed between a row alone and in a batch, as a share of the largest latent: products are summed in another
 order."""
-_MODULE = frozenset(vars(nn.Module()))
 Function = Callable[..., Tensor]
-Plain = None | bool | int | float | str | Sequence["Plain"] | Mapping[str, "Plain"]
 
 
 class LiveCoder:
@@ -281,8 +274,8 @@ def load(spec: CoderSpec, loaded: Loaded) -> LiveCoder:
         known = ", ".join(sorted(_OFFERED)) or "none"
         raise CoderError(
             f"coder {spec.name!r} of format live is an object in Python, and none of this name was offered in this process "
-            f"(offered: {known}). Call `latentbench.subject.coders.live_coder.offer` first, or save the coder in a format that "
-            "has files."
+            f"(offered: {known}). Give it to `latentbench.build_suite` as `coders`, or `offer` it "
+            "(latentbench.subject.coders.live_coder), or save the coder in a format that has files."
         )
     if spec.hookpoint is not None and site(loaded, spec.hookpoint).name != site(loaded, coder.hookpoint).name:
         raise CoderError(
@@ -298,59 +291,8 @@ def _owner(function: Function) -> nn.Module | None:
     return owner if isinstance(owner, nn.Module) else None
 
 
-def tensor_digest(tensor: Tensor) -> str:
-    """Hash of a tensor: type, shape and bytes."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    data = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
-    return hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode() + data).hexdigest()
-
-
-def tensors_digest(module: nn.Module) -> str:
-    """Hash of all parameters and buffers of a module, by name."""
-    named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return digest([[name, tensor_digest(tensor)] for name, tensor in sorted(named.items())])
-
-
 def _identity(module: nn.Module, coder: str) -> list[object]:
-    """What is in a module: tensors, the source of its classes, and its plain attributes."""
-    classes: set[type] = {type(m) for m in module.modules() if type(m).__module__.partition(".")[0] != "torch"}
     try:
-        sources = sorted((dataclasses.astuple(implementation(c)) for c in classes), key=str)
+        return module_identity(module)
     except SpecError as e:
         raise CoderError(f"coder {coder!r}: {e} Or state a `version`.") from e
-    attributes = {
-        path: {key: _plain(value, f"{path}.{key}".lstrip("."), coder) for key, value in own.items()}
-        for path, m in module.named_modules()
-        if (
-            own := {
-                k: v for k, v in vars(m).items() if k not in _MODULE and not isinstance(v, nn.Module | torch.device)
-            }
-        )
-    }
-    return [tensors_digest(module), sources, attributes]
-
-
-def _plain(value: object, place: str, coder: str) -> Plain:
-    """An attribute as JSON; what is neither plain nor named cannot be compared with itself in the next process."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Tensor):
-        return tensor_digest(value)
-    if isinstance(value, torch.dtype | torch.device | torch.Size):
-        return str(value)
-    if isinstance(value, enum.Enum):
-        return f"{type(value).__qualname__}.{value.name}"
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name), f"{place}.{f.name}", coder) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v, f"{place}.{k}", coder) for k, v in value.items()}
-    if isinstance(value, set | frozenset):
-        return sorted((_plain(v, place, coder) for v in value), key=str)
-    if isinstance(value, list | tuple):
-        return [_plain(v, f"{place}[{i}]", coder) for i, v in enumerate(value)]
-    if isinstance(value, FunctionType | BuiltinFunctionType | type) and "<" not in value.__qualname__:
-        return f"{value.__module__}.{value.__qualname__}"
-    raise CoderError(
-        f"coder {coder!r}: its attribute {place} is a {type(value).__name__}, which nothing identifies. Make it a number, a text "
-        "or a buffer, or state a `version`."
-    )

@@ -21,7 +21,8 @@ from torch import Tensor
 from latentbench.kernel.errors import CoderError, FetchError
 from latentbench.kernel.identity import digest
 from latentbench.models.language_model import Loaded
-from latentbench.subject.coders.live_coder import LiveCoder, tensors_digest
+from latentbench.models.module_identity import tensors_digest
+from latentbench.subject.coders.live_coder import LiveCoder
 from latentbench.subject.coders.places import gain_of, named_place, settings_of
 from latentbench.subject.coders.provenance import stated
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from latentbench.kernel.inputs import read_json
-from latentbench.models.language_model import Loaded
+from latentbench.models.language_model import LIVE, Loaded
 from latentbench.models.packaged import KNOWN
 
 Match = Literal["same", "other", "unknown"]
@@ -54,6 +54,10 @@ def match(named: str, loaded: Loaded) -> Match:
 def subject_names(loaded: Loaded) -> tuple[bool, list[str]]:
     """(whether the names are all that the subject can have, names), the reference first."""
     reference = loaded.files.reference
+    if reference.startswith(LIVE):
+        # Whoever holds an object may have given it any name; its configuration remembers where it was loaded from.
+        told = str(getattr(loaded.model.config, "_name_or_path", "") or "")
+        return False, [reference.removeprefix(LIVE), *([told] if told else [])]
     path = Path(reference).expanduser()
     if reference in {f"pkg:{name}" for name in KNOWN}:
         return False, [reference, Path(KNOWN[reference.removeprefix("pkg:")].member).name.partition(".")[0]]

@@ -121,6 +121,7 @@ def build_from_file(
     console: Console,
     embedder: Callable[[str], Embed] | None = None,
     strict: bool = False,
+    device: str = "auto",
 ) -> Suite:
     """Build the suite of a recipe file, telling the console how far it is.
 
@@ -130,14 +131,26 @@ def build_from_file(
         work: as `work_dir` of `build_suite`.
         console: for progress.
         embedder: judge reference -> its embeddings. It comes from the caller because suites must not depend on judges.
-        strict: see `build_suite`.
+        strict, device: see `build_suite`.
 
     Raises:
         SpecError: the recipe does not fit its schema; otherwise as `build_suite`.
     """
-    parsed = anchored_recipe(load_recipe(recipe), recipe.resolve().parent)
-    folder = out or recipe.resolve().parent
-    with status(console, f"building {parsed.name}") as bar:
+    here = recipe.resolve().parent
+    return build_told(anchored_recipe(load_recipe(recipe), here), out or here, work, console, embedder, strict, device)
+
+
+def build_told(
+    recipe: SuiteRecipe,
+    folder: Path,
+    work: Path | None,
+    console: Console,
+    embedder: Callable[[str], Embed] | None = None,
+    strict: bool = False,
+    device: str = "auto",
+) -> Suite:
+    """`build_suite`, telling the console how far it is and in what the suite is short; arguments as in `build_from_file`."""
+    with status(console, f"building {recipe.name}") as bar:
 
         def say(said: str) -> None:
             if console.is_terminal:
@@ -145,9 +158,9 @@ def build_from_file(
             else:
                 tell(console, said)
 
-        reference = parsed.test.hard.embed
-        embed = embedder(reference) if embedder and reference and parsed.test.hard.nearest else None
-        built = build_suite(parsed, folder, work, say, embed=embed, strict=strict)
+        reference = recipe.test.hard.embed
+        embed = embedder(reference) if embedder and reference and recipe.test.hard.nearest else None
+        built = build_suite(recipe, folder, work, say, device, embed, strict)
     found = shortfall(built.manifest, built.latent_table)
     for said in (*found.lines, *found.problems, *remarks(built.manifest)):
         tell(console, said)
