@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # An environment beside the project's own: delphi wants transformers below 5. What only its judges need (vLLM and others) is left out.
 DELPHI ?= .venv-delphi
 
-.PHONY: demo test test-slow test-lowest test-highest release test-foreign test-delphi lint gate docs-check benchmarks clean
+.PHONY: demo test test-slow test-lowest test-highest release test-foreign test-delphi lint gate docs docs-check benchmarks clean
 
 CI := tests/constraints/ci.txt
 
@@ -87,11 +87,21 @@ gate: $(BIN)/.ready
 	$(BIN)/bench gate tasks/runs/gate-embedding.yaml --baseline leaderboards/gate/smollm2-135m-mini.json \
 		--out $$out/embedding --max-latency 20
 
+.venv-docs/.ready: pyproject.toml
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install -q $$(.venv-docs/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
+	touch $@
+
+# The pages as a site in site/, to be opened from disk. It fails on a link to nowhere and on anything that another host would send.
+docs: .venv-docs/.ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo open site/index.html
+
 docs-check: $(BIN)/.ready
-	$(BIN)/python -m pytest tests/docs/test_docs.py
+	$(BIN)/python -m pytest tests/docs
 
 benchmarks: $(BIN)/.ready
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 
 clean:
-	rm -rf .venv .venv-foreign .venv-delphi .venv-lowest .venv-highest .venv-release dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-foreign .venv-delphi .venv-lowest .venv-highest .venv-release .venv-docs dist site .mypy_cache .ruff_cache .pytest_cache
