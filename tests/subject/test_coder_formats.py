@@ -655,3 +655,20 @@ def test_a_subfolder_with_stars_is_a_name(
             subjects["gemma2"],
         )
     assert all(not got for _, _, got in hub)
+
+
+@pytest.mark.parametrize("shape", [(0,), (2,)])
+def test_k_of_a_dictionary_learning_checkpoint_is_one_number(
+    subjects: dict[str, Loaded], tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    case = next(c for c in CASES.values() if c.format == "dictionary_learning" and "k" in c.tensors)
+    path = case.write(tmp_path, case.tensors | {"k": torch.full(shape, 5)})
+    with pytest.raises(CoderMismatch, match=r"ae\.pt: k has shape .*expected one number"):
+        load(case, path, subjects)
+
+
+@pytest.mark.parametrize("file", ["a.safetensors", "a.pt", "a.npz"])
+def test_complex_weights_do_not_lose_their_imaginary_part_in_silence(tmp_path: Path, file: str) -> None:
+    write_tensors(tmp_path / file, {"w": torch.ones(2, 2, dtype=torch.complex64)})
+    with pytest.raises(CoderError, match=r"w.*expected .*numbers"):
+        read_weights(tmp_path / file, ["w"])

@@ -162,6 +162,8 @@ def _k(file: Path, path: Path, trainer: dict[str, Any], weights: dict[str, Tenso
     said, stored = trainer.get("k"), weights.get("k")
     if said is None and stored is None:
         raise CoderError(f"{path} lacks trainer.k, and {file} the tensor k.")
+    if stored is not None and stored.numel() != 1:
+        raise CoderMismatch(f"{file}: k has shape {tuple(stored.shape)}, expected one number.")
     found = whole(said, "trainer.k", path) if said is not None else whole(float(stored.reshape(-1)[0]), "k", file)  # type: ignore[union-attr]
     if stored is not None and float(stored.reshape(-1)[0]) != found:
         raise CoderMismatch(f"{file} has k {int(stored.reshape(-1)[0])}, but {path} says trainer.k {found}.")

@@ -154,7 +154,7 @@ def _opened(path: Path) -> Iterator[tuple[list[str], Any]]:
                 yield list(members), lambda name: _array(path, archive, members[name])
         elif path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as f:
-                yield list(f.keys()), lambda name: f.get_tensor(name).to(torch.float32)
+                yield list(f.keys()), lambda name: _tensor(path, name, f.get_tensor(name))
         else:
             state = _checkpoint(path)
             yield list(state), lambda name: _tensor(path, name, state[name])
