@@ -12,14 +12,18 @@ from latentbench.cli import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(r"^```(?:bash|console)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINE = re.compile(r"^(?:\$ )?(bench .*)$", re.MULTILINE)
 
 
 def lines() -> list[str]:
     """Commands that stand at the beginning of a line; those with a shell's substitution are for a shell."""
     found = [
-        line for p in PAGES for block in FENCE.findall(p.read_text(encoding="utf-8")) for line in LINE.findall(block)
+        line
+        for p in PAGES
+        for how, block in FENCE.findall(p.read_text(encoding="utf-8"))
+        if how in ("", "bash", "console")
+        for line in LINE.findall(block)
     ]
     return sorted({line for line in found if "$" not in line})
 
