@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from latentbench.exchange.exported_run import ExportedRun
 from latentbench.exchange.exporting import WRITERS, export
 from latentbench.exchange.flat_files import as_json
 from latentbench.exchange.hub_files import TABLES
@@ -26,6 +28,7 @@ from latentbench.kernel.errors import DataError, RunError, SpecError, UnknownNam
 from latentbench.kernel.foreign_ids import KnownCoder
 from latentbench.kernel.identity import text_digest
 from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, read_table, write_table
+from latentbench.runs.finished import load_run
 
 from tests.builders.run_builder import Grid, build_run, build_suite, set_suite_digest
 
@@ -104,6 +107,24 @@ def test_what_is_exported_is_read_back_unchanged(run: Path, tmp_path: Path, to: 
     assert written.files == sum(1 for p in (tmp_path / to).rglob("*") if p.is_file()) - 1 > 0
     place, params = places(tmp_path / to, to)
     assert read_back(place, **params) == dict(zip([f"res9/{i}" for i in range(4)], [*HOSTILE[:3], None], strict=True))
+
+
+def test_an_export_for_neuronpedia_is_found_from_the_folder_that_was_named(run: Path, tmp_path: Path) -> None:
+    export(run, "neuronpedia", tmp_path / "n")
+    place, params = places(tmp_path / "n", "neuronpedia")
+    found = read_back(place, **params)
+    assert any(found.values())
+    assert read_back(tmp_path / "n", **params) == read_back(place.parent, **params) == found
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"), [("/home/somebody/models/llama-2l", "llama-2l"), ("org/llama", "org/llama")]
+)
+def test_the_path_of_a_local_subject_stays_on_its_machine(run: Path, said: str, shown: str) -> None:
+    held = ExportedRun(load_run(run), 0, ())
+    assert held.suite is not None
+    held.__dict__["suite"] = replace(held.suite, manifest={**held.suite.manifest, "subject": {"model": said}})
+    assert held.subject == shown
 
 
 TEXTS = st.lists(

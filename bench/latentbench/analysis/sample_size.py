@@ -10,7 +10,7 @@ that people plan for.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -150,11 +150,12 @@ def from_pilot(
         DataError: too few latents for a spread, or all values are equal.
     """
     found = entries(run)
-    for kind, name, known in (
+    named: tuple[tuple[str, str | None, Collection[str]], ...] = (
         ("scorer", scorer, run.record.scorers),
         ("judge", judge, run.record.judges),
         *(("explainer", name, run.record.explainers) for name in explainers),
-    ):
+    )
+    for kind, name, known in named:
         if name is not None and name not in known:
             raise UnknownName(f"{kind} of the run", name, known)
     chosen = list(dict.fromkeys(explainers)) or [e for e, r in run.record.explainers.items() if not r.is_floor]
@@ -201,9 +202,9 @@ def _measured_pair(a: ComparedEntry, b: ComparedEntry) -> KnownSpread | None:
     shared = [latent for latent in a.values if latent in b.values]
     low, high = a.cell.scorer.ranking.low, a.cell.scorer.ranking.high
     span = None if low is None or high is None else high - low
-    ends = (None, None) if span is None else (-span, span)
+    low, high = (None, None) if span is None else (-span, span)
     name = f"{a.cell.explainer.label} - {b.cell.explainer.label}"
-    return _measured(name, [a.values[x] - b.values[x] for x in shared], *ends, differences=True)
+    return _measured(name, [a.values[x] - b.values[x] for x in shared], low, high, differences=True)
 
 
 def _measured(

@@ -90,10 +90,13 @@ class ExportedRun:
 
     @cached_property
     def subject(self) -> str | None:
-        """Reference of the model whose latents these are, as far as the suite says."""
+        """Reference of the model whose latents these are, as far as the suite says; of a local folder its name, since the path
+        says more of a machine than of a model."""
         said: Any = self.suite.manifest.get("subject") if self.suite is not None else None
         name = said.get("reference", said.get("model")) if isinstance(said, Mapping) else None
-        return name if isinstance(name, str) else None
+        if not isinstance(name, str):
+            return None
+        return Path(name).name if Path(name).is_absolute() else name
 
     @cached_property
     def places(self) -> Mapping[str, tuple[str, int]]:

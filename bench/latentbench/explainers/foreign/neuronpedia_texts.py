@@ -24,9 +24,13 @@ def is_neuronpedia(row: Row) -> bool:
 
 
 def batches(folder: Path) -> list[Path]:
-    """The files of an export's folder, or of its folder `explanations`."""
-    place = folder / "explanations" if (folder / "explanations").is_dir() else folder
-    return sorted(p for p in place.iterdir() if p.name.endswith((".jsonl", ".jsonl.gz")) and p.is_file())
+    """The files of a source's folder or of its folder `explanations`; above these, those of all sources of a model, or of all."""
+    own = folder / "explanations" if (folder / "explanations").is_dir() else folder
+    for places in ([own], folder.glob("*/explanations"), folder.glob("*/*/explanations")):
+        files = [p for place in places if place.is_dir() for p in place.iterdir() if p.is_file()]
+        if found := sorted(p for p in files if p.name.endswith((".jsonl", ".jsonl.gz"))):
+            return found
+    return []
 
 
 def read_neuronpedia(paths: list[Path], where: Mapping[str, str | int]) -> Iterator[FoundText]:
