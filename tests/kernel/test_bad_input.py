@@ -263,9 +263,9 @@ def test_unknown_names_and_usage(bench):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("test", {"hard": {"neighbor": 3}}, ("unknown key 'test.hard.neighbor'", "Did you mean 'neighbour'")),
+        ("test", {"hard": {"neighbor": 3}}, ("unknown key 'test.hard.neighbor'", "Did you mean 'test.hard.neighbour'")),
         ("test", {"hard": {"closest": 3}}, ("unknown key 'test.hard.closest'",)),
-        ("explain", {"n": 2, "negative": 3}, ("unknown key 'explain.negative'", "Did you mean 'negatives'")),
+        ("explain", {"n": 2, "negative": 3}, ("unknown key 'explain.negative'", "Did you mean 'explain.negatives'")),
     ],
 )
 def test_a_misspelt_kind_in_a_recipe(bench, tmp_path, recipe, key, value, said):

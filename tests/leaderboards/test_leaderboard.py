@@ -441,7 +441,7 @@ def test_edited_misplaced_or_foreign_result_files_are_refused(tmp_path: Path) ->
     with pytest.raises(DigestMismatch):
         read_results(tmp_path)
     path.write_text(text.replace('"is_floor"', '"is_flor"'), encoding="utf-8")
-    with pytest.raises(SpecError, match="Did you mean 'is_floor'"):
+    with pytest.raises(SpecError, match=r"Did you mean 'rows\[0\]\..*is_floor'"):
         read_results(tmp_path)
     path.write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match="not JSON"):

@@ -86,10 +86,10 @@ def as_layout_1(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        (lambda d: d["cells"][1].pop("explainer"), r"r/run\.json: cells\.1\.explainer is missing"),
-        (lambda d: d["cells"][1]["scorer"].pop("headline"), r"r/run\.json: cells\.1\.scorer\.headline is missing"),
-        (lambda d: d["cells"][1].pop("judge"), r"r/run\.json: cells\.1\.judge is missing"),
-        (lambda d: d["cells"].append(1), r"r/run\.json: cells\.6 must be keys with values, and is 1"),
+        (lambda d: d["cells"][1].pop("explainer"), r"r/run\.json: cells\[1\]\.explainer is missing"),
+        (lambda d: d["cells"][1]["scorer"].pop("headline"), r"r/run\.json: cells\[1\]\.scorer\.headline is missing"),
+        (lambda d: d["cells"][1].pop("judge"), r"r/run\.json: cells\[1\]\.judge is missing"),
+        (lambda d: d["cells"].append(1), r"r/run\.json: cells\[6\] must be keys with values, and is 1"),
         (lambda d: d.update(cells={"a": 1}), r"r/run\.json: cells must be a list"),
         (lambda d: d.pop("cells"), r"r/run\.json: cells is missing"),
     ],

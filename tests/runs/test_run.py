@@ -270,7 +270,11 @@ def test_a_run_is_not_resumed_on_other_inputs(finished, tmp_path):
         ({"explainers": ["token"]}, UnknownName, "Did you mean 'tokens'"),
         ({"scorers": ["detektion"]}, UnknownName, "Did you mean 'detection'"),
         ({"scorers": [{"use": "detection", "preset": "papr"}]}, UnknownName, "Did you mean 'paper'"),
-        ({"scorers": [{"use": "detection", "params": {"positive": 3}}]}, SpecError, "Did you mean 'positives'"),
+        (
+            {"scorers": [{"use": "detection", "params": {"positive": 3}}]},
+            SpecError,
+            "Did you mean 'scorers[0].params.positives'",
+        ),
         ({"judges": ["mok:lexical"]}, UnknownName, "Did you mean 'mock'"),
         ({"judges": ["mock:lexical?errror=1"]}, SpecError, "Did you mean 'error'"),
         ({"explainers": ["llm"]}, SpecError, "give it one with `model"),

@@ -30,7 +30,7 @@ def test_short_and_long_forms(tmp_path):
     ("text", "message"),
     [
         (GOOD.replace("suite:", "siute:"), "unknown key 'siute'. Did you mean 'suite'"),
-        (GOOD.replace("params:", "parms:"), "Did you mean 'params'"),
+        (GOOD.replace("params:", "parms:"), "Did you mean 'explainers[1].params'"),
         (GOOD.replace("label: tokens-2", "label: tokens"), "label 'tokens' is used twice"),
         ("name: [t\n", "line 2, column 1: not valid YAML"),
         ("[" * 5000, "not valid YAML"),
@@ -40,8 +40,8 @@ def test_short_and_long_forms(tmp_path):
         (GOOD.replace("[detection]", "[]"), "spec.yaml: scorers is empty; list at least 1"),
         (GOOD.replace("[detection]", ""), "scorers must be a list, and is empty"),
         (GOOD.replace("[detection]", "detection"), "scorers must be a list, and is 'detection'"),
-        (GOOD.replace("[detection]", "[3]"), "scorers.0 must be keys with values, and is 3"),
-        (GOOD.replace("{n: 3}", "[3]"), "explainers.1.params must be keys with values, and is [3]"),
+        (GOOD.replace("[detection]", "[3]"), "scorers[0] must be keys with values, and is 3"),
+        (GOOD.replace("{n: 3}", "[3]"), "explainers[1].params must be keys with values, and is [3]"),
         (GOOD + "split: train\n", "split must be 'test', 'tune' or 'all', and is 'train'"),
         (GOOD + "repeats: 0\n", "repeats must be at least 1, and is 0"),
         (GOOD + "limit: many\n", "limit must be a whole number, and is 'many'"),
@@ -53,7 +53,7 @@ def test_short_and_long_forms(tmp_path):
         ),
         (
             GOOD.replace("params:", "with:"),
-            "unknown key 'explainers.1.with'. Known: label, model, params, preset, use.",
+            "unknown key 'explainers[1].with'. Known: label, model, params, preset, use.",
         ),
         (GOOD + "".join(f"x{i}: 1\n" for i in range(9)), "; and 4 more"),
     ],

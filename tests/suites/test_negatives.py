@@ -289,7 +289,7 @@ def test_nearest_needs_a_model(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="embedding model"):
         built(recipe, "none", embed=None, test=hard(nearest=3))
     data = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-    for entry, message in (({"nearest": 3}, "add embed"), ({"neighbor": 3}, "Did you mean 'neighbour'")):
+    for entry, message in (({"nearest": 3}, "add embed"), ({"neighbor": 3}, "Did you mean 'test.hard.neighbour'")):
         bad = tmp_path / "recipe.yaml"
         bad.write_text(yaml.safe_dump({**data, "test": {"hard": entry}}), encoding="utf-8")
         with pytest.raises(SpecError, match=message):

@@ -329,7 +329,7 @@ def test_a_latent_that_never_fires_enough_is_a_clear_error(place, suite, tmp_pat
     ("old", "new", "said"),
     [
         ("min_windows", "min_window", "unknown key 'min_window'. Did you mean 'min_windows'"),
-        ("negatives", "negative", "Did you mean 'negatives'"),
+        ("negatives", "negative", ".negatives'? Known: "),
         ("sampling: quantile", "sampling: quantiles", "explain.sampling"),
         ("version: 1-0", "version: one", "version"),
         ("window: 8", "window: 80", "longer than context"),

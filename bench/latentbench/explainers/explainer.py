@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 
 from latentbench.explainers.matched import Matched
 from latentbench.kernel.boundary import Fault, attempt, built, coded
-from latentbench.kernel.config import validate
 from latentbench.kernel.conform import Mismatch, half_pair
+from latentbench.kernel.entry_params import checked
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.foreign_ids import KnownCoder
 from latentbench.kernel.identity import digest, file_sha256, text_digest
@@ -254,7 +254,7 @@ def load_explainer(spec: str | Mapping[str, Any], base: Path | None = None) -> E
     """Load an explainer.
 
     Args:
-        spec: a name in `tasks/explainers/`, a path of a YAML file, or `{use, preset, params}`.
+        spec: a name in `tasks/explainers/`, a path of a YAML file, or `{use, preset, params, at}`.
         base: folder that relative paths among the parameters start at; the working directory by default.
 
     Raises:
@@ -265,9 +265,9 @@ def load_explainer(spec: str | Mapping[str, Any], base: Path | None = None) -> E
     for file in cls.params_model.files:
         if isinstance(params.get(file), str):
             params[file] = str(((base or Path()) / params[file]).resolve())
-    checked = validate(cls.params_model, params, f"{path}, params")
+    given = checked(cls.params_model, "explainers", spec, path, params)
     try:
-        explainer: Explainer = built(cls, lambda: cls(name, task.version, checked, task.prompts))
+        explainer: Explainer = built(cls, lambda: cls(name, task.version, given, task.prompts))
     except SpecError as e:
         raise SpecError(f"{path}: {e}") from e
     return explainer

@@ -11,6 +11,7 @@ import difflib
 import math
 import re
 import reprlib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -81,11 +82,13 @@ JsonObject = Annotated[dict[str, Any], BeforeValidator(_json)]
 """An object, in a judge's reference written as JSON."""
 
 
-def validate(model: type[M], data: Any, where: str) -> M:
+def validate(model: type[M], data: Any, where: str, under: Callable[[str], str] = lambda key: "") -> M:
     """Validate `data`, turning pydantic's report into one message that names the place and the likely intention.
 
     Args:
         where: file name or other place for the message.
+        under: for parts of a document: what stands before the place of a key of `data` where it was written, such as
+            `scorers[1].params`.
 
     Raises:
         SpecError: the data does not fit, or holds what no number and no text may be.
@@ -96,7 +99,7 @@ def validate(model: type[M], data: Any, where: str) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as e:
-        faults = [_sentence(model, error) for error in e.errors()[:MOST]]
+        faults = [_sentence(model, error, under) for error in e.errors()[:MOST]]
         more = f"; and {e.error_count() - MOST} more" if e.error_count() > MOST else ""
         raise SpecError(f"{where}: {'; '.join(faults)}{more}") from e
 
@@ -115,7 +118,7 @@ def _unfit(data: Any) -> str:
         if isinstance(value, dict):
             waiting += [(f"{place}.{k}".lstrip("."), part) for k, v in value.items() for part in (k, v)]
         elif isinstance(value, list | tuple):
-            waiting += [(f"{place}.{i}".lstrip("."), v) for i, v in enumerate(value)]
+            waiting += [(f"{place}[{i}]", v) for i, v in enumerate(value)]
         elif isinstance(value, float) and not math.isfinite(value):
             return f"{place or 'document'} must be a finite number, and is {value}"
         elif isinstance(value, str) and SURROGATE.search(value):
@@ -128,13 +131,15 @@ def _code(found: re.Match[str]) -> str:
     return f"\\u{ord(found[0]):04x}"
 
 
-def _sentence(model: type[BaseModel], error: ErrorDetails) -> str:
+def _sentence(model: type[BaseModel], error: ErrorDetails, under: Callable[[str], str]) -> str:
     """One error of pydantic's in the words of somebody who writes a file: where, what it must be, and what it is."""
-    place, kind, limits = ".".join(str(p) for p in error["loc"]), error["type"], error.get("ctx", {})
+    loc, kind, limits = error["loc"], error["type"], error.get("ctx", {})
+    place = _place(under, loc)
     if kind == "extra_forbidden":
-        known = _keys(model, error["loc"][:-1])
-        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        known = _keys(model, loc[:-1])
+        near = difflib.get_close_matches(str(loc[-1]), known, n=1)
+        # The whole path, so that it can be put in the place of what was written.
+        hint = f" Did you mean {_place(under, (*loc[:-1], near[0]), str(loc[0]))!r}?" if near else ""
         return f"unknown key {place!r}.{hint} Known: {', '.join(known) or 'none'}."
     if kind == "missing":
         return f"{place} is missing"
@@ -145,6 +150,12 @@ def _sentence(model: type[BaseModel], error: ErrorDetails) -> str:
         return f"{place or 'document'}: {error['msg'].removeprefix('Value error, ')}"
     found = "empty" if error["input"] is None else reprlib.repr(error["input"])
     return f"{place or 'document'} must be {must.format(**limits)}, and is {found}"
+
+
+def _place(under: Callable[[str], str], loc: tuple[int | str, ...], key: str = "") -> str:
+    """A place of a document as people write it: `scorers[1].params.sampling`."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc]
+    return (under(key or str(loc[0] if loc else "")) + "".join(parts)).removeprefix(".")
 
 
 _MUST = {

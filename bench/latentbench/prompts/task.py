@@ -48,7 +48,7 @@ def read_task(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, Path, Task
 
     Args:
         kind: `scorers` or `explainers`.
-        spec: a name or path, or `{use, preset, params}`.
+        spec: a name or path, or `{use, preset, params, at}`.
 
     Raises:
         UnknownName: no such task or preset; SpecError: the file does not fit, or the name is that of code without a file.
@@ -58,7 +58,7 @@ def read_task(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, Path, Task
         path = find(kind, entry["use"])
     except UnknownName as e:
         if e.name not in names(e.kind):
-            raise
+            raise UnknownName(e.kind, e.name, {*e.known, *names(e.kind)}) from None
         raise SpecError(
             f"{e.name!r} is the name of a registered {e.kind} that has no task file. Write one, with `version`, "
             f"`implementation: {e.name}` and `summary`, and name its path (`use: my-{e.name}.yaml`)."

@@ -47,7 +47,7 @@ from latentbench.runs.plan import Plan, make_plan
 from latentbench.runs.probing import probe
 from latentbench.runs.record import RECORD, Paid, RunRecord, read_record, write_record
 from latentbench.runs.retrying import forget
-from latentbench.runs.run_spec import RunSpec, load_run_spec, local
+from latentbench.runs.run_spec import ExplainerEntry, RunSpec, ScorerEntry, load_run_spec, local
 from latentbench.runs.run_tables import describe, write_tables
 from latentbench.scorers.scorer import load_scorer
 from latentbench.suites.imported.suite_notes import notes
@@ -83,12 +83,9 @@ def prepare(spec: RunSpec, base: Path, cache: ReplyCache | None, pool: Pool | No
     place = local(spec.suite, base)
     suite = kept.suites.get(place) or kept.suites.setdefault(place, load_suite(place))
     explainers = {
-        e.label: load_explainer({"use": local(e.use, base), "preset": e.preset, "params": e.params}, base)
-        for e in spec.explainers
+        e.label: load_explainer(_entry(e, f"explainers[{i}]", base), base) for i, e in enumerate(spec.explainers)
     }
-    scorers = {
-        s.label: load_scorer({"use": local(s.use, base), "preset": s.preset, "params": s.params}) for s in spec.scorers
-    }
+    scorers = {s.label: load_scorer(_entry(s, f"scorers[{i}]", base)) for i, s in enumerate(spec.scorers)}
 
     def load(reference: str) -> Judge:
         if reference not in kept.judges:
@@ -112,6 +109,10 @@ def prepare(spec: RunSpec, base: Path, cache: ReplyCache | None, pool: Pool | No
             judges.setdefault(known, judges[known] if known in judges else judge(e.model, {}))
             models[e.label] = known
     return make_plan(spec, suite, explainers, scorers, judges, models)
+
+
+def _entry(entry: ExplainerEntry | ScorerEntry, at: str, base: Path) -> dict[str, Any]:
+    return {"use": local(entry.use, base), "preset": entry.preset, "params": entry.params, "at": at}
 
 
 def start(

@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from latentbench.kernel.boundary import Fault, attempt, built
-from latentbench.kernel.config import Frozen, validate
+from latentbench.kernel.config import Frozen
 from latentbench.kernel.conform import Mismatch
+from latentbench.kernel.entry_params import checked
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest, seed_for
 from latentbench.kernel.implementation import implementation
@@ -367,16 +368,16 @@ def load_scorer(spec: str | Mapping[str, Any]) -> Scorer:
     """Load a scorer.
 
     Args:
-        spec: a name in `tasks/scorers/`, a path of a YAML file, or `{use, preset, params}`.
+        spec: a name in `tasks/scorers/`, a path of a YAML file, or `{use, preset, params, at}`.
 
     Raises:
         SpecError: unknown task, preset, parameter or field, each with the near names.
     """
     name, path, task, params = read_task("scorers", spec)
     cls = lookup("scorer", task.implementation)
-    checked = validate(cls.params_model, params, f"{path}, params")
+    given = checked(cls.params_model, "scorers", spec, path, params)
     try:
-        scorer: Scorer = built(cls, lambda: cls(name, task.version, task.headline or "", checked, task.prompts))
+        scorer: Scorer = built(cls, lambda: cls(name, task.version, task.headline or "", given, task.prompts))
     except SpecError as e:
         raise SpecError(f"{path}: {e}") from e
     return scorer
