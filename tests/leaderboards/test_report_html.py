@@ -12,7 +12,7 @@ import pytest
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import HEIGHT, PAD, WIDTH, axis, bar, ruler
 from latentbench.leaderboards.row import read_rows, rows
-from latentbench.leaderboards.run_page import limits, write_report
+from latentbench.leaderboards.run_page import SAMPLES, limits, write_report
 from latentbench.runs.finished import load_run
 
 from tests.builders.run_builder import Grid, build_run, build_suite, set_suite_digest
@@ -71,7 +71,9 @@ def test_scores_intervals_bounds_and_floors_are_on_the_page(html: str, folders: 
         assert f"{row.score.estimate:.3f}" in html
         assert f"[{row.score.low:.3f}, {row.score.high:.3f}]" in html
         assert f"{row.worst:.3f} to {row.best:.3f}" in html
-    assert html.count('<tr class="floor">') == 3  # shuffled: all coders, res9, mlp9
+    assert (
+        html.count('<tr class="floor">') == 3 + SAMPLES
+    )  # shuffled: all coders, res9, mlp9; each latent that is shown
     assert html.count("<svg") == 3 * (3 + 1)
 
 

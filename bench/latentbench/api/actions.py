@@ -211,13 +211,15 @@ def leaderboard(
     """
     import pandas as pd
 
+    from latentbench.api.board_frame import BoardFrame
     from latentbench.leaderboards.export import flat
     from latentbench.leaderboards.ranked_runs import rank
 
     ranked = rank([_folder(r) for r in runs], paired=paired, by_coder=by_coder, any_split=any_split)
     lines = [line for table in ranked.tables for line in flat(table) if line["metric"] == table.headline]
     frame = pd.DataFrame(lines).astype({"rank_low": "Int64", "rank_high": "Int64", **dict.fromkeys(NUMBERS, float)})
-    return frame[[*FIRST, *(column for column in frame.columns if column not in FIRST)]].reset_index(drop=True)
+    ordered = [*FIRST, *(column for column in frame.columns if column not in FIRST)]
+    return BoardFrame(frame[ordered].reset_index(drop=True))
 
 
 FIRST = (
@@ -249,7 +251,7 @@ def compare(
 
     Returns:
         A row for each pair of entries: `difference` with `low`, `high`, `p`, `p_holm`, and `mark`: `+`, `-`, `~` (not shown to
-        differ) or `x` (not comparable; `reasons` says why).
+        differ) or `x` (not comparable; `why` says why).
     """
     import pandas as pd
 

@@ -10,11 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latentbench.kernel.errors import UnknownName
 from latentbench.runs.finished import Run, load_run, suite_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from latentbench.api.run_latent import RunLatent
     from latentbench.suites.store import Suite
     from latentbench.views.page import Page
 
@@ -57,6 +59,21 @@ class Result(Run):
         from latentbench.api.actions import leaderboard
 
         return leaderboard([self], paired=paired, by_coder=by_coder)
+
+    def latent(self, latent: str) -> RunLatent:
+        """A latent of this run, to look at: its windows, explanations, scores and verdicts.
+
+        Args:
+            latent: its id, `coder/12`.
+
+        Raises:
+            UnknownName: the run has no such latent.
+        """
+        from latentbench.api.run_latent import RunLatent
+
+        if latent not in self.record.latents:
+            raise UnknownName(f"latent of run {self.id}", latent, self.record.latents)
+        return RunLatent(latent, self)
 
     def report(self, out: str | Path | None = None) -> Path:
         """Write `report.html`, a page that needs no network, and return its path.

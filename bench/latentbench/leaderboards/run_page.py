@@ -17,6 +17,7 @@ from latentbench.kernel.files import write_text
 from latentbench.leaderboards.board import Ranking, tables
 from latentbench.leaderboards.board_page import board_blocks, notes
 from latentbench.leaderboards.claims import confirmed
+from latentbench.leaderboards.latent_page import drawn_window, explained
 from latentbench.leaderboards.row import POOLED, rows
 from latentbench.panels.panel_table import agreement, read_opinions
 from latentbench.runs.finished import Run, load_run, suite_of
@@ -28,7 +29,6 @@ from latentbench.views.page import Block, Bullets, Facts, Heading, Listing, Page
 from latentbench.views.table import Cell, Column, Table
 
 if TYPE_CHECKING:
-    from latentbench.kernel.latent import Window
     from latentbench.suites.store import Suite
 
 REPORT = "report.html"
@@ -119,47 +119,12 @@ def _samples(run: Run, suite: Suite | None) -> Iterator[Block]:
     yield Prose(f"{n} of {len(latents)} latents, at equal steps through the list; first repeat.", soft=True)
     if suite is None:
         yield Html('<p class="warn">The suite was not found here under its digest, so the windows cannot be shown.</p>')
-    first = run.explanations[run.explanations["repeat"] == 0]
-    headline = {label: scorer.headline for label, scorer in run.record.scorers.items()}
-    scores = run.scores[run.scores["metric"] == run.scores["scorer"].map(headline)]
     for latent in chosen:
         yield Heading(latent, level=3)
         if suite is not None:
             view = suite.latent(latent)
-            yield from (_window(w, view.max) for w in view.explain[:WINDOWS])
-        mine = scores[(scores["latent"] == latent) & (scores["repeat"] == 0)]
-        asked = list(dict.fromkeys(zip(mine["scorer"], mine["judge"], strict=True)))
-        keys = zip(mine["explainer"], mine["scorer"], mine["judge"], strict=True)
-        values = dict(zip(keys, mine["value"].tolist(), strict=True))
-        heads = (Html(f'{html(s)}<br><span class="soft">{html(j)}</span>') for s, j in asked)
-        columns = [Column("explainer", "text"), Column("explanation", "text")]
-        columns += [Column(s, "number", head=head) for (s, _), head in zip(asked, heads, strict=True)]
-        own = first[first["latent"] == latent][["explainer", "text", "outcome", "error"]]
-        yield Table(
-            "",
-            columns,
-            [
-                [str(label), _text(text, outcome, error), *(values.get((label, *pair)) for pair in asked)]
-                for label, text, outcome, error in own.itertuples(index=False)
-            ],
-        )
-
-
-def _text(text: object, outcome: object, error: object) -> str:
-    """An explanation, or what stands in place of one without text."""
-    if isinstance(text, str) and text:
-        return text
-    return "(empty)" if outcome == "ok" else f"({outcome}: {error})"
-
-
-def _window(window: Window, scale: float) -> Html:
-    tokens = "".join(
-        f'<mark style="background:rgba(31,95,153,{0.1 + 0.45 * min(1.0, a / scale):.2f})" title="{number(a, 2)}">{html(t)}</mark>'
-        if a > 0 and scale > 0
-        else html(t)
-        for t, a in zip(window.tokens, window.activations, strict=True)
-    )
-    return Html(f'<div class="window"><span class="kind">{html(window.kind)}</span>{tokens}</div>')
+            yield from (drawn_window(w, view.max) for w in view.explain[:WINDOWS])
+        yield from explained(run, latent)
 
 
 def _outcomes(run: Run) -> Table:

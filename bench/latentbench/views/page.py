@@ -59,6 +59,21 @@ tr.bad td { color: #b00020; } tr.open td { color: var(--warn); }
 """
 """The look of HTML pages: system fonts, dark on light, tabular numbers, one colour for real explainers and grey for floors."""
 
+FRAGMENT_CSS = """
+.latentbench .scroll { overflow-x: auto; }
+.latentbench td, .latentbench th { text-align: left; vertical-align: top; }
+.latentbench td.n, .latentbench th.n { text-align: right; white-space: nowrap; }
+.latentbench tr.floor td { opacity: 0.6; }
+.latentbench .soft { font-size: 90%; opacity: 0.7; }
+.latentbench .window { font-family: monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
+.latentbench div.window { border-left: 2px solid #d9dee3; padding-left: 10px; margin: 5px 0; }
+.latentbench .window .kind { display: inline-block; min-width: 11ch; opacity: 0.7; }
+.latentbench mark { color: inherit; border-radius: 2px; }
+.latentbench dl.facts { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; }
+.latentbench dl.facts dd { margin: 0; }
+"""
+"""What a notebook needs; colours of text are the notebook's, whose theme may be dark."""
+
 
 @dataclass(frozen=True)
 class Heading:
@@ -164,8 +179,13 @@ class Page:
         return _document(self.title, [f"<h1>{escape.html(self.title)}</h1>", *self._body()])
 
     def fragment(self) -> str:
-        """What a notebook shows: the page's body without its look."""
-        return "\n".join(self._body())
+        """What a notebook shows: the page's body with the little of its look that it needs, which touches nothing else there.
+
+        Dollar signs stay what they are: a notebook would typeset what stands between two of them.
+        """
+        title = [f"<h3>{escape.html(self.title)}</h3>"] if self.title else []
+        body = "\n".join([*title, *self._body()])
+        return f'<div class="latentbench tex2jax_ignore mathjax_ignore"><style>{FRAGMENT_CSS}</style>\n{body}\n</div>'
 
     def _body(self) -> list[str]:
         return [text for block in self.blocks if (text := _html(block))]
