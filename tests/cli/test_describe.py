@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from latentbench.cli import app
 from latentbench.cli.describe_command import KINDS, described, reference
+from latentbench.kernel import described as described_module
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.described import Key, keys_of
+from latentbench.runs.run_spec import RunSpec
+from latentbench.subject.coders.coder_spec import CoderSpec
+from latentbench.suites.build.suite_recipe import SuiteRecipe
+from latentbench.tuning.tune_spec import TuneSpec
 from pydantic import Field
 from typer.testing import CliRunner
 
@@ -50,6 +56,25 @@ def test_keys_have_types_bounds_defaults_and_the_string_under_them():
 def test_the_page_is_what_the_source_says():
     said = PAGE.read_text(encoding="utf-8")
     assert said == reference().rstrip() + "\n", "bench describe all > docs/reference.md"
+
+
+@pytest.mark.parametrize("model", [RunSpec, SuiteRecipe, TuneSpec, CoderSpec])
+def test_a_changed_string_under_a_key_makes_the_page_untrue(
+    monkeypatch: pytest.MonkeyPatch, model: type[Frozen]
+) -> None:
+    key = next(key for key in keys_of(model) if len(key.meaning) > 20 and "." not in key.name)
+    said = " ".join(key.meaning.split()[:3])
+    source, read = inspect.getsource(model), inspect.getsource
+    assert said in source
+    monkeypatch.setattr(
+        inspect, "getsource", lambda what: source.replace(said, "Mutated") if what is model else read(what)
+    )
+    described_module._meanings.cache_clear()
+    try:
+        with pytest.raises(AssertionError, match="describe all"):
+            test_the_page_is_what_the_source_says()
+    finally:
+        described_module._meanings.cache_clear()
 
 
 def test_every_key_has_a_meaning():
