@@ -38,14 +38,12 @@ RUN = (
     "scale.md",
     "tutorials/my-ci.md",
     "tutorials/my-explanations.md",
-    "python.md",
 )
 """Pages under `docs/` that are walked."""
 NOT_HERE = {
     "pip install": "installs packages",
     "pytest ": "tests within a test",
     "uses: actions/": "a workflow of GitHub",
-    "LiveCoder(": "needs a reader's own model and coder",
 }
 """What a block of a walked page holds that is only read -> why."""
 READ_ONLY = {
@@ -65,6 +63,7 @@ READ_ONLY = {
     "judges.md": "endpoints, weights and labels by people; the spec is run by tests/docs/test_mock_judges.py",
     "leaderboards.md": "weights and minutes",
     "publish.md": "a repository and a run that a reader has; tests/leaderboards/test_submission.py runs the commands",
+    "python.md": "run by tests/docs/test_python_page.py, with a model",
     "ranks.md": "runs that a reader has",
     "reference.md": "generated",
     "robustness.md": "tests within a test, and folders that a reader has",
@@ -205,7 +204,7 @@ def test_a_block_that_is_not_run_is_read(block: Block) -> None:
 @pytest.mark.parametrize("page", RUN)
 def test_a_page_is_walked(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
     names: dict[str, Any] = {}
     for block in blocks():
         if block.page != page or why_not(block) is not None:

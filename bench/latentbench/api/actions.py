@@ -185,6 +185,9 @@ def score(
 def load(folder: str | Path) -> Result:
     """Read a finished run.
 
+    Args:
+        folder: of the run.
+
     Raises:
         RunError: no run there, or it has not ended.
         CorruptTable, DigestMismatch: a table that is not what the run wrote.
@@ -318,6 +321,9 @@ def judge(reference: str) -> Judge:
 
     Its `answer(requests)` is a coroutine. Runs take the reference, not the object: a run must be resumable from its folder.
 
+    Args:
+        reference: provider, model and parameters, as in a run spec.
+
     Raises:
         UnknownName, SpecError: the reference; with a suggestion for a misspelt provider or parameter.
         ModelError: the model cannot be loaded.
@@ -331,6 +337,7 @@ def track(folder: str | Path | Result, uri: str | None = None) -> str:
     """Log a finished run to MLflow, or update what was logged of it before; returns where it was logged.
 
     Args:
+        folder: of the run, or what `run` and `load` returned.
         uri: of the MLflow store; by default MLFLOW_TRACKING_URI, else SQLite under `mlruns/`.
 
     Raises:
