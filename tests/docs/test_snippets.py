@@ -32,13 +32,7 @@ TITLE = re.compile(r'title="([^"]+)"')
 SHOWN = frozenset({"", "text", "csv", "toml"})
 """Kinds of blocks that show something: output, drawings, another package's files."""
 
-RUN = (
-    "quickstart.md",
-    "how-many-latents.md",
-    "scale.md",
-    "tutorials/my-ci.md",
-    "tutorials/my-explanations.md",
-)
+RUN = ("quickstart.md", "how-many-latents.md", "scale.md", "tutorials/my-ci.md", "tutorials/my-explanations.md")
 """Pages under `docs/` that are walked."""
 NOT_HERE = {
     "pip install": "installs packages",
@@ -80,7 +74,7 @@ READ_ONLY = {
     "tutorials/my-sae.md": "weights and a coder that a reader has",
     "which-judge.md": "endpoints",
 }
-"""Page -> why its blocks are read and not run. Pages of `docs/scorers` are held by test_scorer_pages.py, studies are generated."""
+"""Page -> why its blocks are read and not run. `docs/scorers` is held by test_scorer_pages.py, studies are generated."""
 
 
 @dataclass(frozen=True)
