@@ -96,7 +96,7 @@ def test_nor_has_what_a_schema_leaves_open(value: float) -> None:
     from latentbench.runs.run_spec import RunSpec
 
     scorers = [{"use": "fuzzing", "params": {"deep": [{"threshold": value}]}}]
-    with pytest.raises(SpecError, match=r"scorers\.0\.params\.deep\.0\.threshold must be a finite number"):
+    with pytest.raises(SpecError, match=r"scorers\[0\]\.params\.deep\[0\]\.threshold must be a finite number"):
         validate(RunSpec, _spec(scorers=scorers), "spec.yaml")
 
 
@@ -112,7 +112,7 @@ def test_nor_has_a_judge(parameter: str) -> None:
 def test_half_a_character_is_told_where_it_stands() -> None:
     from latentbench.runs.run_spec import RunSpec
 
-    with pytest.raises(SpecError, match=r"explainers\.0\.label holds half of a character"):
+    with pytest.raises(SpecError, match=r"explainers\[0\]\.label holds half of a character"):
         validate(RunSpec, _spec(explainers=[{"use": "empty", "label": "a\ud800"}]), "spec.yaml")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer.main
 from latentbench.cli import app
-from latentbench.cli.examples import EXAMPLES
+from latentbench.cli.help_examples import EXAMPLES
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 

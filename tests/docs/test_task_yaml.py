@@ -191,7 +191,7 @@ def test_unknown_names_suggest_near_ones() -> None:
         load_scorer("detecton")
     with pytest.raises(UnknownName, match="'paper'"):
         load_scorer({"use": "fuzzing", "preset": "papr"})
-    with pytest.raises(SpecError, match=r"'answr'.*'answer'"):
+    with pytest.raises(SpecError, match=r"'params.answr'.*'params.answer'"):
         load_scorer({"use": "detection", "params": {"answr": "list"}})
     with pytest.raises(UnknownName, match="'tokens'"):
         load_explainer("token")

@@ -37,7 +37,6 @@ from latentbench.cli import (
     suite_command,
     tune_command,
 )
-from latentbench.cli.examples import PROGRAM, with_examples
 from latentbench.cli.failure import (
     DEBUG,
     FLAG,
@@ -48,6 +47,7 @@ from latentbench.cli.failure import (
     wants_debug,
     write_report,
 )
+from latentbench.cli.help_examples import PROGRAM, with_examples
 from latentbench.kernel import stopping
 from latentbench.views.terminal import lenient, say
 
