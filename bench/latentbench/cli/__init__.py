@@ -20,10 +20,12 @@ from latentbench.cli import (
     cache_command,
     coder_command,
     comparison_commands,
+    demo_command,
     describe_command,
     endpoint_command,
     export_command,
     gate_command,
+    init_command,
     judge_command,
     leaderboard_command,
     list_command,
@@ -47,12 +49,14 @@ from latentbench.cli.failure import (
     wants_debug,
     write_report,
 )
+from latentbench.cli.given_command import Remembering
 from latentbench.cli.help_examples import PROGRAM, with_examples
 from latentbench.kernel import stopping
 from latentbench.views.terminal import lenient, say
 
 app = typer.Typer(
     name="bench",
+    cls=Remembering,
     help="Benchmark explanations of sparse latents.\n\nExplainers, scorers and judges are crossed on frozen suites.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -69,6 +73,8 @@ app.add_typer(judge_command.app, name="judge")
 app.add_typer(endpoint_command.app, name="endpoint")
 app.add_typer(scorer_command.app, name="scorer")
 app.add_typer(simulator_command.app, name="simulator")
+app.command("demo")(demo_command.demo)
+app.command("init")(init_command.init)
 app.command("run")(run_command.run)
 app.command("score")(score_command.score)
 app.command("resume")(run_command.resume)

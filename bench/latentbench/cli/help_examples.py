@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import typer
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
+    "demo": ("bench demo", "bench demo --limit 6"),
+    "init": ("bench init", "bench init --out my-run.yaml --judge openai:my-model --suite my-suite"),
     "run": ("bench run demo", "bench run my-run.yaml --out runs/mine"),
     "score": (
         "bench score mine.csv --suite my-suite --judge simulator:smollm2-135m",
@@ -107,5 +109,5 @@ def _epilog(lines: Sequence[str]) -> str:
     return "\n".join(["Examples:", "", "\b", *(f"  {line}" for line in lines)])
 
 
-PROGRAM = _epilog(("bench run demo", "bench list scorers", "bench describe spec run", "bench run my-run.yaml"))
+PROGRAM = _epilog(("bench demo", "bench init --out my-run.yaml", "bench run my-run.yaml", "bench describe spec run"))
 """What stands under the help of the program itself."""

