@@ -233,6 +233,36 @@ def _result_file(folder: Path) -> None:
     (folder / source.name).rename(folder / f"{RESULT}.json")
 
 
+def _check_of_rows(folder: Path) -> None:
+    from latentbench.leaderboards.checks import CheckRecord, now, write_check
+
+    write_check(
+        folder / "run.json",
+        CheckRecord(status="rescored", run="run", submission="0", rows="1", checked=now(), version="0.1.0"),
+    )
+
+
+def _submission_list(folder: Path) -> None:
+    from latentbench.leaderboards.submission.submission_folder import write_manifest
+
+    (folder / "statement.yaml").write_text("tuned: []\n", encoding="utf-8")
+    write_manifest(folder, "run")
+
+
+SAID = {
+    "submitter": "é",
+    "about": "x",
+    "tuned": [{"what": "it", "study": "s", "suite": "planted-1@2-0", "split": "listed", "latents": ["a/0"]}],
+    "contamination": {"explainer_saw_test_windows": False, "judge_trained_on_suite": True, "notes": "n"},
+}
+
+
+def _read_said(folder: Path) -> object:
+    from latentbench.leaderboards.submission.statement import read_statement
+
+    return read_statement(folder / "statement.yaml").missing()
+
+
 def _qualification(folder: Path) -> None:
     source = sorted((REPOSITORY / "leaderboards" / "judges").glob("*.json"))[0]
     shutil.copy(source, folder / "row.json")
@@ -903,6 +933,27 @@ READERS = [
         ("leaderboards/results.py:read_file",),
     ),
     Reader(
+        "check of rows",
+        "run.json",
+        _check_of_rows,
+        _loaded("leaderboards.checks", "read_check", "run.json"),
+        ("leaderboards/checks.py:read_check",),
+    ),
+    Reader(
+        "list of what is handed in",
+        "submission.json",
+        _submission_list,
+        _loaded("leaderboards.submission.submission_folder", "read_manifest", ""),
+        ("leaderboards/submission/submission_folder.py:read_manifest",),
+    ),
+    Reader(
+        "statement",
+        "statement.yaml",
+        _yaml("statement.yaml", SAID),
+        _read_said,
+        ("leaderboards/submission/statement.py:read_statement",),
+    ),
+    Reader(
         "qualification",
         "row.json",
         _qualification,
@@ -1280,6 +1331,7 @@ EXCUSED = {
     "kernel/processes.py:_stat": "reads the kernel's list of processes",
     "lab/studies/study_suites.py:permuted_coder": "weights that the loader of coders has read",
     "leaderboards/rescored.py:judged_latents": "the table of judgements, whose reader is here",
+    "leaderboards/submission/submitting.py:shared": "tables of a run, whose readers are here",
     "runs/journal.py:Journal.append": "writes",
     "runs/ledger.py:counted": "writes; looks for the last line end",
     "runs/ledger.py:total": "reads only lines whose checksum is right",

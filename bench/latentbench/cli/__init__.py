@@ -36,6 +36,7 @@ from latentbench.cli import (
     scorer_command,
     simulator_command,
     study_command,
+    submit_command,
     suite_command,
     tune_command,
 )
@@ -75,6 +76,7 @@ app.add_typer(scorer_command.app, name="scorer")
 app.add_typer(simulator_command.app, name="simulator")
 app.command("demo")(demo_command.demo)
 app.command("init")(init_command.init)
+app.add_typer(submit_command.app, name="submit")
 app.command("run")(run_command.run)
 app.command("score")(score_command.score)
 app.command("resume")(run_command.resume)

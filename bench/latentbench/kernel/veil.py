@@ -9,6 +9,7 @@ misses every one that stands in a file alone.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 HIDDEN = "***"
 
@@ -75,3 +76,18 @@ def is_secret(name: str) -> bool:
 def is_secret_header(name: str) -> bool:
     """Whether a header of this name holds a secret; more than for fields, because numbers of tokens stand in no header."""
     return re.sub(r"[^a-z0-9]", "", name.lower()).endswith(HEADER_ENDS)
+
+
+def cleaned(value: Any, name: str = "") -> Any:
+    """A parsed document with `***` for its secrets: texts that hold one, and whatever a field holds that is named after one.
+
+    Args:
+        name: of the field that has the value.
+    """
+    if isinstance(value, dict):
+        return {key: cleaned(held, key) for key, held in value.items()}
+    if isinstance(value, list):
+        return [cleaned(held, name) for held in value]
+    if isinstance(value, str):
+        return HIDDEN if value and is_secret(name) else veiled(value)
+    return value

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from latentbench.judges.price import ESTIMATE_NOTE, estimated
@@ -74,13 +74,14 @@ def by_kind(table: Ranking) -> ByKind | None:
     return ByKind((RANDOM, *hard), tuple(lines))
 
 
-def board_page(tables: Sequence[Ranking], unasked: Sequence[str] = ()) -> Page:
+def board_page(tables: Sequence[Ranking], unasked: Sequence[str] = (), status: Mapping[str, str] | None = None) -> Page:
     """All tables, what their columns mean, and the commands behind them.
 
     Args:
         unasked: sentences on pairs of scorer and judge that have no table, because they cannot meet.
+        status: run -> how far its rows were checked, on pages that say it.
     """
-    blocks: list[Block] = [block for table in tables for block in board_blocks(table)]
+    blocks: list[Block] = [block for table in tables for block in board_blocks(table, status)]
     rows = [row for table in tables for row in table.rows]
     blocks += [Prose(note, soft=True) for note in [*unasked, *notes(rows)]]
     commands = {row.run: (row.date, row.command) for row in rows}
@@ -95,12 +96,12 @@ def notes(rows: Sequence[Row]) -> list[str]:
     return [*said, PRICE_NOTE, *([ESTIMATE_NOTE] if any(estimated(row.price.dollars) for row in rows) else [])]
 
 
-def board_blocks(table: Ranking) -> list[Block]:
+def board_blocks(table: Ranking, status: Mapping[str, str] | None = None) -> list[Block]:
     """A ranking, and its grid by kind of silent windows if there are several."""
-    return [_ranking(table), *_kinds(table)]
+    return [_ranking(table, status), *_kinds(table)]
 
 
-def _ranking(table: Ranking) -> Table:
+def _ranking(table: Ranking, status: Mapping[str, str] | None) -> Table:
     scale, others = axis(table.rows), other_metrics(table)
     bounded = any(row.worst is not None for row in table.rows)
     columns = [
@@ -119,6 +120,7 @@ def _ranking(table: Ranking) -> Table:
         Column("s", "short", face="terminal"),
         *(Column(f"{what} {part}", kind, face="page") for what, kind in PRICES for part in ("explain", "judge")),
         Column("run", "text", face="page"),
+        *([Column("status", "text", face="page")] if status else []),
     ]
     rows: list[list[Cell]] = []
     for row, rank, name in zip(table.rows, table.ranks, _names(table), strict=True):
@@ -138,7 +140,7 @@ def _ranking(table: Ranking) -> Table:
         cells += [p.tokens_in + p.tokens_out for p in parts]
         cells += [p.dollars for p in parts]
         cells += [p.seconds for p in parts]
-        rows.append([*cells, row.run])
+        rows.append([*cells, row.run, *([status.get(row.run, "")] if status else [])])
     note = "" if table.is_shown_only else RANK_NOTE
     return Table(table.title, columns, rows, note, table.conditions, _tones(table.rows))
 

@@ -64,7 +64,7 @@ def rescored(run: Run) -> Rescored:
     scorers: dict[str, Scorer] = {}
     without: dict[str, str] = {}
     for entry in run.record.spec.scorers:
-        found = _same_scorer(entry, run)
+        found = same_scorer(entry, run)
         if isinstance(found, str):
             without[entry.label] = found
         elif found is not None:
@@ -107,7 +107,7 @@ def doubts(runs: Iterable[Run], found: Mapping[str, Rescored]) -> list[str]:
     return said
 
 
-def _same_scorer(entry: ScorerEntry, run: Run) -> Scorer | str | None:
+def same_scorer(entry: ScorerEntry, run: Run) -> Scorer | str | None:
     """The scorer of the run, if it is here; else why it is not. None where the run has no cell of it.
 
     Raises:

@@ -1,6 +1,7 @@
 """Committed results: rows as data in `leaderboards/results/`, and the page that is rendered from them.
 
     leaderboards/results/RUN.json   rows of one run, with a digest over them
+    leaderboards/checks/RUN.json    what a check made of them (`latentbench.leaderboards.checks`)
     leaderboards/README.md          rendered from all of them by a pure function; `render(check=True)` fails on drift
 
 A published score never moves: what was quoted must stay where it was read. A better measurement is another run with another id,
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,7 @@ from latentbench.kernel.identity import digest, joined
 from latentbench.kernel.inputs import read_json
 from latentbench.leaderboards.board import tables
 from latentbench.leaderboards.board_page import board_page
+from latentbench.leaderboards.checks import CHECKS, SELF_REPORTED, CheckRecord, status_notes, statuses
 from latentbench.leaderboards.claims import confirmed, misjudged
 from latentbench.leaderboards.forgery import contradictions, faults, unfounded_notes
 from latentbench.leaderboards.reruns import once, sentences
@@ -66,7 +68,7 @@ def add_results(rows: Iterable[Row], root: Path) -> list[Path]:
     """
     by_run: dict[str, list[Row]] = {}
     for row in rows:
-        by_run.setdefault(row.run, []).append(_stored(row))
+        by_run.setdefault(row.run, []).append(stored(row))
     changed = []
     for run, new in sorted(by_run.items()):
         # Whoever wrote run.json chose it, and a file is named after it.
@@ -146,8 +148,12 @@ def read_results(root: Path) -> list[Row]:
     return rows
 
 
-def page(rows: Sequence[Row]) -> str:
-    """The Markdown page for these rows."""
+def page(rows: Sequence[Row], checks: Mapping[str, CheckRecord] | None = None) -> str:
+    """The Markdown page for these rows.
+
+    Args:
+        checks: run -> what a check made of its rows; where there is any, every row has a status.
+    """
     head = (
         "# Leaderboards\n\n"
         "Rendered from `results/*.json`; do not edit. A rank is the range of places that the 95 % intervals allow. Tables are "
@@ -156,8 +162,10 @@ def page(rows: Sequence[Row]) -> str:
     if not rows:
         return f"{head}No results yet.\n"
     shown, reruns = once(rows)
-    said = [*unfounded_notes(rows), *sentences(reruns)]
-    return head + board_page(tables(shown), said).markdown()
+    known = checks or {}
+    said = [*unfounded_notes(rows), *sentences(reruns), *status_notes(rows, known)]
+    status = {row.run: known[row.run].status if row.run in known else SELF_REPORTED for row in rows} if known else None
+    return head + board_page(tables(shown), said, status).markdown()
 
 
 def render(root: Path, check: bool = False) -> Path:
@@ -165,11 +173,14 @@ def render(root: Path, check: bool = False) -> Path:
 
     Raises:
         DataError: with `check`, the page is not what the results render to.
+        DataError, SpecError, DigestMismatch: as `read_results`, or a check was edited.
     """
     path = root / PAGE
     again = f"bench leaderboard --render {root}"
     fault = f"{path} is not what {root / RESULTS} renders to. Render it again (`{again}`) and commit both."
-    return files.render(path, page(confirmed(read_results(root), [root / JUDGES])), check, fault)
+    rows = read_results(root)
+    text = page(confirmed(rows, [root / JUDGES]), statuses(rows, root / CHECKS))
+    return files.render(path, text, check, fault)
 
 
 def moved(old: Iterable[Row], new: Iterable[Row]) -> list[str]:
@@ -205,7 +216,7 @@ def _founded(rows: Sequence[Row], place: str) -> None:
 
 def _same(old: Row, new: Row) -> bool:
     """Whether two rows say the same; what one of them has no evidence of is not compared."""
-    rows = [_stored(row) for row in (old, new)]
+    rows = [stored(row) for row in (old, new)]
     if any(row.evidence is None for row in rows):
         rows = [row.model_copy(update={"evidence": None}) for row in rows]
     else:
@@ -220,7 +231,7 @@ def _measured(evidence: RowEvidence | None) -> RowEvidence | None:
     )
 
 
-def _stored(row: Row) -> Row:
+def stored(row: Row) -> Row:
     """The row as it is after a round trip through its file: six digits, but for the evidence, which has all."""
     held = rounded(row.model_dump(exclude={"evidence"}))
     return Row.model_validate({**held, "evidence": row.evidence})

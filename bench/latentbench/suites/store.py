@@ -29,7 +29,7 @@ from latentbench.kernel.identity import table_digest
 from latentbench.kernel.inputs import read_json
 from latentbench.kernel.latent import LatentView, Steered, Window, origin
 from latentbench.kernel.tables import LATENTS, WINDOWS, read_table, write_table
-from latentbench.kernel.tasks import find
+from latentbench.kernel.tasks import available, find
 from latentbench.stats.quota import spread
 from latentbench.suites.intervention_table import META as INTERVENTIONS_META
 from latentbench.suites.intervention_table import TABLE as INTERVENTIONS_TABLE
@@ -185,7 +185,7 @@ class Suite:
         return [KnownCoder(name, at or "", kind or "") for name, at, kind in dict.fromkeys(rows)]
 
     @cached_property
-    def _origins(self) -> dict[str, str]:
+    def origins(self) -> dict[str, str]:
         """Coder -> origin of its latents, of what the manifest says."""
         if "rules" in self.manifest:
             return {name: origin("", self.manifest["rules"]) for name in self.coders}
@@ -215,7 +215,7 @@ class Suite:
             test=tuple(w for w in windows if w.role == "test"),
             interventions=self.interventions.of(rows["latent"][i]) if self.interventions else (),
             peers=self._peers.get(rows["coder"][i], {}),
-            origin=self._origins.get(rows["coder"][i], ""),
+            origin=self.origins.get(rows["coder"][i], ""),
         )
 
 
@@ -305,9 +305,8 @@ def splits_of(name: str, digest: str) -> Mapping[str, str] | None:
     The windows, which are nearly all of a suite, are not read, so the digest is that which the manifest says.
     """
     try:
-        path = find("suites", name)
-        path = path.parent if path.is_file() else path
-        if _manifest(path)["digest"] != digest:
+        path = available("suites").get(name)  # a name that a row says, and never a path
+        if path is None or _manifest(path)["digest"] != digest:
             return None
         latents = read_table(path / "latents.parquet", LATENTS)
     except BenchError:

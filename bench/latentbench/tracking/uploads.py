@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from latentbench.kernel.inputs import JSON_BYTES, YAML_BYTES, parse_json, read_text
-from latentbench.kernel.veil import HIDDEN, is_secret, veiled
+from latentbench.kernel.veil import HIDDEN, cleaned, is_secret, veiled
 
 
 def without_secrets(path: Path) -> str | None:
@@ -24,21 +23,11 @@ def without_secrets(path: Path) -> str | None:
     if path.suffix == ".json":
         text = read_text(path, JSON_BYTES)
         held = parse_json(text, finite=False)
-        clean = _clean(held)
+        clean = cleaned(held)
         return None if clean == held else json.dumps(clean, indent=2, ensure_ascii=False) + "\n"
     text = read_text(path, YAML_BYTES)
     shown = "\n".join(map(_line, text.split("\n")))
     return None if shown == text else shown
-
-
-def _clean(value: Any, name: str = "") -> Any:
-    if isinstance(value, dict):
-        return {key: _clean(held, key) for key, held in value.items()}
-    if isinstance(value, list):
-        return [_clean(held, name) for held in value]
-    if isinstance(value, str):
-        return HIDDEN if value and is_secret(name) else veiled(value)
-    return value
 
 
 def _line(line: str) -> str:

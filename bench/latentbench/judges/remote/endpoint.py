@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Self
+from typing import Any, Self
 
 import httpx
 import openai
@@ -154,14 +154,16 @@ class Endpoint:
             p = self.params
             # The key, and all else that leaves, is the wire's to add.
             wire = Wire(self.grant, self.headers, p.timeout, p.max_reply_mb)
+            # openai 3 declares a fork of httpx here, with the same interface; it takes either.
+            http: Any = httpx.AsyncClient(
+                transport=wire, trust_env=False, follow_redirects=False, event_hooks={"response": [self._heard]}
+            )
             client = openai.AsyncOpenAI(
                 api_key="none",
                 base_url=self.grant.address.url,
                 timeout=openai.Timeout(p.timeout, connect=min(CONNECT, p.timeout)),
                 max_retries=0,
-                http_client=httpx.AsyncClient(
-                    transport=wire, trust_env=False, follow_redirects=False, event_hooks={"response": [self._heard]}
-                ),
+                http_client=http,
             )
             self._connections[loop] = _Connection(client)
         return self._connections[loop]
