@@ -15,9 +15,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from latentbench.api.actions import compare, judge, leaderboard, load, qualify, resume, run, score, suite, track
+    from latentbench.api.public import LiveCoder
     from latentbench.api.result import Result
     from latentbench.api.suite_actions import build_suite, export, import_suite
-    from latentbench.subject.coders.live_coder import LiveCoder
 
 __all__ = [
     "LiveCoder",

@@ -112,8 +112,9 @@ def test_a_latent_shows_its_windows_explanations_scores_and_verdicts(result: lb.
 
 def test_texts_of_others_are_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    texts = dict.fromkeys(lb.suite("planted-1").ids, HOSTILE)
     mine = lb.score(
-        {LATENT: HOSTILE}, "planted-1", "mock:label", {"use": "detection", "params": {"positives": 2, "negatives": 2}},
+        texts, "planted-1", "mock:label", {"use": "detection", "params": {"positives": 2, "negatives": 2}},
         label="<img src=x>", limit=3, cache="c.sqlite", track=False, progress=False,
     )  # fmt: skip
     for html in (
@@ -123,8 +124,8 @@ def test_texts_of_others_are_harmless(tmp_path: Path, monkeypatch: pytest.Monkey
     ):
         assert not {"script", "img"} & sound(html)
         assert "\u202e" not in html
-    shown = next(iter(mine.explanations.loc[mine.explanations["text"] == HOSTILE, "latent"]), None)
-    assert shown is None or "&lt;script&gt;" in mine.latent(shown)._repr_html_()
+    shown = next(iter(mine.explanations.loc[mine.explanations["text"] == HOSTILE, "latent"]))
+    assert "&lt;script&gt;" in mine.latent(shown)._repr_html_()
     assert "<script" not in mine.explanations._repr_html_()
 
 

@@ -1300,7 +1300,7 @@ EXCUSED = {
     "kernel/identity.py:file_sha256": "any bytes have a hash",
     "kernel/shipped_weights.py:listed": "a file of the package",
     "cli/failure.py:silence": "opens the null device",
-    "cli/suite_command.py:build": "asks for the kind of a recipe whose reader is here",
+    "suites/any_recipe.py:build_recipe": "asks for the kind of a recipe whose reader is here",
     "corpora/sampled.py:drawn_file": "a schema like those here; drawing needs a model",
     "lab/panels/panel_fit.py:fit_panel": "a panel, whose reader is here; fitting needs judges",
     "lab/simulator/simulator_card.py:evaluate_folder": "needs a trained simulator",

@@ -118,7 +118,9 @@ def test_what_another_host_would_send_is_found(head: str, tmp_path: Path) -> Non
 
 
 def test_a_style_that_another_host_would_send_is_found(tmp_path: Path) -> None:
-    (tmp_path / "a.css").write_text("@font-face{src:url(https://fonts.example/a.woff2)} b{background:url(x.png)}")
+    (tmp_path / "a.css").write_text(
+        "@font-face{src:url(https://fonts.example/a.woff2)} b{background:url(x.png)}", encoding="utf-8"
+    )
     assert hooks.foreign(tmp_path) == ["a.css: https://fonts.example/a.woff2"]
 
 

@@ -126,6 +126,8 @@ def parsed(words: list[str]) -> None:
     command, context = typer.main.get_command(app), None
     while hasattr(command, "commands"):
         context = command.make_context("bench", list(words), parent=context, resilient_parsing=True)
+        # What a group makes of its words: `submit RUN` is a command with a name of its own.
+        words = [*context._protected_args, *context.args]
         command, words = command.commands[words[0]], words[1:]
     command.make_context(command.name, list(words), parent=context)
 

@@ -216,7 +216,7 @@ def test_shuffled_of_a_lonely_latent_says_so_and_takes_from_no_other_coder() -> 
 
 
 def test_unknown_parameters_are_refused() -> None:
-    with pytest.raises(SpecError, match=r"llm\.yaml, params: unknown key 'n_exampels'.*'n_examples'"):
+    with pytest.raises(SpecError, match=r"llm\.yaml: unknown key 'params\.n_exampels'.*'params\.n_examples'"):
         llm(n_exampels=3)
 
 

@@ -22,7 +22,7 @@ from latentbench.kernel.registry import lookup
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "bench" / "latentbench"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-DEVELOPMENT = {"dev", "foreign"}
+DEVELOPMENT = {"dev", "docs", "foreign"}
 NAMES = {"yaml": "pyyaml", **DISTRIBUTIONS}
 """Name to import -> name to install, where they differ."""
 USED_BY_OTHERS = {

@@ -5,18 +5,26 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from typing import TYPE_CHECKING
 
-PLACES = {
-    "LiveCoder": "latentbench.subject.coders.live_coder",
-    "Result": "latentbench.api.result",
-    "build_suite": "latentbench.api.suite_actions",
-    "export": "latentbench.api.suite_actions",
-    "import_suite": "latentbench.api.suite_actions",
-}
-"""Name -> module; the others are in `latentbench.api.actions`."""
+if TYPE_CHECKING:
+    from latentbench.subject.coders.live_coder import LiveCoder as LiveCoder
 
 
 def named(name: str) -> object:
     """The object behind a public name."""
-    return getattr(import_module(PLACES.get(name, "latentbench.api.actions")), name)
+    if name == "LiveCoder":
+        from latentbench.subject.coders import live_coder
+
+        return live_coder.LiveCoder
+    if name == "Result":
+        from latentbench.api import result
+
+        return result.Result
+    if name in ("build_suite", "export", "import_suite"):
+        from latentbench.api import suite_actions
+
+        return getattr(suite_actions, name)
+    from latentbench.api import actions
+
+    return getattr(actions, name)

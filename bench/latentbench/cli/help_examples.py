@@ -77,6 +77,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "judge contrast": ("bench judge contrast runs/first runs/second",),
     "endpoint allow": ("bench endpoint allow openrouter.ai --key-env OPENROUTER_API_KEY",),
     "endpoint list": ("bench endpoint list",),
+    "submit folder": ("bench submit folder runs/mine --out handed-in/mine",),
+    "submit check": (
+        "bench submit check handed-in/mine",
+        "bench submit check handed-in/mine --judge simulator:smollm2-135m",
+    ),
     "scorer audit": ("bench scorer audit detection", "bench scorer audit detection fuzzing --limit 20"),
     "simulator train": ("bench simulator train my-recipe.yaml --corpus text.jsonl.gz --out mine",),
     "simulator evaluate": ("bench simulator evaluate mine --recipe my-recipe.yaml --corpus text.jsonl.gz",),

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from latentbench.cli.finite import finite
 from latentbench.views.terminal import plain_console, say
 
 
@@ -25,19 +26,10 @@ class _RunOrCheck(TyperGroup):
 app = typer.Typer(
     cls=_RunOrCheck,
     no_args_is_help=True,
-    help="""Hand in a run for a leaderboard, or check one that was handed in.
+    help="""Hand in a run for a leaderboard, or check one.
 
-\b
-  bench submit runs/demo-1 --out handed-in/demo-1
-      writes the folder to hand in; the first time it writes a form,
-      runs/demo-1/statement.yaml, and says what to fill in
-      (bench submit runs/demo-1 --help has all options)
-  bench submit check handed-in/demo-1
-      says everything that keeps it from a leaderboard
-  bench submit check handed-in/demo-1 --judge simulator:smollm2-135m
-      asks the judge again about a sample of its latents
-  bench submit check handed-in/demo-1 --publish leaderboards
-      adds its rows, with what the check made of them""",
+    The words `bench submit RUN --out DIR` write the folder to hand in. The first time they write a form, statement.yaml in the
+    run folder, and say what to fill in.""",
 )
 
 
@@ -54,10 +46,7 @@ def folder(
         typer.Option(help="Folder of a search (`bench tune`) to name in a statement that is written. May be repeated."),
     ] = None,
 ) -> None:
-    """Write a run as a folder to hand in.
-
-    Example: bench submit runs/demo-1 --out handed-in/demo-1
-    """
+    """Write a run as a folder to hand in."""
     from latentbench.leaderboards.submission.submitting import submit
 
     done = submit(run, out, statement, [_search(place) for place in tuned or ()])
@@ -77,7 +66,8 @@ def check(
         typer.Option(min=0, help="Seed of the sample; drawn anew by default, so that nobody knows it before."),
     ] = None,
     margin: Annotated[
-        float, typer.Option(min=0, help="By how much the mean of a row may differ when it is asked again.")
+        float,
+        typer.Option(min=0, help="By how much the mean of a row may differ when it is asked again.", callback=finite),
     ] = 0.02,
     board: Annotated[
         Path | None,
@@ -97,8 +87,6 @@ def check(
 
     Everything that is wrong is said at once. The status (rescored, reproduced) goes into a file beside the folder, and with
     --publish onto the leaderboard. Exit code 2: it is refused.
-
-    Example: bench submit check handed-in/demo-1 --judge simulator:smollm2-135m --publish leaderboards
     """
     from latentbench.kernel.errors import SpecError
     from latentbench.leaderboards.checks import write_check

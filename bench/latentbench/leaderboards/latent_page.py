@@ -61,15 +61,18 @@ def drawn_window(window: Window, scale: float) -> Html:
     Args:
         scale: activation of the deepest shade.
     """
-    return Html(f'<div class="window"><span class="kind">{html(window.kind)}</span>{_tokens(window, scale)}</div>')
+    tokens = _tokens(window, scale)
+    return Html(f'<div class="window"><span class="kind">{html(window.kind)}</span>{tokens}</div>')
 
 
 def _tokens(window: Window, scale: float) -> Html:
     def shaded(token: str, activation: float) -> str:
         if not (activation > 0 and scale > 0):
             return html(token)
-        shade = f"rgba(31,95,153,{0.1 + 0.45 * min(1.0, activation / scale):.2f})"
-        return f'<mark style="background:{shade}" title="{number(activation, 2)}">{html(token)}</mark>'
+        depth = 0.1 + 0.45 * min(1.0, activation / scale)
+        return (
+            f'<mark style="background:rgba(31,95,153,{depth:.2f})" title="{number(activation, 2)}">{html(token)}</mark>'
+        )
 
     return Html("".join(map(shaded, window.tokens, window.activations)))
 
@@ -145,7 +148,8 @@ def _grid(told: pd.DataFrame, windows: Mapping[int, Window], scale: float) -> Ta
     for key in sorted(lines, key=strongest):
         item, part, kind, truth = places[key]
         window = windows.get(item) if item is not None else None
-        shown = Html(f'<span class="window">{_tokens(window, scale)}</span>') if window is not None else Html("")
+        tokens = _tokens(window, scale) if window is not None else Html("")
+        shown = Html(f'<span class="window">{tokens}</span>') if window is not None else tokens
         what = " ".join(word for word in (part, kind) if word)
         rows.append([shown, what, truth, *(lines[key].get(e, "") for e in explainers)])
     heads = [Column("window", "drawing"), Column("kind", "text"), Column("truth", "count")]
