@@ -108,6 +108,9 @@ def test_the_identity_of_a_subject_is_what_is_in_it(tiny: Loaded, tiny_folder: P
     assert key(again.model, again.tokenizer) == first, "another object with the same content"
     again.tokenizer("a b", padding="max_length", max_length=8, truncation=True)
     assert key(model, again.tokenizer) == first, "what the last call asked for is not the tokenizer's"
+    again.model(input_ids=torch.tensor([[1, 2, 3]]), output_hidden_states=True)
+    assert any(m._forward_hooks for m in again.model.modules())
+    assert key(again.model) == first, "the library's own hooks, which record what passes"
     others = {first}
     with torch.no_grad():
         model.model.layers[2].mlp.up_proj.weight[0, 0] += 1e-3

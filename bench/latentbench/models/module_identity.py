@@ -52,7 +52,9 @@ def module_identity(module: nn.Module, configured: Sequence[str] = ()) -> list[o
     named = [(path, m, type(m).__module__.partition(".")[0]) for path, m in module.named_modules()]
     for path, m, package in named:
         replaced = package in configured and "forward" in vars(m) and "_hf_hook" not in vars(m)
-        if m._forward_hooks or m._forward_pre_hooks or replaced:
+        # transformers leaves hooks of its own in a model that once gave its hidden states; they record and change nothing.
+        hooks = (*m._forward_hooks.values(), *m._forward_pre_hooks.values())
+        if replaced or any(str(getattr(h, "__module__", "")).partition(".")[0] not in configured for h in hooks):
             raise SpecError(
                 f"{path or type(m).__name__} has a hook or a `forward` of its own, which nothing identifies. Remove it."
             )
