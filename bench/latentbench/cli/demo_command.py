@@ -7,7 +7,7 @@ program that hangs. The rest is `bench run demo`, so what comes out is an ordina
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,11 +15,11 @@ import typer
 
 from latentbench.cli.final_table import show_table
 from latentbench.cli.given_command import given
-from latentbench.cli.run_command import Cache, NoTrack, finish, how_to_go_on, interrupted
-from latentbench.kernel import stopping
+from latentbench.cli.run_command import Cache, NoTrack, finish, stoppable
 from latentbench.views.terminal import plain_console, say, status, tell
 
 if TYPE_CHECKING:
+    from latentbench.runs.record import RunRecord
     from latentbench.runs.run_spec import RunSpec
 
 NAME = "demo"
@@ -66,21 +66,15 @@ def demo(
     for model in packages(spec):
         with status(console, f"fetching {model}"):
             resolve(model)
-    made: list[Path] = []
+    folder = out or dated_folder(spec.name)
 
-    def created(folder: Path) -> None:
-        made.append(folder)
-        stopping.hint(how_to_go_on(folder, cache))
+    def carried_out(created: Callable[[Path], None]) -> RunRecord:
+        if not going_on:
+            return begin(spec, path.parent, folder, given(context), cache, console, created)
+        created(folder)
+        return resume(folder, cache, console)
 
-    try:
-        if out is not None and going_on:
-            created(out)
-            folder, record = out, resume(out, cache, console)
-        else:
-            folder = out or dated_folder(spec.name)
-            record = begin(spec, path.parent, folder, given(context), cache, console, created)
-    except KeyboardInterrupt:
-        interrupted(made, cache)
+    record = stoppable(cache, carried_out)
     show_table(folder)
     finish(folder, record, console, not no_track)
     say(f"Look at it: {folder / 'report.html'}. Your own run: bench init", err=True)

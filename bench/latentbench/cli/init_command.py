@@ -60,12 +60,10 @@ def spec_text(name: str, suite: str, judge: str | None, coders: list[str]) -> st
         judge: reference; None for one that asks nobody.
         coders: of the suite.
     """
+    from latentbench.runs.score_spec import default_scorers
+
     safe = "".join(c if c.isalnum() and c.isascii() else "-" for c in name).strip("-") or "run"
-    embeds = judge is not None and judge.startswith("embed:")
-    simulates = judge is not None and judge.startswith("simulator:")
-    scorers = (
-        ["embedding"] if embeds else ["detection", "fuzzing", "simulation"] if simulates else ["detection", "fuzzing"]
-    )
+    scorers = default_scorers([judge or FREE])
     note = "" if judge else MOCK_NOTE
     lines = [
         "# A run: every explainer x scorer x judge on the latents of a suite. Every key: bench describe spec run",

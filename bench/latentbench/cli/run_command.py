@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Cache = Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")]
 NoTrack = Annotated[bool, typer.Option("--no-track", help="Do not log to MLflow now; `bench track` does it later.")]
+T = TypeVar("T")
 CAUSES = 5
 """Reasons for missing answers that are printed when a run ends."""
 
@@ -36,23 +38,10 @@ def run(
 ) -> None:
     """Run a grid of explainers x scorers x judges on a suite."""
     from latentbench.kernel.tasks import spec_file
-    from latentbench.runs.ownership import dated_folder
-    from latentbench.runs.run import begin
-    from latentbench.runs.run_spec import load_run_spec
+    from latentbench.runs.run import start
 
     path, console = spec_file("runs", spec), plain_console(err=True)
-    loaded = load_run_spec(path)
-    folder = out or dated_folder(loaded.name)
-    made: list[Path] = []
-
-    def created(folder: Path) -> None:
-        made.append(folder)
-        stopping.hint(how_to_go_on(folder, cache))
-
-    try:
-        record = begin(loaded, path.parent, folder, given(context), cache, console, created)
-    except KeyboardInterrupt:
-        interrupted(made, cache)
+    folder, record = stoppable(cache, lambda created: start(path, out, cache, console, created, given(context)))
     show_table(folder)
     finish(folder, record, console, not no_track)
 
@@ -79,8 +68,7 @@ def resume(
         interrupted([run], cache)
     unread = record.totals.count([Outcome.PARSE]) if record.totals and Outcome.PARSE not in (retry or []) else 0
     if unread:
-        named = f" --cache {cache}" if cache else ""
-        how = f"bench resume {run} --retry parse{named}"
+        how = resuming(run, cache, "--retry", "parse")
         said = f"{unread:,} explanations and judgements could not be read; to ask again: {how}"
         tell(console, said)
     show_table(run)
@@ -127,13 +115,35 @@ def report(
 
 
 def how_to_go_on(folder: Path, cache: Path | None) -> str:
+    """The sentence with the command that goes on with a run."""
+    return f"Go on with: {resuming(folder, cache)}"
+
+
+def resuming(folder: Path, cache: Path | None, *options: str) -> str:
     """The command that goes on with a run."""
     # Without its own cache the run would pay again for what it has not written yet.
-    words = ["bench", "resume", str(folder), *(["--cache", str(cache)] if cache else [])]
-    return f"Go on with: {shlex.join(words)}"
+    return shlex.join(["bench", "resume", str(folder), *options, *(["--cache", str(cache)] if cache else [])])
 
 
-def interrupted(folder: list[Path], cache: Path | None) -> None:
+def stoppable(cache: Path | None, work: Callable[[Callable[[Path], None]], T]) -> T:
+    """What a new run gives; ends the command where it is stopped, and says how it goes on.
+
+    Args:
+        work: carries the run out; what it is given is to be told the folder as soon as the run can be resumed.
+    """
+    made: list[Path] = []
+
+    def created(folder: Path) -> None:
+        made.append(folder)
+        stopping.hint(how_to_go_on(folder, cache))
+
+    try:
+        return work(created)
+    except KeyboardInterrupt:
+        interrupted(made, cache)
+
+
+def interrupted(folder: list[Path], cache: Path | None) -> NoReturn:
     """Say how a stopped run goes on, and end the command."""
     from latentbench.runs.ledger import total
 

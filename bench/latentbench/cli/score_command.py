@@ -8,8 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from latentbench.cli.final_table import show_table
-from latentbench.cli.run_command import Cache, NoTrack, finish, how_to_go_on, interrupted
-from latentbench.kernel import stopping
+from latentbench.cli.run_command import Cache, NoTrack, finish, stoppable
 from latentbench.views.terminal import plain_console, tell
 
 
@@ -106,16 +105,8 @@ def score(
     }
     request = validate(ScoreRequest, asked, "bench score")
     folder = out or dated_folder(request.spec().name)
-    console, made = plain_console(err=True), list[Path]()
-
-    def created(path: Path) -> None:
-        made.append(path)
-        stopping.hint(how_to_go_on(path, cache))
-
-    try:
-        record = scored(request, folder, cache, console, created)
-    except KeyboardInterrupt:
-        interrupted(made, cache)
+    console = plain_console(err=True)
+    record = stoppable(cache, lambda created: scored(request, folder, cache, console, created))
     show_table(folder)
     for name, met in record.matched.items():
         for line in met.sentences(name):

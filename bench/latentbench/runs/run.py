@@ -121,6 +121,7 @@ def start(
     cache_path: Path | None,
     console: Console,
     created: Callable[[Path], None] = lambda _: None,
+    command: str = "",
 ) -> tuple[Path, RunRecord]:
     """Create a run folder for a spec and carry the run out.
 
@@ -128,6 +129,7 @@ def start(
         out: the run folder; by default `runs/NAME-time`, with a number behind it if another run was started in the same second.
         cache_path: reply cache; the user cache by default.
         created: told the folder as soon as the run can be resumed.
+        command: how the run is reproduced; `bench run` with the spec by default.
 
     Returns:
         The folder and the final `run.json`.
@@ -139,7 +141,7 @@ def start(
     """
     spec = load_run_spec(spec_path)
     folder = out or dated_folder(spec.name)
-    record = begin(spec, spec_path.parent, folder, f"bench run {spec_path}", cache_path, console, created)
+    record = begin(spec, spec_path.parent, folder, command or f"bench run {spec_path}", cache_path, console, created)
     return folder, record
 
 
