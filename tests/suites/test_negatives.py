@@ -15,8 +15,9 @@ import yaml
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.kinds import SILENT
 from latentbench.scorers.scorer import load_scorer
+from latentbench.suites.any_recipe import build_recipe
 from latentbench.suites.build import negatives
-from latentbench.suites.build.build import build_from_file, build_suite
+from latentbench.suites.build.build import build_suite
 from latentbench.suites.build.negatives import EmbeddedWindows, Firing, aligned, appended, cooccurring, counted
 from latentbench.suites.build.sampling import EXPLAIN, TEST, WindowPlan, sample, tile
 from latentbench.suites.build.suite_recipe import (
@@ -312,7 +313,7 @@ def test_the_command_embeds_with_the_recipes_model(recipe: Path, tmp_path: Path)
     data["test"]["hard"] = {"nearest": 2, "embed": "mock:lexical", "pool": 50}
     mine = tmp_path / "recipe.yaml"
     mine.write_text(yaml.safe_dump(data), encoding="utf-8")
-    found = build_from_file(mine, tmp_path / "suite", recipe.parent / "work", Console(quiet=True), counting)
+    found = build_recipe(mine, tmp_path / "suite", Console(quiet=True), work=recipe.parent / "work", embedder=counting)
     assert asked == ["mock:lexical"]
     assert all(sum(w.kind == "nearest" for w in v.test) == 2 for v in found.latents())
     with pytest.raises(Exception, match="cannot embed"):

@@ -16,7 +16,8 @@ import torch
 import yaml
 from latentbench.kernel.errors import DataError, DigestMismatch, SpecError
 from latentbench.subject.coders.saelens import save
-from latentbench.suites.build.build import build_from_file, build_suite
+from latentbench.suites.any_recipe import build_recipe
+from latentbench.suites.build.build import build_suite
 from latentbench.suites.build.promoted import promoted
 from latentbench.suites.build.suite_recipe import TestEntry, anchored_recipe, load_recipe
 from latentbench.suites.build.token_strings import TokenStrings
@@ -304,7 +305,7 @@ def test_the_command_builds_beside_the_recipe_and_never_replaces_a_version(place
     )
     (folder / "recipe.yaml").write_text(text.replace("path: sae\n", f"path: {place}/sae\n"), encoding="utf-8")
     console = Console(stderr=True, quiet=True)
-    built = build_from_file(folder / "recipe.yaml", None, tmp_path / "work", console)
+    built = build_recipe(folder / "recipe.yaml", None, console, work=tmp_path / "work")
     assert built.path == folder
     assert verify(built, activations=True, contexts=5).ok
     frozen = _bytes(folder)
@@ -316,7 +317,7 @@ def test_the_command_builds_beside_the_recipe_and_never_replaces_a_version(place
         (folder / "recipe.yaml").read_text(encoding="utf-8") + "seed: 5\n", encoding="utf-8"
     )
     with pytest.raises(DigestMismatch, match="Raise the version"):
-        build_from_file(folder / "recipe.yaml", None, tmp_path / "work", console)
+        build_recipe(folder / "recipe.yaml", None, console, work=tmp_path / "work")
     assert _bytes(folder) == frozen
 
 

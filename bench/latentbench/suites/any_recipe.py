@@ -58,6 +58,8 @@ def build_recipe(
         from latentbench.suites.planted.gold import build_gold
 
         return build_gold(recipe, labels, out, strict=strict)
-    from latentbench.suites.build.build import build_from_file
+    from latentbench.suites.build.build import build_told
+    from latentbench.suites.build.suite_recipe import anchored_recipe, load_recipe
 
-    return build_from_file(recipe, out, work, console, embedder, strict, device)
+    here = recipe.resolve().parent
+    return build_told(anchored_recipe(load_recipe(recipe), here), out or here, work, console, embedder, strict, device)

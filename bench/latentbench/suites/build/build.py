@@ -114,32 +114,6 @@ def build_suite(
     return load_suite(out_dir)
 
 
-def build_from_file(
-    recipe: Path,
-    out: Path | None,
-    work: Path | None,
-    console: Console,
-    embedder: Callable[[str], Embed] | None = None,
-    strict: bool = False,
-    device: str = "auto",
-) -> Suite:
-    """Build the suite of a recipe file, telling the console how far it is.
-
-    Args:
-        recipe: YAML file; relative paths in it start at its folder.
-        out: the suite's folder; the recipe's own by default.
-        work: as `work_dir` of `build_suite`.
-        console: for progress.
-        embedder: judge reference -> its embeddings. It comes from the caller because suites must not depend on judges.
-        strict, device: see `build_suite`.
-
-    Raises:
-        SpecError: the recipe does not fit its schema; otherwise as `build_suite`.
-    """
-    here = recipe.resolve().parent
-    return build_told(anchored_recipe(load_recipe(recipe), here), out or here, work, console, embedder, strict, device)
-
-
 def build_told(
     recipe: SuiteRecipe,
     folder: Path,
@@ -149,7 +123,18 @@ def build_told(
     strict: bool = False,
     device: str = "auto",
 ) -> Suite:
-    """`build_suite`, telling the console how far it is and in what the suite is short; arguments as in `build_from_file`."""
+    """`build_suite`, telling the console how far it is and in what the suite is short.
+
+    Args:
+        recipe, folder: what is built, and where.
+        work: as `work_dir` of `build_suite`.
+        console: for progress.
+        embedder: judge reference -> its embeddings. It comes from the caller because suites must not depend on judges.
+        strict, device: see `build_suite`.
+
+    Raises:
+        BenchError: as `build_suite`.
+    """
     with status(console, f"building {recipe.name}") as bar:
 
         def say(said: str) -> None:
