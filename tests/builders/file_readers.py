@@ -234,12 +234,11 @@ def _result_file(folder: Path) -> None:
 
 
 def _check_of_rows(folder: Path) -> None:
-    from latentbench.leaderboards.checks import CheckRecord, now, write_check
+    from latentbench.kernel.digested import write_digested
+    from latentbench.leaderboards.checks import CheckRecord, now
 
-    write_check(
-        folder / "run.json",
-        CheckRecord(status="rescored", run="run", submission="0", rows="1", checked=now(), version="0.1.0"),
-    )
+    made = CheckRecord(status="rescored", run="run", submission="0", rows="1", checked=now(), version="0.1.0")
+    write_digested(made, folder / "run.json")
 
 
 def _submission_list(folder: Path) -> None:
@@ -937,14 +936,14 @@ READERS = [
         "run.json",
         _check_of_rows,
         _loaded("leaderboards.checks", "read_check", "run.json"),
-        ("leaderboards/checks.py:read_check",),
+        ("kernel/digested.py:read_digested",),
     ),
     Reader(
         "list of what is handed in",
         "submission.json",
         _submission_list,
         _loaded("leaderboards.submission.submission_folder", "read_manifest", ""),
-        ("leaderboards/submission/submission_folder.py:read_manifest",),
+        ("kernel/digested.py:read_digested",),
     ),
     Reader(
         "statement",

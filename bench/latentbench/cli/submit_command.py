@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from latentbench.cli.finite import finite
 from latentbench.views.terminal import plain_console, say
+
+if TYPE_CHECKING:
+    from latentbench.leaderboards.submission.statement import TunedOn
 
 
 class _RunOrCheck(TyperGroup):
@@ -88,8 +91,8 @@ def check(
     Everything that is wrong is said at once. The status (rescored, reproduced) goes into a file beside the folder, and with
     --publish onto the leaderboard. Exit code 2: it is refused.
     """
+    from latentbench.kernel.digested import write_digested
     from latentbench.kernel.errors import SpecError
-    from latentbench.leaderboards.checks import write_check
     from latentbench.leaderboards.submission.submission_check import check as look
     from latentbench.leaderboards.submission.submission_check import publish as put
 
@@ -100,7 +103,7 @@ def check(
         place, board=known, judge=judge, sample=sample, seed=drawn, margin=margin, console=plain_console(err=True)
     )
     beside = out or place.resolve().with_name(f"{place.resolve().name}.check.json")
-    record = write_check(beside, record)
+    record = write_digested(record, beside)
     for remark in record.remarks:
         say(remark, err=True)
     say(f"written: {beside}", err=True)
@@ -115,7 +118,7 @@ def check(
             say(f"written: {path}", err=True)
 
 
-def _search(place: Path) -> Any:
+def _search(place: Path) -> TunedOn:
     """What a search says of itself, for the statement."""
     from latentbench.kernel.errors import RunError
     from latentbench.leaderboards.submission.statement import TunedOn

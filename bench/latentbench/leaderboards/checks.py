@@ -12,13 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from latentbench.kernel.config import Frozen, validate
-from latentbench.kernel.errors import DataError, DigestMismatch
-from latentbench.kernel.files import write_json
+from latentbench.kernel.config import Frozen
+from latentbench.kernel.digested import read_digested
 from latentbench.kernel.identity import digest
-from latentbench.kernel.inputs import read_json
 from latentbench.leaderboards.row import Row
 from latentbench.leaderboards.submission.asked_again import AskedAgain
 from latentbench.runs.moment import Moment
@@ -66,28 +64,13 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def write_check(path: Path, record: CheckRecord) -> CheckRecord:
-    """Write a check; returns it with its digest."""
-    content = record.model_dump(mode="json", exclude={"digest"})
-    write_json(path, {"digest": digest(content), **content})
-    return record.model_copy(update={"digest": digest(content)})
-
-
 def read_check(path: Path) -> CheckRecord:
     """A check as it was written.
 
     Raises:
         DataError: not JSON. SpecError: it does not fit the schema. DigestMismatch: it was edited.
     """
-    try:
-        data: Any = read_json(path)
-    except (OSError, ValueError) as e:
-        raise DataError(f"{path} is not JSON: {e}. Restore it, or check the rows again.") from e
-    record = validate(CheckRecord, data, str(path))
-    found = digest({name: value for name, value in data.items() if name != "digest"})
-    if found != record.digest:
-        raise DigestMismatch(f"{path} was edited: it hashes to {found}, not to {record.digest}. Check the rows again.")
-    return record
+    return read_digested(CheckRecord, path, "Restore it, or check the rows again.")
 
 
 def statuses(rows: Iterable[Row], place: Path) -> dict[str, CheckRecord]:
@@ -126,7 +109,6 @@ def status_notes(rows: Iterable[Row], known: Mapping[str, CheckRecord]) -> list[
 
 
 STATUS_NOTE = (
-    "Rescored: whoever keeps this page has computed the scores again from the judgements. Reproduced: and a judge of "
-    "theirs, the same "
-    "one, gave the same scores to a sample of the latents. Self-reported: neither."
+    "Rescored: whoever keeps this page has computed the scores again from the judgements. Reproduced: and a judge of theirs, "
+    "the same one, gave the same scores to a sample of the latents. Self-reported: neither."
 )

@@ -18,12 +18,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from latentbench.kernel.digested import write_digested
 from latentbench.kernel.errors import BenchError, DataError
 from latentbench.kernel.identity import joined
 from latentbench.kernel.inputs import understood
 from latentbench.kernel.requests import MOCKS
 from latentbench.kernel.tasks import available
-from latentbench.leaderboards.checks import CHECKS, CheckRecord, now, read_check, rows_digest, write_check
+from latentbench.leaderboards.checks import CHECKS, CheckRecord, now, read_check, rows_digest
 from latentbench.leaderboards.claims import unknown_names
 from latentbench.leaderboards.forgery import differing
 from latentbench.leaderboards.reruns import contents
@@ -134,7 +135,7 @@ def publish(board: Path, record: CheckRecord, accepted: Sequence[Row]) -> list[P
     old = read_check(path) if path.exists() else None
     # Whoever asked a judge knows more than whoever does not.
     if old is None or old.rows != record.rows or old.status != "reproduced" or record.asked is not None:
-        write_check(path, record)
+        write_digested(record, path)
     return [*written, path, render(board)]
 
 

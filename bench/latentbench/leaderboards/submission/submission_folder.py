@@ -22,12 +22,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from latentbench.kernel.config import Frozen, validate
-from latentbench.kernel.errors import DataError, DigestMismatch
+from latentbench.kernel.config import Frozen
+from latentbench.kernel.digested import read_digested, write_digested
+from latentbench.kernel.errors import DataError
 from latentbench.kernel.file_name import MOST, reserved
-from latentbench.kernel.files import write_json
-from latentbench.kernel.identity import digest, file_sha256
-from latentbench.kernel.inputs import MIB, most, read_json, too_large
+from latentbench.kernel.identity import file_sha256
+from latentbench.kernel.inputs import MIB, most, too_large
 from latentbench.leaderboards.submission.statement import STATEMENT
 from latentbench.runs.record import RECORD
 
@@ -60,7 +60,7 @@ class SubmissionManifest(Frozen):
     """Id of the run; its rows are named after it."""
     files: dict[str, HandedFile]
     """Every other file, by its path from the folder."""
-    digest: str
+    digest: str = ""
     """Digest of everything else in the file."""
 
 
@@ -126,16 +126,7 @@ def read_manifest(folder: Path) -> SubmissionManifest:
     Raises:
         DataError: not JSON. SpecError: it does not fit the schema. DigestMismatch: it was edited.
     """
-    path = folder / MANIFEST
-    try:
-        data = read_json(path)
-    except (OSError, ValueError) as e:
-        raise DataError(f"{path} is not JSON: {e}.") from e
-    manifest = validate(SubmissionManifest, data, str(path))
-    found = digest({name: value for name, value in data.items() if name != "digest"})
-    if found != manifest.digest:
-        raise DigestMismatch(f"{path} was edited: it hashes to {found}, not to {manifest.digest}. {ANEW}")
-    return manifest
+    return read_digested(SubmissionManifest, folder / MANIFEST, ANEW)
 
 
 ANEW = "Write the folder again with `bench submit`; what is in it is not edited by hand."
@@ -164,10 +155,8 @@ def write_manifest(folder: Path, run: str) -> SubmissionManifest:
     found = {
         name: HandedFile(bytes=path.stat().st_size, sha256=file_sha256(path)) for name, path in _files(folder).items()
     }
-    content = {"layout": 1, "run": run, "files": {name: file.model_dump() for name, file in sorted(found.items())}}
-    manifest = validate(SubmissionManifest, {**content, "digest": digest(content)}, MANIFEST)
-    write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
-    return manifest
+    manifest = SubmissionManifest(layout=1, run=run, files=dict(sorted(found.items())))
+    return write_digested(manifest, folder / MANIFEST)
 
 
 def _files(folder: Path) -> Mapping[str, Path]:
