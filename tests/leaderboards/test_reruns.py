@@ -12,7 +12,7 @@ from latentbench.leaderboards.ranked_runs import rank
 from latentbench.leaderboards.reruns import contents, once, sentences
 from latentbench.leaderboards.results import add_results, page, read_results
 from latentbench.leaderboards.row import Row, rows
-from latentbench.runs.finished import load_run
+from latentbench.runs.finished import load_run, load_runs
 
 from tests.builders.published_board import bench, carried_out
 from tests.builders.signed_runs import copied, signed
@@ -54,7 +54,7 @@ def of_run(row: Row, run: str, **evidence: object) -> Row:
 
 
 def ranks(*runs: Path) -> list[tuple[str, str, str]]:
-    found = rank(runs, recompute=False)
+    found = rank(load_runs(runs), recompute=False)
     return [
         (row.run, row.explainer.label, str(place))
         for table in found.tables

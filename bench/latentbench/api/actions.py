@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latentbench.api.arguments import console_of, folder_of, path_of, suite_of_argument
 from latentbench.api.blocking import blocking
 from latentbench.api.result import Result
 from latentbench.kernel.config import validate
@@ -21,7 +22,6 @@ from latentbench.runs.run_spec import RunSpec, load_run_spec
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
 
     from latentbench.judges.judge import Judge
     from latentbench.judges.qualification import Qualification
@@ -68,8 +68,8 @@ def run(
 
     parsed, base, command = _spec(spec)
     at = Path(out) if out is not None else dated_folder(parsed.name)
-    console = _console(progress)
-    record = blocking(lambda: begin(parsed, base, at, command or f"bench run {at}/spec.yaml", _path(cache), console))
+    console = console_of(progress)
+    record = blocking(lambda: begin(parsed, base, at, command or f"bench run {at}/spec.yaml", path_of(cache), console))
     return _finished(at, record, track)
 
 
@@ -94,9 +94,9 @@ def resume(
     """
     from latentbench.runs.run import resume as go_on
 
-    at, console = _folder(folder), _console(progress)
+    at, console = folder_of(folder), console_of(progress)
     again = [Outcome(outcome) for outcome in retry]
-    return _finished(at, blocking(lambda: go_on(at, _path(cache), console, again)), track)
+    return _finished(at, blocking(lambda: go_on(at, path_of(cache), console, again)), track)
 
 
 def score(
@@ -162,7 +162,7 @@ def score(
         id_column = text_column = place_column = None
     asked = {
         "file": str(explanations) if texts is None else "",
-        "suite": _suite_place(suite),
+        "suite": suite_of_argument(suite),
         "judges": (judge,) if isinstance(judge, str) else tuple(judge),
         "scorers": (scorers,) if isinstance(scorers, str | Mapping) else tuple(scorers),
         "coders": tuple(coders),
@@ -178,8 +178,8 @@ def score(
     }
     request = validate(ScoreRequest, asked, "lb.score")
     at = Path(out) if out is not None else dated_folder(request.spec().name)
-    console = _console(progress)
-    return _finished(at, blocking(lambda: scored(request, at, _path(cache), console, texts=texts)), track)
+    console = console_of(progress)
+    return _finished(at, blocking(lambda: scored(request, at, path_of(cache), console, texts=texts)), track)
 
 
 def load(folder: str | Path) -> Result:
@@ -217,8 +217,9 @@ def leaderboard(
     from latentbench.api.board_frame import BoardFrame
     from latentbench.leaderboards.export import flat
     from latentbench.leaderboards.ranked_runs import rank
+    from latentbench.runs.finished import load_runs
 
-    ranked = rank([_folder(r) for r in runs], paired=paired, by_coder=by_coder, any_split=any_split)
+    ranked = rank(load_runs(folder_of(r) for r in runs), paired=paired, by_coder=by_coder, any_split=any_split)
     lines = [line for table in ranked.tables for line in flat(table) if line["metric"] == table.headline]
     frame = pd.DataFrame(lines).astype({"rank_low": "Int64", "rank_high": "Int64", **dict.fromkeys(NUMBERS, float)})
     ordered = [*FIRST, *(column for column in frame.columns if column not in FIRST)]
@@ -297,8 +298,8 @@ def qualify(
     from latentbench.analysis.qualify.qualify import qualify as measure
 
     asked = QualifyRequest(judge=judge, scorer=scorer, preset=preset, suite=suite, limit=limit, repeats=repeats)
-    console = _console(progress)
-    return blocking(lambda: measure(asked, Path(runs), _path(cache), console))
+    console = console_of(progress)
+    return blocking(lambda: measure(asked, Path(runs), path_of(cache), console))
 
 
 def suite(name: str | Path) -> Suite:
@@ -345,7 +346,7 @@ def track(folder: str | Path | Result, uri: str | None = None) -> str:
     """
     from latentbench.tracking.mlflow import track as log
 
-    result = log(_folder(folder), uri=uri)
+    result = log(folder_of(folder), uri=uri)
     if not result.ok:
         raise BenchError(f"not logged: {result.message}")
     return result.shown
@@ -374,23 +375,3 @@ def _finished(folder: Path, record: RunRecord, tracked: bool) -> Result:
         except BenchError as e:
             warnings.warn(str(e), RunWarning, stacklevel=3)
     return load(folder)
-
-
-def _suite_place(suite: str | Path | Suite) -> str:
-    return str(suite) if isinstance(suite, str | Path) else str(suite.path)
-
-
-def _folder(run: str | Path | Result) -> Path:
-    return run.folder if isinstance(run, Result) else Path(run)
-
-
-def _path(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path)
-
-
-def _console(progress: bool) -> Console:
-    from latentbench.views.terminal import plain_console
-
-    console = plain_console(err=True)
-    console.quiet = not progress
-    return console

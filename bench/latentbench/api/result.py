@@ -85,15 +85,17 @@ class Result(Run):
 
         return write_report(self.folder, out=None if out is None else Path(out))
 
+    @cached_property
     def _page(self) -> Page:
+        # Kept: a notebook asks for it at every look, and every score is computed again for it.
         from latentbench.leaderboards.board_page import board_page
         from latentbench.leaderboards.ranked_runs import rank
 
-        ranked = rank([self.folder], any_split=True)
+        ranked = rank([self], any_split=True)
         return board_page(ranked.tables, ranked.remarks)
 
     def _repr_html_(self) -> str:
-        return self._page().fragment()
+        return self._page.fragment()
 
     def __repr__(self) -> str:
         labels = [sorted({getattr(cell, part).label for cell in self.record.cells}) for part in PARTS]

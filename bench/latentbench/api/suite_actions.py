@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentbench.api.actions import _console, _folder, _path
+from latentbench.api.arguments import console_of, folder_of, path_of
 from latentbench.api.blocking import blocking
 from latentbench.api.result import Result
 from latentbench.kernel.config import validate
@@ -69,7 +69,7 @@ def build_suite(
     """
     from latentbench.judges.embed import embedder
 
-    console = _console(progress)
+    console = console_of(progress)
     held = [coders] if not isinstance(coders, Sequence) else list(coders)
     if not isinstance(recipe, Mapping):
         if model is not None or tokenizer is not None or held or texts:
@@ -78,8 +78,8 @@ def build_suite(
             )
         from latentbench.suites.any_recipe import build_recipe
 
-        file, folder = Path(recipe), _path(out)
-        where, known = _path(work), _path(labels)
+        file, folder = Path(recipe), path_of(out)
+        where, known = path_of(work), path_of(labels)
         return blocking(
             lambda: build_recipe(
                 file, folder, console, work=where, labels=known, embedder=embedder, strict=strict, device=device
@@ -118,7 +118,7 @@ def build_suite(
 
         offer_subject(subject)
     offer(*held)
-    place = _path(work)
+    place = path_of(work)
     return blocking(lambda: build_told(parsed, at, place, console, embedder, strict, device))
 
 
@@ -211,4 +211,4 @@ def export(
     """
     from latentbench.exchange.exporting import export as write
 
-    return write(_folder(run), to, Path(out), tuple(explainers), repeat, force)
+    return write(folder_of(run), to, Path(out), tuple(explainers), repeat, force)

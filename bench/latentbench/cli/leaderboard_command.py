@@ -52,6 +52,7 @@ def leaderboard(
     from latentbench.leaderboards.export import to_csv, to_json
     from latentbench.leaderboards.ranked_runs import rank
     from latentbench.leaderboards.results import add_results, render
+    from latentbench.runs.finished import load_runs
 
     if render_only is not None:
         say(f"rendered: {render(render_only)}")
@@ -64,7 +65,9 @@ def leaderboard(
     twice = sorted({str(folder) for folder in runs if [f.resolve() for f in runs].count(folder.resolve()) > 1})
     if twice:
         say(f"named more than once, ranked once: {', '.join(twice)}", err=True)
-    ranked = rank(runs, paired=paired, by_coder=by_coder, any_split=tune, recompute=recompute or submit is not None)
+    ranked = rank(
+        load_runs(runs), paired=paired, by_coder=by_coder, any_split=tune, recompute=recompute or submit is not None
+    )
     console = plain_console()
     page = board_page(ranked.tables, ranked.remarks)
     console.print(page.terminal(console.width))

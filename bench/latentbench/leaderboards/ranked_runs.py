@@ -1,4 +1,4 @@
-"""Run folders -> rows, checked against their judgements -> ranked tables.
+"""Runs -> rows, checked against their judgements -> ranked tables.
 
 The command, a notebook and whoever publishes rank in this one way. Putting the steps together anew in each is the tempting way,
 and one of them then forgets that a run which is named twice ties with itself, or to compare names with whoever else says them.
@@ -6,16 +6,15 @@ and one of them then forgets that a run which is named twice ties with itself, o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from latentbench.leaderboards.board import Ranking, tables
 from latentbench.leaderboards.claims import check_names, confirmed, unknown_names
 from latentbench.leaderboards.reruns import Rerun, once, sentences
 from latentbench.leaderboards.rescored import Rescored, doubts, rescored
 from latentbench.leaderboards.row import Row, checked, rows
-from latentbench.runs.finished import Run, load_runs
+from latentbench.runs.finished import Run
 
 
 @dataclass(frozen=True)
@@ -45,28 +44,27 @@ class Ranked:
 
 
 def rank(
-    folders: Iterable[Path],
+    runs: Sequence[Run],
     *,
     paired: bool = False,
     by_coder: bool = False,
     any_split: bool = False,
     recompute: bool = True,
 ) -> Ranked:
-    """Read runs and rank their explainers.
+    """Rank the explainers of runs.
 
     Args:
-        folders: of the runs; one that is named twice counts once.
+        runs: each once, as `load_runs` reads them.
         paired: rank by paired differences with Holm's correction instead of by intervals.
         by_coder: also one table per coder.
         any_split: also runs on other latents than the held-out ones.
         recompute: compute all scores again from the judgements.
 
     Raises:
-        RunError: no finished run there, or two have one id.
         SpecError: a run on other latents than the held-out ones.
         CorruptTable, DigestMismatch: a run whose tables or scores are not its own.
     """
-    runs, found = load_runs(folders), {}
+    found: dict[str, Rescored] = {}
     for run in runs:
         if recompute:
             found[run.id] = rescored(run)

@@ -91,7 +91,7 @@ def submit(folder: Path, out: Path, statement: Path | None = None, tuned: Sequen
         with writing(out):
             (part / RUN).mkdir(parents=True)
         shared(run, part / RUN)
-        ranked = rank([part / RUN])
+        ranked = rank([load_run(part / RUN)])
         if unknown := [why for found in ranked.found.values() for why in found.without.values()]:
             raise SpecError(
                 f"{run.folder} is not handed in: its scores cannot be computed again, because {'; '.join(unknown)}. Hand it in "
