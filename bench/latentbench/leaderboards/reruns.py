@@ -87,8 +87,7 @@ def sentences(reruns: Iterable[Rerun]) -> Iterator[str]:
         how = f"scores differ by at most {apart:.2g}" if apart else "with the same scores"
         yield (
             f"{1 + len(others)} runs have the same explanations, scorer and judge, and are one row, that of {run}: "
-            f"{labels} (again "
-            f"in {', '.join(others)}, {how})."
+            f"{labels} (again in {', '.join(others)}, {how})."
         )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from pydantic import Field
@@ -101,15 +101,11 @@ class AskedAgain(Frozen):
         """One sentence: how many latents, and how far apart."""
         apart = max((abs(row.difference) for row in self.rows if row.difference is not None), default=0.0)
         who = "the same judge" if self.same else f"another judge ({self.judge})"
-        counts = {
-            verdict: sum(row.verdict == verdict for row in self.rows)
-            for verdict in ("equal", "agrees", "differs", "open")
-        }
+        counts = {verdict: sum(row.verdict == verdict for row in self.rows) for verdict in get_args(Verdict)}
         told = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
         return (
-            f"{len(self.latents)} latents (seed {self.seed}) were asked about again of {who}: of {len(self.rows)} "
-            f"rows {told}; means "
-            f"differ by at most {apart:.3g}"
+            f"{len(self.latents)} latents (seed {self.seed}) were asked about again of {who}: of {len(self.rows)} rows {told}; "
+            f"means differ by at most {apart:.3g}"
         )
 
 

@@ -42,7 +42,7 @@ def misjudged_windows(run: Run, suite: Suite, scorers: Mapping[str, Scorer]) -> 
         if cell_id in told:
             continue
         try:
-            view = views.setdefault(latent, suite.latent(latent)) if latent not in views else views[latent]
+            view = views[latent] = views.get(latent) or suite.latent(latent)
         except UnknownName:
             told.add(cell_id)
             yield f"latent {latent!r} of cell {cell_id!r} is none of suite {suite.id}"

@@ -47,8 +47,7 @@ def public_suite(record: SuiteRecord) -> Suite:
     if suite is None:
         raise SpecError(
             f"suite {record.id} ({record.digest}) is not known here by its name, so nobody can compare its rows with "
-            f"its windows. "
-            f"Public here: {', '.join(sorted(SHIPPED))}."
+            f"its windows. Public here: {', '.join(sorted(SHIPPED))}."
         )
     if (suite.version, suite.digest) != (record.version, record.digest):
         raise SpecError(
@@ -58,8 +57,8 @@ def public_suite(record: SuiteRecord) -> Suite:
     if not shipped and not (isinstance(said, str) and said.strip()):
         raise SpecError(
             f"suite {record.id} is private: it is not one of this package, and its manifest.json does not say where "
-            f"others get it. "
-            "Rows of it cannot be checked by anybody else, and their evidence would tell of its windows. Run on a public suite "
+            "others get it. Rows of it cannot be checked by anybody else, and their evidence would tell of its windows. "
+            "Run on a public suite "
             f'({", ".join(sorted(SHIPPED))}), or publish this one and write "{PUBLIC}": "ADDRESS" into its manifest.json.'
         )
     return suite

@@ -33,9 +33,9 @@ def unfloored(record: RunRecord) -> Iterator[str]:
         missing = [name for name in FLOORS if name not in held]
         if missing:
             yield (
-                f"the floor {' and '.join(missing)} is missing under {scorer}, judged by {judge}: without what an "
-                f"explainer gets that "
-                "knows nothing, nobody can say what a score is worth. Add it to the spec and run again; what was answered is kept"
+                f"the floor {' and '.join(missing)} is missing under {scorer}, judged by {judge}: without what an explainer "
+                "gets that knows nothing, nobody can say what a score is worth. Add it to the spec and "
+                "run again; what was answered is kept"
             )
 
 

@@ -62,8 +62,7 @@ def _looked_at(entry: TunedOn, own: Suite) -> tuple[dict[str, Place], str]:
             return dict.fromkeys(entry.latents, ("", -1)), ""
         return {}, (
             f"{entry.what!r} was tuned on suite {entry.suite}, which is not here, so nobody can say whether its "
-            f"latents rank. List "
-            "their ids: split: listed, latents: [...]."
+            "latents rank. List their ids: split: listed, latents: [...]."
         )
     there = _places(suite)
     if entry.split == "listed":
