@@ -141,6 +141,32 @@ def _text_corpus(folder: Path) -> object:
     return list(documents(TextCorpus(kind="text", path=(str(folder / "text.txt"),))))
 
 
+def _walk(folder: Path) -> None:
+    from latentbench.analysis.walkthrough.sentence_walk import (
+        SentenceWalk,
+        WalkedCoder,
+        WalkedLatent,
+        WalkText,
+        write_walk,
+    )
+
+    text = WalkText(explainer="llm", is_floor=False, text="rivers")
+    latent = WalkedLatent(
+        id="c/1", coder="c", hookpoint="layers.0", place=0, activations=(1.0, 0.0), share=0.5, texts=(text,)
+    )
+    coder = WalkedCoder(name="c", hookpoint="layers.0", fired=1, known=1)
+    walk = SentenceWalk(
+        sentence="a b", tokens=("a", " b"), suite="s@1-0", runs=("r",), coders=(coder,), latents=(latent,)
+    )
+    write_walk(folder, walk)
+
+
+def _read_walk(folder: Path) -> object:
+    from latentbench.analysis.walkthrough.sentence_walk import read_walk
+
+    return read_walk(folder)
+
+
 def _kept(folder: Path) -> object:
     from latentbench.corpora.corpus_spec import JsonlCorpus
     from latentbench.lab.studies.study_suites import _kept as keep
@@ -1281,6 +1307,9 @@ READERS = [
         _imported("delphi"),
         ("suites/imported/delphi_cache.py:_config",),
         heavy=True,
+    ),
+    Reader(
+        "walkthrough.json", "walkthrough.json", _walk, _read_walk, ("analysis/walkthrough/sentence_walk.py:read_walk",)
     ),
     Reader(
         "checkpoint", "c.pt", _checkpoint, _read_checkpoint, ("lab/simulator/simulator_training.py:_read",), heavy=True

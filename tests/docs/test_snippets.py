@@ -72,6 +72,7 @@ READ_ONLY = {
     "tuning/embedded/README.md": "generated",
     "tutorials/my-judge.md": "endpoints",
     "tutorials/my-sae.md": "weights and a coder that a reader has",
+    "walkthrough.md": "weights and minutes; tests/analysis/test_walkthrough.py and tests/lab run both ways",
     "which-judge.md": "endpoints",
 }
 """Page -> why its blocks are read and not run. `docs/scorers` is held by test_scorer_pages.py, studies are generated."""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from latentbench.analysis.walkthrough.sentence_walk import read_walk
 from latentbench.lab.studies.overlap import findings
 from latentbench.runs.finished import load_run
 from scipy.stats import spearmanr
@@ -171,6 +172,12 @@ def test_the_walkthrough_shows_latents_that_fire_in_the_sentence(place, profile,
     active = {(int(i), round(float(v), 4)) for i, v in zip(fired.latents, fired.values, strict=True)}
     shown = rows[rows.coder == "dirs"]
     assert {(int(i.split("/")[1]), round(v, 4)) for i, v in zip(shown.latent, shown.activation, strict=True)} <= active
+    walk = read_walk(folder)
+    assert [a.id for a in walk.latents] == rows.sort_values("coder", kind="stable").latent.tolist()
+    assert "".join(walk.tokens) == sentence
+    for a, value in zip(walk.latents, rows.set_index("latent").embedding[[a.id for a in walk.latents]], strict=True):
+        assert {t.explainer: t.is_floor for t in a.texts} == {"tokens": False, "shuffled tokens": True}
+        assert a.texts[0].scores[0].value == pytest.approx(value, nan_ok=True)
 
 
 def test_intervention_steers_where_no_table_is_and_joins_the_same_latents(place, profile):

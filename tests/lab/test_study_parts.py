@@ -19,7 +19,6 @@ from latentbench.lab.studies.study_page import index, read_study, write_pages
 from latentbench.lab.studies.study_result import StudyTable, to_csv, view
 from latentbench.lab.studies.study_spec import check_names, load_profile, load_study, studies
 from latentbench.lab.studies.study_suites import identity, merged, recipe_of
-from latentbench.lab.studies.walkthrough import ActiveLatent, choose
 from latentbench.subject.coders.coder_spec import coder_folder
 from latentbench.suites.build.draw import Counts, chosen
 from latentbench.suites.build.suite_recipe import CoderEntry
@@ -139,17 +138,6 @@ def test_tables_fold_intervals_and_keep_them_apart_in_csv():
     assert lines[2] == "| a\\|b | 0.512 [0.400, 0.600] | <0.001 | yes | 12,000 |"
     assert lines[3] == "| c | – | – | – | – |"
     assert to_csv(table).splitlines()[1] == "a|b,0.512346,0.4,0.6,1e-05,True,12000"
-
-
-def test_the_latents_of_a_sentence_stand_on_different_tokens():
-    def at(index, place, share):  # type: ignore[no-untyped-def]
-        return ActiveLatent("c", index, place, share, share)
-
-    ranked = [at(1, 0, 0.9), at(2, 0, 0.8), at(1, 3, 0.7), at(9, 1, 0.65), at(3, 2, 0.6), at(4, 2, 0.5)]
-    chosen, skipped = choose(ranked, {1, 2, 3, 4}, 3)
-    assert [a.index for a in chosen] == [1, 2, 3]
-    assert skipped == 1
-    assert [a.index for a in choose(ranked, {1, 2, 3, 4}, 2)[0]] == [1, 3]
 
 
 @pytest.mark.parametrize("size", ["embedded", "large"])

@@ -39,6 +39,7 @@ from latentbench.cli import (
     submit_command,
     suite_command,
     tune_command,
+    walkthrough_command,
 )
 from latentbench.cli.failure import (
     DEBUG,
@@ -90,6 +91,7 @@ app.command("study")(study_command.study)
 app.command("compare")(comparison_commands.compare)
 app.command("agreement")(comparison_commands.agreement)
 app.command("reliability")(comparison_commands.reliability)
+app.command("walkthrough")(walkthrough_command.walkthrough)
 app.command("power")(power_command.power)
 app.command("tune")(tune_command.tune)
 app.command("list")(list_command.listing)

@@ -38,6 +38,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "study": ("bench study", "bench study sampling", "bench study --all --size large"),
     "compare": ("bench compare runs/mine runs/other", "bench compare runs/mine runs/other --across judge"),
     "agreement": ("bench agreement runs/mine", "bench agreement runs/mine --explainer llm --explainer tokens"),
+    "walkthrough": (
+        "bench walkthrough runs/demo 'She was born in 1998.'",
+        "bench walkthrough runs/demo 'One, two.' --coder res9 --out walked",
+    ),
     "reliability": ("bench reliability tasks/reliability/planted.yaml --out runs/reliability",),
     "power": (
         "bench power --effect 0.05 --sd 0.2",

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from latentbench.analysis.walkthrough.sentence_walk import write_walk
 from latentbench.kernel.errors import CorruptTable, RunError
 from latentbench.kernel.files import write_json, write_text
 from latentbench.kernel.inputs import read_json, understood
@@ -42,6 +43,8 @@ def write_study(
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in result.figures.items():
         write(figure, folder / name)
+    if result.walk is not None:
+        write_walk(folder, result.walk)
     record = {
         "name": session.name,
         "title": session.study.title,

@@ -16,6 +16,8 @@ from latentbench.views.table import Cell, Column, Table, Tone
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from latentbench.analysis.walkthrough.sentence_walk import SentenceWalk
+
 
 @dataclass(frozen=True)
 class StudyTable:
@@ -47,12 +49,14 @@ class StudyResult:
         figures: file name without suffix -> drawing; the first is the study's figure.
         findings: sentences, each from the numbers.
         limits: what the numbers do not show.
+        walk: the walkthrough behind the table, of the study that is one.
     """
 
     tables: list[StudyTable] = field(default_factory=list)
     figures: dict[str, Figure] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
+    walk: SentenceWalk | None = None
 
 
 def view(table: StudyTable) -> Table:

@@ -7,21 +7,23 @@ the corpus to be tested is passed over, and the limits say how many were.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
 
+from latentbench.analysis.walkthrough.sentence_walk import Candidate, SentenceWalk, WalkedCoder, WalkText, choose
+from latentbench.analysis.walkthrough.walk_figure import walk_figure
+from latentbench.analysis.walkthrough.walk_of_run import candidates, line, texts_of, walked_latent
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import SpecError
 from latentbench.lab.studies.session import CONTROL, Session
 from latentbench.lab.studies.study_result import StudyResult, StudyTable
+from latentbench.runs.finished import Run
 from latentbench.suites.build.draw import count
 from latentbench.suites.build.sampling import tile
 from latentbench.suites.build.token_strings import TokenStrings
-from latentbench.views.escape import drawn
-from latentbench.views.figure import panels, styled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,29 +42,6 @@ class WalkthroughOptions(Frozen):
     """Number of latents shown of each coder, on different tokens as far as there are."""
 
 
-@dataclass(frozen=True)
-class ActiveLatent:
-    """A latent that fires in the sentence.
-
-    Attributes:
-        coder, index: the latent.
-        place: token on which it is strongest.
-        value: its activation there.
-        share: that activation as a share of the latent's maximum over the corpus.
-    """
-
-    coder: str
-    index: int
-    place: int
-    value: float
-    share: float
-
-    @property
-    def id(self) -> str:
-        """Id that the latent has in a suite."""
-        return f"{self.coder}/{self.index}"
-
-
 def run(session: Session) -> StudyResult:
     """Carry out a study of the kind `walkthrough`."""
     from latentbench.models.language_model import load
@@ -71,12 +50,20 @@ def run(session: Session) -> StudyResult:
     options = validate(WalkthroughOptions, study.options, f"options of study {session.name}")
     recipe = session.recipe()
     loaded = load(recipe.subject.model, recipe.subject.dtype, "auto", recipe.subject.loading)
-    tokens, found, passed_over = active_latents(session, recipe, loaded, options)
+    tokens, found, coders, lines, passed_over = active_latents(session, recipe, loaded, options)
     indices = {c: [a.index for a in found if a.coder == c] for c in options.coders}
     suite = session.suite(indices={c: i for c, i in indices.items() if i})
     explainers = {name: profile.explainers[name] for name in session.explainers}
     shown = [c for c in options.coders if indices[c]]
     runs = session.run(suite, explainers, {name: profile.scorers[name] for name in session.scorers}, shown)
+    walk = SentenceWalk(
+        sentence=options.sentence, tokens=tuple(tokens), suite=suite.id, runs=tuple(r.id for r in runs), coders=tuple(coders),
+        latents=tuple(
+            walked_latent(a, next(c.hookpoint for c in coders if c.name == a.coder), lines[a.id], merged_texts(runs, a.id))
+            for a in found
+        ),
+        limits=(f"An example, chosen before its latents were known; {len(found)} latents prove nothing.",),
+    )  # fmt: skip
     scores = {s: pd for run in runs for s, pd in _scores(run, session).items()}
     texts = {(e, i): t for e, i, t in runs[0].explanations[["explainer", "latent", "text"]].itertuples(index=False)}
     columns = ("coder", "hookpoint", "latent", "token", "activation", "share_of_max", "explanation", *session.scorers)
@@ -94,14 +81,15 @@ def run(session: Session) -> StudyResult:
         rows.append(row)
     note = "`share of max`: activation over the latent's largest in the corpus. `shuffled`: score of another latent's text."
     result = StudyResult([StudyTable("table", options.sentence, columns, rows, note)])
-    result.figures["figure"] = _figure(tokens, rows, found, options, tuple(session.scorers))
+    result.figures["figure"] = walk_figure(walk, main)
+    result.walk = walk
     result.findings = [
         f"{c}: "
         + "; ".join(f"{tokens[a.place].strip()!r} {a.id} ({a.share:.0%} of its maximum)" for a in found if a.coder == c)
         for c in options.coders
         if indices[c]
     ]
-    result.limits.append(f"An example, chosen before its latents were known; {len(found)} latents prove nothing.")
+    result.limits += walk.limits
     result.limits.append(
         f"{passed_over} stronger latents of the sentence fire in too few windows of the corpus and are left out."
     )
@@ -110,10 +98,9 @@ def run(session: Session) -> StudyResult:
 
 def active_latents(
     session: Session, recipe: SuiteRecipe, loaded: Loaded, options: WalkthroughOptions
-) -> tuple[list[str], list[ActiveLatent], int]:
-    """Token strings of the sentence, the latents to show, and how many stronger ones the corpus has too few windows for.
-
-    Latents are taken by their activation as a share of their maximum, so that always-strong ones do not fill every sentence.
+) -> tuple[list[str], list[Candidate], list[WalkedCoder], dict[str, tuple[float, ...]], int]:
+    """Token strings of the sentence, the latents to show, how many fire, their activations by id, and how many stronger ones the
+    corpus has too few windows for.
     """
     from latentbench.subject.activations.encode import encode_contexts
     from latentbench.subject.coders.coder_spec import load_coder
@@ -129,40 +116,38 @@ def active_latents(
     tiles = tile(store.contexts, recipe.window)
     coders = [load_coder(e.coder, loaded, verify=False) for e in entries]
     fired = encode_contexts(started(loaded, store.bos is not None, {}), coders, [ids])
-    found: list[ActiveLatent] = []
+    found: list[Candidate] = []
+    counted: dict[str, WalkedCoder] = {}
+    lines: dict[str, tuple[float, ...]] = {}
     passed_over = 0
     for entry, coder in zip(entries, coders, strict=True):
         table = store.coder(coder.name)
         windows = count(table.indptr, table.position, table.value, tiles).windows
         here = fired[coder.name]
-        candidates = []
-        for place, index, value in zip(here.rows.tolist(), here.latents.tolist(), here.values.tolist(), strict=True):
-            top = float(np.asarray(store.latent(coder.name, index)[1]).max(initial=0.0))
-            candidates.append(ActiveLatent(coder.name, index, place, value, value / top if top else float("inf")))
-        candidates.sort(key=lambda a: (-a.share, a.index))
+        rows, latents, values = (t.cpu().numpy() for t in (here.rows, here.latents, here.values.float()))
+        active = {int(i) for i in latents}
+        top = {i: float(np.asarray(store.latent(coder.name, i)[1]).max(initial=0.0)) for i in active}
         needed = entry.min_windows or recipe.min_windows
-        chosen, skipped = choose(
-            candidates, {i for i in range(len(windows)) if windows[i] >= needed}, options.per_coder
-        )
+        enough = {i for i in active if windows[i] >= needed}
+        chosen, skipped = choose(candidates(coder.name, rows, latents, values, top), enough, options.per_coder)
         found += chosen
         passed_over += skipped
-    return list(TokenStrings(loaded.tokenizer).of([ids.tolist()])[0]), found, passed_over
+        lines |= {c.id: line(rows, latents, values, c.index, len(ids)) for c in chosen}
+        counted[coder.name] = WalkedCoder(
+            name=coder.name, hookpoint=coder.hookpoint, fired=len(active), known=len(enough)
+        )
+    strings = list(TokenStrings(loaded.tokenizer).of([ids.tolist()])[0])
+    found.sort(key=lambda c: (options.coders.index(c.coder), c.place))
+    return strings, found, [counted[name] for name in options.coders], lines, passed_over
 
 
-def choose(candidates: list[ActiveLatent], enough: set[int], n: int) -> tuple[list[ActiveLatent], int]:
-    """The first n with enough windows, no latent twice, each on another token as far as that goes; and how many were skipped."""
-    chosen: list[ActiveLatent] = []
-    spare: list[ActiveLatent] = []
-    skipped: set[int] = set()
-    for a in candidates:
-        if len(chosen) == n:
-            break
-        if a.index not in enough:
-            skipped.add(a.index)
-        elif a.index not in {c.index for c in (*chosen, *spare)}:
-            (spare if a.place in {c.place for c in chosen} else chosen).append(a)
-    chosen += spare[: n - len(chosen)]
-    return sorted(chosen, key=lambda a: a.place), len(skipped)
+def merged_texts(runs: Sequence[Run], latent: str) -> tuple[WalkText, ...]:
+    """What several runs of the same explanations know of a latent: each text once, with the scores of all of them."""
+    merged: dict[str, WalkText] = {}
+    for text in (t for run in runs for t in texts_of(run).get(latent, ())):
+        old = merged.get(text.explainer)
+        merged[text.explainer] = text if old is None else old.model_copy(update={"scores": (*old.scores, *text.scores)})
+    return tuple(merged.values())
 
 
 def _scores(run: Any, session: Session) -> dict[str, dict[tuple[str, str], float]]:
@@ -173,29 +158,3 @@ def _scores(run: Any, session: Session) -> dict[str, dict[tuple[str, str], float
         }
         for scorer, part in own.groupby("scorer")
     }
-
-
-def _figure(
-    tokens: list[str],
-    rows: list[dict[str, Any]],
-    found: list[ActiveLatent],
-    options: WalkthroughOptions,
-    scorers: tuple[str, ...],
-) -> Any:
-    import textwrap
-
-    with styled():
-        figure, (axis,) = panels(1, width=10.5, height=0.62 * len(rows) + 1.3)
-        names = [c for c in options.coders if any(a.coder == c for a in found)]
-        ordered = sorted(zip(found, rows, strict=True), key=lambda pair: (-names.index(pair[0].coder), -pair[0].place))
-        for y, (a, row) in enumerate(ordered):
-            axis.scatter([a.place], [y], s=30 + 170 * min(1.0, a.share), color="#1f5f99", zorder=3)
-            scored = ", ".join(f"{s} {row[s]:.2f}" for s in scorers if row.get(s) is not None and row[s] == row[s])
-            text = textwrap.shorten(str(row["explanation"] or "(none)"), 88, placeholder="…")
-            axis.text(len(tokens) + 0.3, y, f"{drawn(text, 90)}\n{scored}", va="center", fontsize=6.8)
-            axis.plot([a.place, len(tokens)], [y, y], color="#d9dee3", linewidth=0.8, zorder=1)
-        axis.set_yticks(range(len(ordered)), [drawn(a.id) for a, _ in ordered])
-        axis.set_xticks(range(len(tokens)), [drawn(t.strip()) or "␣" for t in tokens], rotation=60, ha="right")
-        axis.set_xlim(-0.6, len(tokens) + 0.9 * len(tokens) + 6)
-        axis.set_ylim(-0.7, len(ordered) - 0.3)
-    return figure
