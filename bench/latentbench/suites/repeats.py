@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from latentbench.suites.shingles import SHINGLE, Hashes, plain_runs, shingle_hashes
-from latentbench.suites.store import flat_list
+from latentbench.suites.stored_columns import flat_list
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

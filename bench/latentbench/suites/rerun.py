@@ -25,7 +25,8 @@ from latentbench.subject.coders.coder_spec import load_coder
 from latentbench.subject.coders.sparse import SparseCoder
 from latentbench.subject.coders.start_token import started
 from latentbench.suites.build.suite_recipe import SuiteRecipe, anchored_recipe, load_recipe
-from latentbench.suites.store import Suite, flat_list
+from latentbench.suites.store import Suite
+from latentbench.suites.stored_columns import flat_list
 
 TOLERANCE = {"float32": 2e-3, "float16": 1e-2, "bfloat16": 5e-2}
 """Largest difference from a stored activation, as a share of the latent's largest activation. Stored values are float16 (5e-4

@@ -6,7 +6,7 @@
     interventions.parquet, .json         optional, with a digest of their own (see `latentbench.suites.intervention_table`)
 
 The digest is checked at every load. It costs less than reading the tables, and a suite that was edited, half copied or built
-by other code is found before a judge is paid. Columns become Python objects in bulk and a window only when asked for.
+by other code is found before a judge is paid. A window becomes an object when it is asked for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,13 +26,14 @@ from latentbench.kernel.files import write_json
 from latentbench.kernel.foreign_ids import KnownCoder
 from latentbench.kernel.identity import table_digest
 from latentbench.kernel.inputs import read_json
-from latentbench.kernel.latent import LatentView, Steered, Window, origin
+from latentbench.kernel.latent import LatentView, Steered, origin
 from latentbench.kernel.tables import LATENTS, WINDOWS, read_table, write_table
 from latentbench.kernel.tasks import available, find
 from latentbench.stats.quota import spread
 from latentbench.suites.intervention_table import META as INTERVENTIONS_META
 from latentbench.suites.intervention_table import TABLE as INTERVENTIONS_TABLE
 from latentbench.suites.intervention_table import Interventions, load_interventions
+from latentbench.suites.stored_columns import DirectionColumn, ListColumn, StoredWindows
 
 MANIFEST = "manifest.json"
 SPLITS = ("tune", "test")
@@ -117,10 +117,9 @@ class Suite:
         Raises:
             UnknownName: no such latent.
         """
-        ids = self._rows["latent"]
-        if latent not in ids:
-            raise UnknownName(f"latent of suite {self.name}", latent, ids)
-        return self._view(ids.index(latent))
+        if latent not in self._places:
+            raise UnknownName(f"latent of suite {self.name}", latent, self.ids)
+        return self._view(self._places[latent])
 
     def _even(self, rows: list[int], limit: int) -> list[int]:
         """Equally many of each coder; within one, equally spaced in the order of firing rate."""
@@ -140,18 +139,19 @@ class Suite:
         )
 
     @cached_property
-    def _rows(self) -> dict[str, list[Any]]:
-        columns: dict[str, list[Any]] = {}
-        for name in self.latent_table.schema.names:
-            column = self.latent_table.column(name)
-            if name == "direction":
-                flat, cuts = flat_list(column)
-                columns[name] = np.split(flat.to_numpy(zero_copy_only=False), cuts[1:-1])
-                for row in columns[name]:
-                    row.flags.writeable = False
+    def _rows(self) -> dict[str, Any]:
+        columns: dict[str, Any] = {}
+        for known in self.latent_table.schema:
+            column = self.latent_table.column(known.name)
+            if known.name == "direction":
+                columns[known.name] = DirectionColumn(column)
             else:
-                columns[name] = [tuple(v) if isinstance(v, list) else v for v in column.to_pylist()]
+                columns[known.name] = ListColumn(column) if pa.types.is_list(known.type) else column.to_pylist()
         return columns
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {latent: i for i, latent in enumerate(self._rows["latent"])}
 
     @cached_property
     def interventions(self) -> Interventions | None:
@@ -193,12 +193,12 @@ class Suite:
         return {entry["name"]: origin(weights, entry.get("key", "")) for entry in self.manifest.get("coders", ())}
 
     @cached_property
-    def _windows(self) -> _Columns:
-        return _columns(self.window_table)
+    def _windows(self) -> StoredWindows:
+        return StoredWindows(self.window_table)
 
     def _view(self, i: int) -> LatentView:
         rows = self._rows
-        windows = [self._windows.window(w) for w in self._windows.of.get(rows["latent"][i], ())]
+        windows = [self._windows.window(w) for w in self._windows.of(rows["latent"][i])]
         return LatentView(
             id=rows["latent"][i],
             coder=rows["coder"][i],
@@ -217,58 +217,6 @@ class Suite:
             peers=self._peers.get(rows["coder"][i], {}),
             origin=self.origins.get(rows["coder"][i], ""),
         )
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """The windows table as Python objects; list columns are flat tuples, cut at `cuts`."""
-
-    of: dict[str, list[int]]
-    role: list[str]
-    kind: list[str]
-    position: list[int]
-    ids: tuple[int, ...]
-    tokens: tuple[str, ...]
-    activations: tuple[float, ...]
-    cuts: list[int]
-
-    def window(self, i: int) -> Window:
-        a, b = self.cuts[i], self.cuts[i + 1]
-        return Window(
-            i, self.role[i], self.kind[i], self.ids[a:b], self.tokens[a:b], self.activations[a:b], self.position[i]
-        )
-
-
-def _columns(table: pa.Table) -> _Columns:
-    ids, cuts = flat_list(table.column("ids"))
-    tokens, token_cuts = flat_list(table.column("tokens"))
-    activations, activation_cuts = flat_list(table.column("activations"))
-    if not np.array_equal(cuts, token_cuts) or not np.array_equal(cuts, activation_cuts):
-        raise CorruptTable("a window has different numbers of ids, tokens and activations.")
-    coded = tokens.dictionary_encode()
-    strings = coded.dictionary.to_pylist()
-    of: dict[str, list[int]] = {}
-    for i, latent in enumerate(table.column("latent").to_pylist()):
-        of.setdefault(latent, []).append(i)
-    return _Columns(
-        of=of,
-        role=table.column("role").to_pylist(),
-        kind=table.column("kind").to_pylist(),
-        position=table.column("position").to_pylist(),
-        ids=tuple(ids.to_numpy().tolist()),
-        tokens=tuple(map(strings.__getitem__, coded.indices.to_numpy().tolist())),
-        activations=tuple(activations.to_numpy(zero_copy_only=False).astype(np.float64).tolist()),
-        cuts=cuts.tolist(),
-    )
-
-
-def flat_list(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray[Any, np.dtype[np.int64]]]:
-    """Values of a list column one after another, and where each row begins and the last one ends."""
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0)
-    lengths = array.value_lengths().fill_null(0).to_numpy().astype(np.int64)
-    return array.flatten(), np.concatenate([[0], np.cumsum(lengths)])
 
 
 def load_suite(name_or_path: str | Path) -> Suite:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from latentbench.kernel.identity import table_digest
 from latentbench.suites.imported.suite_notes import notes
 from latentbench.suites.repeats import promised_apart, repeats
-from latentbench.suites.store import Suite, flat_list
+from latentbench.suites.store import Suite
+from latentbench.suites.stored_columns import flat_list
 
 SHOWN = 5
 

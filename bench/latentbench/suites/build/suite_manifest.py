@@ -23,7 +23,7 @@ from latentbench.suites.build.sampling import EXPLAIN, TEST, Tiles
 from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe
 from latentbench.suites.build.suite_tables import CoderPart
 from latentbench.suites.build.token_strings import CUT
-from latentbench.suites.store import flat_list
+from latentbench.suites.stored_columns import flat_list
 
 COUNTED = ("vocabulary", "largest_id", "start_tokens", "spelled_control_tokens")
 """Counts of the corpus that only some corpora have."""
