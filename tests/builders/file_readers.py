@@ -412,8 +412,9 @@ def _journal(which: str) -> Callable[[Path], object]:
 
 def _explained(folder: Path) -> None:
     from latentbench.explainers.explainer import Explanation
-    from latentbench.runs.journal import Written, explanation_journal
+    from latentbench.runs.journal import Written
     from latentbench.runs.record import Paid
+    from latentbench.runs.run_journals import explanation_journal
 
     journal = explanation_journal(folder)
     for i in range(2):
@@ -424,8 +425,9 @@ def _explained(folder: Path) -> None:
 
 def _judged(folder: Path) -> None:
     from latentbench.kernel.requests import Outcome, Usage
-    from latentbench.runs.journal import Asked, Call, judgement_journal
+    from latentbench.runs.journal import Asked, Call
     from latentbench.runs.record import Paid
+    from latentbench.runs.run_journals import judgement_journal
     from latentbench.scorers.scorer import Judgement
 
     journal = judgement_journal(folder)

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from latentbench.kernel.errors import CorruptTable, RunError
 from latentbench.kernel.tables import JUDGEMENTS, RENAMED, read_table
-from latentbench.runs.journal import judgement_journal
 from latentbench.runs.judging import stored
 from latentbench.runs.plan import Plan
+from latentbench.runs.run_journals import judgement_journal
 
 from tests.builders import equal_runs
 from tests.builders.run_builder import Grid, build_run

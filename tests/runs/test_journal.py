@@ -14,8 +14,9 @@ import pytest
 from latentbench.explainers.explainer import Explanation
 from latentbench.kernel.errors import CorruptTable, DataError
 from latentbench.kernel.requests import Outcome, Usage
-from latentbench.runs.journal import Asked, Call, JudgedUnit, Written, explanation_journal, judgement_journal
+from latentbench.runs.journal import Asked, Call, JudgedUnit, Written
 from latentbench.runs.record import Paid
+from latentbench.runs.run_journals import explanation_journal, judgement_journal
 from latentbench.scorers.scorer import Judgement
 
 SAID = (("a", Outcome.OK, 0.25, 0, None), ("b", Outcome.API, None, None, "HTTP 500"))

@@ -82,9 +82,9 @@ JSON = {
     "kernel/requests.py: _told",
     "kernel/requests.py: content",
     "kernel/requests.py: stored",
-    "runs/journal.py: _explained_line",
-    "runs/journal.py: _explained_unit",
-    "runs/journal.py: _usage",
+    "runs/run_journals.py: _explained_line",
+    "runs/run_journals.py: _explained_unit",
+    "runs/run_journals.py: _usage",
 }
 """Where JSON and digests are made, or read back."""
 FIELDS = {"prompts/template.py: Template.render", "prompts/template.py: fill"}

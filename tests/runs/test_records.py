@@ -7,8 +7,9 @@ import pytest
 from latentbench.kernel.errors import CorruptTable
 from latentbench.kernel.files import write_json
 from latentbench.kernel.requests import Outcome, Usage
-from latentbench.runs.journal import Asked, Call, judgement_journal
+from latentbench.runs.journal import Asked, Call
 from latentbench.runs.record import Paid
+from latentbench.runs.run_journals import judgement_journal
 from latentbench.scorers.scorer import Judgement
 from latentbench.views.number import finite
 

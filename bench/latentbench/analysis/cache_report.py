@@ -18,12 +18,12 @@ from latentbench.kernel.boundary import Fault
 from latentbench.kernel.requests import JudgeIdentity, Passed, Reply, Request, request_key
 from latentbench.panels.panel_judge import PanelJudge
 from latentbench.runs.explaining import Explanations, explainer_exchange, explanation_of, stored
-from latentbench.runs.journal import explanation_journal
 from latentbench.runs.judging import trial_exchange, trials_of
 from latentbench.runs.plan import Plan, explain_seed
 from latentbench.runs.record import read_record
 from latentbench.runs.rounds import Exchange, converse
 from latentbench.runs.run import default_cache, prepare
+from latentbench.runs.run_journals import explanation_journal
 from latentbench.runs.run_spec import load_run_spec
 from latentbench.scorers.scorer import Scorer
 

@@ -76,8 +76,9 @@ def forget(
     """
     from latentbench.judges.cache.cached_judge import ReplyCache
     from latentbench.kernel.errors import SpecError
+    from latentbench.runs.forgetting import forget_behind
     from latentbench.runs.record import read_record
-    from latentbench.runs.run import default_cache, forget_behind
+    from latentbench.runs.run import default_cache
 
     if judge is None and not outcome and run is None:
         raise SpecError("say which replies: --judge, --outcome or --run. (`bench cache prune` drops old ones.)")

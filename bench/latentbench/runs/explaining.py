@@ -21,6 +21,8 @@ from latentbench.kernel.boundary import Fault, attempt, coded, one_line
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome, Reply
 from latentbench.runs.journal import ExplainedUnit, Journal, Written
+from latentbench.runs.keeping import Keeper, explained_calls
+from latentbench.runs.kept import EXPLAIN
 from latentbench.runs.plan import Plan, explain_seed
 from latentbench.runs.record import Paid
 from latentbench.runs.rounds import Exchange, converse
@@ -49,7 +51,9 @@ def stored(journal: Journal[ExplainedUnit], again: Collection[Outcome] = RETRIED
     return found
 
 
-async def explain(plan: Plan, journal: Journal[ExplainedUnit], done: Explanations, console: Console) -> None:
+async def explain(
+    plan: Plan, journal: Journal[ExplainedUnit], done: Explanations, console: Console, keeper: Keeper
+) -> None:
     """Produce every explanation that is owed, in dependency order, appending to `journal` and to `done`."""
     for label, explainer in plan.explainers.items():
         judge = plan.judges[plan.models[label]] if label in plan.models else None
@@ -65,16 +69,19 @@ async def explain(plan: Plan, journal: Journal[ExplainedUnit], done: Explanation
                 others = _read_only({a: done[(a, repeat)] for a in explainer.after})
                 owed = [latent for latent in plan.latents if latent.id not in mine]
                 for chunk in chunks(owed, CHUNK):
-                    for explanation, paid in await _explain(explainer, judge, chunk, plan.spec, repeat, others):
+                    for explanation, exchange in await _explain(explainer, judge, chunk, plan.spec, repeat, others):
                         mine[explanation.latent] = explanation
+                        calls_made = explained_calls(label, repeat, explanation, exchange)
+                        keeper.add((EXPLAIN, label, explanation.latent, repeat), calls_made)
                         stage.causes.add(explanation.outcome, explanation.error)
-                        journal.append((_written(plan, label, repeat, explanation, paid), explanation))
+                        spent = paid(exchange.replies)
+                        journal.append((_written(plan, label, repeat, explanation, spent), explanation))
                     stage.advance(len(chunk))
 
 
 async def _explain(
     explainer: Explainer, judge: Judge | None, latents: Sequence[LatentView], spec: RunSpec, repeat: int, others: Others
-) -> list[tuple[Explanation, Paid]]:
+) -> list[tuple[Explanation, Exchange]]:
     seeds = [explain_seed(spec, repeat, explainer, latent) for latent in latents]
     exchanges = [
         explainer_exchange(explainer, latent, seed, judge) for latent, seed in zip(latents, seeds, strict=True)
@@ -82,7 +89,7 @@ async def _explain(
     if judge is not None:
         await converse(exchanges, partial(guarded, judge))
     return [
-        (explanation_of(explainer, latent, exchange, seed, others), paid(exchange.replies))
+        (explanation_of(explainer, latent, exchange, seed, others), exchange)
         for latent, exchange, seed in zip(latents, exchanges, seeds, strict=True)
     ]
 

@@ -8,8 +8,8 @@ A line ends with a checksum of what stands before it. A bit that flips on a disk
 another number in it; such a line is no line, and its unit is owed again. Lines of earlier versions have none and are read as
 they are.
 
-A unit is written and read here, side by side, and is a typed value everywhere else. Writing the line where it is appended and
-reading it where it is needed is the tempting way, and a field that is added to one of the two is then lost without an error.
+When the run has ended its tables say the same, and the journals go (`latentbench.runs.settling`). Whoever reads units then reads
+them out of the tables.
 """
 
 from __future__ import annotations
@@ -24,15 +24,13 @@ from typing import Any, Generic, TypeVar
 
 from latentbench.explainers.explainer import Explanation
 from latentbench.kernel.boundary import one_line
-from latentbench.kernel.conform import conform
 from latentbench.kernel.errors import CorruptTable, RunError
 from latentbench.kernel.files import plain, unwritable, writing
-from latentbench.kernel.inputs import JOURNAL_BYTES, read_bytes
-from latentbench.kernel.requests import Outcome, Usage
+from latentbench.kernel.inputs import CHUNK, JOURNAL_BYTES, lines, read_bytes
+from latentbench.kernel.requests import Usage
 from latentbench.kernel.seal import Seal, check, sealed
 from latentbench.runs.record import Paid
-from latentbench.scorers.scorer import SMALL, Judgement
-from latentbench.views.number import finite
+from latentbench.scorers.scorer import Judgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,39 +97,45 @@ class Journal(Generic[U]):
         path: the JSONL file; its folder exists. A torn last line is cut off before appending.
         line: a unit -> what its line holds.
         unit: what a line holds -> the unit.
+        spare: the units, where there is no file: a run that has ended has them in its tables.
 
     Attributes:
+        packed: where the file lies compressed when the run has ended and its tables do not say the same.
         damaged: numbers of lines that were found damaged when the file was read; their units are owed again.
         appended: units that were appended.
     """
 
-    def __init__(self, path: Path, line: Callable[[U], dict[str, Any]], unit: Callable[[Mapping[str, Any]], U]) -> None:
-        self.path = path
-        self._line, self._unit = line, unit
+    def __init__(
+        self,
+        path: Path,
+        line: Callable[[U], dict[str, Any]],
+        unit: Callable[[Mapping[str, Any]], U],
+        spare: Callable[[], Iterator[U]] = lambda: iter(()),
+    ) -> None:
+        self.path, self.packed = path, path.with_name(f"{path.name}.gz")
+        self.line, self._unit, self.spare = line, unit, spare
         self._file: int | None = None
         self._end = 0
         self.damaged: set[int] = set()
         self.appended = 0
 
     def units(self) -> Iterator[U]:
-        """The unit of every whole line, in file order; damaged lines are left out.
+        """The unit of every whole line, in file order, or those of the tables; damaged lines are left out.
 
         Raises:
             CorruptTable: a line of a file without checksums cannot be read, so something else wrote to it.
             RunError: a line in the form of an earlier version.
         """
-        if not self.path.exists():
+        data = self.content()
+        if data is None:
+            yield from self.spare()
             return
-        try:
-            data = read_bytes(self.path, JOURNAL_BYTES)
-        except (OSError, ValueError) as e:
-            raise CorruptTable(f"{self.path} cannot be read: {e}. Restore it, or start the run anew.") from e
         end = data.rfind(b"\n") + 1
         # Not `splitlines`, which also ends a line where a flipped bit has made another control character.
-        lines = data[:end].split(b"\n")[:-1]
-        seals = [check(line) for line in lines]
-        first = seals.index(Seal.WHOLE) if Seal.WHOLE in seals else len(lines)
-        for number, (line, seal) in enumerate(zip(lines, seals, strict=True)):
+        written = data[:end].split(b"\n")[:-1]
+        seals = [check(line) for line in written]
+        first = seals.index(Seal.WHOLE) if Seal.WHOLE in seals else len(written)
+        for number, (line, seal) in enumerate(zip(written, seals, strict=True)):
             # Behind a line with a checksum every line has one, unless a bit has flipped in the very sign of it.
             if seal is Seal.BROKEN or (seal is Seal.NONE and number > first):
                 self.damaged.add(number + 1)
@@ -139,9 +143,18 @@ class Journal(Generic[U]):
             try:
                 yield self._read(line, f"{self.path} line {number + 1}")
             except CorruptTable:
-                if first == len(lines):
+                if first == len(written):
                     raise
                 self.damaged.add(number + 1)
+
+    def content(self) -> bytes | None:
+        """The bytes of the file, or of the compressed one; None where there is neither."""
+        try:
+            if self.path.exists():
+                return read_bytes(self.path, JOURNAL_BYTES)
+            return b"".join(lines(self.packed)) if self.packed.exists() else None
+        except (OSError, ValueError) as e:
+            raise CorruptTable(f"{self.path} cannot be read: {e}. Restore it, or start the run anew.") from e
 
     def _read(self, line: bytes, place: str) -> U:
         try:
@@ -169,8 +182,7 @@ class Journal(Generic[U]):
                 self._cut_torn_line()
                 self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
                 self._end = os.fstat(self._file).st_size
-        text = json.dumps(self._line(unit), ensure_ascii=False, separators=(",", ":"), default=plain)
-        line = sealed(text.encode("utf-8")) + b"\n"
+        line = self.sealed(unit)
         left = memoryview(line)
         try:
             while left:
@@ -182,6 +194,11 @@ class Journal(Generic[U]):
             raise unwritable(self.path, e) from e
         self._end += len(line)
         self.appended += 1
+
+    def sealed(self, unit: U) -> bytes:
+        """The line of a unit."""
+        text = json.dumps(self.line(unit), ensure_ascii=False, separators=(",", ":"), default=plain)
+        return sealed(text.encode("utf-8")) + b"\n"
 
     def close(self) -> None:
         """Flush to disk and close.
@@ -201,119 +218,19 @@ class Journal(Generic[U]):
         if not self.path.exists():
             return
         with self.path.open("rb+") as f:
-            data = f.read()
-            end = data.rfind(b"\n") + 1
-            if end != len(data):
+            end = size = f.seek(0, os.SEEK_END)
+            # From the end: what lies before may be longer than memory.
+            while end:
+                start = max(0, end - CHUNK)
+                f.seek(start)
+                found = f.read(end - start).rfind(b"\n")
+                end = start + found + 1
+                if found >= 0:
+                    break
+            if end != size:
                 f.truncate(end)
-
-
-def explanation_journal(folder: Path) -> Journal[ExplainedUnit]:
-    """The journal of explanations of a run folder."""
-    return Journal(folder / "explanations.jsonl", _explained_line, _explained_unit)
-
-
-def judgement_journal(folder: Path) -> Journal[JudgedUnit]:
-    """The journal of judgements of a run folder."""
-    return Journal(folder / "judgements.jsonl", _judged_line, _judged_unit)
 
 
 def note_text(explanation: Explanation) -> str | None:
     """An explainer's note as JSON."""
     return json.dumps(explanation.note, sort_keys=True) if explanation.note is not None else None
-
-
-def _explained_line(unit: ExplainedUnit) -> dict[str, Any]:
-    written, found = unit
-    usage = found.usage
-    return {
-        "latent": found.latent,
-        "text": found.text,
-        "hash": found.hash,
-        "outcome": found.outcome.value,
-        "error": found.error,
-        "note": note_text(found),
-        "tokens_in": usage.tokens_in,
-        "tokens_out": usage.tokens_out,
-        "tokens_cached": usage.tokens_cached,
-        "seconds": usage.seconds,
-        "explainer": written.explainer,
-        "explainer_id": written.id,
-        "explainer_key": written.key,
-        "repeat": written.repeat,
-        "cost": written.cost,
-        "paid": written.paid.model_dump(),
-    }
-
-
-def _explained_unit(held: Mapping[str, Any]) -> ExplainedUnit:
-    note = json.loads(held["note"]) if held["note"] else None
-    explanation = Explanation(held["latent"], held["text"], Outcome(held["outcome"]), _usage(held), held["error"], note)
-    paid = Paid.model_validate(held["paid"])
-    written = Written(
-        held["explainer"], held["explainer_id"], held["explainer_key"], held["repeat"], held["cost"], paid
-    )
-    return conform(written, Written), conform(explanation, Explanation)
-
-
-def _judged_line(unit: JudgedUnit) -> dict[str, Any]:
-    place, judgements = unit
-    rows = [_judgement_line(j, place.explanation, call) for j, call in zip(judgements, place.calls, strict=True)]
-    return {"cell": place.cell, "latent": place.latent, "rows": rows, "paid": place.paid.model_dump()}
-
-
-def _judged_unit(held: Mapping[str, Any]) -> JudgedUnit:
-    rows = held["rows"]
-    hashes = {row["explanation"] for row in rows} or {""}
-    if len(hashes) > 1:
-        raise ValueError("its rows judge different explanations")
-    calls = tuple(Call(_usage(row), row["cost"]) for row in rows)
-    place = Asked(held["cell"], held["latent"], hashes.pop(), calls, Paid.model_validate(held["paid"]))
-    judgements = tuple(conform(_judgement(row), Judgement) for row in rows)
-    for j in judgements:
-        if any(n is not None and not -SMALL <= n < SMALL for n in (j.truth, j.answer)):
-            raise ValueError("a truth or an answer has more than 32 bits")
-    return conform(place, Asked), judgements
-
-
-def _judgement_line(j: Judgement, explanation: str, call: Call) -> dict[str, Any]:
-    return {
-        "trial": j.trial,
-        "part": j.part,
-        "item": j.item,
-        "kind": j.kind,
-        "truth": j.truth,
-        "outcome": j.outcome.value,
-        "score": finite(j.score),
-        "answer": j.answer,
-        "token_scores": j.token_scores,
-        "token_truth": j.token_truth,
-        "error": j.error,
-        **({"said": j.said} if j.said else {}),
-        "explanation": explanation,
-        "tokens_in": call.usage.tokens_in,
-        "tokens_out": call.usage.tokens_out,
-        "tokens_cached": call.usage.tokens_cached,
-        "cost": call.cost,
-        "seconds": call.usage.seconds,
-    }
-
-
-def _judgement(held: Mapping[str, Any]) -> Judgement:
-    return Judgement(
-        trial=held["trial"],
-        part=held["part"],
-        item=held["item"],
-        kind=held["kind"],
-        truth=held["truth"],
-        outcome=Outcome(held["outcome"]),
-        score=held["score"],
-        answer=held["answer"],
-        token_scores=None if held["token_scores"] is None else tuple(held["token_scores"]),
-        token_truth=None if held["token_truth"] is None else tuple(held["token_truth"]),
-        error=held["error"],
-        said=tuple((label, Outcome(outcome), *rest) for label, outcome, *rest in held.get("said", ())),
-    )
-
-
-def _usage(held: Mapping[str, Any]) -> Usage:
-    return Usage(held["tokens_in"], held["tokens_out"], held["tokens_cached"], held["seconds"])

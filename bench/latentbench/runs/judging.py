@@ -25,9 +25,12 @@ from latentbench.kernel.trial import Trial
 from latentbench.prompts.selection import shuffled
 from latentbench.runs.explaining import RETRIED, Explanations, paid
 from latentbench.runs.journal import Asked, Call, Journal, JudgedUnit
+from latentbench.runs.keeping import Keeper, judged_calls
+from latentbench.runs.kept import JUDGE
 from latentbench.runs.plan import Cell, Plan
 from latentbench.runs.rounds import Exchange, converse
 from latentbench.runs.run_spec import RunSpec
+from latentbench.runs.settled import as_tabled
 from latentbench.scorers.scorer import Judgement, Scorer, answered, failed, made
 from latentbench.views.progress import Stage
 
@@ -77,7 +80,12 @@ def stored(
 
 
 async def judge(
-    plan: Plan, explanations: Explanations, journal: Journal[JudgedUnit], done: set[Key], console: Console
+    plan: Plan,
+    explanations: Explanations,
+    journal: Journal[JudgedUnit],
+    done: set[Key],
+    console: Console,
+    keeper: Keeper,
 ) -> None:
     """Ask everything that is owed and append it to `journal`.
 
@@ -99,7 +107,7 @@ async def judge(
             async with asyncio.TaskGroup() as group:
                 for batch in _batches(plan, scorer, asked, explanations, owed):
                     await slots.acquire()
-                    group.create_task(_judge(scorer, asked, batch, journal, stage, slots))
+                    group.create_task(_judge(scorer, asked, batch, journal, keeper, stage, slots))
 
 
 def _batches(
@@ -127,6 +135,7 @@ async def _judge(
     judge: Judge,
     units: list[_Unit],
     journal: Journal[JudgedUnit],
+    keeper: Keeper,
     stage: Stage,
     slots: asyncio.Semaphore,
 ) -> None:
@@ -136,7 +145,9 @@ async def _judge(
             judgements, calls = _judged(unit, scorer, judge)
             spent = paid([r for exchange in unit.exchanges for r in exchange.replies])
             place = Asked(unit.cell.id, unit.latent.id, unit.explanation.hash, tuple(calls), spent)
-            journal.append((place, tuple(judgements)))
+            kept = judged_calls(unit.cell, unit.latent.id, unit.trials, unit.exchanges, judgements)
+            keeper.add((JUDGE, unit.cell.id, unit.latent.id, unit.cell.repeat), kept)
+            journal.append((place, tuple(map(as_tabled, judgements))))
             for judgement in judgements:
                 stage.causes.add(judgement.outcome, judgement.error)
             stage.advance()

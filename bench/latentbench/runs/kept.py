@@ -13,10 +13,11 @@ a mark at each place. Vectors are not kept, nor probabilities of single tokens, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
@@ -149,16 +150,16 @@ def read_calls(folder: Path, frozen: str | None = None, latent: str | None = Non
     rows = [i for i, name in enumerate(table.column("latent").to_pylist()) if latent in (None, name)]
     left: Counter[str] = Counter()
     for row in _rows(table, rows, ["messages", "reply", "reasoning"]):
-        left.update(_hashes(row))
+        left.update(named(row))
     texts = _Texts(folder / TEXTS_FILE, left)
     for row in _rows(table, rows, table.schema.names):
-        held = {h: texts.take(h) for h in dict.fromkeys(_hashes(row))}
+        held = {h: texts.take(h) for h in dict.fromkeys(named(row))}
         try:
             call = _call(row, held)
         except ValueError as e:
             raise CorruptTable(f"{folder / CALLS_FILE} holds what is no call: {e}. Restore it.") from e
         yield call
-        texts.done(_hashes(row))
+        texts.done(named(row))
 
 
 def calls_frame(run: Run) -> pd.DataFrame:
@@ -204,7 +205,9 @@ class _Texts:
             if name not in self._left:
                 continue
             if text_digest(text) != name:
-                raise DigestMismatch(f"{self._path} is not what was written: the text {name} is another one. Restore it.")
+                raise DigestMismatch(
+                    f"{self._path} is not what was written: the text {name} is another one. Restore it."
+                )
             self._held[name] = text
         return self._held[hash]
 
@@ -234,14 +237,24 @@ class _Texts:
 _STEP = 4096
 """Rows that are Python objects at a time."""
 
+T = TypeVar("T")
+
+
+def chunked(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Consecutive items as lists; the last may be shorter."""
+    left = iter(items)
+    while some := list(islice(left, size)):
+        yield some
+
 
 def _rows(table: pa.Table, rows: Sequence[int], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     own = table.select(columns)
-    for start in range(0, len(rows), _STEP):
-        yield from own.take(pa.array(rows[start : start + _STEP], pa.int64())).to_pylist()
+    for some in chunked(rows, _STEP):
+        yield from own.take(pa.array(some, pa.int64())).to_pylist()
 
 
-def _hashes(row: dict[str, Any]) -> list[str]:
+def named(row: Mapping[str, Any]) -> list[str]:
+    """Digests of the texts that a row of the calls names."""
     return [h for h in (*(row["messages"] or ()), row["reply"], row["reasoning"]) if h is not None]
 
 

@@ -31,6 +31,7 @@ class Exchange:
         can: what the judge can; None where nobody answers.
         asking: requests of the round to come.
         replies: what came back to everything asked, in order.
+        heard: the request behind each reply, with the number of its round.
         missing: requests without a reply; nothing is asked after them, because what would be asked depends on it.
         fault: what the owner's code raised when it was to say what to ask; nothing is asked after it either.
     """
@@ -40,6 +41,7 @@ class Exchange:
     can: frozenset[Capability] | None = None
     asking: list[Request] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
+    heard: list[tuple[int, Request]] = field(default_factory=list)
     missing: list[Request] = field(default_factory=list)
     fault: Fault | None = None
 
@@ -72,7 +74,9 @@ class Exchange:
 
     def hear(self, new: Sequence[Reply | None]) -> None:
         """Take the replies of a round, one per request of `asking`, and find out what to ask next."""
+        turn = self.heard[-1][0] + 1 if self.heard else 0
         self.missing += [request for request, reply in zip(self.asking, new, strict=True) if reply is None]
+        self.heard += [(turn, request) for request, reply in zip(self.asking, new, strict=True) if reply is not None]
         self.replies += [reply for reply in new if reply is not None]
         self.asking = []
         if not self.missing:

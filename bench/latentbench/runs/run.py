@@ -3,8 +3,9 @@
     runs/NAME-YYYYMMDD-HHMMSS/
         spec.yaml            as given
         run.json             identities and environment at the start; totals at the end (atomic)
-        explanations.jsonl   units while the run is going
+        explanations.jsonl   units while the run is going, and their prompts and replies
         judgements.jsonl
+        calls.jsonl, texts.jsonl
         paid.jsonl           what was paid, answer by answer
         *.parquet            tables, when it has ended
         run.lock, owner.json while a process works in it
@@ -36,19 +37,22 @@ from latentbench.kernel.errors import BenchError, DataError, JudgeError, RunErro
 from latentbench.kernel.files import write_text
 from latentbench.kernel.requests import Outcome
 from latentbench.models.source import cache_dir
-from latentbench.panels.panel_judge import asked, load_panel
+from latentbench.panels.panel_judge import load_panel
 from latentbench.panels.panel_spec import is_panel
 from latentbench.runs import explaining, judging, ledger
 from latentbench.runs.environment import git, hardware, versions
 from latentbench.runs.explaining import RETRIED
-from latentbench.runs.journal import ExplainedUnit, Journal, JudgedUnit, explanation_journal, judgement_journal
+from latentbench.runs.journal import ExplainedUnit, Journal, JudgedUnit
+from latentbench.runs.keeping import Keeper
 from latentbench.runs.ownership import dated_folder, is_passing, owned
 from latentbench.runs.plan import Plan, make_plan
 from latentbench.runs.probing import probe
 from latentbench.runs.record import RECORD, Paid, RunRecord, read_record, write_record
 from latentbench.runs.retrying import forget
+from latentbench.runs.run_journals import explanation_journal, judgement_journal
 from latentbench.runs.run_spec import ExplainerEntry, RunSpec, ScorerEntry, load_run_spec, local
 from latentbench.runs.run_tables import describe, write_tables
+from latentbench.runs.settling import damage, restore, settle
 from latentbench.scorers.scorer import load_scorer
 from latentbench.suites.imported.suite_notes import notes
 from latentbench.suites.store import Suite, load_suite
@@ -268,19 +272,6 @@ def _go_on(
     return record
 
 
-def forget_behind(
-    folder: Path, cache_path: Path, outcomes: Collection[Outcome], judge: str | None, dry_run: bool
-) -> int:
-    """Forget the stored replies behind a run's rows with these outcomes; how many. Arguments as those of `forget`.
-
-    Raises:
-        RunError: no run there.
-    """
-    record = read_record(folder)
-    plan = prepare(load_run_spec(folder / "spec.yaml"), Path(record.base), ReplyCache(cache_path))
-    return forget(plan, explanation_journal(folder), judgement_journal(folder), outcomes, judge, dry_run)
-
-
 def _try_judges(
     plan: Plan, done: explaining.Explanations, judged: set[judging.Key], then: str, fresh: bool = False
 ) -> None:
@@ -347,6 +338,10 @@ def _carried_out(
 ) -> RunRecord:
     began = time.monotonic()
     explanations, judgements = explanation_journal(folder), judgement_journal(folder)
+    keeper = Keeper(folder, plan.spec.keep)
+    if wrong := keeper.restore(record):
+        tell(console, f"calls that were kept are left out: {wrong}")
+    restore((explanations, judgements))
 
     def paid() -> Paid:
         units = [*(w.paid for w, _ in explanations.units()), *(p.paid for p, _ in judgements.units())]
@@ -356,7 +351,7 @@ def _carried_out(
     through = False
     try:
         with ledger.counted(folder, list(plan.judges.values()), paid):
-            stopping.run(work(plan, explanations, judgements, console, again), runner)
+            stopping.run(work(plan, explanations, judgements, keeper, console, again), runner)
         through = True
     except (BaseExceptionGroup, BenchError) as e:
         # Batches run in a task group; the user is owed the one error, not the group.
@@ -368,7 +363,7 @@ def _carried_out(
     finally:
         record = record.model_copy(update={"seconds": round(record.seconds + time.monotonic() - began, 2)})
         try:
-            for journal in (explanations, judgements):
+            for journal in (keeper, explanations, judgements):
                 journal.close()
             # Tables are replaced one by one; until all are there the old ones are not those of this record.
             changed = through and (explanations.appended or judgements.appended)
@@ -378,46 +373,44 @@ def _carried_out(
             # On a full disk this fails like what has failed before.
             if through:
                 raise
-        _say_damage(plan, (explanations, judgements), console)
+        for line in damage((explanations, judgements), plan.judges.values()):
+            tell(console, line)
     counts, digests = write_tables(plan, folder, explanations, judgements)
+    digests |= keeper.write_tables(plan)
     counts = counts.model_copy(update={"paid": ledger.total(folder) or counts.paid})
     ended = {"status": "complete", "totals": counts, "failure_rate": counts.failure_rate, "tables": digests}
-    return write_record(record.model_copy(update=ended), folder)
-
-
-def _say_damage(plan: Plan, journals: tuple[Journal[ExplainedUnit], Journal[JudgedUnit]], console: Console) -> None:
-    """What was found damaged and asked again."""
-    for journal in journals:
-        if journal.damaged:
-            n, s = len(journal.damaged), "s" if len(journal.damaged) > 1 else ""
-            _say(console)(f"{n:,} damaged line{s} of {journal.path} left out; what stood there is asked again")
-    for cache in {judge.cache for judge in asked(plan.judges.values()) if isinstance(judge, CachedJudge)}:
-        if cache.damaged:
-            n, s = len(cache.damaged), "ies" if len(cache.damaged) > 1 else "y"
-            _say(console)(f"{n:,} damaged repl{s} of {cache.path} left out and asked again")
+    record = write_record(record.model_copy(update=ended), folder)
+    # A search adds latents to the run of a trial and looks at what each unit paid.
+    if runner is None:
+        settle((explanations, judgements))
+        keeper.settle()
+    return record
 
 
 async def _stages(
     plan: Plan,
     explanations: Journal[ExplainedUnit],
     judgements: Journal[JudgedUnit],
+    keeper: Keeper,
     console: Console,
     again: Collection[Outcome],
 ) -> None:
     done = explaining.stored(explanations, again)
-    await explaining.explain(plan, explanations, done, console)
-    await judging.judge(plan, done, judgements, judging.stored(plan, done, judgements, again), console)
+    await explaining.explain(plan, explanations, done, console, keeper)
+    judged = judging.stored(plan, done, judgements, again)
+    await judging.judge(plan, done, judgements, judged, console, keeper)
 
 
 async def _closing(
     plan: Plan,
     explanations: Journal[ExplainedUnit],
     judgements: Journal[JudgedUnit],
+    keeper: Keeper,
     console: Console,
     again: Collection[Outcome],
 ) -> None:
     try:
-        await _stages(plan, explanations, judgements, console, again)
+        await _stages(plan, explanations, judgements, keeper, console, again)
     finally:
         for label, judge in plan.judges.items():
             fault = await closed(judge)

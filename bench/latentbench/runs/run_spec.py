@@ -18,6 +18,8 @@ from latentbench.kernel.file_name import Name
 from latentbench.kernel.veil import veiled
 from latentbench.panels.panel_spec import is_panel
 
+Keep = Literal["all", "failures", "none"]
+
 
 class _Entry(Frozen):
     use: str
@@ -99,6 +101,8 @@ class RunSpec(Frozen):
     """Seed of the explainers; `seed` by default. Another one gives other explanations, judged on the same windows."""
     order: int = Field(default=0, ge=0, le=1_000_000)
     """Number of an order of the same windows in prompts that show several; 0 is the scorer's own."""
+    keep: Keep = "all"
+    """Which prompts and replies the run keeps beside its tables; changes no number."""
     max_failures: float = Field(default=0.05, ge=0, le=1)
     """Share of failed calls above which the run exits with code 1."""
 

@@ -27,11 +27,12 @@ from latentbench.kernel.errors import BenchError, RunError, SpecError
 from latentbench.kernel.identity import digest
 from latentbench.kernel.requests import Outcome
 from latentbench.runs.finished import load_run
-from latentbench.runs.journal import ExplainedUnit, JudgedUnit, explanation_journal, judgement_journal
+from latentbench.runs.journal import ExplainedUnit, JudgedUnit
 from latentbench.runs.ownership import is_passing, owned
 from latentbench.runs.plan import Plan
 from latentbench.runs.record import Identities
 from latentbench.runs.run import Pool, carry_out, open_run, prepare
+from latentbench.runs.run_journals import explanation_journal, judgement_journal
 from latentbench.runs.run_spec import RunSpec
 from latentbench.tuning import storage
 from latentbench.tuning.budget import FACTS, spent, spent_by

@@ -1,0 +1,98 @@
+"""Journals go when a run has ended, and come back when it is gone on with.
+
+While a run goes on its journals are the truth: a kill tears one line at most. When its tables are written, and `run.json` has
+their digests, they say the same in a hundredth of the room. So each unit is read out of the tables and compared with its line,
+and where all are equal the journal is removed. Where one is not (metrics of a scorer failed, and the table has no answers where
+the journal has; a run of an earlier version was ended by this one) the journal stays, compressed. Deciding that by a list of the
+cases would be shorter, and would lose what was paid in the first case that is not on it.
+
+Whoever goes on with the run first writes the journals again, whole, while the tables are still on record. A run that appends to
+half a journal and reads the rest out of tables that it is replacing one by one is the tempting way, and dies between two of them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from latentbench.judges.cache.cached_judge import CachedJudge
+from latentbench.judges.judge import Judge
+from latentbench.kernel.errors import DataError
+from latentbench.kernel.files import replacing, writing
+from latentbench.kernel.identity import digest
+from latentbench.panels.panel_judge import asked
+from latentbench.runs.journal import Journal
+
+
+def restore(journals: Sequence[Journal[Any]]) -> None:
+    """Write the journals of a run that has ended, where they are not there.
+
+    Raises:
+        CorruptTable, DigestMismatch: a table or a compressed journal cannot be read, or is not what the run wrote.
+        DataError: they cannot be written.
+    """
+    for journal in journals:
+        if journal.path.exists():
+            continue
+        # One after another, and the file only where there is anything to write.
+        packed = journal.content()
+        units = iter(()) if packed is not None else iter(journal.spare())
+        first = next(units, None)
+        if packed is None and first is None:
+            continue
+        with replacing(journal.path) as part, part.open("wb") as f:
+            f.write(packed or b"")
+            if first is not None:
+                f.write(journal.sealed(first))
+            f.writelines(map(journal.sealed, units))
+
+
+def settle(journals: Sequence[Journal[Any]]) -> None:
+    """Remove the journals of a run whose tables are written and on record, or compress what these do not say again.
+
+    A journal that cannot be removed or compressed stays as it is: nothing depends on it.
+
+    Raises:
+        CorruptTable, DigestMismatch: a table is not what was written.
+    """
+    for journal in journals:
+        if not journal.path.exists():
+            continue
+        same = _told(journal.units(), journal) == _told(journal.spare(), journal)
+        with suppress(DataError), writing(journal.path):
+            if not same:
+                _pack(journal.path, journal.packed)
+            else:
+                journal.packed.unlink(missing_ok=True)
+            journal.path.unlink()
+
+
+def _told(units: Any, journal: Journal[Any]) -> dict[str, str]:
+    """Unit -> digest of what its line says, without what it paid; of several the last."""
+    found = {}
+    for unit in units:
+        line = journal.line(unit)
+        key = [line.get(name) for name in ("cell", "explainer", "repeat", "latent")]
+        found[digest(key)] = digest({name: value for name, value in line.items() if name != "paid"})
+    return found
+
+
+def _pack(path: Path, packed: Path) -> None:
+    with replacing(packed) as part, path.open("rb") as plain, gzip.GzipFile(part, "wb", mtime=0) as f:
+        shutil.copyfileobj(plain, f)
+
+
+def damage(journals: Sequence[Journal[Any]], judges: Iterable[Judge]) -> Iterator[str]:
+    """What was found damaged and asked again, a sentence for each file."""
+    for journal in journals:
+        if journal.damaged:
+            n, s = len(journal.damaged), "s" if len(journal.damaged) > 1 else ""
+            yield f"{n:,} damaged line{s} of {journal.path} left out; what stood there is asked again"
+    for cache in {judge.cache for judge in asked(judges) if isinstance(judge, CachedJudge)}:
+        if cache.damaged:
+            n, s = len(cache.damaged), "ies" if len(cache.damaged) > 1 else "y"
+            yield f"{n:,} damaged repl{s} of {cache.path} left out and asked again"
