@@ -22,6 +22,7 @@ from tests.builders.passage import PACKAGE, Passage
 
 SPEC = """
 name: one
+keep: none
 suite: planted-1
 limit: 1
 explainers: [{use: llm, model: "mock:lexical"}]
@@ -30,6 +31,7 @@ judges: [{use: "mock:lexical", label: lexical}]
 """
 WORDED = """
 name: one
+keep: none
 suite: planted-1
 limit: 1
 explainers: [{use: llm, model: "mock:lexical"}]
@@ -39,6 +41,7 @@ scorers:
   - {use: surprisal, params: {positives: 2, negatives: 2}}
 judges: [{use: "mock:lexical", label: lexical}]
 """
+# What a run keeps of its calls is no explanation any more, and goes nowhere from there.
 MADE = (Judgement, Run, Row, Ranking, Estimate, Rank, pd.DataFrame, pd.Series)
 """What is made of an explanation once it was judged: with a single one in the run, each of these is its own."""
 
@@ -68,7 +71,7 @@ def followed(folder: Path, spec: str) -> Passage:
 
 
 def test_it_is_handed_through_few_files(passage: Passage) -> None:
-    assert len(passage.files) <= 30, sorted(passage.files)
+    assert len(passage.files) <= 34, sorted(passage.files)
 
 
 def test_it_has_few_forms(passage: Passage) -> None:
@@ -84,7 +87,12 @@ JSON = {
     "kernel/requests.py: stored",
     "runs/run_journals.py: _explained_line",
     "runs/run_journals.py: _explained_unit",
+    "runs/run_journals.py: _json",
     "runs/run_journals.py: _usage",
+    "runs/settled.py: _timed",
+    "runs/settled.py: _usage",
+    "runs/settled.py: settled_explanations",
+    "runs/settling.py: _told",
 }
 """Where JSON and digests are made, or read back."""
 FIELDS = {"prompts/template.py: Template.render", "prompts/template.py: fill"}

@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from latentbench.judges.cache.replies import ReplyCache
 from latentbench.kernel.errors import CapabilityError, CorruptTable, DigestMismatch, RunError, SpecError, UnknownName
 from latentbench.kernel.identity import table_digest
 from latentbench.runs.finished import load_run
+from latentbench.runs.journal import Journal
 from latentbench.runs.plan import cells_of
 from latentbench.runs.record import read_record
 from latentbench.runs.run import resume, start
@@ -115,10 +117,10 @@ def test_a_killed_run_resumes_to_the_same_tables_and_pays_no_call_twice(finished
 
 
 def test_resuming_a_finished_run_asks_nothing(finished, tmp_path):
-    before, stamp = digests(finished), (finished / "judgements.jsonl").stat().st_mtime_ns
+    before = digests(finished)
     resume(finished, tmp_path / "empty-cache.sqlite", QUIET)
     assert digests(finished) == before
-    assert (finished / "judgements.jsonl").stat().st_mtime_ns == stamp
+    assert ReplyCache(tmp_path / "empty-cache.sqlite").stats().replies == 0
 
 
 def test_a_second_run_pays_nothing(tmp_path):
@@ -161,6 +163,11 @@ def test_failed_calls_are_asked_again_on_resume(tmp_path, monkeypatch):
     assert record.totals.judgements["api"] > 0
     # The endpoint recovers: the same judge answers everything now.
     monkeypatch.setattr("latentbench.judges.mock.mock_judge.share", lambda *parts: 1.0)
+    appended = []
+    append = Journal.append
+    monkeypatch.setattr(
+        Journal, "append", lambda self, unit: (appended.append((self.path.name, unit)), append(self, unit))
+    )
     recovered = resume(folder, tmp_path / "run.sqlite", QUIET)
     assert recovered.totals.judgements["api"] == 0
     assert recovered.failure_rate == 0
@@ -181,6 +188,11 @@ def test_latents_without_an_explanation_are_explained_and_judged_on_resume(tmp_p
     assert set(skipped.explainer) == {"llm"}
     assert skipped.groupby("scorer").latent.nunique().to_dict() == {"detection": unexplained, "embedding": unexplained}
     monkeypatch.setattr("latentbench.judges.mock.mock_judge.share", lambda *parts: 1.0)
+    appended = []
+    append = Journal.append
+    monkeypatch.setattr(
+        Journal, "append", lambda self, unit: (appended.append((self.path.name, unit)), append(self, unit))
+    )
     recovered = resume(folder, tmp_path / "run.sqlite", QUIET)
     assert recovered.totals.explanations["ok"] == 2 * latents
     assert recovered.failure_rate == 0
@@ -192,8 +204,8 @@ def test_latents_without_an_explanation_are_explained_and_judged_on_resume(tmp_p
     scores = table(folder, "scores")
     assert (scores.n_judged == scores.n_attempted).all()
     # Of the judge that never failed, only what had been skipped is judged again.
-    units = [json.loads(line) for line in (folder / "judgements.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert sum("/detection/" in unit["cell"] for unit in units) == 2 * latents + unexplained
+    again = [unit[0].cell for name, unit in appended if name == "judgements.jsonl"]
+    assert sum("/detection/" in cell for cell in again) == unexplained
 
 
 @pytest.mark.parametrize("left", [["spec.yaml"], ["replies.sqlite"], ["spec.yaml", "replies.sqlite"]])

@@ -21,8 +21,7 @@ from latentbench.kernel.boundary import Fault, attempt, coded, one_line
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome, Reply
 from latentbench.runs.journal import ExplainedUnit, Journal, Written
-from latentbench.runs.keeping import Keeper, explained_calls
-from latentbench.runs.kept import EXPLAIN
+from latentbench.runs.keeping import Keeper
 from latentbench.runs.plan import Plan, explain_seed
 from latentbench.runs.record import Paid
 from latentbench.runs.rounds import Exchange, converse
@@ -71,8 +70,7 @@ async def explain(
                 for chunk in chunks(owed, CHUNK):
                     for explanation, exchange in await _explain(explainer, judge, chunk, plan.spec, repeat, others):
                         mine[explanation.latent] = explanation
-                        calls_made = explained_calls(label, repeat, explanation, exchange)
-                        keeper.add((EXPLAIN, label, explanation.latent, repeat), calls_made)
+                        keeper.explained(label, repeat, explanation, exchange)
                         stage.causes.add(explanation.outcome, explanation.error)
                         spent = paid(exchange.replies)
                         journal.append((_written(plan, label, repeat, explanation, spent), explanation))

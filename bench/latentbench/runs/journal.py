@@ -16,16 +16,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from latentbench.explainers.explainer import Explanation
 from latentbench.kernel.boundary import one_line
 from latentbench.kernel.errors import CorruptTable, RunError
-from latentbench.kernel.files import plain, unwritable, writing
+from latentbench.kernel.files import unwritable, writing
 from latentbench.kernel.inputs import CHUNK, JOURNAL_BYTES, lines, read_bytes
 from latentbench.kernel.requests import Usage
 from latentbench.kernel.seal import Seal, check, sealed
@@ -90,13 +90,17 @@ JudgedUnit = tuple[Asked, tuple[Judgement, ...]]
 U = TypeVar("U")
 
 
+class Earlier(ValueError):
+    """A line in the form of an earlier version."""
+
+
 class Journal(Generic[U]):
     """An append-only file of units. One process at a time appends (`latentbench.runs.ownership`).
 
     Args:
         path: the JSONL file; its folder exists. A torn last line is cut off before appending.
-        line: a unit -> what its line holds.
-        unit: what a line holds -> the unit.
+        line: a unit -> its line, as JSON.
+        unit: a line -> the unit.
         spare: the units, where there is no file: a run that has ended has them in its tables.
 
     Attributes:
@@ -108,8 +112,8 @@ class Journal(Generic[U]):
     def __init__(
         self,
         path: Path,
-        line: Callable[[U], dict[str, Any]],
-        unit: Callable[[Mapping[str, Any]], U],
+        line: Callable[[U], str],
+        unit: Callable[[bytes], U],
         spare: Callable[[], Iterator[U]] = lambda: iter(()),
     ) -> None:
         self.path, self.packed = path, path.with_name(f"{path.name}.gz")
@@ -158,14 +162,12 @@ class Journal(Generic[U]):
 
     def _read(self, line: bytes, place: str) -> U:
         try:
-            held = json.loads(line)
-        except (ValueError, RecursionError) as e:
+            return self._unit(line)
+        except Earlier as e:
+            raise RunError(f"{place} was written by an earlier version of this package; start the run anew.") from e
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as e:
             raise CorruptTable(f"{place} is not JSON; delete that line to have its unit redone.") from e
-        try:
-            if any("probability" in row for row in held.get("rows") or ()):
-                raise RunError(f"{place} was written by an earlier version of this package; start the run anew.")
-            return self._unit(held)
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise CorruptTable(
                 f"{place} is no unit of a run ({type(e).__name__}: {one_line(str(e))}); delete that line to have its unit "
                 "redone."
@@ -197,8 +199,7 @@ class Journal(Generic[U]):
 
     def sealed(self, unit: U) -> bytes:
         """The line of a unit."""
-        text = json.dumps(self.line(unit), ensure_ascii=False, separators=(",", ":"), default=plain)
-        return sealed(text.encode("utf-8")) + b"\n"
+        return sealed(self.line(unit).encode("utf-8")) + b"\n"
 
     def close(self) -> None:
         """Flush to disk and close.

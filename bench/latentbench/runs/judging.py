@@ -25,8 +25,7 @@ from latentbench.kernel.trial import Trial
 from latentbench.prompts.selection import shuffled
 from latentbench.runs.explaining import RETRIED, Explanations, paid
 from latentbench.runs.journal import Asked, Call, Journal, JudgedUnit
-from latentbench.runs.keeping import Keeper, judged_calls
-from latentbench.runs.kept import JUDGE
+from latentbench.runs.keeping import Keeper
 from latentbench.runs.plan import Cell, Plan
 from latentbench.runs.rounds import Exchange, converse
 from latentbench.runs.run_spec import RunSpec
@@ -145,8 +144,7 @@ async def _judge(
             judgements, calls = _judged(unit, scorer, judge)
             spent = paid([r for exchange in unit.exchanges for r in exchange.replies])
             place = Asked(unit.cell.id, unit.latent.id, unit.explanation.hash, tuple(calls), spent)
-            kept = judged_calls(unit.cell, unit.latent.id, unit.trials, unit.exchanges, judgements)
-            keeper.add((JUDGE, unit.cell.id, unit.latent.id, unit.cell.repeat), kept)
+            keeper.judged(unit.cell, unit.latent.id, unit.trials, unit.exchanges, judgements)
             journal.append((place, tuple(map(as_tabled, judgements))))
             for judgement in judgements:
                 stage.causes.add(judgement.outcome, judgement.error)

@@ -81,7 +81,7 @@ def explained_calls(label: str, repeat: int, explanation: Explanation, exchange:
 
 
 def judged_calls(
-    cell: Cell, latent: str, trials: list[Trial] | Fault, exchanges: Sequence[Exchange], judgements: Sequence[Judgement]
+    unit: Unit, trials: list[Trial] | Fault, exchanges: Sequence[Exchange], judgements: Sequence[Judgement]
 ) -> list[KeptCall]:
     """What a scorer asked about a latent, trial by trial; nothing where it asked nothing."""
     if isinstance(trials, Fault) or not exchanges:
@@ -93,7 +93,7 @@ def judged_calls(
     for trial, exchange in zip(trials, exchanges, strict=True):
         worst = next((j for j in by_trial[trial.id] if j.outcome is not Outcome.OK), None)
         read = (worst.outcome, worst.error or "") if worst else (Outcome.OK, "")
-        found += _calls((JUDGE, cell.id, latent, cell.repeat), trial, exchange, read)
+        found += _calls(unit, trial, exchange, read)
     return found
 
 
@@ -178,14 +178,39 @@ class Keeper:
         self._calls, self._texts = _Lines(folder / "calls.jsonl"), _Lines(folder / "texts.jsonl")
         self._known: set[int] | None = None
 
+    def explained(self, label: str, repeat: int, explanation: Explanation, exchange: Exchange) -> None:
+        """Keep what an explainer asked about a latent; its explanation is about to be written.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        if self.keep != "none":
+            calls = explained_calls(label, repeat, explanation, exchange)
+            self.add((EXPLAIN, label, explanation.latent, repeat), calls)
+
+    def judged(
+        self,
+        cell: Cell,
+        latent: str,
+        trials: list[Trial] | Fault,
+        exchanges: Sequence[Exchange],
+        judgements: Sequence[Judgement],
+    ) -> None:
+        """Keep what a scorer asked about a latent in a cell; its judgements are about to be written.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        unit = (JUDGE, cell.id, latent, cell.repeat)
+        if self.keep != "none":
+            self.add(unit, judged_calls(unit, trials, exchanges, judgements))
+
     def add(self, unit: Unit, calls: Sequence[KeptCall]) -> None:
-        """Keep the calls of a unit that is about to be written; they replace those that were kept of it before.
+        """Keep the calls of a unit of work; they replace those that were kept of it before.
 
         Raises:
             DataError: they cannot be written.
         """
-        if self.keep == "none":
-            return
         failed = {call.trial for call in calls if not call.ok}
         rows = [_row(call, self._text) for call in calls if self.keep == "all" or call.trial in failed]
         self._calls.append({"unit": unit, "calls": rows})
@@ -235,7 +260,7 @@ class Keeper:
             repeats = range(plan.spec.repeats)
             wanted += [(EXPLAIN, label, latent.id, repeat) for label in plan.explainers for repeat in repeats]
             wanted += [(JUDGE, cell.id, latent.id, cell.repeat) for cell in plan.cells]
-        for line in self._calls.at([latest[unit] for unit in wanted if unit in latest]) if latest else ():
+        for line in self._calls.at(latest[unit] for unit in wanted if unit in latest):
             own = dict(zip(("stage", "owner", "latent", "repeat"), line["unit"], strict=True))
             yield from (own | row for row in line["calls"])
 
@@ -290,7 +315,7 @@ class _Lines(Journal[dict[str, Any]]):
     """A file of lines that is too long to be read at once."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, dict, dict)
+        super().__init__(path, lambda held: json.dumps(held, ensure_ascii=False, separators=(",", ":")), json.loads)
 
     def stored(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Each whole line with its place in the file; a damaged one is left out."""
@@ -306,10 +331,14 @@ class _Lines(Journal[dict[str, Any]]):
             raise CorruptTable(f"{self.path} cannot be read: {e}. Restore or remove it.") from e
 
     def at(self, places: Iterable[int]) -> Iterator[dict[str, Any]]:
-        """The lines at places of the file."""
+        """The lines at places of the file, which need not be there where none is asked for."""
+        places = iter(places)
+        first = next(places, None)
+        if first is None:
+            return
         try:
             with self.path.open("rb") as f:
-                for place in places:
+                for place in chain((first,), places):
                     f.seek(place)
                     yield json.loads(f.readline())
         except (OSError, ValueError) as e:

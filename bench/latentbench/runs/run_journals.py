@@ -14,8 +14,9 @@ from typing import Any
 
 from latentbench.explainers.explainer import Explanation
 from latentbench.kernel.conform import conform
+from latentbench.kernel.files import plain
 from latentbench.kernel.requests import Outcome, Usage
-from latentbench.runs.journal import Asked, Call, ExplainedUnit, Journal, JudgedUnit, Written, note_text
+from latentbench.runs.journal import Asked, Call, Earlier, ExplainedUnit, Journal, JudgedUnit, Written, note_text
 from latentbench.runs.record import Paid
 from latentbench.runs.settled import settled_explanations, settled_judgements
 from latentbench.scorers.scorer import SMALL, Judgement
@@ -34,10 +35,10 @@ def judgement_journal(folder: Path) -> Journal[JudgedUnit]:
     return Journal(folder / "judgements.jsonl", _judged_line, _judged_unit, partial(settled_judgements, folder))
 
 
-def _explained_line(unit: ExplainedUnit) -> dict[str, Any]:
+def _explained_line(unit: ExplainedUnit) -> str:
     written, found = unit
     usage = found.usage
-    return {
+    line = {
         "latent": found.latent,
         "text": found.text,
         "hash": found.hash,
@@ -55,9 +56,11 @@ def _explained_line(unit: ExplainedUnit) -> dict[str, Any]:
         "cost": written.cost,
         "paid": written.paid.model_dump(),
     }
+    return _json(line)
 
 
-def _explained_unit(held: Mapping[str, Any]) -> ExplainedUnit:
+def _explained_unit(line: bytes) -> ExplainedUnit:
+    held = json.loads(line)
     note = json.loads(held["note"]) if held["note"] else None
     explanation = Explanation(held["latent"], held["text"], Outcome(held["outcome"]), _usage(held), held["error"], note)
     paid = Paid.model_validate(held["paid"])
@@ -67,14 +70,17 @@ def _explained_unit(held: Mapping[str, Any]) -> ExplainedUnit:
     return conform(written, Written), conform(explanation, Explanation)
 
 
-def _judged_line(unit: JudgedUnit) -> dict[str, Any]:
+def _judged_line(unit: JudgedUnit) -> str:
     place, judgements = unit
     rows = [_judgement_line(j, place.explanation, call) for j, call in zip(judgements, place.calls, strict=True)]
-    return {"cell": place.cell, "latent": place.latent, "rows": rows, "paid": place.paid.model_dump()}
+    return _json({"cell": place.cell, "latent": place.latent, "rows": rows, "paid": place.paid.model_dump()})
 
 
-def _judged_unit(held: Mapping[str, Any]) -> JudgedUnit:
+def _judged_unit(line: bytes) -> JudgedUnit:
+    held = json.loads(line)
     rows = held["rows"]
+    if any("probability" in row for row in rows):
+        raise Earlier
     hashes = {row["explanation"] for row in rows} or {""}
     if len(hashes) > 1:
         raise ValueError("its rows judge different explanations")
@@ -129,3 +135,7 @@ def _judgement(held: Mapping[str, Any]) -> Judgement:
 
 def _usage(held: Mapping[str, Any]) -> Usage:
     return Usage(held["tokens_in"], held["tokens_out"], held["tokens_cached"], held["seconds"])
+
+
+def _json(held: Mapping[str, Any]) -> str:
+    return json.dumps(held, ensure_ascii=False, separators=(",", ":"), default=plain)

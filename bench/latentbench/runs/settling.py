@@ -13,6 +13,7 @@ half a journal and reads the rest out of tables that it is replacing one by one 
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -75,7 +76,7 @@ def _told(units: Any, journal: Journal[Any]) -> dict[str, str]:
     """Unit -> digest of what its line says, without what it paid; of several the last."""
     found = {}
     for unit in units:
-        line = journal.line(unit)
+        line = json.loads(journal.line(unit))
         key = [line.get(name) for name in ("cell", "explainer", "repeat", "latent")]
         found[digest(key)] = digest({name: value for name, value in line.items() if name != "paid"})
     return found
