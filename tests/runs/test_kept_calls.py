@@ -280,7 +280,7 @@ def test_a_damaged_line_costs_the_calls_that_have_it_and_no_others(tmp_path: Pat
 
 def test_what_is_no_chat_says_what_it_is() -> None:
     trial = Trial("t", "x", YesNo(no="No", yes="Yes"), "a thing", (Seen(("a", "b"), item=7),), (1,))
-    ref = LatentRef("c", 3)
+    ref = LatentRef("c/3", "key")
     user = (Message("user", "?"),)
     asked: list[tuple[Request, Reply]] = [
         (Choice(user, ("No", "Yes"), ("1: ", "\n2: "), trial=trial), Reply(logprobs=((0.0, -1.0), (-1.0, 0.0)))),

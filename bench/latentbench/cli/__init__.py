@@ -34,6 +34,7 @@ from latentbench.cli import (
     run_command,
     score_command,
     scorer_command,
+    show_command,
     simulator_command,
     study_command,
     submit_command,
@@ -81,6 +82,7 @@ app.add_typer(submit_command.app, name="submit")
 app.command("run")(run_command.run)
 app.command("score")(score_command.score)
 app.command("resume")(run_command.resume)
+app.command("show")(show_command.show)
 app.command("export")(export_command.export)
 app.command("track")(run_command.track)
 app.command("report")(run_command.report)

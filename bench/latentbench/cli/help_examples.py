@@ -19,6 +19,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "bench score res.jsonl --suite my-suite --judge openai:my-model --limit 100",
     ),
     "resume": ("bench resume runs/mine", "bench resume runs/mine --retry parse"),
+    "show": (
+        "bench show runs/mine res9/1537",
+        "bench show runs/mine res9/1537 --explainer llm --scorer detection --words",
+    ),
     "export": (
         "bench export runs/mine --to neuronpedia --out exported",
         "bench export runs/mine --to csv --out exported --explainer llm",

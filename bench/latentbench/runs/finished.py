@@ -64,6 +64,17 @@ class Run:
         """
         return self.scores.groupby([*KEYS, "metric"], sort=False)["value"].mean().reset_index()
 
+    @cached_property
+    def calls(self) -> pd.DataFrame:
+        """Every call that the run kept, with prompt and reply: columns as `latentbench.runs.kept.KeptCall`.
+
+        Raises:
+            CorruptTable, DigestMismatch: the kept calls cannot be read, or are not what the run wrote.
+        """
+        from latentbench.runs.kept import calls_frame
+
+        return calls_frame(self)
+
     def per_latent(self, metrics: Mapping[str, str] | None = None) -> pd.DataFrame:
         """One row for each latent under each explainer, scorer and judge.
 
