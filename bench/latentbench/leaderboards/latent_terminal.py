@@ -90,6 +90,7 @@ def _head(text: str) -> list[RenderableType]:
 
 def _left(shown: int, of: int, what: str) -> str:
     """What stands behind a heading: how many there are, and how the rest is had."""
+    what += "" if of == 1 else "s"
     return f"{count(of)} {what}" if shown == of else f"{count(shown)} of {count(of)} {what} ({ALL} shows the rest)"
 
 
@@ -111,7 +112,7 @@ def _about(run: Run, latent: str, view: LatentView | None, choice: Choice) -> It
         if view.row.get(name):
             yield _line(f"{name}: {'  '.join(view.row[name])}")
     shown = _some(view.explain, WINDOWS, choice)
-    yield from _head(f"Windows that explainers saw: {_left(len(shown), len(view.explain), 'windows')}")
+    yield from _head(f"Windows that explainers saw: {_left(len(shown), len(view.explain), 'window')}")
     for window in shown:
         yield from _window(window)
 
@@ -187,7 +188,7 @@ def _verdicts(run: Run, latent: str, view: LatentView | None, choice: Choice) ->
         sums = f"; {count(right)} of {count(len(decided))} answers right over all explainers" if len(decided) else ""
         missing = len(told) - int((told["outcome"] == "ok").sum())
         sums += f"; {count(missing)} unscored" if missing else ""
-        yield from _head(f"{scorer}, judge {judge}: {_left(len(shown), len(places), 'questions')}{sums}")
+        yield from _head(f"{scorer}, judge {judge}: {_left(len(shown), len(places), 'question')}{sums}")
         for place in shown:
             item, part, kind, truth = place
             window = windows.get(item) if item is not None else None
@@ -273,7 +274,7 @@ def _words(run: Run, latent: str, choice: Choice) -> Iterator[RenderableType]:
         yield from _head("Prompts and replies: none of what was chosen")
     for (stage, owner), calls in owners.items():
         shown = _some(calls, CALLS, choice)
-        yield from _head(f"Words, {stage} {owner}: {_left(len(shown), len(calls), 'calls')}")
+        yield from _head(f"Words, {stage} {owner}: {_left(len(shown), len(calls), 'call')}")
         for call in shown:
             yield from _call(call, choice)
 
