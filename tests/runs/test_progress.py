@@ -6,9 +6,9 @@ import io
 import time
 
 import pytest
-from latentbench.judges.cache.replies import FromCache
 from latentbench.views import progress
 from latentbench.views.progress import Stage, short
+from latentbench.views.run_line import Spent, Standing
 from rich.console import Console
 
 LONG = "judge sensitivity-ratings · openai:some-model?base_url=http://127.0.0.1:8000/v1"
@@ -54,13 +54,15 @@ def test_a_terminal_of_80_columns_shows_the_short_name_and_all_numbers() -> None
 def test_a_log_hears_of_calls_before_the_first_batch_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "INTERVAL", 0.02)
     out = io.StringIO()
-    seen = FromCache(came=7, failed=2)
-    with Stage("judge x", 48, "latents", Console(file=out, width=80), calls=lambda: seen.calls):
+    now = Standing(7, 48, asked=Spent(7), failed={"api: 429": 2})
+    with Stage("judge x", 48, "latents", Console(file=out, width=80), run=lambda: now):
         until = time.monotonic() + 10
         while out.getvalue().count("\n") < 2 and time.monotonic() < until:
             time.sleep(0.01)
     assert "0/48 latents" in out.getvalue()
-    assert out.getvalue().splitlines()[0].endswith("7 calls so far, 2 failed")
+    first = out.getvalue().splitlines()[0]
+    assert "whole run 15% of ~48 calls; asked 7:" in first
+    assert first.endswith("2 calls without answer (2 api: 429)")
 
 
 def test_brackets_in_a_label_are_no_markup() -> None:

@@ -25,7 +25,7 @@ from latentbench.runs.keeping import Keeper
 from latentbench.runs.plan import Plan, explain_seed
 from latentbench.runs.record import Paid
 from latentbench.runs.rounds import Exchange, converse
-from latentbench.runs.run_spec import RunSpec
+from latentbench.runs.tally import RunTally
 from latentbench.views.progress import Stage
 
 CHUNK = 64
@@ -51,24 +51,22 @@ def stored(journal: Journal[ExplainedUnit], again: Collection[Outcome] = RETRIED
 
 
 async def explain(
-    plan: Plan, journal: Journal[ExplainedUnit], done: Explanations, console: Console, keeper: Keeper
+    plan: Plan, journal: Journal[ExplainedUnit], done: Explanations, console: Console, keeper: Keeper, tally: RunTally
 ) -> None:
     """Produce every explanation that is owed, in dependency order, appending to `journal` and to `done`."""
     for label, explainer in plan.explainers.items():
-        judge = plan.judges[plan.models[label]] if label in plan.models else None
         total = len(plan.latents) * plan.spec.repeats
-        known = [done.get((label, r), {}) for r in range(plan.spec.repeats)]
-        have = sum(latent.id in mine for mine in known for latent in plan.latents)
+        have = sum(latent.id in done.get((label, r), {}) for r in range(plan.spec.repeats) for latent in plan.latents)
         if have == total:
             continue
-        calls = partial(plan.calls, plan.models[label]) if label in plan.models else str
-        with Stage(f"explain {label}", total, "latents", console, have, calls) as stage:
+        tally.at((label,), have)
+        with Stage(f"explain {label}", total, "latents", console, have, tally.standing) as stage:
             for repeat in range(plan.spec.repeats):
                 mine = done.setdefault((label, repeat), {})
                 others = _read_only({a: done[(a, repeat)] for a in explainer.after})
                 owed = [latent for latent in plan.latents if latent.id not in mine]
                 for chunk in chunks(owed, CHUNK):
-                    for explanation, exchange in await _explain(explainer, judge, chunk, plan.spec, repeat, others):
+                    for explanation, exchange in await _explain(plan, label, chunk, repeat, others, tally):
                         mine[explanation.latent] = explanation
                         keeper.explained(label, repeat, explanation, exchange)
                         stage.causes.add(explanation.outcome, explanation.error)
@@ -78,14 +76,17 @@ async def explain(
 
 
 async def _explain(
-    explainer: Explainer, judge: Judge | None, latents: Sequence[LatentView], spec: RunSpec, repeat: int, others: Others
+    plan: Plan, label: str, latents: Sequence[LatentView], repeat: int, others: Others, tally: RunTally
 ) -> list[tuple[Explanation, Exchange]]:
-    seeds = [explain_seed(spec, repeat, explainer, latent) for latent in latents]
+    explainer, judge = plan.explainers[label], plan.judges[plan.models[label]] if label in plan.models else None
+    seeds = [explain_seed(plan.spec, repeat, explainer, latent) for latent in latents]
     exchanges = [
         explainer_exchange(explainer, latent, seed, judge) for latent, seed in zip(latents, seeds, strict=True)
     ]
     if judge is not None:
+        tally.begun(len(latents), sum(len(exchange.asking) for exchange in exchanges))
         await converse(exchanges, partial(guarded, judge))
+        tally.ended(len(latents), sum(exchange.asked for exchange in exchanges))
     return [
         (explanation_of(explainer, latent, exchange, seed, others), exchange)
         for latent, exchange, seed in zip(latents, exchanges, seeds, strict=True)

@@ -30,6 +30,7 @@ from latentbench.runs.plan import Cell, Plan
 from latentbench.runs.rounds import Exchange, converse
 from latentbench.runs.run_spec import RunSpec
 from latentbench.runs.settled import as_tabled
+from latentbench.runs.tally import RunTally
 from latentbench.scorers.scorer import Judgement, Scorer, answered, failed, made
 from latentbench.views.progress import Stage
 
@@ -85,6 +86,7 @@ async def judge(
     done: set[Key],
     console: Console,
     keeper: Keeper,
+    tally: RunTally,
 ) -> None:
     """Ask everything that is owed and append it to `journal`.
 
@@ -100,13 +102,14 @@ async def judge(
             continue
         asked = plan.judges[judge_label]
         scorer = plan.asking[scorer_label, judge_label]
-        name, calls = f"judge {scorer_label} · {judge_label}", partial(plan.calls, judge_label)
-        with Stage(name, total, "latents", console, total - len(owed), calls) as stage:
+        tally.at((scorer_label, judge_label), total - len(owed))
+        name = f"judge {scorer_label} · {judge_label}"
+        with Stage(name, total, "latents", console, total - len(owed), tally.standing) as stage:
             slots = asyncio.Semaphore(asked.in_flight)
             async with asyncio.TaskGroup() as group:
                 for batch in _batches(plan, scorer, asked, explanations, owed):
                     await slots.acquire()
-                    group.create_task(_judge(scorer, asked, batch, journal, keeper, stage, slots))
+                    group.create_task(_judge(scorer, asked, batch, journal, keeper, stage, tally, slots))
 
 
 def _batches(
@@ -136,10 +139,14 @@ async def _judge(
     journal: Journal[JudgedUnit],
     keeper: Keeper,
     stage: Stage,
+    tally: RunTally,
     slots: asyncio.Semaphore,
 ) -> None:
     try:
-        await converse([exchange for unit in units for exchange in unit.exchanges], partial(guarded, judge))
+        exchanges = [exchange for unit in units for exchange in unit.exchanges]
+        tally.begun(len(units), sum(len(exchange.asking) for exchange in exchanges))
+        await converse(exchanges, partial(guarded, judge))
+        tally.ended(len(units), sum(exchange.asked for exchange in exchanges))
         for unit in units:
             judgements, calls = _judged(unit, scorer, judge)
             spent = paid([r for exchange in unit.exchanges for r in exchange.replies])

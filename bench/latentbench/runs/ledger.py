@@ -16,7 +16,7 @@ from pathlib import Path
 from latentbench.judges.cache.cached_judge import CachedJudge
 from latentbench.judges.judge import Judge
 from latentbench.kernel.files import unwritable, write_text, writing
-from latentbench.kernel.requests import Usage
+from latentbench.kernel.requests import Reply
 from latentbench.kernel.seal import Seal, check, sealed
 from latentbench.panels.panel_judge import asked
 from latentbench.runs.record import Paid
@@ -38,8 +38,8 @@ def counted(folder: Path, judges: Sequence[Judge], before: Callable[[], Paid]) -
         DataError: the ledger cannot be written.
     """
     parts = asked(judges)
-    cached = [judge for judge in parts if isinstance(judge, CachedJudge)]
-    if len(cached) < len(parts) or not cached:
+    cached = list(dict.fromkeys(judge for judge in parts if isinstance(judge, CachedJudge)))
+    if not cached or not all(isinstance(judge, CachedJudge) for judge in parts):
         yield
         return
     path = folder / LEDGER
@@ -50,7 +50,10 @@ def counted(folder: Path, judges: Sequence[Judge], before: Callable[[], Paid]) -
     with writing(path):
         file = os.open(path, os.O_WRONLY | os.O_APPEND)
 
-    def add(calls: Sequence[Usage]) -> None:
+    def add(replies: Sequence[Reply]) -> None:
+        calls = [reply.usage for reply in replies if not reply.cached]
+        if not calls:
+            return
         line = _line(Paid.of(calls))
         try:
             # A line that is cut short is none, so the next one must not go on in it.
@@ -60,12 +63,12 @@ def counted(folder: Path, judges: Sequence[Judge], before: Callable[[], Paid]) -
             raise unwritable(path, e) from e
 
     for judge in cached:
-        judge.paying = add
+        judge.heard.append(add)
     try:
         yield
     finally:
         for judge in cached:
-            judge.paying = _nothing
+            judge.heard.remove(add)
         os.close(file)
     if path.read_bytes().count(b"\n") > 1:
         _settle(path, total(folder) or Paid())
@@ -88,7 +91,3 @@ def _settle(path: Path, so_far: Paid) -> None:
 
 def _line(spent: Paid) -> bytes:
     return sealed(json.dumps(spent.model_dump(), separators=(",", ":")).encode()) + b"\n"
-
-
-def _nothing(calls: Sequence[Usage]) -> None:
-    return None

@@ -14,7 +14,6 @@ from unicodedata import category
 
 from latentbench.explainers.explainer import Explainer, stated
 from latentbench.explainers.matched import Matched
-from latentbench.judges.cache.cached_judge import CachedJudge
 from latentbench.judges.judge import Judge
 from latentbench.kernel.boundary import Fault, attempt
 from latentbench.kernel.errors import CapabilityError, SpecError, UnknownName
@@ -86,11 +85,6 @@ class Plan:
         writes = [explainer for explainer, model in self.models.items() if model == label]
         judges = label in {j.label for j in self.spec.judges} or not writes
         return f"judge {label}" if judges else f"model of explainer {' and '.join(writes)}"
-
-    def calls(self, label: str) -> str:
-        """How many calls of a judge have come back, for a progress line; nothing where nobody counts."""
-        judge = self.judges[label]
-        return judge.seen.calls if isinstance(judge, CachedJudge) else ""
 
     @property
     def suite_record(self) -> SuiteRecord:

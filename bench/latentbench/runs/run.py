@@ -40,8 +40,10 @@ from latentbench.models.source import cache_dir
 from latentbench.panels.panel_judge import load_panel
 from latentbench.panels.panel_spec import is_panel
 from latentbench.runs import explaining, judging, ledger
+from latentbench.runs.closing_remarks import say_cached, say_calls, say_damage
 from latentbench.runs.environment import git, hardware, versions
 from latentbench.runs.explaining import RETRIED
+from latentbench.runs.forecast import forecast
 from latentbench.runs.journal import ExplainedUnit, Journal, JudgedUnit
 from latentbench.runs.keeping import Keeper
 from latentbench.runs.ownership import dated_folder, is_passing, owned
@@ -52,7 +54,8 @@ from latentbench.runs.retrying import forget
 from latentbench.runs.run_journals import explanation_journal, judgement_journal
 from latentbench.runs.run_spec import ExplainerEntry, RunSpec, ScorerEntry, load_run_spec, local
 from latentbench.runs.run_tables import describe, write_tables
-from latentbench.runs.settling import damage, restore, settle
+from latentbench.runs.settling import restore, settle
+from latentbench.runs.tally import RunTally
 from latentbench.scorers.scorer import load_scorer
 from latentbench.suites.imported.suite_notes import notes
 from latentbench.suites.store import Suite, load_suite
@@ -178,7 +181,7 @@ def begin(
         record = open_run(plan, base, folder, command)
         created(folder)
         record = carry_out(plan, folder, record, console)
-    _say_cached(plan, console)
+    say_cached(plan, console)
     return record
 
 
@@ -268,7 +271,7 @@ def _go_on(
         gone = forget(plan, explanations, judgements, retry)
         tell(console, f"{gone:,} stored replies are forgotten and asked for again")
     record = carry_out(plan, folder, record, console, again=again)
-    _say_cached(plan, console)
+    say_cached(plan, console)
     return record
 
 
@@ -279,13 +282,6 @@ def _try_judges(
         stopping.run(probe(plan, done, judged, fresh))
     except JudgeError as e:
         raise JudgeError(f"{str(e).rstrip('.')}. {then}") from e
-
-
-def _say_cached(plan: Plan, console: Console) -> None:
-    """How much of a run was asked before and when: what answers now may be another model behind the same name."""
-    for label, judge in plan.judges.items():
-        if isinstance(judge, CachedJudge) and judge.seen.found:
-            tell(console, f"{plan.called(label)}: {judge.seen}")
 
 
 def _say(console: Console) -> Callable[[str], None]:
@@ -373,8 +369,7 @@ def _carried_out(
             # On a full disk this fails like what has failed before.
             if through:
                 raise
-        for line in damage((explanations, judgements), plan.judges.values()):
-            tell(console, line)
+        say_damage(plan, (explanations, judgements), console)
     counts, digests = write_tables(plan, folder, explanations, judgements)
     digests |= keeper.write_tables(plan)
     counts = counts.model_copy(update={"paid": ledger.total(folder) or counts.paid})
@@ -396,9 +391,14 @@ async def _stages(
     again: Collection[Outcome],
 ) -> None:
     done = explaining.stored(explanations, again)
-    await explaining.explain(plan, explanations, done, console, keeper)
     judged = judging.stored(plan, done, judgements, again)
-    await judging.judge(plan, done, judgements, judged, console, keeper)
+    tally = RunTally(forecast(plan, done, judged))
+    with tally.listening(plan.judges.values()):
+        await explaining.explain(plan, explanations, done, console, keeper, tally)
+        if explanations.appended:
+            judged = judging.stored(plan, done, judgements, again)
+        await judging.judge(plan, done, judgements, judged, console, keeper, tally)
+    say_calls(tally.standing(), console)
 
 
 async def _closing(

@@ -15,17 +15,14 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from latentbench.judges.cache.cached_judge import CachedJudge
-from latentbench.judges.judge import Judge
 from latentbench.kernel.errors import DataError
 from latentbench.kernel.files import replacing, writing
 from latentbench.kernel.identity import digest
-from latentbench.panels.panel_judge import asked
 from latentbench.runs.journal import Journal
 
 
@@ -85,15 +82,3 @@ def _told(units: Any, journal: Journal[Any]) -> dict[str, str]:
 def _pack(path: Path, packed: Path) -> None:
     with replacing(packed) as part, path.open("rb") as plain, gzip.GzipFile(part, "wb", mtime=0) as f:
         shutil.copyfileobj(plain, f)
-
-
-def damage(journals: Sequence[Journal[Any]], judges: Iterable[Judge]) -> Iterator[str]:
-    """What was found damaged and asked again, a sentence for each file."""
-    for journal in journals:
-        if journal.damaged:
-            n, s = len(journal.damaged), "s" if len(journal.damaged) > 1 else ""
-            yield f"{n:,} damaged line{s} of {journal.path} left out; what stood there is asked again"
-    for cache in {judge.cache for judge in asked(judges) if isinstance(judge, CachedJudge)}:
-        if cache.damaged:
-            n, s = len(cache.damaged), "ies" if len(cache.damaged) > 1 else "y"
-            yield f"{n:,} damaged repl{s} of {cache.path} left out and asked again"

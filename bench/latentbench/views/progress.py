@@ -1,4 +1,4 @@
-"""One line per stage, with rate and time left.
+"""One line per stage, with rate and time left, and the whole run below it, which moves with every call.
 
 On a terminal the line is drawn over; elsewhere (CI logs) the same line is printed every half minute and when the stage ends. A
 bar drawn into a log file is a thousand lines nobody reads; a line for each batch that ends is none for the hour that the first
@@ -15,29 +15,59 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from latentbench.views.causes import Causes
 from latentbench.views.escape import line
+from latentbench.views.run_line import Standing, clock, run_line, spent_line
 from latentbench.views.terminal import tell
 
 INTERVAL = 30.0
 NUMBERS = 52
 """Columns of a terminal that bar, counts, rate and time left take."""
+WHOLE = "whole run, estimated"
+"""How the bar of the run is called; its number of calls is an estimate (`latentbench.runs.tally`)."""
+
+
+class _Left(TimeRemainingColumn):
+    """Time left, as the run says it where it says one."""
+
+    def render(self, task: Task) -> Text:
+        """The time of a bar."""
+        if "left" not in task.fields:
+            return super().render(task)
+        return Text(clock(task.fields["left"]), "progress.remaining")
 
 
 class _Bar(Progress):
-    """A bar, and under it how much has no answer and why: beside it, a terminal of 80 columns would have no room for the bar."""
+    """A bar, under it that of the whole run, and under these how much has no answer and why, and what the calls used: beside the
+    bars, a terminal of 80 columns would have no room for them."""
 
     said = ""
     """Written where the work is done: the bar is drawn by a thread of its own."""
+    run: Callable[[], Standing | None] = staticmethod(lambda: None)
+    """Read at each drawing, so that it moves with every call."""
+    of_run = TaskID(-1)
+    """The bar of the run, which is there from the beginning: one that is added here would be drawn for that, and so on."""
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """The bar's line and, once something failed, another one."""
+        """The lines of the bars and, once something failed or was asked, others."""
+        now = self.run()
+        if now is not None and now.total:
+            rate = f"{now.rate:,.0f} calls/s" if now.rate >= 10 else f"{now.rate:.1f} calls/s"
+            self.update(self.of_run, completed=now.done, total=now.total, visible=True, rate=rate, left=now.left)
         yield from super().get_renderables()
         if self.said:
             yield Text(line(self.said))
+        if now is not None and now.total:
+            yield Text(line(spent_line(now)))
+
+    def end(self) -> None:
+        """Stop, and leave on the screen what is of the stage alone: the next one goes on with the run."""
+        self.run = lambda: None
+        self.remove_task(self.of_run)
+        self.stop()
 
 
 class Stage:
@@ -49,17 +79,23 @@ class Stage:
         unit: what is counted ("latents", "calls", "tokens").
         done: units already on disk.
         console: where to print.
-        calls: says how many calls have come back so far, of a batch that has not ended too.
+        run: says where the whole run is, of calls whose batch has not ended too.
 
     Attributes:
         causes: why things had no answer so far; the line shows their number and the most frequent.
     """
 
     def __init__(
-        self, name: str, total: int, unit: str, console: Console, done: int = 0, calls: Callable[[], str] = str
+        self,
+        name: str,
+        total: int,
+        unit: str,
+        console: Console,
+        done: int = 0,
+        run: Callable[[], Standing | None] = lambda: None,
     ) -> None:
         self.name, self.total, self.unit, self.done, self.console = line(name), total, unit, done, console
-        self._first, self._calls, self._said = done, calls, ""
+        self._first, self._run, self._said = done, run, ""
         self._over = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
         self._start = time.monotonic()
@@ -73,13 +109,15 @@ class Stage:
                 BarColumn(bar_width=16),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(compact=True),
+                _Left(compact=True),
                 console=self.console,
             )
-            self._bar.start()
             self._task = self._bar.add_task(
                 short(self.name, self.console.width - NUMBERS), total=self.total or None, completed=self.done, rate=""
             )
+            self._bar.of_run = self._bar.add_task(WHOLE, total=None, visible=False, rate="", left=None)
+            self._bar.run = self._run
+            self._bar.start()
         else:
             self._ticker.start()
         return self
@@ -88,7 +126,7 @@ class Stage:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            self._bar.end()
             return
         self._over.set()
         self._ticker.join()
@@ -105,14 +143,15 @@ class Stage:
 
     def _tick(self) -> None:
         while not self._over.wait(INTERVAL):
-            self._print(self._calls())
+            now = self._run()
+            self._print(run_line(now) if now is not None else "")
 
     def _rate(self) -> str:
         seconds = max(time.monotonic() - self._start, 1e-3)
         rate = (self.done - self._first) / seconds
         return f"{rate:,.0f} {self.unit}/s" if rate >= 10 else f"{rate:.1f} {self.unit}/s"
 
-    def _print(self, calls: str = "") -> None:
+    def _print(self, run: str = "") -> None:
         seconds = time.monotonic() - self._start
         of = f"/{self.total}" if self.total else ""
         left = ""
@@ -122,7 +161,7 @@ class Stage:
         tell(
             self.console,
             f"{self.name:<28} {self.done}{of} {self.unit}  {self._rate()}  {seconds:.0f} s{left}"
-            + "".join(f"  {said}" for said in (calls, self._said) if said),
+            + "".join(f"  {said}" for said in (self._said, run) if said),
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from latentbench.judges.cache.replies import CacheStats, FromCache, ReplyCache
 from latentbench.judges.judge import BaseJudge, Judge, guarded
 from latentbench.kernel.errors import BenchError
-from latentbench.kernel.requests import NEEDS, Activate, Reply, Request, Usage, request_key
+from latentbench.kernel.requests import NEEDS, Activate, Reply, Request, request_key
 
 __all__ = ["CacheStats", "CachedJudge", "ReplyCache"]
 
@@ -34,7 +34,7 @@ class CachedJudge(BaseJudge):
         cache: where its replies are kept.
 
     Attributes:
-        paying: told what each chunk of replies used, as soon as they are stored; of those that were not paid here, nothing.
+        heard: each is told of every reply as soon as it is stored, or found in the cache; not what it says.
     """
 
     def __init__(self, judge: Judge, cache: ReplyCache) -> None:
@@ -42,7 +42,7 @@ class CachedJudge(BaseJudge):
         self.identity, self.can, self.reads_truth = judge.identity, judge.can, judge.reads_truth
         self.in_flight, self.chunk = judge.in_flight, judge.chunk
         self.seen = FromCache()
-        self.paying: Callable[[Sequence[Usage]], None] = lambda _: None
+        self.heard: list[Callable[[Sequence[Reply]], None]] = []
         self._flying: dict[str, asyncio.Future[Reply]] = {}
 
     async def answer(self, requests: Sequence[Request]) -> list[Reply]:
@@ -50,7 +50,9 @@ class CachedJudge(BaseJudge):
         keys = self._keys(requests)
         known = self.cache.get(keys, self.seen)
         self.seen.asked += len(keys)
-        self.seen.found += sum(k in known for k in keys)
+        found = [known[k] for k in keys if k in known]
+        self.seen.found += len(found)
+        self._tell(found)
         waiting = {k: self._flying[k] for k in keys if k not in known and k in self._flying}
         mine = {k: r for k, r in zip(keys, requests, strict=True) if k not in known and k not in waiting}
         loop = asyncio.get_running_loop()
@@ -73,13 +75,15 @@ class CachedJudge(BaseJudge):
                 self.cache.release(mine)
         fresh = {k: reply for task in tasks for k, reply in task.result().items()}
         shared = await self._wait(waiting, dict(zip(keys, requests, strict=True)))
-        replies = []
+        replies, late = [], []
         for k in keys:
             if k in fresh:
                 replies.append(fresh[k])
                 known[k] = replace(fresh.pop(k), cached=True)
             else:
                 replies.append(known[k] if k in known else shared[k])
+                late += replies[-1:] if k in mine or k in shared else []
+        self._tell(late)
         return replies
 
     def look_up(self, requests: Sequence[Request]) -> list[Reply | None]:
@@ -130,6 +134,7 @@ class CachedJudge(BaseJudge):
         while left:
             found = self.cache.get(left, self.seen)
             self.seen.found += len(found)
+            self._tell(list(found.values()))
             for k, reply in found.items():
                 self._flying[k].set_result(reply)
                 heard[k] = reply
@@ -146,9 +151,13 @@ class CachedJudge(BaseJudge):
         replies = await guarded(self.judge, [r for _, r in chunk])
         entries = [(k, r, reply) for (k, r), reply in zip(chunk, replies, strict=True)]
         self.cache.put(self.identity, self.reads_truth, entries)
-        self.paying([reply.usage for reply in replies if not reply.cached])
-        self.seen.came += len(replies)
-        self.seen.failed += sum(not reply.ok for reply in replies)
+        self._tell(replies)
         for k, _, reply in entries:
             self._flying[k].set_result(reply)
         return {k: reply for k, _, reply in entries}
+
+    def _tell(self, replies: Sequence[Reply]) -> None:
+        # Who counts needs to know what a reply cost and whether it is one, not what it says.
+        bare = [Reply(r.outcome, usage=r.usage, error=r.error, cached=r.cached, by=r.by) for r in replies]
+        for hook in self.heard if replies else ():
+            hook(bare)

@@ -93,14 +93,11 @@ class FromCache:
 
     Attributes:
         asked, found: numbers of requests.
-        came, failed: calls of the judge that came back, and those of them without an answer.
         first, last: when the earliest and the latest of those found were stored, in Unix time.
     """
 
     asked: int = 0
     found: int = 0
-    came: int = 0
-    failed: int = 0
     first: float = float("inf")
     last: float = float("-inf")
 
@@ -109,18 +106,8 @@ class FromCache:
         self.first, self.last = min(self.first, stored), max(self.last, stored)
 
     def __add__(self, other: FromCache) -> FromCache:
-        counts = (
-            self.asked + other.asked,
-            self.found + other.found,
-            self.came + other.came,
-            self.failed + other.failed,
-        )
-        return FromCache(*counts, min(self.first, other.first), max(self.last, other.last))
-
-    @property
-    def calls(self) -> str:
-        """A few words for a progress line."""
-        return f"{self.came:,} calls so far, {self.failed:,} failed"
+        first, last = min(self.first, other.first), max(self.last, other.last)
+        return FromCache(self.asked + other.asked, self.found + other.found, first, last)
 
     def __str__(self) -> str:
         """A line for the end of a run; nothing where nothing was found."""
