@@ -556,7 +556,7 @@ def board(honest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_duplicate_of_a_published_row(folder: Path, board: Path) -> None:
-    said = reasons(folder, board=board)
+    said = reasons(folder, boards=[board])
     assert "every row that is no floor is a duplicate of a published one" in said
     assert "truth has the explanations of truth in other" in said
 
@@ -566,7 +566,7 @@ def test_a_duplicate_under_another_name_and_key(folder: Path, board: Path) -> No
     for cell in cells:
         if cell["explainer"]["label"] == "truth":
             cell["explainer"]["key"] = "0123456789abcdef"
-    assert "is a duplicate of a published one" in reasons(rerun(folder, cells=cells), board=board)
+    assert "is a duplicate of a published one" in reasons(rerun(folder, cells=cells), boards=[board])
 
 
 @pytest.mark.slow
@@ -577,7 +577,7 @@ def test_what_is_new_beside_what_is_known(folder: Path, board: Path, tmp_path: P
     held["rows"] = [row for row in held["rows"] if row["explainer"]["label"] != "truth"]
     held["digest"] = digest(held["rows"])
     path.write_text(json.dumps(held), encoding="utf-8")
-    assert looked_at(folder, board=place).status == "rescored"
+    assert looked_at(folder, boards=[place]).status == "rescored"
 
 
 def test_a_row_that_stands_twice(folder: Path) -> None:

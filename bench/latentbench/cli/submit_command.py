@@ -15,6 +15,9 @@ from latentbench.views.terminal import plain_console, say
 if TYPE_CHECKING:
     from latentbench.leaderboards.submission.statement import TunedOn
 
+MOST = (1 << 63) - 1
+"""Greatest seed: a file of a check with a longer number could not be read again."""
+
 
 class _RunOrCheck(TyperGroup):
     """A group whose first word is a run folder, unless it is the name of a command."""
@@ -66,7 +69,9 @@ def check(
     sample: Annotated[int, typer.Option(min=1, help="How many latents it is asked about.")] = 24,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Seed of the sample; drawn anew by default, so that nobody knows it before."),
+        typer.Option(
+            min=0, max=MOST, help="Seed of the sample; drawn anew by default, so that nobody knows it before."
+        ),
     ] = None,
     margin: Annotated[
         float,
@@ -92,17 +97,26 @@ def check(
     --publish onto the leaderboard. Exit code 2: it is refused.
     """
     from latentbench.kernel.digested import write_digested
-    from latentbench.kernel.errors import SpecError
+    from latentbench.kernel.errors import DataError, SpecError
     from latentbench.leaderboards.submission.submission_check import check as look
     from latentbench.leaderboards.submission.submission_check import publish as put
 
     usual = Path("leaderboards")
-    known = board or publish or (usual if (usual / "results").is_dir() else None)
+    if board is not None and not (board / "results").is_dir():
+        raise DataError(
+            f"{board} has no folder `results`, so there are no published rows to look in. Give another --board."
+        )
+    whole = place.resolve()
+    if out is None and not whole.name:
+        raise DataError(f"{place} is no folder that was handed in, and nothing is written beside it.")
+    known = [folder for folder in (board, publish) if folder is not None]
+    if not known and (usual / "results").is_dir():
+        known = [usual]
     drawn = secrets.randbelow(1 << 31) if seed is None else seed
     record, rows = look(
-        place, board=known, judge=judge, sample=sample, seed=drawn, margin=margin, console=plain_console(err=True)
+        place, boards=known, judge=judge, sample=sample, seed=drawn, margin=margin, console=plain_console(err=True)
     )
-    beside = out or place.resolve().with_name(f"{place.resolve().name}.check.json")
+    beside = out or whole.with_name(f"{whole.name}.check.json")
     record = write_digested(record, beside)
     for remark in record.remarks:
         say(remark, err=True)

@@ -90,11 +90,15 @@ class AskedAgain(Frozen):
     seed: int
     margin: float
     rows: tuple[Compared, ...]
+    left: int = Field(default=0, ge=0)
+    """Rows of the run that were not asked about: those of its other judges, and of scorers that the judge cannot answer."""
 
     @property
     def reproduced(self) -> bool:
-        """Whether the same judge gives the same values again, on enough latents for that to say something."""
-        return self.same and bool(self.rows) and all(row.verdict in ("equal", "agrees") for row in self.rows)
+        """Whether the same judge gives the same values again in every row of the run, on enough latents for that to say
+        something."""
+        every = self.same and bool(self.rows) and not self.left
+        return every and all(row.verdict in ("equal", "agrees") for row in self.rows)
 
     @property
     def summary(self) -> str:
@@ -103,9 +107,10 @@ class AskedAgain(Frozen):
         who = "the same judge" if self.same else f"another judge ({self.judge})"
         counts = {verdict: sum(row.verdict == verdict for row in self.rows) for verdict in get_args(Verdict)}
         told = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
+        left = f"; {self.left} other rows of the run were not asked about" if self.left else ""
         return (
             f"{len(self.latents)} latents (seed {self.seed}) were asked about again of {who}: of {len(self.rows)} rows {told}; "
-            f"means differ by at most {apart:.3g}"
+            f"means differ by at most {apart:.3g} (margin {self.margin:g}){left}"
         )
 
 
@@ -170,6 +175,7 @@ def ask_again(
         seed=seed,
         margin=margin,
         rows=tuple(_compared(run, line, found.get(line, {}), chosen, margin, enough) for line in lines),
+        left=len(run.record.grid) - len(lines),
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from latentbench.kernel.boundary import Fault
 from latentbench.kernel.errors import UnknownName
 from latentbench.kernel.latent import LatentView
+from latentbench.kernel.requests import Outcome
 from latentbench.kernel.trial import Trial
 from latentbench.leaderboards.rescored import judged_latents
 from latentbench.runs.finished import Run
@@ -47,11 +48,12 @@ def misjudged_windows(run: Run, suite: Suite, scorers: Mapping[str, Scorer]) -> 
             told.add(cell_id)
             yield f"latent {latent!r} of cell {cell_id!r} is none of suite {suite.id}"
             continue
-        text = texts.get((cell.explainer.label, cell.repeat, latent)) or ""
-        trials = trials_of(run.record.spec, cell.repeat, scorers[cell.scorer.label], view, text)
-        if isinstance(trials, Fault):
-            continue
-        wrong = _first_difference(trials, judgements)
+        text = texts.get((cell.explainer.label, cell.repeat, latent))
+        trials = trials_of(run.record.spec, cell.repeat, scorers[cell.scorer.label], view, text or "")
+        if (text is None or isinstance(trials, Fault)) and any(j.outcome is not Outcome.SKIPPED for j in judgements):
+            wrong = "there is no explanation" if text is None else "the scorer asks nothing about its explanation"
+        else:
+            wrong = "" if isinstance(trials, Fault) else _first_difference(trials, judgements)
         if wrong:
             told.add(cell_id)
             yield f"the judgements of latent {latent!r} in cell {cell_id!r} are not about what this run asks: {wrong}"

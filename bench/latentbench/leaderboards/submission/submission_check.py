@@ -32,7 +32,8 @@ from latentbench.leaderboards.rescored import rescored, same_scorer
 from latentbench.leaderboards.results import add_results, moved, read_file, read_results, render, stored
 from latentbench.leaderboards.row import LEADERBOARD_SPLIT, Row, checked, rows
 from latentbench.leaderboards.submission.asked_again import MARGIN, SAMPLE, AskedAgain, ask_again
-from latentbench.leaderboards.submission.judged_windows import misjudged_windows
+from latentbench.leaderboards.submission.judged_windows import misjudged_windows, texts_of
+from latentbench.leaderboards.submission.planned_run import misplanned
 from latentbench.leaderboards.submission.public_suites import public_suite
 from latentbench.leaderboards.submission.statement import STATEMENT, Statement, read_statement
 from latentbench.leaderboards.submission.submission_folder import (
@@ -84,7 +85,7 @@ class _Parts:
 def check(
     folder: Path,
     *,
-    board: Path | None = None,
+    boards: Sequence[Path] = (),
     judge: str | None = None,
     sample: int = SAMPLE,
     seed: int = 0,
@@ -94,7 +95,7 @@ def check(
     """Check a folder that was handed in.
 
     Args:
-        board: folder of published results, in which the same rows are looked for.
+        boards: folders of published results, in which the same rows are looked for.
         judge: reference of a judge to ask again about a sample of the latents.
         sample, seed, margin: see `ask_again`.
         console: for the progress of that.
@@ -113,7 +114,7 @@ def check(
         _compare_run(parts, parts.run)
     if parts.said is not None and parts.own:
         parts.reasons += _other_rows(parts.said, parts.own)
-        if board is not None:
+        for board in boards:
             _published(parts, read_results(board))
     asked = None
     if judge is not None and not parts.reasons and parts.run is not None and parts.suite is not None:
@@ -133,8 +134,8 @@ def publish(board: Path, record: CheckRecord, accepted: Sequence[Row]) -> list[P
     written = add_results(accepted, board)
     path = board / CHECKS / f"{record.run}.json"
     old = read_check(path) if path.exists() else None
-    # Whoever asked a judge knows more than whoever does not.
-    if old is None or old.rows != record.rows or old.status != "reproduced" or record.asked is not None:
+    # Rows that were reproduced once were: a check that asks nobody, another judge, or too few latents takes nothing back.
+    if old is None or old.rows != record.rows or old.status != "reproduced" or record.status == "reproduced":
         write_digested(record, path)
     return [*written, path, render(board)]
 
@@ -188,6 +189,8 @@ def _compare_run(parts: _Parts, run: Run) -> None:
             if isinstance(scorer, Scorer):
                 parts.scorers[entry.label] = scorer
     if parts.suite is not None:
+        with parts.part(RUN):
+            parts.reasons += misplanned(run, parts.suite, texts_of(run))
         with parts.part(RUN):
             parts.reasons += misjudged_windows(run, parts.suite, parts.scorers)
         if parts.statement is not None and not parts.statement.missing():

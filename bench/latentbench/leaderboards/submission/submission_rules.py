@@ -18,8 +18,8 @@ from latentbench.runs.record import RECORD, RunRecord
 FLOORS = ("empty", "shuffled")
 """Explainers that every run on a leaderboard has: no text, and the text of another latent."""
 PACKAGE = "latentbench"
-_NUMBERS = re.compile(r"\d+(?:\.\d+)*")
-_VERSION = re.compile(r"(\d+)-(\d+)")
+_NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+_VERSION = re.compile(r"([0-9]+)-([0-9]+)")
 
 
 def unfloored(record: RunRecord) -> Iterator[str]:

@@ -25,7 +25,9 @@ from latentbench.kernel.veil import cleaned, veiled
 from latentbench.leaderboards.ranked_runs import rank
 from latentbench.leaderboards.results import add_results
 from latentbench.leaderboards.row import LEADERBOARD_SPLIT
-from latentbench.leaderboards.submission.public_suites import is_private
+from latentbench.leaderboards.submission.judged_windows import texts_of
+from latentbench.leaderboards.submission.planned_run import misplanned
+from latentbench.leaderboards.submission.public_suites import is_private, public_suite
 from latentbench.leaderboards.submission.statement import STATEMENT, TunedOn, read_statement, write_form
 from latentbench.leaderboards.submission.submission_folder import RUN, TABLES, is_ordinary, write_manifest
 from latentbench.leaderboards.submission.submission_rules import unfloored, untold
@@ -118,6 +120,8 @@ def obstacles(run: Run) -> list[str]:
         )
     if private := is_private(record.suite):
         wrong.append(private)
+    else:
+        wrong += misplanned(run, public_suite(record.suite), texts_of(run))
     if record.split != LEADERBOARD_SPLIT:
         wrong.append(f"it ran on the {record.split!r} latents, and only {LEADERBOARD_SPLIT!r} latents rank")
     if not is_ordinary(record.id):
