@@ -145,7 +145,9 @@ def test_what_a_pilot_lacks_is_named(pilot: Path, tmp_path: Path) -> None:
         from_pilot(run, scorer="detecton")
     with pytest.raises(UnknownName, match="explainer of the run 'lm'"):
         from_pilot(run, explainers=["lm", "tokens"])
-    with pytest.raises(SpecError, match="takes two explainers"):
+    with pytest.raises(
+        SpecError, match=r"takes two explainers, and 1 of \S+ named; name two \(--explainer, twice\) of: "
+    ):
         from_pilot(run, explainers=["llm"])
     few = load_run(build_run(tmp_path / "few", Grid(coders={"res9": 6})))
     with pytest.raises(DataError, match="6 latents, at least 8 are needed"):

@@ -162,7 +162,8 @@ def from_pilot(
     if len(chosen) < 2:
         raise SpecError(
             f"a difference takes two explainers, and {len(chosen)} of {run.id} "
-            f"{'is' if len(chosen) == 1 else 'are'} no floor; name two of: {', '.join(run.record.explainers)}."
+            f"{'named' if explainers else 'without floors'}; name two (--explainer, twice) of: "
+            f"{', '.join(run.record.explainers)}."
         )
     tables: dict[tuple[str, str], list[ComparedEntry]] = {}
     for entry in found:
