@@ -24,16 +24,16 @@ class Causes:
         self._counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
 
-    def add(self, outcome: Outcome, error: str | None) -> None:
-        """One more, unless it is an answer."""
+    def add(self, outcome: Outcome, error: str | None) -> str:
+        """One more, unless it is an answer; returns the reason as it is shown, "" of an answer."""
         said = " ".join((error or "no reason given").split())
         if outcome is Outcome.OK:
-            return
+            return ""
         # The status of an endpoint is a number that says something.
         kind = f"{outcome.value}: {said[:4]}{VARYING.sub('', said[4:])[:COMPARED]}"
         self._counts[kind] += 1
         # Whole: what to do about it stands at the end.
-        self._first.setdefault(kind, f"{outcome.value}: {said}")
+        return self._first.setdefault(kind, f"{outcome.value}: {said}")
 
     @property
     def counts(self) -> dict[str, int]:

@@ -1,0 +1,115 @@
+"""Where a run disagrees with itself: latents on which scorers, judges or explainers differ most, the largest difference first.
+
+Scorers have different units, so what they say is compared by places: the share of all explanations of the run that a scorer puts
+below this one. Judges of one scorer and explainers under one judge share a unit and are compared by their values. Floors are left
+out of the comparison of explainers, because everybody differs from them, and that is what they are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from latentbench.runs.finished import Run
+
+MOST = 200
+"""Differences of each sort that are shown."""
+
+Sort = Literal["scorers", "judges", "explainers"]
+
+
+@dataclass(frozen=True, slots=True)
+class DifferenceSide:
+    """One side of a difference: its name, and its value with the unit of its scorer."""
+
+    name: str
+    value: float
+    place: float
+    """Share of the explanations of the run that this scorer and judge put below, half of the equal ones included."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatentDifference:
+    """Two sides that say different things about one latent."""
+
+    latent: str
+    about: str
+    """What both have in common."""
+    metric: str
+    size: float
+    more: DifferenceSide
+    less: DifferenceSide
+
+
+@dataclass(frozen=True, slots=True)
+class DifferenceList:
+    """The largest differences of one sort, and how many there are."""
+
+    sort: Sort
+    unit: str
+    n: int
+    shown: tuple[LatentDifference, ...]
+
+
+def differences(run: Run) -> tuple[DifferenceList, ...]:
+    """Everything that can differ in a run, sort by sort; sorts with one side only are empty."""
+    held = run.per_latent().dropna(subset=["value"])
+    better = {label: scorer.ranking.higher_is_better for label, scorer in run.record.scorers.items()}
+    headline = {label: scorer.headline for label, scorer in run.record.scorers.items()}
+    floors = {label for label, explainer in run.record.explainers.items() if explainer.is_floor}
+    signed = held["value"].where(held["scorer"].map(better).astype(bool), -held["value"])
+    grouped = signed.groupby([held["scorer"], held["judge"]])
+    ranks, sizes = grouped.rank(method="average"), grouped.transform("size")
+    held = held.assign(
+        place=(ranks - 0.5) / sizes,
+        grading=held["scorer"] + " · " + held["judge"],
+        metric=held["scorer"].map(headline),
+    )
+    real = held[~held["explainer"].isin(floors)]
+    return (
+        _sorted("scorers", "places", _pairs(held, ["latent", "explainer"], "grading", "place", apart="scorer")),
+        _sorted("judges", "values", _pairs(held, ["latent", "explainer", "scorer"], "judge", "value")),
+        _sorted("explainers", "values", _pairs(real, ["latent", "scorer", "judge"], "explainer", "value")),
+    )
+
+
+def _sorted(sort: Sort, unit: str, found: Iterator[LatentDifference]) -> DifferenceList:
+    ordered = sorted(found, key=lambda d: (-round(d.size, 9), d.latent, d.about, d.more.name))
+    return DifferenceList(sort, unit, len(ordered), tuple(ordered[:MOST]))
+
+
+def _pairs(
+    held: pd.DataFrame, common: Sequence[str], side: str, by: str, apart: str | None = None
+) -> Iterator[LatentDifference]:
+    """For each group the two sides that are furthest apart.
+
+    Args:
+        common: columns that both sides share; the latent is the first.
+        side: column with the names of the sides.
+        by: column that is compared.
+        apart: column in which the sides must differ.
+    """
+    keys = list(common)
+    ordered = held.sort_values([by, side], kind="stable")
+    ends = ordered.groupby(keys, sort=False)
+    many = ends[apart or side].transform("nunique") > 1
+    kept = ordered[many]
+    for names, group in kept.groupby(keys, sort=False):
+        low, high = group.iloc[0], group.iloc[-1]
+        if apart is not None and low[apart] == high[apart]:
+            continue
+        size = float(high[by] - low[by])
+        if size <= 0:
+            continue
+        metrics = dict.fromkeys((str(high["metric"]), str(low["metric"])))
+        yield LatentDifference(
+            latent=str(names[0]),
+            about=" · ".join(map(str, names[1:])),
+            metric=" and ".join(metrics),
+            size=size,
+            more=DifferenceSide(str(high[side]), float(high["value"]), float(high["place"])),
+            less=DifferenceSide(str(low[side]), float(low["value"]), float(low["place"])),
+        )

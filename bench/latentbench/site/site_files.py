@@ -1,0 +1,211 @@
+"""A target -> the files of its site, one after another: the page, its script and style, and a data file for each part.
+
+The files are a pure function of the tables. Nothing of the day, the machine or the folder is in them, so that the same tables
+give the same bytes, and a page that was edited by hand is one that differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import groupby, islice
+from typing import TYPE_CHECKING
+
+from latentbench.analysis.qualify.qualify_page import published
+from latentbench.judges.qualification import folders
+from latentbench.leaderboards.board import Ranking, tables
+from latentbench.leaderboards.checks import CHECKS, SELF_REPORTED, status_notes, statuses
+from latentbench.leaderboards.claims import confirmed
+from latentbench.leaderboards.export import to_csv, to_json
+from latentbench.leaderboards.forgery import unfounded_notes
+from latentbench.leaderboards.ranked_runs import rank
+from latentbench.leaderboards.reruns import once, sentences
+from latentbench.leaderboards.results import JUDGES, read_results
+from latentbench.leaderboards.row import Row
+from latentbench.runs.finished import Run, load_run, suite_of
+from latentbench.runs.kept import has_calls, kept_calls
+from latentbench.site.board_data import BoardTable, CoderTable, ExamRow, board_table, coder_tables, exam_row
+from latentbench.site.call_data import call_list
+from latentbench.site.data_file import data_file
+from latentbench.site.difference_data import differences
+from latentbench.site.failure_data import failures
+from latentbench.site.latent_data import PAGE_SIZE, latent_list, shown_latents, text_list
+from latentbench.site.site_target import SiteTarget
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INDEX = "index.html"
+SCRIPT, STYLE = "app.js", "app.css"
+CSV, JSON = "leaderboard.csv", "leaderboard.json"
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'self' file:; style-src 'self' file: 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'">
+<meta name="referrer" content="no-referrer">
+<title>latentbench</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="app.css">
+</head>
+<body>
+<div id="app"><p class="wait">Loading. This page needs JavaScript; the numbers are also in leaderboard.csv beside it.</p></div>
+<script src="app.js"></script>
+</body>
+</html>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunEntry:
+    """A run as the site lists it."""
+
+    key: str
+    """Folder of its data files."""
+    id: str
+    name: str
+    started: str
+    suite: str
+    split: str
+    latents: int
+    failed: float | None
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class SiteIndex:
+    """What the site is about."""
+
+    title: str
+    runs: tuple[RunEntry, ...]
+    tables: int
+    exams: int
+    live: bool = False
+    """Whether the server that sends it follows a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boards:
+    """The three leaderboards: explainers, judges, coders."""
+
+    tables: tuple[BoardTable, ...]
+    exams: tuple[ExamRow, ...]
+    coders: tuple[CoderTable, ...]
+    remarks: tuple[str, ...]
+
+
+File = tuple[str, str]
+"""Place in the site, with slashes, and text."""
+
+
+def site_files(target: SiteTarget, suite_folder: Path | None = None) -> Iterator[File]:
+    """Every file of the site of a target, in a fixed order.
+
+    Args:
+        suite_folder: where the suite of its runs is; else it is looked for as their specs name it.
+
+    Raises:
+        RunError, CorruptTable, DigestMismatch: a run has not ended, or is not what was written.
+    """
+    runs = [load_run(folder) for folder in target.runs]
+    boards, ranked = _published(target.published) if target.published is not None else _of_runs(runs)
+    keys = {run.id: f"r{number}" for number, run in enumerate(runs)}
+    yield from front_files()
+    entries = tuple(_entry(run, keys[run.id]) for run in runs)
+    index = SiteIndex(target.title, entries, len(boards.tables), len(boards.exams))
+    yield _data("site", index)
+    yield _data("boards", boards)
+    yield CSV, to_csv(ranked)
+    yield JSON, to_json(ranked)
+    for run in runs:
+        yield from _run_files(run, keys[run.id], suite_folder)
+
+
+def front_files() -> Iterator[File]:
+    """The page, its script and its style."""
+    yield INDEX, _PAGE
+    built = files("latentbench.site") / "built"
+    for name in (SCRIPT, STYLE):
+        yield name, (built / name).read_text(encoding="utf-8")
+
+
+def _data(name: str, value: object) -> File:
+    return f"data/{name}.js", data_file(name, value)
+
+
+def _of_runs(runs: Sequence[Run]) -> tuple[Boards, Sequence[Ranking]]:
+    ranked = rank(runs, by_coder=True, any_split=True)
+    judges = {judge.key for run in runs for judge in run.record.judges.values()}
+    exams = [exam for place in folders() if place.is_dir() for exam in published(place) if exam.judge_key in judges]
+    boards = Boards(
+        tables=_boards(ranked.tables, {}),
+        exams=tuple(map(exam_row, exams)),
+        coders=tuple(coder_tables(ranked.rows)),
+        remarks=tuple(ranked.remarks),
+    )
+    return boards, ranked.tables
+
+
+def _published(folder: Path) -> tuple[Boards, Sequence[Ranking]]:
+    rows = read_results(folder)
+    known = statuses(rows, folder / CHECKS)
+    held: list[Row] = confirmed(rows, [folder / JUDGES])
+    shown, reruns = once(held)
+    ranked = tables(shown)
+    exams = published(folder / JUDGES) if (folder / JUDGES).is_dir() else []
+    said = {row.run: known[row.run].status if row.run in known else SELF_REPORTED for row in rows}
+    boards = Boards(
+        tables=_boards(ranked, said),
+        exams=tuple(map(exam_row, exams)),
+        coders=tuple(coder_tables(shown)),
+        remarks=(*unfounded_notes(rows), *sentences(reruns), *status_notes(rows, known)),
+    )
+    return boards, ranked
+
+
+def _boards(ranked: Sequence[Ranking], status: Mapping[str, str]) -> tuple[BoardTable, ...]:
+    return tuple(board_table(ranking, status) for ranking in ranked)
+
+
+def _entry(run: Run, key: str) -> RunEntry:
+    record = run.record
+    return RunEntry(
+        key,
+        run.id,
+        record.name,
+        record.started,
+        record.suite.id,
+        record.split,
+        len(record.latents),
+        record.failure_rate,
+        record.command,
+    )
+
+
+def _run_files(run: Run, key: str, suite_folder: Path | None) -> Iterator[File]:
+    suite, spoken = suite_of(run, suite_folder), has_calls(run)
+    yield _data(f"{key}/latents", latent_list(run, suite, spoken))
+    yield _data(f"{key}/texts", text_list(run))
+    yield _data(f"{key}/differences", differences(run))
+    yield _data(f"{key}/failures", failures(run, kept_calls(run), spoken))
+    held = shown_latents(run, suite)
+    page = 0
+    while some := list(islice(held, PAGE_SIZE)):
+        yield _data(f"{key}/latent-{page}", some)
+        page += 1
+    if spoken:
+        yield from _call_files(run, key)
+
+
+def _call_files(run: Run, key: str) -> Iterator[File]:
+    """A file for each latent; the calls come latent by latent."""
+    places = {latent: i for i, latent in enumerate(run.record.latents)}
+    missing = dict(places)
+    for latent, calls in groupby(kept_calls(run), key=lambda call: call.latent):
+        if latent in missing:
+            yield _data(f"{key}/calls-{missing.pop(latent)}", call_list(latent, calls))
+    for latent, place in missing.items():
+        yield _data(f"{key}/calls-{place}", call_list(latent, ()))
