@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # An environment beside the project's own: delphi wants transformers below 5. What only its judges need (vLLM and others) is left out.
 DELPHI ?= .venv-delphi
 
-.PHONY: demo test test-slow test-lowest test-highest release test-foreign test-delphi lint gate docs docs-check benchmarks clean
+.PHONY: demo test test-browser site site-check test-slow test-lowest test-highest release test-foreign test-delphi lint gate docs docs-check benchmarks clean
 
 CI := tests/constraints/ci.txt
 
@@ -21,7 +21,23 @@ demo: $(BIN)/.ready
 	$(BIN)/bench demo
 
 test: $(BIN)/.ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile --benchmark-disable -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --benchmark-disable -m "not slow and not gpu and not browser"
+
+# The pages of `bench view` in chromium (apt-get install chromium; CHROMIUM names another), with axe-core out of front/node_modules.
+FRONT := bench/latentbench/site/front
+$(FRONT)/node_modules/.ready: $(FRONT)/package-lock.json
+	cd $(FRONT) && npm ci --no-audit --no-fund --silent
+	touch $@
+
+test-browser: $(BIN)/.ready $(FRONT)/node_modules/.ready
+	$(BIN)/python -m pytest --benchmark-disable -m browser
+
+# Bundles front/ into built/, which is committed; `site-check` bundles it again elsewhere and compares every byte.
+site: $(FRONT)/node_modules/.ready
+	cd $(FRONT) && npx tsc --noEmit && node build.mjs
+
+site-check: $(FRONT)/node_modules/.ready
+	cd $(FRONT) && npx tsc --noEmit && out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && node build.mjs "$$out" && diff -r "$$out" ../built
 
 test-slow: $(BIN)/.ready
 	$(BIN)/python -m pytest -m slow
@@ -35,7 +51,7 @@ test-slow: $(BIN)/.ready
 	touch $@
 
 test-lowest test-highest: test-%: .venv-%/.ready
-	.venv-$*/bin/python -m pytest --benchmark-disable -m "not slow and not gpu" $$(cat tests/constraints/subset.txt)
+	.venv-$*/bin/python -m pytest --benchmark-disable -m "not slow and not gpu and not browser" $$(cat tests/constraints/subset.txt)
 
 # Both distributions, as wheels and source archives: built, checked by size and content, installed and used in an empty folder.
 .venv-release/.ready:

@@ -41,6 +41,7 @@ from latentbench.cli import (
     suite_command,
     tune_command,
     walkthrough_command,
+    view_command,
 )
 from latentbench.cli.failure import (
     DEBUG,
@@ -86,6 +87,7 @@ app.command("show")(show_command.show)
 app.command("export")(export_command.export)
 app.command("track")(run_command.track)
 app.command("report")(run_command.report)
+app.command("view")(view_command.view)
 app.command("leaderboard")(leaderboard_command.leaderboard)
 app.command("gate")(gate_command.gate)
 app.command("speed")(gate_command.speed)

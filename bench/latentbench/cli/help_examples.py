@@ -29,6 +29,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "track": ("bench track runs/mine", "bench track runs/mine --uri http://127.0.0.1:5000"),
     "report": ("bench report runs/mine", "bench report runs/studies/results/sampling"),
+    "view": ("bench view runs/mine", "bench view runs/mine --serve --port 8300", "bench view leaderboards --out pages"),
     "leaderboard": (
         "bench leaderboard runs/mine",
         "bench leaderboard runs/mine runs/other --paired",

@@ -222,11 +222,11 @@ def _duels(rows: Sequence[Row], better: bool, seed: int) -> Iterable[Duel]:
     # The smallest p is 2 / (draws + 1): with too few, a large family could never show any difference.
     draws = max(RESAMPLES, math.ceil(4 * len(known) / (1 - LEVEL)))
     tested = [_tested(gaps[place], seed, draws) for place in known]
-    adjusted = holm([p for _, p in tested]) if tested else []
+    adjusted: list[float] = holm([p for _, p in tested]).tolist() if tested else []
     for place, (held, _), p in zip(known, tested, adjusted, strict=True):
         (i, j), gap = pairs[place], gaps[place] if better else -gaps[place]
         ahead = float((gap > 0).mean() + (gap == 0).mean() / 2)
-        yield Duel(i, j, held.estimate, held.low, held.high, held.n, ahead, float(p))
+        yield Duel(i, j, held.estimate, held.low, held.high, held.n, ahead, p)
 
 
 def _tested(gap: NDArray[np.float64], seed: int, draws: int) -> tuple[Interval, float]:
@@ -334,10 +334,7 @@ def coder_tables(rows: Iterable[Row]) -> list[CoderTable]:
 def _coder_table(group: Sequence[Row]) -> CoderTable:
     first = group[0]
     better = first.score.higher_is_better
-    held = [
-        Interval(*(math.nan if x is None else x for x in (r.score.estimate, r.score.low, r.score.high)), r.score.n)
-        for r in group
-    ]
+    held = [_interval(row) for row in group]
     ranked = sorted(
         zip(group, ranks_from_intervals(held, better), strict=True),
         key=lambda pair: (
@@ -370,3 +367,9 @@ def _coder_table(group: Sequence[Row]) -> CoderTable:
             for row, rank in ranked
         ),
     )
+
+
+def _interval(row: Row) -> Interval:
+    score = row.score
+    estimate, low, high = (math.nan if x is None else x for x in (score.estimate, score.low, score.high))
+    return Interval(estimate, low, high, score.n)

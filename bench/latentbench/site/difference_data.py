@@ -64,9 +64,7 @@ def differences(run: Run) -> tuple[DifferenceList, ...]:
     grouped = signed.groupby([held["scorer"], held["judge"]])
     ranks, sizes = grouped.rank(method="average"), grouped.transform("size")
     held = held.assign(
-        place=(ranks - 0.5) / sizes,
-        grading=held["scorer"] + " · " + held["judge"],
-        metric=held["scorer"].map(headline),
+        place=(ranks - 0.5) / sizes, grading=held["scorer"] + " · " + held["judge"], metric=held["scorer"].map(headline)
     )
     real = held[~held["explainer"].isin(floors)]
     return (

@@ -258,9 +258,7 @@ def text_list(run: Run) -> TextList:
         whole = text if isinstance(text, str) else ""
         return whole if len(whole) <= TOLD else whole[:TOLD] + "\u2026"
 
-    return TextList(
-        tuple(labels), tuple(tuple(short(told.get((e, z))) for z in run.record.latents) for e in labels)
-    )
+    return TextList(tuple(labels), tuple(tuple(short(told.get((e, z))) for z in run.record.latents) for e in labels))
 
 
 def shown_latents(run: Run, suite: Suite | None) -> Iterator[ShownLatent]:
@@ -317,7 +315,8 @@ def _means(run: Run) -> pd.DataFrame:
 
 def _scores(run: Run, own: pd.DataFrame) -> Iterator[ScoreTable]:
     labels = list(run.record.explainers)
-    for (scorer, judge), graded in own.groupby(["scorer", "judge"], sort=False):
+    for names, graded in own.groupby(["scorer", "judge"], sort=False):
+        scorer, judge = map(str, names)
         headline = run.record.scorers[scorer].headline
         values = graded.pivot(index="metric", columns="explainer", values="value").reindex(columns=labels)
         counts = graded[graded["metric"] == headline].set_index("explainer")[["n_judged", "n_attempted"]]
@@ -336,7 +335,8 @@ def _verdicts(run: Run, own: pd.DataFrame, view: LatentView | None) -> Iterator[
     strength = {} if view is None else {window.id: window.max for window in view.test}
     cells = {(*cell.labels, cell.repeat): cell.cell for cell in run.record.cells}
     columns = ["trial", "part", "item", "kind", "truth", "explainer", "outcome", "score", "answer", "error"]
-    for (scorer, judge, repeat), asked in own.groupby(["scorer", "judge", "repeat"], sort=False):
+    for names, asked in own.groupby(["scorer", "judge", "repeat"], sort=False):
+        scorer, judge, repeat = str(names[0]), str(names[1]), int(str(names[2]))
         explainers = tuple(dict.fromkeys(asked["explainer"]))
         place = {label: i for i, label in enumerate(explainers)}
         lines: dict[_Place, list[Said | None]] = {}
@@ -355,7 +355,7 @@ def _verdicts(run: Run, own: pd.DataFrame, view: LatentView | None) -> Iterator[
         ]
         found.sort(key=lambda line: (-line.truth, -strength.get(-1 if line.item is None else line.item, 0.0)))
         owners = tuple(cells[(e, scorer, judge, repeat)] for e in explainers)
-        yield VerdictTable(scorer, judge, int(repeat), explainers, owners, tuple(found))
+        yield VerdictTable(scorer, judge, repeat, explainers, owners, tuple(found))
 
 
 _Place = tuple[str, str, int | None, str, int, int]
@@ -403,9 +403,5 @@ def _neighbours(suite: Suite | None, latents: Sequence[str]) -> Mapping[str, lis
                 most = np.argpartition(-shown, min(NEAREST, len(shown) - 1))[: NEAREST + 1].tolist()
                 order = sorted(most, key=lambda j: (-float(shown[j]), names[j]))
                 nearest = [j for j in order[:NEAREST] if np.isfinite(shown[j])]
-                found[names[i]] = [
-                    Neighbour(names[j], float(shown[j]), names[j] in wanted) for j in nearest
-                ]
+                found[names[i]] = [Neighbour(names[j], float(shown[j]), names[j] in wanted) for j in nearest]
     return found
-
-

@@ -44,7 +44,9 @@ def write_site(files: Iterable[File], folder: Path) -> WrittenSite:
     """
     old = set(_held(folder))
     if old and not (folder / MARK).is_file():
-        raise DataError(f"{folder} holds {min(old)!r} and is no site. Name an empty folder, or one that does not exist.")
+        raise DataError(
+            f"{folder} holds {min(old)!r} and is no site. Name an empty folder, or one that does not exist."
+        )
     size, n = 0, 0
     for name, text in files:
         path = folder / name

@@ -59,11 +59,11 @@ function useWidth(): [preact.RefObject<HTMLDivElement>, number] {
 
 export const COSTS: [string, string][] = [["tokens", "tokens a latent"], ["dollars", "dollars a latent"], ["seconds", "seconds a latent"]];
 
-/** Rows that no other row beats in score without being dearer. */
+/** Explainers that no other row beats in score without being dearer; floors are none of them, and may keep one from being there. */
 export function frontier(rows: BoardRow[], cost: (row: BoardRow) => Num, better: boolean): Set<BoardRow> {
   const priced = rows.filter((row) => cost(row) !== null && row.score.estimate !== null);
   const good = (row: BoardRow) => (better ? 1 : -1) * (row.score.estimate ?? 0);
-  return new Set(priced.filter((row) => !priced.some((other) => other !== row && good(other) >= good(row)
+  return new Set(priced.filter((row) => !row.is_floor && !priced.some((other) => other !== row && good(other) >= good(row)
     && (cost(other) ?? 0) <= (cost(row) ?? 0) && (good(other) > good(row) || (cost(other) ?? 0) < (cost(row) ?? 0)))));
 }
 
