@@ -319,15 +319,16 @@ def _scores(run: Run, own: pd.DataFrame) -> Iterator[ScoreTable]:
         scorer, judge = map(str, names)
         headline = run.record.scorers[scorer].headline
         values = graded.pivot(index="metric", columns="explainer", values="value").reindex(columns=labels)
+        lines = dict(zip(map(str, values.index), values.to_numpy(dtype=np.float64).tolist(), strict=True))
         counts = graded[graded["metric"] == headline].set_index("explainer")[["n_judged", "n_attempted"]]
         counts = counts.reindex(labels, fill_value=0)
-        names = sorted(dict.fromkeys(graded["metric"]), key=lambda name: name != headline)
+        metrics = sorted(dict.fromkeys(graded["metric"].astype(str)), key=lambda name: name != headline)
         yield ScoreTable(
             scorer=scorer,
             judge=judge,
             judged=tuple(map(int, counts["n_judged"])),
             attempted=tuple(map(int, counts["n_attempted"])),
-            metrics=tuple((name, tuple(values.loc[name].tolist())) for name in names),
+            metrics=tuple((name, tuple(lines[name])) for name in metrics),
         )
 
 
