@@ -32,7 +32,7 @@ def data_file(name: str, value: object) -> str:
         name: what the page asks for.
         value: dataclasses, mappings, sequences, texts and numbers in one another.
     """
-    text = json.dumps([name, plain_data(value)], ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(plain_data([name, value]), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return f"{CALL}(...{text.translate(_CODES)})\n"
 
 

@@ -90,24 +90,24 @@ def _pairs(
         by: column that is compared.
         apart: column in which the sides must differ.
     """
-    keys = list(common)
+    keys, differ = list(common), apart or side
     ordered = held.sort_values([by, side], kind="stable")
-    ends = ordered.groupby(keys, sort=False)
-    many = ends[apart or side].transform("nunique") > 1
-    kept = ordered[many]
-    for names, group in kept.groupby(keys, sort=False):
-        low, high = group.iloc[0], group.iloc[-1]
-        if apart is not None and low[apart] == high[apart]:
-            continue
-        size = float(high[by] - low[by])
+    many = ordered.groupby(keys, sort=False)[differ].transform("nunique") > 1
+    columns = [differ, side, by, "metric", "value", "place"]
+    for names, group in ordered[many].groupby(keys, sort=False):
+        lines = list(group[columns].itertuples(index=False, name=None))
+        # The furthest two may be of one scorer; then one of the two meets the furthest of another.
+        low = next(line for line in lines if line[0] != lines[-1][0])
+        high = next(line for line in reversed(lines) if line[0] != lines[0][0])
+        less, more = max(((low, lines[-1]), (lines[0], high)), key=lambda pair: pair[1][2] - pair[0][2])
+        size = float(more[2] - less[2])
         if size <= 0:
             continue
-        metrics = dict.fromkeys((str(high["metric"]), str(low["metric"])))
         yield LatentDifference(
             latent=str(names[0]),
             about=" · ".join(map(str, names[1:])),
-            metric=" and ".join(metrics),
+            metric=" and ".join(dict.fromkeys((str(more[3]), str(less[3])))),
             size=size,
-            more=DifferenceSide(str(high[side]), float(high["value"]), float(high["place"])),
-            less=DifferenceSide(str(low[side]), float(low["value"]), float(low["place"])),
+            more=DifferenceSide(str(more[1]), float(more[4]), float(more[5])),
+            less=DifferenceSide(str(less[1]), float(less[4]), float(less[5])),
         )

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from latentbench.kernel.errors import BenchError
 from latentbench.kernel.requests import Outcome
-from latentbench.runs.journal import explanation_journal, judgement_journal
 from latentbench.runs.record import RunRecord, read_record
+from latentbench.runs.run_journals import explanation_journal, judgement_journal
 from latentbench.views.causes import Causes
 
 LAST = 12
