@@ -13,6 +13,7 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 from latentbench.analysis.qualify.qualify_page import published
+from latentbench.analysis.walkthrough.sentence_walk import read_walk
 from latentbench.judges.qualification import folders
 from latentbench.leaderboards.board import Ranking, tables
 from latentbench.leaderboards.checks import CHECKS, SELF_REPORTED, status_notes, statuses
@@ -84,6 +85,8 @@ class SiteIndex:
     runs: tuple[RunEntry, ...]
     tables: int
     exams: int
+    walks: tuple[str, ...] = ()
+    """Sentences that are walked through, in the order of their data files."""
     live: bool = False
     """Whether the server that sends it follows a run."""
 
@@ -116,11 +119,14 @@ def site_files(target: SiteTarget, suite_folder: Path | None = None) -> Iterator
     keys = {run.id: f"r{number}" for number, run in enumerate(runs)}
     yield from front_files()
     entries = tuple(_entry(run, keys[run.id]) for run in runs)
-    index = SiteIndex(target.title, entries, len(boards.tables), len(boards.exams))
+    walks = [read_walk(folder) for folder in target.walks]
+    index = SiteIndex(target.title, entries, len(boards.tables), len(boards.exams), tuple(w.sentence for w in walks))
     yield _data("site", index)
     yield _data("boards", boards)
     yield CSV, to_csv(ranked)
     yield JSON, to_json(ranked)
+    for number, walk in enumerate(walks):
+        yield _data(f"walk-{number}", walk.model_dump())
     for run in runs:
         yield from _run_files(run, keys[run.id], suite_folder)
 

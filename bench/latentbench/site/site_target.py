@@ -1,4 +1,4 @@
-"""What a folder is that somebody wants to look at: a run, published results, or a study, which is a folder with runs in it."""
+"""What a folder is that somebody wants to look at: a run, published results, or a study, which is a folder with runs or a walkthrough in it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentbench.analysis.walkthrough.sentence_walk import FILE as WALK
 from latentbench.kernel.errors import RunError
 from latentbench.leaderboards.results import RESULTS
 from latentbench.runs.record import RECORD, read_record
@@ -19,11 +20,13 @@ class SiteTarget:
         title: name of what is shown.
         runs: folders of runs, sorted.
         published: folder with committed results; None without.
+        walks: folders with a walkthrough of a sentence, sorted.
     """
 
     title: str
     runs: tuple[Path, ...] = ()
     published: Path | None = None
+    walks: tuple[Path, ...] = ()
 
     @property
     def going_on(self) -> tuple[Path, ...]:
@@ -38,16 +41,21 @@ def site_target(folder: Path) -> SiteTarget:
         RunError: nothing that could be shown.
     """
     if (folder / RECORD).is_file():
-        return SiteTarget(read_record(folder).id, (folder,))
+        return SiteTarget(read_record(folder).id, (folder,), walks=_walks(folder))
     if (folder / RESULTS).is_dir():
         return SiteTarget("Leaderboards", published=folder)
     runs = sorted(path.parent for path in folder.rglob(RECORD)) if folder.is_dir() else []
-    if not runs:
+    walks = _walks(folder)
+    if not runs and not walks:
         raise RunError(
-            f"{folder} is no run (it has no {RECORD}), has no runs in it, and no published rows ({RESULTS}/). Name the folder of "
+            f"{folder} is no run (it has no {RECORD}), has no runs in it, no {WALK}, and no published rows ({RESULTS}/). Name the folder of "
             "a run, of a study, or leaderboards."
         )
-    return SiteTarget(folder.resolve().name, tuple(_distinct(runs)))
+    return SiteTarget(folder.resolve().name, tuple(_distinct(runs)), walks=walks)
+
+
+def _walks(folder: Path) -> tuple[Path, ...]:
+    return tuple(sorted(path.parent for path in folder.rglob(WALK))) if folder.is_dir() else ()
 
 
 def _distinct(runs: Sequence[Path]) -> Sequence[Path]:

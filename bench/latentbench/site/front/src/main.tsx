@@ -8,6 +8,7 @@ import { Latents, useData } from "./latents";
 import { Live } from "./live";
 import { link, useRoute } from "./route";
 import { Waiting } from "./text";
+import { Walk } from "./walk";
 import type { Boards, SiteIndex } from "./types";
 import "./style.css";
 
@@ -37,7 +38,7 @@ function App() {
   const [site, error] = useData<SiteIndex>("site");
   const [boards, failed] = useData<Boards>(site && !site.live ? "boards" : null);
   const main = useRef<HTMLElement>(null);
-  const page = route.path[0] ?? "explainers";
+  const page = route.path[0] ?? (site && !site.tables && site.walks.length ? "walk" : "explainers");
   const place = route.path.join("/");
   const [first, moved] = useState(true);
   useEffect(() => {
@@ -50,6 +51,7 @@ function App() {
   const run = site.runs.find((r) => r.key === route.path[1]) ?? site.runs[0];
   const pages: [string, string, string[]][] = [["explainers", "Explainers", ["explainers"]], ["judges", "Judges", ["judges"]], ["coders", "Coders", ["coders"]]];
   if (run) pages.push(["latents", "Latents", ["latents", run.key]], ["differences", "Disagreements", ["differences", run.key]], ["failures", "Failures", ["failures", run.key]]);
+  if (site.walks.length) pages.push(["walk", "A sentence", ["walk"]]);
   return (
     <>
       <a class="skip" href="#main" onClick={(e) => { e.preventDefault(); main.current?.focus(); }}>Skip to the content</a>
@@ -62,7 +64,7 @@ function App() {
       <main id="main" tabIndex={-1} ref={main}>
         {site.live ? <Live />
           : <>
-            {site.runs.length > 1 && !["explainers", "judges", "coders"].includes(page) && run && (
+            {site.runs.length > 1 && !["explainers", "judges", "coders", "walk"].includes(page) && run && (
               <label class="run">Run{" "}
                 <select value={run.key} onChange={(e) => { location.hash = link([page === "latent" ? "latents" : page, e.currentTarget.value]); }}>
                   {site.runs.map((r) => <option key={r.key} value={r.key}>{r.id}</option>)}
@@ -73,6 +75,7 @@ function App() {
               : page === "latent" && run ? <LatentPage key={place} run={run} route={route} />
               : page === "differences" && run ? <Differences key={run.key} run={run} route={route} />
               : page === "failures" && run ? <Failures key={run.key} run={run} />
+              : page === "walk" && site.walks.length ? <Walk site={site} route={route} />
               : !boards ? <Waiting error={failed} />
               : page === "judges" ? <Judges boards={boards} route={route} />
               : page === "coders" ? <Coders boards={boards} route={route} />

@@ -31,7 +31,7 @@ export interface Boards { tables: BoardTable[]; exams: ExamRow[]; coders: CoderT
 export interface RunEntry {
   key: string; id: string; name: string; started: string; suite: string; split: string; latents: number; failed: Num; command: string;
 }
-export interface SiteIndex { title: string; runs: RunEntry[]; tables: number; exams: number; live: boolean }
+export interface SiteIndex { title: string; runs: RunEntry[]; tables: number; exams: number; walks: string[]; live: boolean }
 export interface Grading { scorer: string; judge: string; headline: string; floor: Num; higher_is_better: boolean }
 export interface NamedExplainer { label: string; id: string; is_floor: boolean; model: string | null }
 export interface LatentList {
@@ -83,4 +83,13 @@ export interface LiveText { explainer: string; latent: string; text: string }
 export interface LiveRun {
   id: string; status: string; started: string; suite: string; latents: number; stages: LiveStage[]; causes: [string, number][];
   texts: LiveText[]; version: number; error: string | null;
+}
+export interface WalkScore { scorer: string; judge: string; metric: string; value: Num; judged: number; attempted: number }
+export interface WalkText { explainer: string; is_floor: boolean; text: string; scores: WalkScore[] }
+export interface WalkedLatent {
+  id: string; coder: string; hookpoint: string; place: number; activations: number[]; share: Num; texts: WalkText[];
+}
+export interface SentenceWalk {
+  sentence: string; tokens: string[]; suite: string; runs: string[]; latents: WalkedLatent[]; limits: string[];
+  coders: { name: string; hookpoint: string; fired: number; known: number }[];
 }
