@@ -40,8 +40,8 @@ from latentbench.cli import (
     submit_command,
     suite_command,
     tune_command,
-    walkthrough_command,
     view_command,
+    walkthrough_command,
 )
 from latentbench.cli.failure import (
     DEBUG,
