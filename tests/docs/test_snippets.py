@@ -42,6 +42,7 @@ NOT_HERE = {
 """What a block of a walked page holds that is only read -> why."""
 READ_ONLY = {
     "README.md": "weights and minutes (`make demo` is run by hand), endpoints, and runs that a reader has",
+    "calls.md": "runs that a reader has; tests/leaderboards/test_latent_terminal.py and tests/runs/test_kept_calls.py run these",
     "coders.md": "weights, and objects of a reader's own; `make test-foreign` and tests/subject run the coders",
     "coming-from.md": "a result folder of delphi that a reader has",
     "contributing/first-change.md": "run by tests/docs/test_first_change.py",

@@ -256,6 +256,15 @@ def test_secrets_are_veiled_and_hostile_text_is_kept_as_it_is(tmp_path: Path) ->
     assert "abcdef123456" not in told[0]
 
 
+def test_a_text_that_is_longer_than_a_line_may_be_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "LONGEST", 10)
+    keeper = Keeper(tmp_path, "all")
+    keeper.add((JUDGE, "cell", "a/0", 0), [_call((Message("user", "0123456789"),), "0123456789ab")])
+    keeper.close()
+    told = [line["text"] for _, line in keeper._texts.stored()]
+    assert told == ["0123456789", "0123456789 (cut: 2 more characters)"]
+
+
 def test_a_damaged_line_costs_the_calls_that_have_it_and_no_others(tmp_path: Path) -> None:
     run, _ = go(tmp_path)
     every = list(kept_calls(load_run(run)))

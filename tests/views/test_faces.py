@@ -155,8 +155,8 @@ def test_no_room_joins_cells_or_writes_csv_by_itself() -> None:
         assert "STYLE: " not in text, path
 
 
-PRINTED = {"terminal", "show_suite"}
-"""What may be printed by a console: a face of a table, a page or a suite, whose texts are escaped."""
+PRINTED = {"terminal", "show_suite", "latent_shown"}
+"""What may be printed by a console: a face of a table, a page, a suite or a latent, whose texts are escaped."""
 
 
 def _called(node: ast.AST) -> str:

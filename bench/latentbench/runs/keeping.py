@@ -67,6 +67,8 @@ from latentbench.scorers.scorer import Judgement
 
 KNOWN = 2_000_000
 """Digests that are held so that no text is written twice; beyond this they are forgotten, and the table leaves the second out."""
+LONGEST = 10_000_000
+"""Characters of a text at most: a line of a file of lines is read up to 64 MiB, and a character may take six bytes of it."""
 _ROWS, _BYTES = 2048, 8 << 20
 """Calls and bytes of text that are Python objects at a time."""
 
@@ -299,7 +301,9 @@ class Keeper:
     def _text(self, text: str) -> str:
         """The digest of a text, which is kept if it was not."""
         # A window may hold half of a character, which no file can.
-        told = veiled(text.encode("utf-8", "backslashreplace").decode())
+        told = veiled(text[:LONGEST].encode("utf-8", "backslashreplace").decode())
+        if len(text) > LONGEST:
+            told += f" (cut: {len(text) - LONGEST:,} more characters)"
         name = text_digest(told)
         if self._known is None:
             self._known = {int(line["hash"], 16) for _, line in self._texts.stored()}
