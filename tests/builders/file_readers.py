@@ -31,6 +31,7 @@ from latentbench.kernel.tables import (
     SECONDS,
     WINDOWS,
     read_table,
+    table_of,
     write_table,
 )
 from latentbench.kernel.tasks import tasks_dirs
@@ -403,9 +404,9 @@ def _read_run(folder: Path) -> object:
 
 def _journal(which: str) -> Callable[[Path], object]:
     def read(folder: Path) -> object:
-        from latentbench.runs import journal
+        from latentbench.runs import run_journals
 
-        return list(getattr(journal, f"{which}_journal")(folder).units())
+        return list(getattr(run_journals, f"{which}_journal")(folder).units())
 
     return read
 
@@ -437,6 +438,60 @@ def _judged(folder: Path) -> None:
     for i in range(2):
         journal.append((Asked("c", f"a/{i}", "hash", (Call(Usage(1, 1, 0, 0.5), None),), Paid()), (judgement,)))
     journal.close()
+
+
+def _packed(folder: Path) -> None:
+    import gzip
+
+    _judged(folder)
+    (folder / "judgements.jsonl.gz").write_bytes(gzip.compress((folder / "judgements.jsonl").read_bytes()))
+    (folder / "judgements.jsonl").unlink()
+
+
+def _kept_lines(folder: Path) -> None:
+    from latentbench.kernel.requests import Message, Outcome
+    from latentbench.runs.keeping import Keeper
+    from latentbench.runs.kept import KeptCall
+
+    keeper = Keeper(folder, "all")
+    for i in range(2):
+        unit = ("judge", "c", f"a/{i}", 0)
+        messages = (Message("user", "what"), Message("user", f"is {i}"))
+        call = KeptCall(
+            *unit, "t", "", (i,), 0, "chat", "", messages, "No", "hm", Outcome.OK, "", "stop", ("a",), (0.5,)
+        )
+        keeper.add(unit, [call])
+    keeper.close()
+
+
+def _read_kept_lines(folder: Path) -> object:
+    from latentbench.runs.keeping import _Lines
+
+    found = []
+    for name in ("calls.jsonl", "texts.jsonl"):
+        lines = _Lines(folder / name)
+        stored = list(lines.stored())
+        assert list(lines.at(place for place, _ in stored)) == [line for _, line in stored]
+        found.append(stored)
+    return found
+
+
+def _kept_tables(folder: Path) -> None:
+    from latentbench.kernel.identity import text_digest
+    from latentbench.runs.kept import CALLS, TEXTS
+
+    texts = ["what", "is it", "No"]
+    row = {f.name: [] if pa.types.is_list(f.type) else "" if f.type == pa.string() else 0 for f in CALLS}
+    row |= {"outcome": "ok", "roles": ["system", "user"], "messages": [text_digest(t) for t in texts[:2]]}
+    row |= {"reply": text_digest("No"), "reasoning": None, "cause": None}
+    write_table(table_of([row | {"latent": f"a/{i}"} for i in range(3)], CALLS), folder / "calls.parquet")
+    write_table(table_of([{"hash": text_digest(t), "text": t} for t in texts], TEXTS), folder / "texts.parquet")
+
+
+def _read_kept_tables(folder: Path) -> object:
+    from latentbench.runs.kept import read_calls
+
+    return list(read_calls(folder))
 
 
 def _store(folder: Path) -> None:
@@ -933,10 +988,25 @@ READERS = [
         "explanations.jsonl",
         _explained,
         _journal("explanation"),
-        ("runs/journal.py:Journal.units",),
+        ("runs/journal.py:Journal.content",),
+    ),
+    Reader("calls of a run", "calls.parquet", _kept_tables, _read_kept_tables, ("runs/kept.py:read_calls",)),
+    Reader("texts of a run", "texts.parquet", _kept_tables, _read_kept_tables, ("runs/kept.py:read_calls",)),
+    Reader("calls that are kept", "calls.jsonl", _kept_lines, _read_kept_lines, ("runs/keeping.py:_Lines.stored",)),
+    Reader("texts that are kept", "texts.jsonl", _kept_lines, _read_kept_lines, ("runs/keeping.py:_Lines.at",)),
+    Reader(
+        "compressed journal",
+        "judgements.jsonl.gz",
+        _packed,
+        _journal("judgement"),
+        ("runs/journal.py:Journal.content",),
     ),
     Reader(
-        "journal of judgements", "judgements.jsonl", _judged, _journal("judgement"), ("runs/journal.py:Journal.units",)
+        "journal of judgements",
+        "judgements.jsonl",
+        _judged,
+        _journal("judgement"),
+        ("runs/journal.py:Journal.content",),
     ),
     Reader(
         "baseline",
@@ -1363,6 +1433,10 @@ EXCUSED = {
     "leaderboards/rescored.py:judged_latents": "the table of judgements, whose reader is here",
     "leaderboards/submission/submitting.py:shared": "tables of a run, whose readers are here",
     "runs/journal.py:Journal.append": "writes",
+    "runs/settled.py:_Opinions.__init__": "a table that is on record with its digest, and whose reader is here",
+    "runs/settled.py:_timed": "as above",
+    "runs/settling.py:_pack": "compresses what the run has written itself",
+    "leaderboards/latent_terminal.py:_text": "no file: has the name of a reader",
     "runs/ledger.py:counted": "writes; looks for the last line end",
     "runs/ledger.py:total": "reads only lines whose checksum is right",
     "runs/ownership.py:owner_of": "any fault is nobody; tests/runs/test_ownership.py",

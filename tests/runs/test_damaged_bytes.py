@@ -27,6 +27,7 @@ from latentbench.leaderboards.results import add_results, read_file
 from latentbench.leaderboards.row import read_rows
 from latentbench.panels.panel_table import OPINIONS, read_opinions
 from latentbench.runs.finished import load_run
+from latentbench.runs.kept import CALLS, kept_calls
 from latentbench.runs.record import read_record
 from latentbench.runs.run import start
 from latentbench.suites.intervention_table import load_interventions, save_interventions
@@ -54,6 +55,7 @@ SCHEMAS = {
     "scores": SCORES,
     "seconds": SECONDS,
     "panel": OPINIONS,
+    "calls": CALLS,
 }
 
 
@@ -101,7 +103,7 @@ def content(run: Path) -> str:
     assert opinions is not None
     # As Python's values: Arrow does not take back every column that pandas holds, such as one of texts with a NaN.
     tables = {name: values(frame) for name, frame in (*frames.items(), ("panel", opinions))}
-    return text_digest(repr(tables)) + canonical(loaded.record)
+    return text_digest(repr(tables)) + canonical(loaded.record) + text_digest(repr(list(kept_calls(loaded))))
 
 
 def values(frame: pd.DataFrame) -> dict[str, list[object]]:
@@ -116,7 +118,7 @@ def test_values_takes_what_arrow_does_not() -> None:
     assert repr(values(odd)) == "{'text': ['a', nan, 3], 'many': [[0, 1], None, [1.5]]}"
 
 
-@pytest.mark.parametrize("name", [*(f"{table}.parquet" for table in SCHEMAS), "run.json"])
+@pytest.mark.parametrize("name", [*(f"{table}.parquet" for table in SCHEMAS), "texts.parquet", "run.json"])
 def test_a_run(whole: Path, tmp_path: Path, name: str) -> None:
     run = Path(shutil.copytree(whole, tmp_path / "run"))
     assert caught(run / name, lambda: content(run)) > PLACES / 2

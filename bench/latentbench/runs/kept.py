@@ -156,7 +156,7 @@ def read_calls(folder: Path, frozen: str | None = None, latent: str | None = Non
         held = {h: texts.take(h) for h in dict.fromkeys(named(row))}
         try:
             call = _call(row, held)
-        except ValueError as e:
+        except (KeyError, TypeError, ValueError) as e:
             raise CorruptTable(f"{folder / CALLS_FILE} holds what is no call: {e}. Restore it.") from e
         yield call
         texts.done(named(row))
