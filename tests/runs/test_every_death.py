@@ -43,7 +43,9 @@ SPEC = {
     "scorers": [{"use": "detection", "params": {"positives": 2, "negatives": 2}}],
     "judges": [{"use": "mock:lexical", "label": "lex"}],
 }
-TABLES = ("explanations", "judgements", "scores")
+TABLES = ("explanations", "judgements", "scores", "calls", "texts")
+GONE = {"run.lock", "owner.json", "explanations.jsonl", "judgements.jsonl", "calls.jsonl", "texts.jsonl"}
+"""What a run that has ended has no more."""
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ def _dying(place: Path, whole, stride: int, first: int = 1) -> int:  # type: ign
         # Between a reply and its line in the ledger one call may be lost to the count, none may be there twice.
         assert asked - 1 <= record.totals.paid.calls <= asked, last
         left = {p.name for p in run.iterdir() if p.suffix != ".part"}
-        assert not left & {"run.lock", "owner.json"}
+        assert not left & GONE
         shutil.rmtree(run)
         before = calls(place)
     return deaths
@@ -149,6 +151,37 @@ def test_a_resumption_killed_at_any_step_goes_on_to_the_same_tables(place, whole
         shutil.rmtree(run)
         shutil.copytree(killed, run)
         before = calls(place)
+    assert deaths > 80 / stride
+
+
+@pytest.mark.parametrize("stride", [13, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_run_that_had_ended_and_asks_again_goes_on_from_any_death(place, stride, monkeypatch):
+    """Its journals are gone, so they are written again first; whatever of that was done when it died, nothing is lost."""
+    spec = {**SPEC, "judges": [{"use": "mock:lexical?fail=0.4", "label": "lex"}], "max_failures": 1.0}
+    (place / "failing.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
+    ended, run = place / f"ended-{stride}", place / f"retried-{stride}"
+    start(place / "failing.yaml", ended, ended / REPLIES, QUIET)
+    assert not {p.name for p in ended.iterdir()} & GONE
+    failed = read_record(ended).totals.count(["api"])
+    assert failed > 2
+    monkeypatch.setattr("latentbench.judges.mock.mock_judge.share", lambda *parts: 1.0)
+    shutil.copytree(ended, run)
+    resume(run, run / REPLIES, QUIET)
+    wanted, paid, deaths = digests(run), read_record(run).totals.paid, 0
+    assert read_record(run).failure_rate == 0
+    shutil.rmtree(run)
+    shutil.copytree(ended, run)
+    for last in every_death(lambda: go_on(place, run), place, stride):
+        deaths += 1
+        code, said = in_child(lambda: go_on(place, run), place)
+        assert code == 0, (last, "\n".join(said))
+        assert digests(run) == wanted, last
+        record = read_record(run)
+        assert record.ended
+        assert paid.calls - 1 <= record.totals.paid.calls <= paid.calls, last
+        assert not {p.name for p in run.iterdir()} & GONE, last
+        shutil.rmtree(run)
+        shutil.copytree(ended, run)
     assert deaths > 80 / stride
 
 
