@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -78,6 +80,15 @@ def test_a_page_says_for_how_many_a_row_stands(first: Path, again: Path, tmp_pat
     )
     assert "(again in again, with the same scores)" in told
     assert "are one row" in " ".join(said.split())
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "leaderboard.csv").read_text(encoding="utf-8"))))
+    assert {(line["run"], line["again_in"]) for line in lines} == {("run", "again")}
+    (table,) = json.loads((tmp_path / "leaderboard.json").read_text(encoding="utf-8"))["tables"]
+    for row in table["rows"]:
+        ((other),) = row["again_in"]
+        assert (other["run"], other["estimate"]) == ("again", row["score"]["estimate"])
+    bench("leaderboard", first, "--no-recompute", "--out", tmp_path)
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "leaderboard.csv").read_text(encoding="utf-8"))))
+    assert {(line["run"], line["again_in"]) for line in lines} == {("run", "")}
 
 
 def test_published_reruns_are_one_row_of_the_page(first: Path, again: Path, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pytest
 import yaml
 from latentbench.cli import app
+from latentbench.cli.final_table import show_table
 from latentbench.leaderboards.run_page import write_report
 from latentbench.runs.record import read_record
 from latentbench.runs.run import start
@@ -24,7 +26,7 @@ SPEC = {
 SENTENCE = "scorer surprisal is not asked of judge writer: it needs text_logprobs, and the judge can chat."
 
 
-def test_a_pair_that_cannot_meet_is_named(tmp_path: Path) -> None:
+def test_a_pair_that_cannot_meet_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC), encoding="utf-8")
     said = io.StringIO()
     folder, _ = start(tmp_path / "spec.yaml", tmp_path / "run", tmp_path / "c.sqlite", Console(file=said, width=200))
@@ -40,6 +42,8 @@ def test_a_pair_that_cannot_meet_is_named(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["leaderboard", str(folder)])
     assert SENTENCE in " ".join(shown.output.split())
     assert SENTENCE in (folder / "leaderboard.md").read_text(encoding="utf-8")
+    show_table(folder)
+    assert capsys.readouterr().out.strip() == shown.stdout.strip(), "a run ends with the table of bench leaderboard"
 
 
 def test_a_pair_that_the_spec_rules_out_is_not(tmp_path: Path) -> None:

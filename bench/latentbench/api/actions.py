@@ -220,7 +220,7 @@ def leaderboard(
     from latentbench.runs.finished import load_runs
 
     ranked = rank(load_runs(folder_of(r) for r in runs), paired=paired, by_coder=by_coder, any_split=any_split)
-    lines = [line for table in ranked.tables for line in flat(table) if line["metric"] == table.headline]
+    lines = [line for table in ranked.tables for line in flat(table, ranked.reruns) if line["metric"] == table.headline]
     frame = pd.DataFrame(lines).astype({"rank_low": "Int64", "rank_high": "Int64", **dict.fromkeys(NUMBERS, float)})
     ordered = [*FIRST, *(column for column in frame.columns if column not in FIRST)]
     return BoardFrame(frame[ordered].reset_index(drop=True))

@@ -13,16 +13,15 @@ def show_table(folder: Path) -> None:
     What keeps a table from being made ends no command: the run has ended, and its numbers are on disk.
     """
     from latentbench.kernel.errors import BenchError
-    from latentbench.leaderboards.board import tables
     from latentbench.leaderboards.board_page import board_page
-    from latentbench.leaderboards.row import rows
-    from latentbench.runs.finished import load_run
+    from latentbench.leaderboards.ranked_runs import rank
+    from latentbench.runs.finished import load_runs
 
     try:
-        ranked = tables(rows([load_run(folder)], by_kind=True, any_split=True), "intervals")
+        ranked = rank(load_runs([folder]), any_split=True)
     except BenchError as e:
         say(f"no table: {e}", err=True)
         return
-    if ranked:
+    if ranked.tables:
         console = plain_console()
-        console.print(board_page(ranked).terminal(console.width))
+        console.print(board_page(ranked.tables, ranked.remarks).terminal(console.width))

@@ -72,7 +72,12 @@ def leaderboard(
     page = board_page(ranked.tables, ranked.remarks)
     console.print(page.terminal(console.width))
     folder = out or runs[0]
-    for name, text in (("md", page.markdown()), ("csv", to_csv(ranked.tables)), ("json", to_json(ranked.tables))):
+    faces = {
+        "md": page.markdown(),
+        "csv": to_csv(ranked.tables, ranked.reruns),
+        "json": to_json(ranked.tables, ranked.reruns),
+    }
+    for name, text in faces.items():
         write_text(folder / f"leaderboard.{name}", text)
     values = sum(one.values for one in ranked.found.values())
     if values:

@@ -1,12 +1,17 @@
-"""Tables -> CSV and JSON for other programs: every number that a row has, floats cut to what is not noise."""
+"""Tables -> CSV and JSON for other programs: every number that a row has, floats cut to what is not noise.
+
+A row that stands for reruns names their runs, so that whoever counts rows or looks for a run finds it. Lines of their own are the
+tempting way, and whoever takes means of a column would count the same content twice.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from latentbench.leaderboards.board import Ranking
+from latentbench.leaderboards.reruns import Rerun
 from latentbench.views.number import rounded
 from latentbench.views.table import Table
 
@@ -14,8 +19,13 @@ SCHEMA = 1
 """Version of the JSON layout."""
 
 
-def flat(table: Ranking) -> list[dict[str, Any]]:
-    """One dictionary per row and metric, headline first; only a headline has a rank and bounds under missing judgements."""
+def flat(table: Ranking, reruns: Iterable[Rerun] = ()) -> list[dict[str, Any]]:
+    """One dictionary per row and metric, headline first; only a headline has a rank and bounds under missing judgements.
+
+    Args:
+        reruns: what rows of the table stand for.
+    """
+    others = {rerun.shown.name: [row.run for row in rerun.others] for rerun in reruns}
     found = []
     for row, rank in zip(table.rows, table.ranks, strict=True):
         for name, e in {row.headline: row.score, **row.metrics}.items():
@@ -35,16 +45,21 @@ def flat(table: Ranking) -> list[dict[str, Any]]:
             for what, price in (("explain", row.explaining), ("judge", row.judging)):
                 line |= {f"{what}_{part}": value for part, value in price.model_dump().items()}
             found.append({**line, "run": row.run, "date": row.date, "command": row.command})
+            found[-1]["again_in"] = "; ".join(others.get(row.name, ())) or None
     return found
 
 
-def to_csv(tables: Iterable[Ranking]) -> str:
+def to_csv(tables: Iterable[Ranking], reruns: Sequence[Rerun] = ()) -> str:
     """One line per row and metric."""
-    return Table.of_records(line for table in tables for line in flat(table)).csv()
+    return Table.of_records(line for table in tables for line in flat(table, reruns)).csv()
 
 
-def to_json(tables: Iterable[Ranking]) -> str:
+def to_json(tables: Iterable[Ranking], reruns: Sequence[Rerun] = ()) -> str:
     """The rows in full with their ranks, table by table; without their evidence, which is for publishing."""
+    others = {
+        rerun.shown.name: [{"run": row.run, "date": row.date, "estimate": row.score.estimate} for row in rerun.others]
+        for rerun in reruns
+    }
     data = {
         "schema": SCHEMA,
         "tables": [
@@ -58,6 +73,7 @@ def to_json(tables: Iterable[Ranking]) -> str:
                         "tie": k.tie if k else None,
                         "coverage": row.coverage,
                         **row.model_dump(exclude={"evidence"}),
+                        "again_in": others.get(row.name, []),
                     }
                     for row, k in zip(table.rows, table.ranks, strict=True)
                 ],

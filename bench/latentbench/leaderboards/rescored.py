@@ -100,7 +100,9 @@ def doubts(runs: Iterable[Run], found: Mapping[str, Rescored]) -> list[str]:
                 "there were any, or somebody took them out: nothing shows that its numbers and texts are those of the run."
             )
         if run.id not in found:
-            said.append(f"Scores of {run.id} were not computed again from its judgements, as asked (--no-recompute).")
+            said.append(
+                f"Scores of {run.id} were not computed again from its judgements; bench leaderboard does (--recompute)."
+            )
             continue
         for label, reason in found[run.id].without.items():
             said.append(f"Scores of {label} in {run.id} were not computed again from its judgements: {reason}.")

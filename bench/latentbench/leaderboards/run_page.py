@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from latentbench.judges.price import ESTIMATE_NOTE, estimated
 from latentbench.kernel.files import write_text
-from latentbench.leaderboards.board import Ranking, tables
+from latentbench.leaderboards.board import Ranking
 from latentbench.leaderboards.board_page import board_blocks, notes
-from latentbench.leaderboards.claims import confirmed
 from latentbench.leaderboards.latent_page import drawn_window, explained
-from latentbench.leaderboards.row import POOLED, rows
+from latentbench.leaderboards.ranked_runs import rank
+from latentbench.leaderboards.row import POOLED
 from latentbench.panels.panel_table import agreement, read_opinions
 from latentbench.runs.finished import Run, load_run, suite_of
 from latentbench.runs.record import RECORD, UNQUALIFIED
@@ -60,9 +60,9 @@ def write_report(folder: Path, suite_folder: Path | None = None, out: Path | Non
 def report(run: Run, suite: Suite | None) -> str:
     """The page of a run; what the members of a panel said is read from its folder."""
     record = run.record
-    ranked = tables(confirmed(rows([run], by_kind=True, by_coder=True, any_split=True)))
-    pooled = [t for t in ranked if t.rows[0].coders == POOLED]
-    by_coder = [t for t in ranked if t.rows[0].coders != POOLED]
+    ranked = rank([run], by_coder=True, any_split=True, recompute=False)
+    pooled = [t for t in ranked.tables if t.rows[0].coders == POOLED]
+    by_coder = [t for t in ranked.tables if t.rows[0].coders != POOLED]
     body: list[Block] = [
         Prose(f"{run.id}, started {record.started}, {number(record.seconds, 0)} s", soft=True),
         Facts(_summary(run)),
@@ -72,7 +72,7 @@ def report(run: Run, suite: Suite | None) -> str:
         *(Prose(note, soft=True) for note in notes([row for t in pooled for row in t.rows])),
         *(Prose(line, soft=True) for line in agreement(read_opinions(run.folder))),
         Heading("Limits"),
-        Bullets(limits(run, pooled)),
+        Bullets([*limits(run, pooled), *(r for r in ranked.remarks if r not in map(str, record.unasked))]),
     ]
     if by_coder:
         body += [Heading("By coder"), *(block for t in by_coder for block in board_blocks(t))]
