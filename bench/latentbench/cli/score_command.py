@@ -8,6 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from latentbench.cli.final_table import show_table
+from latentbench.cli.given_command import given
 from latentbench.cli.run_command import Cache, NoTrack, finish, stoppable
 from latentbench.views.terminal import plain_console, tell
 
@@ -23,6 +24,7 @@ def _pairs(values: list[str] | None, option: str) -> dict[str, str]:
 
 
 def score(
+    context: typer.Context,
     file: Annotated[
         Path,
         typer.Argument(
@@ -106,7 +108,7 @@ def score(
     request = validate(ScoreRequest, asked, "bench score")
     folder = out or dated_folder(request.spec().name)
     console = plain_console(err=True)
-    record = stoppable(cache, lambda created: scored(request, folder, cache, console, created))
+    record = stoppable(cache, lambda made: scored(request, folder, cache, console, made, command=given(context)))
     show_table(folder)
     for name, met in record.matched.items():
         for line in met.sentences(name):

@@ -117,6 +117,7 @@ def score(
     console: Console,
     created: Callable[[Path], None] = lambda _: None,
     texts: Mapping[str, str | None] | None = None,
+    command: str = "",
 ) -> RunRecord:
     """Score explanations beside their floors.
 
@@ -127,6 +128,7 @@ def score(
         console: for progress.
         created: told the folder as soon as the run can be resumed.
         texts: id of a latent -> explanation, in the place of a file. They are kept in the run folder.
+        command: as it was given, if it was one; else one that scores the same, where a command can say it.
 
     Raises:
         BenchError: as `runs.run.begin`; and whatever is wrong with the explanations, before anything is paid.
@@ -138,7 +140,7 @@ def score(
             if not occupied(folder):
                 rows = ({"latent": latent, "text": text} for latent, text in texts.items())
                 write_text(folder / GIVEN, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        command = request.command() or f"bench run {folder / 'spec.yaml'}"
+        command = command or request.command() or f"bench run {folder / 'spec.yaml'}"
         try:
             return begin(request.spec(), Path(), folder, command, cache, console, created)
         finally:
