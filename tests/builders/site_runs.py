@@ -18,7 +18,8 @@ from tests.builders.signed_runs import signed
 LONG = 1_000_000
 HOSTILE = (
     "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> \x1b[31mred\x1b[0m "
-    '\u202eturned\u202c \u2028 \x00 =HYPERLINK("http://127.0.0.1") [bold]rich[/bold] **md** [a](javascript:alert(1)) `x` &amp; {{ 7*7 }}'
+    '\u202eturned\u202c \u2028 \x00 =HYPERLINK("http://127.0.0.1") '
+    "[bold]rich[/bold] **md** [a](javascript:alert(1)) `x` &amp; {{ 7*7 }}"
 )
 """Says what no page may do, and what none may swallow."""
 

@@ -33,7 +33,7 @@ def test_every_judgement_stands_in_one_line(kept: tuple[Run, Suite, list[ShownLa
             for line in table.lines:
                 for explainer, said in zip(table.explainers, line.said, strict=True):
                     if said is not None:
-                        outcome, score, answer, *_ = (*said, None, None, None)
+                        outcome, _, answer, *_ = (*said, None, None, None)
                         told.append(
                             (latent.id, table.scorer, explainer, line.trial, line.item, line.truth, outcome, answer)
                         )

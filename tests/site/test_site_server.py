@@ -104,7 +104,17 @@ def test_a_run_that_ends_meanwhile_is_shown_whole(tmp_path: Path) -> None:
         assert get(server, "/leaderboard.csv")[0] == 200
 
 
-@pytest.mark.parametrize("path", ["/../run/run.json", "/data/../../run/run.json", "/data/r0/..%2flatents.js", "/run.json", "/data/x.js", "//etc/passwd"])  # fmt: skip
+PATHS = (
+    "/../run/run.json",
+    "/data/../../run/run.json",
+    "//etc/passwd",
+    "/data/r0/..%2flatents.js",
+    "/run.json",
+    "/data/x.js",
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_nothing_but_the_site_is_sent(kept_run: Path, tmp_path: Path, path: str) -> None:
     with serving(kept_run, tmp_path / "site") as server:
         assert get(server, "/")[0] == 200

@@ -39,7 +39,7 @@ export function Legend({ bounds }: { bounds: boolean }) {
 
 const measure = (row: BoardRow, name: string) => row.metrics.find((m) => m.name === name);
 
-function columns(table: BoardTable, single: boolean): Column<BoardRow>[] {
+function columns(table: BoardTable): Column<BoardRow>[] {
   const s = scaleOf(table.rows.map((r) => r.score), [table.floor, ...table.rows.flatMap((r) => [r.worst, r.best])]);
   const others = [...new Set(table.rows.flatMap((r) => r.metrics.map((m) => m.name)))];
   return [
@@ -61,7 +61,7 @@ function columns(table: BoardTable, single: boolean): Column<BoardRow>[] {
       cell: (r) => (r.worst === null ? "" : `${number(r.worst)} to ${number(r.best)}`) },
     { key: "judged", label: "Judged", numeric: true, order: (r) => r.judged, cell: (r) => `${r.judged} of ${r.attempted}` },
     { key: "status", label: "Status", order: (r) => r.status, cell: (r) => r.status },
-    { key: "run", label: "Run", order: (r) => r.run, cell: (r) => (single ? <bdi>{r.run}</bdi> : <bdi>{r.run}</bdi>) },
+    { key: "run", label: "Run", order: (r) => r.run, cell: (r) => <bdi>{r.run}</bdi> },
     ...others.map((name): Column<BoardRow> => ({ key: `m:${name}`, label: name, numeric: true, down: true,
       order: (r) => measure(r, name)?.estimate ?? null,
       cell: (r) => { const m = measure(r, name); return m ? <span title={`n ${m.n}, floor ${number(m.floor)}`}>{number(m.estimate)}
@@ -100,7 +100,7 @@ function Pairs({ table, route }: { table: BoardTable; route: Route }) {
           { key: "n", label: "Latents", numeric: true, cell: ({ d }) => d?.n },
           { key: "p", label: "p (Holm)", numeric: true, cell: ({ d }) => pValue(d?.p ?? null) },
         ]} />
-      <div class="wide wide-only" role="region" aria-label="Matrix of all pairs" tabIndex={0}>
+      <div class="wide wide-only" role="group" aria-label="Matrix of all pairs" tabIndex={0}>
         <table class="matrix">
           <caption>Row minus column. Framed: p {"<"} 0.05 after Holm.</caption>
           <thead><tr><td />{rows.map((r, i) => <th scope="col" key={i}><bdi>{r.explainer}</bdi></th>)}</tr></thead>
@@ -118,10 +118,10 @@ function Pairs({ table, route }: { table: BoardTable; route: Route }) {
   );
 }
 
-function Board({ table, rows, route, single }: { table: BoardTable; rows: BoardRow[]; route: Route; single: boolean }) {
+function Board({ table, rows, route }: { table: BoardTable; rows: BoardRow[]; route: Route }) {
   const view = route.query.view ?? "table";
   const cost = (COSTS.find(([key]) => key === route.query.cost) ?? COSTS[0])?.[0] as "tokens" | "dollars" | "seconds";
-  const all = columns(table, single);
+  const all = columns(table);
   const chosen = columnsOf(route, USUAL);
   return (
     <section class="board">
@@ -170,7 +170,6 @@ export function Explainers({ boards, route }: { boards: Boards; route: Route }) 
   const row = (r: BoardRow) => (!q.status || r.status === q.status) && (q.floors !== "1" || !r.is_floor)
     && (!search || `${r.explainer} ${r.explainer_id} ${r.model ?? ""} ${r.run}`.toLowerCase().includes(search));
   const shown = tables.filter(fits).map((table) => ({ table, rows: table.rows.filter(row) })).filter((x) => x.rows.length);
-  const runs = new Set(tables.flatMap((t) => t.rows.map((r) => r.run)));
   return (
     <>
       <h1>Explainers</h1>
@@ -190,7 +189,7 @@ export function Explainers({ boards, route }: { boards: Boards; route: Route }) 
       <Tabs route={route} name="view" tabs={VIEWS} />
       <p class="downloads">All rows: <a href="leaderboard.csv" download>CSV</a> <a href="leaderboard.json" download>JSON</a>
         {" "}<a href={link(route.path, route.query)}>Link to this view</a></p>
-      {shown.map(({ table, rows }) => <Board key={table.title + table.conditions} table={table} rows={rows} route={route} single={runs.size < 2} />)}
+      {shown.map(({ table, rows }) => <Board key={table.title + table.conditions} table={table} rows={rows} route={route} />)}
       {!shown.length && <p role="status">No row fits the filters. <a href={link(route.path)}>Show all</a></p>}
       <h2>What the signs mean</h2>
       <Legend bounds={tables.some((t) => t.rows.some((r) => r.worst !== null))} />

@@ -73,7 +73,7 @@ export function Grid<T>({ caption, columns, rows, sort, onSort, tone, page = 50 
           </select>
         </label>
       )}
-      <div class="wide" role="region" aria-label={caption} tabIndex={0}>
+      <div class="wide" role="group" aria-label={caption} tabIndex={0}>
         <table role="table">
           <caption class="unseen">{caption}</caption>
           <thead role="rowgroup">

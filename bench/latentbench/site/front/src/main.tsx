@@ -40,10 +40,11 @@ function App() {
   const main = useRef<HTMLElement>(null);
   const page = route.path[0] ?? (site && !site.tables && site.walks.length ? "walk" : "explainers");
   const place = route.path.join("/");
-  const [first, moved] = useState(true);
+  const seen = useRef(place);
   useEffect(() => {
     document.title = `${site?.title ?? "latentbench"} \u00b7 ${route.path[2] ? route.path.slice(2).join("/") : page}`;
-    if (first) { moved(false); return; }
+    if (seen.current === place) return;
+    seen.current = place;
     window.scrollTo(0, 0);
     main.current?.focus({ preventScroll: true });
   }, [place, site]);
