@@ -83,7 +83,12 @@ def hostile_run(folder: Path) -> Path:
     """A run in which labels, explanations, tokens, errors, prompts and replies are hostile, some of a million characters."""
     label = f"llm {HOSTILE}"
     grid = Grid(
-        explainers={label: 0.8, "shuffled": 0.5}, coders={"res9": 3}, windows=6, fail=0.3, judges=(f"judge {HOSTILE}",)
+        explainers={label: 0.8, "shuffled": 0.5},
+        coders={"res9": 3},
+        windows=6,
+        fail=0.3,
+        scorers=("detection", "fuzzing"),
+        judges=(f"judge {HOSTILE}",),
     )
     words = tuple(f" {HOSTILE}" if i % 2 else "\nword" for i in range(8))
 

@@ -1,4 +1,5 @@
 // The leaderboard of explainers: ranked tables, what the scores cost, who beats whom, and how latents are spread.
+import { useMemo } from "preact/hooks";
 import { Check, Choice, Columns, columnsOf, distinct, Search, Tabs } from "./controls";
 import { Grid, type Column } from "./grid";
 import { dollars, number, percent, pValue, scale, short, signed } from "./number";
@@ -121,7 +122,7 @@ function Pairs({ table, route }: { table: BoardTable; route: Route }) {
 function Board({ table, rows, route }: { table: BoardTable; rows: BoardRow[]; route: Route }) {
   const view = route.query.view ?? "table";
   const cost = (COSTS.find(([key]) => key === route.query.cost) ?? COSTS[0])?.[0] as "tokens" | "dollars" | "seconds";
-  const all = columns(table);
+  const all = useMemo(() => columns(table), [table]);
   const chosen = columnsOf(route, USUAL);
   return (
     <section class="board">
@@ -130,7 +131,7 @@ function Board({ table, rows, route }: { table: BoardTable; rows: BoardRow[]; ro
       {view === "table" && <>
         <Columns route={route} all={all.map((c) => [c.key, c.label])} usual={USUAL} />
         <Grid caption={table.title} columns={all.filter((c) => chosen.includes(c.key))} rows={rows} sort={route.query.sort}
-          onSort={(sort) => change(route, { sort })} tone={(r) => (r.is_floor ? "floor" : "")} page={200} />
+          onSort={(sort) => change(route, { sort })} tone={(r) => (r.is_floor ? "floor" : "")} name={(r) => `${r.run} ${r.explainer}`} />
       </>}
       {view === "cost" && <>
         <Choice route={route} name="cost" label="Cost" options={COSTS} all={null} />

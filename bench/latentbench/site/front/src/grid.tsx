@@ -45,10 +45,12 @@ interface GridProps<T> {
   sort: string | undefined;
   onSort: (sort: string | undefined) => void;
   tone?: (row: T) => string;
+  /** What a row is told by, so that a sort moves rows and draws none anew. */
+  name?: (row: T) => string;
   page?: number;
 }
 
-export function Grid<T>({ caption, columns, rows, sort, onSort, tone, page = 50 }: GridProps<T>) {
+export function Grid<T>({ caption, columns, rows, sort, onSort, tone, name, page = 50 }: GridProps<T>) {
   const by = asked(sort);
   const all = useMemo(() => ordered(rows, columns, by), [rows, sort, columns.map((c) => c.key).join()]);
   const [at, turn] = useState(0);
@@ -92,7 +94,7 @@ export function Grid<T>({ caption, columns, rows, sort, onSort, tone, page = 50 
           </thead>
           <tbody role="rowgroup">
             {shown.map((row) => (
-              <tr role="row" class={tone?.(row) ?? ""}>
+              <tr role="row" class={tone?.(row) ?? ""} key={name?.(row)}>
                 {columns.map((column) => (
                   <td role="cell" class={`${column.numeric ? "n" : ""} ${column.wide ? "w" : ""}`} data-label={column.label} key={column.key}>
                     {column.cell(row)}

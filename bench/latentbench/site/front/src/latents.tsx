@@ -59,7 +59,7 @@ export function Latents({ run, route }: { run: RunEntry; route: Route }) {
           all={null} />
         <Choice route={route} name="coder" label="Coder" options={list.coders} />
       </form>
-      <Grid caption="Latents" columns={columns} rows={rows} sort={q.sort} onSort={(sort) => change(route, { sort })} />
+      <Grid caption="Latents" columns={columns} rows={rows} sort={q.sort} onSort={(sort) => change(route, { sort })} name={(i) => list.ids[i] ?? ""} />
     </>
   );
 }
