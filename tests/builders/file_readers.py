@@ -1436,13 +1436,13 @@ EXCUSED = {
     "runs/settled.py:_Opinions.__init__": "a table that is on record with its digest, and whose reader is here",
     "runs/settled.py:_timed": "as above",
     "runs/settling.py:_pack": "compresses what the run has written itself",
-    "leaderboards/latent_terminal.py:_text": "no file: has the name of a reader",
     "runs/ledger.py:counted": "writes; looks for the last line end",
     "runs/ledger.py:total": "reads only lines whose checksum is right",
     "runs/ownership.py:owner_of": "any fault is nobody; tests/runs/test_ownership.py",
     "suites/store.py:splits_of": "a suite, whose reader is here",
     "views/escape.py:line": "no file: has the name of a reader",
     "views/terminal.py:say": "as above",
+    "views/terminal.py:quoted": "as above",
     "views/terminal.py:tell": "as above",
 }
 

@@ -14,7 +14,7 @@ from latentbench.cli import app
 from latentbench.judges.mock.mock_judge import MockJudge
 from latentbench.kernel.errors import UnknownName
 from latentbench.kernel.requests import Chat, Reply, Request
-from latentbench.leaderboards.latent_terminal import Choice, latent_shown
+from latentbench.leaderboards.latent_terminal import ShownParts, latent_shown
 from latentbench.runs.finished import Run, load_run, suite_of
 from latentbench.runs.kept import kept_calls
 from latentbench.runs.run import start
@@ -49,7 +49,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return make(tmp_path_factory.mktemp("shown"))
 
 
-def shown(run: Run, choice: Choice, latent: str | None = None, width: int = 80) -> str:
+def shown(run: Run, choice: ShownParts, latent: str | None = None, width: int = 80) -> str:
     console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None, markup=False)
     console.print(latent_shown(run, latent or run.record.latents[0], suite_of(run), choice))
     return str(console.file.getvalue())  # type: ignore[attr-defined]
@@ -60,7 +60,7 @@ def flat(text: str) -> str:
 
 
 def test_every_score_of_the_latent_is_there(run: Run) -> None:
-    told = flat(shown(run, Choice(whole=True)))
+    told = flat(shown(run, ShownParts(whole=True)))
     scores = run.scores[run.scores["latent"] == run.record.latents[0]]
     assert len(scores) > 10
     for metric, value in scores[["metric", "value"]].itertuples(index=False):
@@ -72,7 +72,7 @@ def test_every_score_of_the_latent_is_there(run: Run) -> None:
 
 
 def test_every_verdict_is_there_and_failures_say_why(run: Run) -> None:
-    told = flat(shown(run, Choice(whole=True)))
+    told = flat(shown(run, ShownParts(whole=True)))
     mine = run.judgements[
         (run.judgements["latent"] == run.record.latents[0]) & (run.judgements["scorer"] == "detection")
     ]
@@ -90,7 +90,7 @@ def test_every_verdict_is_there_and_failures_say_why(run: Run) -> None:
 
 
 def test_what_is_left_out_is_counted(run: Run) -> None:
-    brief, whole = shown(run, Choice()), shown(run, Choice(whole=True))
+    brief, whole = shown(run, ShownParts()), shown(run, ShownParts(whole=True))
     assert "5 of " in brief
     assert "(--all shows the rest)" in flat(brief)
     assert "--all" not in whole
@@ -99,20 +99,20 @@ def test_what_is_left_out_is_counted(run: Run) -> None:
 
 
 def test_a_choice_leaves_the_others_out(run: Run) -> None:
-    told = shown(run, Choice(explainers=("tokens",), scorers=("simulation",), words=True, whole=True))
+    told = shown(run, ShownParts(explainers=("tokens",), scorers=("simulation",), words=True, whole=True))
     assert "llm" not in told
     assert "detection" not in told
     assert "Words, judge tokens/simulation/lex/0" in told
     with pytest.raises(UnknownName, match="tokens"):
-        shown(run, Choice(explainers=("tokns",)))
+        shown(run, ShownParts(explainers=("tokns",)))
     with pytest.raises(UnknownName, match="detection"):
-        shown(run, Choice(scorers=("detectoin",)))
+        shown(run, ShownParts(scorers=("detectoin",)))
     with pytest.raises(UnknownName):
-        shown(run, Choice(), "planted/x")
+        shown(run, ShownParts(), "planted/x")
 
 
 def test_words_are_those_that_were_kept(run: Run) -> None:
-    told = re.sub(r"\s*\n\s*(\| )?", " ", shown(run, Choice(words=True, whole=True), width=100_000))
+    told = re.sub(r"\s*\n\s*(\| )?", " ", shown(run, ShownParts(words=True, whole=True), width=100_000))
     calls = list(kept_calls(run, run.record.latents[0]))
     assert calls
     for call in calls:
@@ -133,7 +133,7 @@ def test_hostile_text_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
 
     monkeypatch.setattr(MockJudge, "answer", hostile)
     run = make(tmp_path, judges=[{"use": "mock:lexical", "label": "lex"}], limit=1)
-    told = shown(run, Choice(words=True, whole=whole))
+    told = shown(run, ShownParts(words=True, whole=whole))
     assert "\x1b" not in told
     assert "\u202e" not in told
     assert "\x00" not in told
@@ -150,7 +150,7 @@ def test_hostile_text_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
 def test_a_run_without_words_and_a_suite_that_is_not_here(tmp_path: Path) -> None:
     run = make(tmp_path, keep="none", limit=1)
     console = Console(width=80, file=io.StringIO())
-    console.print(latent_shown(run, run.record.latents[0], None, Choice(words=True)))
+    console.print(latent_shown(run, run.record.latents[0], None, ShownParts(words=True)))
     told = flat(console.file.getvalue())  # type: ignore[attr-defined]
     assert "The suite that the run used is not here" in told
     assert "the run kept none (`keep` in its spec)" in told
@@ -158,7 +158,7 @@ def test_a_run_without_words_and_a_suite_that_is_not_here(tmp_path: Path) -> Non
 
 
 def test_it_fits_a_terminal_and_the_command_prints_it(run: Run) -> None:
-    assert max(map(len, shown(run, Choice(words=True, whole=True)).splitlines())) <= 80
+    assert max(map(len, shown(run, ShownParts(words=True, whole=True)).splitlines())) <= 80
     done = CliRunner().invoke(app, ["show", str(run.folder), run.record.latents[0], "--scorer", "detection", "--words"])
     assert done.exit_code == 0, done.output
     assert "Words, judge llm/detection/lex/0" in done.output

@@ -323,13 +323,13 @@ def test_texts_are_forgotten_after_their_last_call(whole: Path, monkeypatch: pyt
     from latentbench.runs import kept
 
     held: list[int] = []
-    done = kept._Texts.done
+    done = kept._TextStream.done
 
-    def counted(self: kept._Texts, hashes: list[str]) -> None:
+    def counted(self: kept._TextStream, hashes: list[str]) -> None:
         done(self, hashes)
         held.append(len(self._held))
 
-    monkeypatch.setattr(kept._Texts, "done", counted)
+    monkeypatch.setattr(kept._TextStream, "done", counted)
     assert list(kept_calls(load_run(whole)))
     assert held[-1] == 0
     assert max(held) < pq.read_metadata(whole / TEXTS_FILE).num_rows

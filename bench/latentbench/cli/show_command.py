@@ -34,9 +34,9 @@ def show(
     Its windows, its explanations with every score, and what the judge said of each window.
     """
 
-    from latentbench.leaderboards.latent_terminal import Choice, latent_shown
+    from latentbench.leaderboards.latent_terminal import ShownParts, latent_shown
     from latentbench.runs.finished import load_run, suite_of
 
     found = load_run(run, per_token=True)
-    choice = Choice(tuple(explainer or ()), tuple(scorer or ()), whole, words)
+    choice = ShownParts(tuple(explainer or ()), tuple(scorer or ()), whole, words)
     plain_console().print(latent_shown(found, latent, suite_of(found, suite), choice))

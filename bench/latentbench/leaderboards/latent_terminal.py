@@ -17,16 +17,14 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import pandas as pd
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.text import Text
 
 from latentbench.kernel.errors import UnknownName
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.runs.finished import Run
 from latentbench.runs.kept import EXPLAIN, KeptCall, has_calls, kept_calls
 from latentbench.suites.show import marked
-from latentbench.views import escape
 from latentbench.views.number import count, interval, number, percent
+from latentbench.views.terminal import indented, quoted
 
 if TYPE_CHECKING:
     from latentbench.suites.store import Suite
@@ -39,7 +37,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Choice:
+class ShownParts:
     """What of a latent is shown.
 
     Attributes:
@@ -54,7 +52,7 @@ class Choice:
     words: bool = False
 
 
-def latent_shown(run: Run, latent: str, suite: Suite | None, choice: Choice) -> RenderableType:
+def latent_shown(run: Run, latent: str, suite: Suite | None, choice: ShownParts) -> RenderableType:
     """What a run knows of a latent.
 
     Args:
@@ -80,12 +78,8 @@ def latent_shown(run: Run, latent: str, suite: Suite | None, choice: Choice) -> 
     return Group(*parts)
 
 
-def _line(text: str, indent: int = 0, style: str = "") -> RenderableType:
-    return Padding(Text(escape.line(text), style=style), (0, 0, 0, indent))
-
-
 def _head(text: str) -> list[RenderableType]:
-    return [Text(), _line(text, style="bold")]
+    return [indented(""), indented(text, style="bold")]
 
 
 def _left(shown: int, of: int, what: str) -> str:
@@ -94,23 +88,23 @@ def _left(shown: int, of: int, what: str) -> str:
     return f"{count(of)} {what}" if shown == of else f"{count(shown)} of {count(of)} {what} ({ALL} shows the rest)"
 
 
-def _some(items: Sequence[T], most: int, choice: Choice) -> Sequence[T]:
+def _some(items: Sequence[T], most: int, choice: ShownParts) -> Sequence[T]:
     return items if choice.whole else items[:most]
 
 
-def _about(run: Run, latent: str, view: LatentView | None, choice: Choice) -> Iterator[RenderableType]:
-    yield _line(f"{latent} of {run.id}, suite {run.record.suite.id}, split {run.record.split}", style="bold")
+def _about(run: Run, latent: str, view: LatentView | None, choice: ShownParts) -> Iterator[RenderableType]:
+    yield indented(f"{latent} of {run.id}, suite {run.record.suite.id}, split {run.record.split}", style="bold")
     if view is None:
-        yield _line("The suite that the run used is not here, so its windows are shown by their numbers.")
+        yield indented("The suite that the run used is not here, so its windows are shown by their numbers.")
         return
     if view.row.get("rate_token") is not None:
-        yield _line(
+        yield indented(
             f"fires on {percent(view.row['rate_token'], 3)} of tokens, largest activation "
             f"{number(view.row['max_activation'], 2)}"
         )
     for name in ("promoted", "suppressed"):
         if view.row.get(name):
-            yield _line(f"{name}: {'  '.join(view.row[name])}")
+            yield indented(f"{name}: {'  '.join(view.row[name])}")
     shown = _some(view.explain, WINDOWS, choice)
     yield from _head(f"Windows that explainers saw: {_left(len(shown), len(view.explain), 'window')}")
     for window in shown:
@@ -119,11 +113,11 @@ def _about(run: Run, latent: str, view: LatentView | None, choice: Choice) -> It
 
 def _window(window: Window) -> Iterator[RenderableType]:
     peak = f", activation up to {number(window.max, 2)}" if window.active else ", silent"
-    yield _line(f"window {window.id}, {window.kind}{peak}", 2, "dim")
-    yield _line(marked(window), 4)
+    yield indented(f"window {window.id}, {window.kind}{peak}", 2, "dim")
+    yield indented(marked(window), 4)
 
 
-def _own(table: pd.DataFrame, run: Run, latent: str, choice: Choice) -> pd.DataFrame:
+def _own(table: pd.DataFrame, run: Run, latent: str, choice: ShownParts) -> pd.DataFrame:
     """Rows about a latent that are chosen."""
     own = table[table["latent"] == latent]
     own = own[own["explainer"].isin(choice.explainers or tuple(run.record.explainers))]
@@ -137,7 +131,7 @@ def _called(run: Run, label: str, repeat: int) -> str:
     return f"{label}{floor}" + (f", repeat {repeat}" if run.record.spec.repeats > 1 else "")
 
 
-def _explanations(run: Run, latent: str, choice: Choice) -> Iterator[RenderableType]:
+def _explanations(run: Run, latent: str, choice: ShownParts) -> Iterator[RenderableType]:
     told = _own(run.explanations, run, latent, choice)
     scores = _own(run.scores, run, latent, choice)
     repeats = run.record.spec.repeats
@@ -145,11 +139,11 @@ def _explanations(run: Run, latent: str, choice: Choice) -> Iterator[RenderableT
     yield from _head(f"Explanations, each with its scores on this latent alone{note}")
     columns = ["explainer", "repeat", "text", "outcome", "error"]
     for label, repeat, text, outcome, error in told[columns].itertuples(index=False):
-        yield _line(_called(run, label, repeat), 2, "bold")
-        yield _line(_cut(_said(text, outcome, error), choice), 4)
+        yield indented(_called(run, label, repeat), 2, "bold")
+        yield indented(_cut(_said(text, outcome, error), choice), 4)
         mine = scores[(scores["explainer"] == label) & (scores["repeat"] == repeat)]
         for (scorer, judge), rows in mine.groupby(["scorer", "judge"], sort=False):
-            yield _line(f"{scorer}, judge {judge}: {_values(run, str(scorer), rows, choice)}", 6)
+            yield indented(f"{scorer}, judge {judge}: {_values(run, str(scorer), rows, choice)}", 6)
 
 
 def _said(text: object, outcome: object, error: object) -> str:
@@ -158,7 +152,7 @@ def _said(text: object, outcome: object, error: object) -> str:
     return f"(no explanation: {outcome}: {error})"
 
 
-def _values(run: Run, scorer: str, rows: pd.DataFrame, choice: Choice) -> str:
+def _values(run: Run, scorer: str, rows: pd.DataFrame, choice: ShownParts) -> str:
     """Every metric with its floor, the headline first, and how many judgements are behind them; those of a kind of windows where
     all is shown."""
     said = []
@@ -176,7 +170,7 @@ def _values(run: Run, scorer: str, rows: pd.DataFrame, choice: Choice) -> str:
     return f"{'; '.join(said)}; {count(judged)} of {count(attempted)} judged"
 
 
-def _verdicts(run: Run, latent: str, view: LatentView | None, choice: Choice) -> Iterator[RenderableType]:
+def _verdicts(run: Run, latent: str, view: LatentView | None, choice: ShownParts) -> Iterator[RenderableType]:
     windows = {} if view is None else {window.id: window for window in view.test}
     mine = _own(run.judgements, run, latent, choice)
     for (scorer, judge), asked in mine.groupby(["scorer", "judge"], sort=False):
@@ -195,11 +189,11 @@ def _verdicts(run: Run, latent: str, view: LatentView | None, choice: Choice) ->
             what = ", ".join(word for word in (part, kind, f"truth {truth}") if word)
             named = "" if item is None else f"window {item}, "
             peak = f", activation up to {number(window.max, 2)}" if window is not None and window.active else ""
-            yield _line(f"{named}{what}{peak}", 2, "dim")
+            yield indented(f"{named}{what}{peak}", 2, "dim")
             if window is not None:
-                yield _line(marked(window), 4)
+                yield indented(marked(window), 4)
             for row in places[place]:
-                yield _line(_verdict(run, row, window), 6)
+                yield indented(_verdict(run, row, window), 6)
 
 
 Place = tuple[int | None, str, str, int]
@@ -248,14 +242,14 @@ def _verdict(run: Run, row: tuple[Place, Verdict], window: Window | None) -> str
 
 
 def _hint(run: Run) -> Iterator[RenderableType]:
-    yield Text()
+    yield indented("")
     if has_calls(run):
-        yield _line("--words shows the prompts and replies behind these.", style="dim")
+        yield indented("--words shows the prompts and replies behind these.", style="dim")
     else:
-        yield _line("The run kept no prompts and replies (`keep` in its spec).", style="dim")
+        yield indented("The run kept no prompts and replies (`keep` in its spec).", style="dim")
 
 
-def _words(run: Run, latent: str, choice: Choice) -> Iterator[RenderableType]:
+def _words(run: Run, latent: str, choice: ShownParts) -> Iterator[RenderableType]:
     if not has_calls(run):
         yield from _head("Prompts and replies: the run kept none (`keep` in its spec)")
         return
@@ -279,7 +273,7 @@ def _words(run: Run, latent: str, choice: Choice) -> Iterator[RenderableType]:
             yield from _call(call, choice)
 
 
-def _call(call: KeptCall, choice: Choice) -> Iterator[RenderableType]:
+def _call(call: KeptCall, choice: ShownParts) -> Iterator[RenderableType]:
     about = [call.form]
     about += [f"trial {call.trial}"] if call.trial else []
     about += [f"part {call.part}"] if call.part else []
@@ -289,7 +283,7 @@ def _call(call: KeptCall, choice: Choice) -> Iterator[RenderableType]:
     about += [f"asked of {call.member}"] if call.member else []
     about += [f"round {call.round + 1}"] if call.round else []
     about.append(call.outcome.value + (f": {call.cause}" if call.cause else ""))
-    yield _line(", ".join(about), 2, "dim")
+    yield indented(", ".join(about), 2, "dim")
     for message in call.messages:
         yield from _text(message.role, message.content, choice)
     if call.reasoning:
@@ -297,9 +291,9 @@ def _call(call: KeptCall, choice: Choice) -> Iterator[RenderableType]:
     if call.reply:
         yield from _text("reply" + (f" (ended: {call.finish})" if call.finish else ""), call.reply, choice)
     if call.probabilities:
-        yield _line(f"p: {_probabilities(call)}", 4)
+        yield indented(f"p: {_probabilities(call)}", 4)
     if call.value is not None:
-        yield _line(f"value: {number(call.value)}", 4)
+        yield indented(f"value: {number(call.value)}", 4)
 
 
 def _probabilities(call: KeptCall) -> str:
@@ -310,13 +304,12 @@ def _probabilities(call: KeptCall) -> str:
     return ", ".join(f"{names[i % len(names)]} {number(p)}" for i, p in enumerate(call.probabilities))
 
 
-def _text(role: str, text: str, choice: Choice) -> Iterator[RenderableType]:
-    yield _line(f"{role}:", 4)
-    for line in escape.lines(_cut(text, choice)).split("\n"):
-        yield Padding(Text(f"| {line}"), (0, 0, 0, 6))
+def _text(role: str, text: str, choice: ShownParts) -> Iterator[RenderableType]:
+    yield indented(f"{role}:", 4)
+    yield from quoted(_cut(text, choice), 6)
 
 
-def _cut(text: str, choice: Choice) -> str:
+def _cut(text: str, choice: ShownParts) -> str:
     if choice.whole or len(text) <= CHARACTERS:
         return text
     return f"{text[:CHARACTERS]} ({count(len(text) - CHARACTERS)} more characters; {ALL} shows them)"

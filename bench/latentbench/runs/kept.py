@@ -151,7 +151,7 @@ def read_calls(folder: Path, frozen: str | None = None, latent: str | None = Non
     left: Counter[str] = Counter()
     for row in _rows(table, rows, ["messages", "reply", "reasoning"]):
         left.update(named(row))
-    texts = _Texts(folder / TEXTS_FILE, left)
+    texts = _TextStream(folder / TEXTS_FILE, left)
     for row in _rows(table, rows, table.schema.names):
         held = {h: texts.take(h) for h in dict.fromkeys(named(row))}
         try:
@@ -183,7 +183,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-class _Texts:
+class _TextStream:
     """The texts of a run, read in their order; one that was passed is held as long as somebody still needs it.
 
     Args:

@@ -16,6 +16,7 @@ from latentbench.views import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.padding import Padding
     from rich.status import Status
     from rich.text import Text
 
@@ -72,6 +73,19 @@ def shown(text: str) -> Text:
     from rich.text import Text
 
     return Text(escape.line(text))
+
+
+def indented(text: str, by: int = 0, style: str = "") -> Padding:
+    """A sentence that is wrapped at the width of the console, some columns in."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    return Padding(Text(escape.line(text), style=style), (0, 0, 0, by))
+
+
+def quoted(text: str, by: int = 0) -> list[Padding]:
+    """Somebody else's words, each line of them behind a bar, so that none can pass for a line of ours."""
+    return [indented(f"| {line}", by) for line in escape.lines(text).split("\n")]
 
 
 def tell(console: Console, text: str, style: str = "") -> None:
