@@ -267,6 +267,27 @@ def test_very_many_bytes_are_a_message_or_a_value(reader: Reader, places: Any) -
     _fuzzed(reader, places(reader), 300 if reader.heavy else 1500, again=False)
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("scorer", b"implementation: detection", b"implementation: nan"),
+        ("explainer", b"implementation: llm", b"implementation: '[/bold]'"),
+        ("rules", b"regex: (", b"regex: "),
+        ("meta of activations", b'"bos"', b'"boss"'),
+        ("meta of activations", b'"bos": 0', b'"bos": "x"'),
+    ],
+)
+def test_what_was_once_no_message(name: str, old: bytes, new: bytes, places: Any, tmp_path: Path) -> None:
+    """Faults that random bytes found now and then, each time."""
+    reader = next(r for r in READERS if r.name == name)
+    folder = Path(shutil.copytree(places(reader), tmp_path / "copy"))
+    data = (folder / reader.file).read_bytes()
+    assert old in data
+    tried(reader, folder, data.replace(old, new, 1))
+    (folder / reader.file).write_bytes(data.replace(old, new, 1))
+    assert message(reader, folder) is not None
+
+
 @pytest.mark.parametrize("reader", READERS, ids=lambda r: r.name)
 def test_a_folder_in_the_place_of_a_file_is_a_message(reader: Reader, places: Any, tmp_path: Path) -> None:
     folder = tmp_path / "copy"

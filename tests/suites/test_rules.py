@@ -55,6 +55,11 @@ def test_source_and_code_hold_for_the_whole_document():
     [
         ({"word": ["a"]}, "unknown rule 'word'"),
         ({}, "one key"),
+        ({"regex": "(a|b"}, "'\\(a|b' is no regular expression"),
+        ({"regex": "a{99999999999999999999}"}, "is no regular expression"),
+        ({"regex": 3}, "'3' is no regular expression"),
+        ({"near": {"rule": {"words": ["x"]}, "distance": 2**40}}, "the distance of `near` is 0 to 10,000 tokens"),
+        ({"near": {"rule": {"words": ["x"]}, "distance": -1}}, "the distance of `near` is 0 to 10,000 tokens"),
         ({"words": "$colors"}, r"no word list named '\$colors'"),
     ],
 )

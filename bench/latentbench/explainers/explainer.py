@@ -261,7 +261,7 @@ def load_explainer(spec: str | Mapping[str, Any], base: Path | None = None) -> E
         SpecError: unknown task, preset, parameter or field, each with the near names.
     """
     name, path, task, params = read_task("explainers", spec)
-    cls = lookup("explainer", task.implementation)
+    cls = lookup("explainer", task.implementation, f"{path}: ")
     for file in cls.params_model.files:
         if isinstance(params.get(file), str):
             params[file] = str(((base or Path()) / params[file]).resolve())

@@ -54,9 +54,10 @@ class UnknownName(SpecError):
         kind: what was looked up, as the user calls it ("scorer", "suite").
         name: what the user wrote.
         known: every name that would have worked.
+        where: what stands before the message, such as the file that has the name.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "") -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
         near = difflib.get_close_matches(name[:LONGEST], self.known, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
@@ -65,7 +66,7 @@ class UnknownName(SpecError):
         # Half of a secret looks like none, so it is veiled before it is cut.
         safe = veiled(name)
         shown = repr(safe) if len(safe) <= LONGEST else f"{safe[:LONGEST]!r}... ({len(name):,} characters)"
-        super().__init__(f"unknown {kind} {shown}.{hint} Known: {listing}{more}.")
+        super().__init__(f"{where}unknown {kind} {shown}.{hint} Known: {listing}{more}.")
 
 
 class DataError(BenchError):

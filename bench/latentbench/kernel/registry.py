@@ -93,8 +93,8 @@ def names(kind: str) -> dict[str, str]:
     return known
 
 
-def lookup(kind: str, name: str) -> Any:
-    """The object registered under a name.
+def lookup(kind: str, name: str, where: str = "") -> Any:
+    """The object registered under a name; `where` stands before the message, such as the file that has the name.
 
     Raises:
         UnknownName: no such name; the message suggests near ones.
@@ -102,7 +102,7 @@ def lookup(kind: str, name: str) -> Any:
     """
     known = names(kind)
     if name not in known:
-        raise UnknownName(kind, name, known)
+        raise UnknownName(kind, name, known, where)
     module, _, attribute = known[name].partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)

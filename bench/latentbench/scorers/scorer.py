@@ -374,7 +374,7 @@ def load_scorer(spec: str | Mapping[str, Any]) -> Scorer:
         SpecError: unknown task, preset, parameter or field, each with the near names.
     """
     name, path, task, params = read_task("scorers", spec)
-    cls = lookup("scorer", task.implementation)
+    cls = lookup("scorer", task.implementation, f"{path}: ")
     given = checked(cls.params_model, "scorers", spec, path, params)
     try:
         scorer: Scorer = built(cls, lambda: cls(name, task.version, task.headline or "", given, task.prompts))

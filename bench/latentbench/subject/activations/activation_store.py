@@ -103,6 +103,8 @@ class ActivationStore:
                 raise RunError(
                     f"{path} has layout {identity['format']}; this version reads {FORMAT}. Collect it again."
                 )
+            if (bos := identity["bos"]) is not None and type(bos) is not int:
+                raise CorruptTable(f"{path / 'meta.json'}: bos is {bos!r}, which is no token. Collect it again.")
             n_tokens, n_contexts = int(counts["tokens"]), int(counts["contexts"])
             expected = {
                 name: (int(c["n_latents"]), int(entries[name]), str(c["key"]), str(c["hookpoint"]))

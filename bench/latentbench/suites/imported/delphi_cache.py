@@ -209,7 +209,7 @@ def read_delphi(path: Path, options: ImportOptions) -> ForeignSource:
     reference = options.tokenizer or model
     if not reference:
         raise DataError(f"{where} names no model; give the subject's tokenizer with --tokenizer.")
-    tokenizer = _tokenizer(reference)
+    tokenizer = _tokenizer(reference, where)
     fields = ("dataset_repo", "dataset_split", "dataset_name", "dataset_column")
     said = {f: value for f in fields if (value := text_of(config, f, where))}
     context = number_of(config, "cache_ctx_len", where)
@@ -275,14 +275,15 @@ def _config(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _tokenizer(reference: str) -> Any:
+def _tokenizer(reference: str, where: str) -> Any:
     from latentbench.models.language_model import load_tokenizer
 
     try:
         return load_tokenizer(reference)
     except ModelError as e:
         raise ModelError(
-            f"the cache holds token ids, and {str(e)[:400]} Give a folder with the subject's tokenizer: --tokenizer FOLDER."
+            f"{where}: the cache holds token ids, and {str(e)[:400]} Give a folder with the subject's tokenizer: "
+            "--tokenizer FOLDER."
         ) from e
 
 

@@ -125,7 +125,7 @@ def load_rules(path: Path) -> Rules:
         for described in (latent.truth, *(latent.near(n) for n in NEAR)):
             try:
                 matches(described.rule, probe, rules.lists)
-            except (SpecError, KeyError, TypeError) as e:
+            except (SpecError, AttributeError, KeyError, TypeError, ValueError) as e:
                 raise SpecError(f"{path}: latent {latent.name!r}: {e}") from e
     return rules
 

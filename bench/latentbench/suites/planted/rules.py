@@ -33,6 +33,8 @@ Mask = NDArray[np.bool_]
 
 TOKEN = re.compile(r"\s*(?:[^\W\d_]+(?:_[^\W_]+)*(?:['’](?:s|t|re|ve|ll|d|m))?|\d+(?:[.,]\d+)*|\S)|\s+$")
 ENDS = frozenset(".!?")
+FARTHEST = 10_000
+"""Tokens between two that are near each other, at most."""
 CODE = re.compile(r"^\s*(def |import |from \w+ import |class \w+|SELECT |<\w+|return |for \w+ in )", re.MULTILINE)
 
 
@@ -84,7 +86,7 @@ def matches(rule: Mapping[str, Any], document: Document, lists: Mapping[str, Seq
         words = frozenset(_words(value, lists))
         return np.fromiter((t.lower() in words for t in document.bare), np.bool_, n)
     if kind == "regex":
-        pattern = re.compile(value)
+        pattern = _pattern(value)
         return np.fromiter((pattern.fullmatch(t) is not None for t in document.bare), np.bool_, n)
     if kind == "number":
         return np.fromiter((_in_range(t, value) for t in document.bare), np.bool_, n)
@@ -101,8 +103,10 @@ def matches(rule: Mapping[str, Any], document: Document, lists: Mapping[str, Seq
         return moved & ~inner
     if kind == "near":
         inner = matches(value["rule"], document, lists)
-        window = np.ones(2 * int(value["distance"]) + 1)
-        return np.convolve(inner, window, "full")[int(value["distance"]) :][:n] > 0
+        distance = int(value["distance"])
+        if not 0 <= distance <= FARTHEST:
+            raise SpecError(f"the distance of `near` is 0 to {FARTHEST:,} tokens, and not {distance:,}.")
+        return np.convolve(inner, np.ones(2 * distance + 1), "full")[distance:][:n] > 0
     if kind == "source":
         known = document.source
         holds = known is None or (document.code if value == "code" else value in known)
@@ -128,6 +132,13 @@ def _words(value: Any, lists: Mapping[str, Sequence[str]]) -> list[str]:
             # YAML reads a bare `on` or `no` as a truth value; the rule would then silently never match.
             raise SpecError(f"a word list holds {word!r}, which is not text; put the word in quotes.")
     return [w.lower() for w in value]
+
+
+def _pattern(value: Any) -> re.Pattern[str]:
+    try:
+        return re.compile(value)
+    except (re.error, OverflowError, RecursionError, TypeError) as e:
+        raise SpecError(f"{str(value)[:80]!r} is no regular expression: {e}.") from e
 
 
 def _in_range(token: str, bounds: Mapping[str, float]) -> bool:
