@@ -127,13 +127,13 @@ def _files() -> dict[str, tuple[type[BaseModel], str]]:
     from latentbench.tuning.tune_spec import TuneSpec
 
     return {
-        "run": (RunSpec, "a run (`bench run FILE`)"),
-        "tune": (TuneSpec, "a search for settings (`bench tune FILE`)"),
-        "reliability": (ReliabilitySpec, "a reliability study (`bench reliability FILE`)"),
-        "study": (StudySpec, "a study (`bench study FILE`)"),
-        "suite": (SuiteRecipe, "a suite from a subject (`bench suite build FILE`)"),
-        "planted": (PlantedRecipe, "a suite of planted latents (`bench suite build FILE`)"),
-        "gold": (GoldRecipe, "a suite from labels by people (`bench suite build FILE`)"),
+        "run": (RunSpec, "a run (bench run FILE)"),
+        "tune": (TuneSpec, "a search for settings (bench tune FILE)"),
+        "reliability": (ReliabilitySpec, "a reliability study (bench reliability FILE)"),
+        "study": (StudySpec, "a study (bench study FILE)"),
+        "suite": (SuiteRecipe, "a suite from a subject (bench suite build FILE)"),
+        "planted": (PlantedRecipe, "a suite of planted latents (bench suite build FILE)"),
+        "gold": (GoldRecipe, "a suite from labels by people (bench suite build FILE)"),
         "coder": (CoderSpec, "a coder, in the recipe of a suite"),
-        "train": (TrainRecipe, "a training of coders (`bench coder train FILE`)"),
+        "train": (TrainRecipe, "a training of coders (bench coder train FILE)"),
     }
