@@ -10,7 +10,7 @@ import pytest
 from latentbench.leaderboards.ranked_runs import rank
 from latentbench.leaderboards.row import Row
 from latentbench.runs.finished import load_run
-from latentbench.site.board_data import BINS, MOST_DUELS, BoardTable, board_table, coder_tables
+from latentbench.site.board_data import BINS, MOST_DUELS, BoardTable, board_table, coder_boards
 from latentbench.stats.bootstrap import holm, paired_difference
 
 from tests.builders.run_builder import Grid
@@ -84,7 +84,7 @@ def test_a_long_table_says_how_many_rows_it_puts_head_to_head(tmp_path: Path) ->
 
 def test_coders_stand_beside_each_other_under_one_explainer(ranked: tuple[tuple[Row, ...], BoardTable]) -> None:
     rows, _ = ranked
-    found = coder_tables(rows)
+    found = coder_boards(rows)
     assert {table.explainer for table in found} == {"llm", "tokens", "shuffled"}
     for table in found:
         assert {row.coder for row in table.rows} == {"res9", "mlp9"}

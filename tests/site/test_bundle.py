@@ -12,7 +12,7 @@ import pytest
 
 SITE = Path(latentbench.__file__).parent / "site"
 FRONT, BUILT = SITE / "front", SITE / "built"
-NAMES = ["build.mjs", "package-lock.json", "package.json", "tsconfig.json"]
+NAMES = ["build.mjs", "index.html", "package-lock.json", "package.json", "tsconfig.json"]
 MOST = 200_000
 """Bytes of script and style together."""
 
@@ -31,6 +31,10 @@ def test_the_bundle_is_made_of_these_sources(name: str) -> None:
     said = re.search(r"sources sha256:([0-9a-f]{64})", head)
     assert said is not None
     assert said[1] == digest_of_sources(), "front/ was changed: bundle it again with `make site`"
+
+
+def test_the_page_is_the_one_beside_the_sources() -> None:
+    assert (BUILT / "index.html").read_bytes() == (FRONT / "index.html").read_bytes()
 
 
 def test_the_bundle_is_small_and_asks_nothing_of_the_network() -> None:

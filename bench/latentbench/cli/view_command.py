@@ -30,9 +30,9 @@ def view(
     ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --serve; 0 for any that is free.")] = 0,
 ) -> None:
-    """Write a run, a study or leaderboards as pages that open from disk.
+    """Show a run, a study or leaderboards as pages.
 
-    The site is a folder: index.html opens without a server and asks nothing of the network.
+    The site is a folder: index.html opens from disk, without a server, and asks nothing of the network.
     """
     from latentbench.site.site_files import site_files
     from latentbench.site.site_folder import check_site, write_site

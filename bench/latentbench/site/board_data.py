@@ -307,7 +307,7 @@ class CoderRow:
 
 
 @dataclass(frozen=True, slots=True)
-class CoderTable:
+class CoderBoard:
     """The coders of one suite under one explainer, scorer and judge, best first."""
 
     suite: str
@@ -321,17 +321,17 @@ class CoderTable:
     rows: tuple[CoderRow, ...]
 
 
-def coder_tables(rows: Iterable[Row]) -> list[CoderTable]:
+def coder_boards(rows: Iterable[Row]) -> list[CoderBoard]:
     """Coders beside each other, wherever rows by coder are there, ranked by their intervals."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         if row.coders != POOLED and row.evidence is not None:
             at = (row.suite.digest, row.split, row.explainer.key, row.scorer.key, row.judge.key, row.headline, row.run)
             groups.setdefault(at, []).append(row)
-    return [_coder_table(group) for group in groups.values() if len(group) > 1]
+    return [_coder_board(group) for group in groups.values() if len(group) > 1]
 
 
-def _coder_table(group: Sequence[Row]) -> CoderTable:
+def _coder_board(group: Sequence[Row]) -> CoderBoard:
     first = group[0]
     better = first.score.higher_is_better
     held = [_interval(row) for row in group]
@@ -342,7 +342,7 @@ def _coder_table(group: Sequence[Row]) -> CoderTable:
             pair[0].coders,
         ),
     )
-    return CoderTable(
+    return CoderBoard(
         suite=first.suite.id,
         split=first.split,
         explainer=first.explainer.label,

@@ -21,7 +21,7 @@ CallKey = tuple[str, str, int, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class LostAnswer:
     """An explanation or a judgement without an answer."""
 
     stage: str
@@ -45,7 +45,7 @@ class FailureCause:
     outcome: str
     cause: str
     n: int
-    shown: tuple[Failure, ...]
+    shown: tuple[LostAnswer, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class FailureList:
 @dataclass(frozen=True, slots=True)
 class _Lost:
     outcome: Outcome
-    failure: Failure
+    failure: LostAnswer
     at: CallKey
 
 
@@ -105,7 +105,7 @@ def _explanations(run: Run) -> Iterator[_Lost]:
     bad = run.explanations[run.explanations["outcome"] != Outcome.OK.value]
     columns = ["latent", "explainer", "repeat", "outcome", "error"]
     for latent, explainer, repeat, outcome, error in bad[columns].itertuples(index=False, name=None):
-        found = Failure(EXPLAIN, latent, explainer, "", "", int(repeat), "", None, error or "", None, None)
+        found = LostAnswer(EXPLAIN, latent, explainer, "", "", int(repeat), "", None, error or "", None, None)
         yield _Lost(Outcome(outcome), found, (explainer, latent, int(repeat), ""))
 
 
@@ -116,7 +116,7 @@ def _judgements(run: Run) -> Iterator[_Lost]:
         index=False, name=None
     ):
         window = None if item is None or item != item else int(item)
-        found = Failure(
+        found = LostAnswer(
             JUDGE, latent, explainer, scorer, judge, int(repeat), part or "", window, error or "", None, None
         )
         yield _Lost(Outcome(outcome), found, (cell, latent, int(repeat), trial or ""))
@@ -132,10 +132,10 @@ def _replies(calls: Iterable[KeptCall], wanted: set[CallKey]) -> dict[CallKey, t
     return found
 
 
-def _with_reply(lost: _Lost, said: Mapping[CallKey, tuple[str, str]]) -> Failure:
+def _with_reply(lost: _Lost, said: Mapping[CallKey, tuple[str, str]]) -> LostAnswer:
     reply, reasoning = said.get(lost.at, ("", ""))
     held = lost.failure
-    return Failure(
+    return LostAnswer(
         held.stage,
         held.latent,
         held.explainer,

@@ -149,7 +149,7 @@ class VerdictTable:
     repeat: int
     explainers: tuple[str, ...]
     cells: tuple[str, ...]
-    """Of each explainer; the owner of its calls."""
+    """Owner of the calls about each explainer."""
     lines: tuple[VerdictLine, ...]
 
 

@@ -26,7 +26,7 @@ from latentbench.leaderboards.results import JUDGES, read_results
 from latentbench.leaderboards.row import Row
 from latentbench.runs.finished import Run, load_run, suite_of
 from latentbench.runs.kept import has_calls, kept_calls
-from latentbench.site.board_data import BoardTable, CoderTable, ExamRow, board_table, coder_tables, exam_row
+from latentbench.site.board_data import BoardTable, CoderBoard, ExamRow, board_table, coder_boards, exam_row
 from latentbench.site.call_data import call_list
 from latentbench.site.data_file import data_file
 from latentbench.site.difference_data import differences
@@ -40,25 +40,6 @@ if TYPE_CHECKING:
 INDEX = "index.html"
 SCRIPT, STYLE = "app.js", "app.css"
 CSV, JSON = "leaderboard.csv", "leaderboard.json"
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'self' file:; style-src 'self' file:; \
-img-src data:; base-uri 'none'; form-action 'none'">
-<meta name="referrer" content="no-referrer">
-<title>latentbench</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="app.css">
-</head>
-<body>
-<div id="app"><p class="wait">Loading. This page needs JavaScript; the numbers are also in leaderboard.csv beside it.</p></div>
-<script src="app.js"></script>
-</body>
-</html>
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +78,7 @@ class Boards:
 
     tables: tuple[BoardTable, ...]
     exams: tuple[ExamRow, ...]
-    coders: tuple[CoderTable, ...]
+    coders: tuple[CoderBoard, ...]
     remarks: tuple[str, ...]
 
 
@@ -133,9 +114,8 @@ def site_files(target: SiteTarget, suite_folder: Path | None = None) -> Iterator
 
 def front_files() -> Iterator[File]:
     """The page, its script and its style."""
-    yield INDEX, _PAGE
     built = files("latentbench.site") / "built"
-    for name in (SCRIPT, STYLE):
+    for name in (INDEX, SCRIPT, STYLE):
         yield name, (built / name).read_text(encoding="utf-8")
 
 
@@ -150,7 +130,7 @@ def _of_runs(runs: Sequence[Run]) -> tuple[Boards, Sequence[Ranking]]:
     boards = Boards(
         tables=_boards(ranked.tables, {}),
         exams=tuple(map(exam_row, exams)),
-        coders=tuple(coder_tables(ranked.rows)),
+        coders=tuple(coder_boards(ranked.rows)),
         remarks=tuple(ranked.remarks),
     )
     return boards, ranked.tables
@@ -167,7 +147,7 @@ def _published(folder: Path) -> tuple[Boards, Sequence[Ranking]]:
     boards = Boards(
         tables=_boards(ranked, said),
         exams=tuple(map(exam_row, exams)),
-        coders=tuple(coder_tables(shown)),
+        coders=tuple(coder_boards(shown)),
         remarks=(*unfounded_notes(rows), *sentences(reruns), *status_notes(rows, known)),
     )
     return boards, ranked

@@ -1,12 +1,12 @@
 // Bundles src/ into one script and one style in ../built (or the folder that is named), each headed by a digest of what it is
 // made of. The digest is what a test without Node compares; `make site-check` builds again and compares every byte.
 import { createHash } from "node:crypto";
-import { readFileSync, readdirSync, writeFileSync, mkdirSync } from "node:fs";
+import { copyFileSync, readFileSync, readdirSync, writeFileSync, mkdirSync } from "node:fs";
 import { build } from "esbuild";
 
 const here = new URL(".", import.meta.url);
 const out = process.argv[2] ?? new URL("../built/", here).pathname;
-const names = ["build.mjs", "package-lock.json", "package.json", "tsconfig.json"];
+const names = ["build.mjs", "index.html", "package-lock.json", "package.json", "tsconfig.json"];
 names.push(...readdirSync(new URL("src/", here)).map((name) => `src/${name}`));
 const hash = createHash("sha256");
 for (const name of names.sort()) hash.update(`${name}\n`).update(readFileSync(new URL(name, here))).update("\n");
@@ -18,4 +18,5 @@ const { outputFiles } = await build({
   jsx: "automatic", jsxImportSource: "preact", legalComments: "none", banner: { js: head, css: head },
 });
 mkdirSync(out, { recursive: true });
+copyFileSync(new URL("index.html", here), `${out}/index.html`);
 for (const file of outputFiles) writeFileSync(file.path, file.contents);
