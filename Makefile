@@ -30,7 +30,7 @@ $(FRONT)/node_modules/.ready: $(FRONT)/package-lock.json
 	touch $@
 
 test-browser: $(BIN)/.ready $(FRONT)/node_modules/.ready
-	$(BIN)/python -m pytest --benchmark-disable -m browser
+	LATENTBENCH_BROWSER=1 $(BIN)/python -m pytest --benchmark-disable -m browser tests/site
 
 # Bundles front/ into built/, which is committed; `site-check` bundles it again elsewhere and compares every byte.
 site: $(FRONT)/node_modules/.ready
