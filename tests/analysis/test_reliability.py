@@ -35,6 +35,7 @@ from rich.console import Console
 from tests.builders.records import cell as toy_cell
 from tests.builders.records import record
 from tests.builders.records import scorer as toy_scorer
+from tests.builders.reopened import reopened
 from tests.builders.signed_runs import unsigned
 
 QUIET = Console(quiet=True)
@@ -276,7 +277,7 @@ def test_a_second_call_reads_what_is_there(carried_out):
     assert again == report
     # Nothing was asked: the journals are as they were.
     assert {p: p.stat().st_mtime_ns for p in (folder / "out").rglob("*.jsonl")} == stamps
-    assert len(stamps) == 24
+    assert len(stamps) == 8
 
 
 def test_finished_runs_of_an_explainer_that_was_edited_are_not_read_again(tmp_path):
@@ -306,7 +307,7 @@ def test_finished_runs_of_an_explainer_that_was_edited_are_not_read_again(tmp_pa
 
 def test_a_stopped_run_is_gone_on_with(carried_out):
     path, folder, report = carried_out
-    run = folder / "out" / "r-e1-d0-o0"
+    run = reopened(folder / "out" / "r-e1-d0-o0")
     lines = (run / "judgements.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (run / "judgements.jsonl").write_text("".join(lines[:3]) + lines[3][:20], encoding="utf-8")
     unsigned(run, status="running")

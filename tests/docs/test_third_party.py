@@ -24,6 +24,8 @@ from latentbench.scorers.scorer import load_scorer
 from rich.console import Console
 from typer.testing import CliRunner
 
+from tests.builders.reopened import reopened
+
 PACKAGE = Path(__file__).parents[1] / "third_party"
 QUIET = Console(quiet=True)
 
@@ -118,7 +120,7 @@ def test_a_third_party_scorer_is_run_cached_resumed_and_ranked(installed: Path, 
     assert second.totals.paid.calls == 0
     # Resumed: what a kill took is done again, and the tables are those of a whole run.
     whole = (tmp_path / "b" / "scores.parquet").read_bytes()
-    journal = tmp_path / "b" / "judgements.jsonl"
+    journal = reopened(tmp_path / "b") / "judgements.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     mine = [i for i, line in enumerate(lines) if json.loads(line)["cell"].startswith("tokens/nearness")]
     assert len(mine) == 24

@@ -22,6 +22,7 @@ from latentbench.kernel.processes import Process, me
 from latentbench.runs import ownership
 from latentbench.runs.ownership import LOCK, OWNER, fresh_folder, owned, owner_of
 from latentbench.runs.run import resume, start
+from latentbench.runs.run_journals import judgement_journal
 from rich.console import Console
 
 QUIET = Console(quiet=True)
@@ -182,7 +183,7 @@ def cli(folder: Path, *arguments: object) -> subprocess.Popen[str]:
 
 
 def units(run: Path) -> int:
-    return (run / "judgements.jsonl").read_bytes().count(b"\n")
+    return len(list(judgement_journal(run).units()))
 
 
 def test_of_two_runs_with_one_folder_one_works_and_the_other_pays_nothing(tmp_path):

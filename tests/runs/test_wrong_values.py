@@ -23,6 +23,7 @@ from latentbench.runs.record import read_record
 from latentbench.runs.run import resume, start
 from rich.console import Console
 
+from tests.builders.reopened import reopened
 from tests.runs import wrong_values
 
 QUIET = Console(quiet=True)
@@ -263,7 +264,7 @@ def test_a_line_of_another_type_is_named_on_resume(
     twist: Callable[..., Path], change: dict[str, Any], tmp_path: Path
 ) -> None:
     run = twist("parse", lambda x: x)
-    path = run / "explanations.jsonl"
+    path = reopened(run) / "explanations.jsonl"
     # Lines of an earlier version, without checksums: behind a checksum such a line is damaged, and asked again.
     first, *rest = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
     lines = [{name: value for name, value in held.items() if name != "sum"} for held in (first | change, *rest)]
@@ -278,7 +279,7 @@ def test_a_line_of_another_type_is_named_on_resume(
 
 def test_the_line_of_another_latent_stands_for_none(twist: Callable[..., Path], tmp_path: Path) -> None:
     run = twist("parse", lambda x: x)
-    path = run / "explanations.jsonl"
+    path = reopened(run) / "explanations.jsonl"
     first, *rest = path.read_text(encoding="utf-8").splitlines()
     path.write_text(
         "\n".join([json.dumps(json.loads(first) | {"latent": "nowhere/99"}), *rest]) + "\n", encoding="utf-8"

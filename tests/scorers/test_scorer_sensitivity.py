@@ -34,6 +34,7 @@ from rich.console import Console
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tests.builders.planted_steered import add_interventions
+from tests.builders.reopened import reopened
 from tests.builders.toy_latents import latent
 
 QUIET = Console(quiet=True)
@@ -434,7 +435,7 @@ def test_a_run_that_was_cut_between_the_rounds_ends_in_the_same_tables(suite: Pa
     assert again.totals.paid.calls == 0
     whole = (run / "scores.parquet").read_bytes()
     assert (tmp_path / "b" / "scores.parquet").read_bytes() == whole
-    journal = run / "judgements.jsonl"
+    journal = reopened(run) / "judgements.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:3]) + lines[3][:50])
     # The second round was never stored, the first one was.
