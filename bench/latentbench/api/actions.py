@@ -17,7 +17,7 @@ from latentbench.api.blocking import blocking
 from latentbench.api.result import Result
 from latentbench.kernel.config import validate
 from latentbench.kernel.errors import BenchError, SpecError
-from latentbench.kernel.requests import Outcome
+from latentbench.kernel.outcome import Outcome
 from latentbench.runs.run_spec import RunSpec, load_run_spec
 
 if TYPE_CHECKING:

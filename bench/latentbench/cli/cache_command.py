@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from latentbench.cli.finite import finite
-from latentbench.kernel.requests import Outcome
+from latentbench.kernel.outcome import Outcome
 from latentbench.views.terminal import say
 
 app = typer.Typer(help="Look into the reply cache and make it smaller.", no_args_is_help=True)

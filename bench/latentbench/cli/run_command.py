@@ -12,7 +12,7 @@ import typer
 from latentbench.cli.final_table import show_table
 from latentbench.cli.given_command import given
 from latentbench.kernel import stopping
-from latentbench.kernel.requests import Outcome
+from latentbench.kernel.outcome import Outcome
 from latentbench.views.terminal import plain_console, say, tell
 
 if TYPE_CHECKING:

@@ -17,22 +17,8 @@ import numpy as np
 from latentbench.kernel.forms import words
 from latentbench.kernel.identity import canonical, digest
 from latentbench.kernel.latent import LatentRef
+from latentbench.kernel.outcome import Outcome as Outcome
 from latentbench.kernel.trial import Trial, bare, look
-
-
-class Outcome(StrEnum):
-    """What became of one call. Only `OK` is scored; the others lower coverage, never the score."""
-
-    OK = "ok"
-    REFUSAL = "refusal"
-    """The judge answered that it will not answer."""
-    PARSE = "parse"
-    """The judge answered, and the answer has no legal reading."""
-    API = "api"
-    """The call failed after its retries."""
-    TIMEOUT = "timeout"
-    SKIPPED = "skipped"
-    """Never asked: the explanation it needed is missing, or the prompt does not fit the judge's context."""
 
 
 class Capability(StrEnum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from latentbench.kernel.requests import Outcome
+from latentbench.kernel.outcome import Outcome
 
 VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\b[\w-]*\d[\w-]*\b")
 """Quoted texts, numbers and ids."""
