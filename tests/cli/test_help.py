@@ -84,7 +84,7 @@ def test_an_example_with_an_option_that_is_not_there_is_noticed() -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    heavy = ("torch", "pandas", "mlflow", "transformers")
+    heavy = ("torch", "pandas", "mlflow", "transformers", "numpy")
     code = (
         "import sys\n"
         "from latentbench.cli import app\n"
