@@ -153,6 +153,13 @@ def test_one_judge_that_cannot_be_loaded_hides_no_other_from_the_list(tmp_path: 
     assert listed == sorted(BUILTIN["judge"]), done.stdout
 
 
+@pytest.mark.parametrize("name", ["run", "tune", "reliability"])
+def test_the_keys_of_a_spec_are_described_without_any_extra(tmp_path: Path, name: str) -> None:
+    done = command(tmp_path, blocked(*OF_EXTRA), "describe", "spec", name)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{name}: ")
+
+
 def test_the_demo_names_all_that_it_lacks_before_it_fetches_anything(tmp_path: Path) -> None:
     done = command(tmp_path, blocked(*OF_EXTRA), "demo", "--limit", "4")
     assert done.returncode == BenchError.exit_code, done.stderr

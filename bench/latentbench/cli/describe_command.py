@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,7 +63,7 @@ def reference() -> str:
     parts = [HEAD]
     for kind in KINDS:
         parts.append(f"## {kind.capitalize()}s\n")
-        known = _files() if kind == "spec" else BUILTIN[kind]
+        known = FILES if kind == "spec" else BUILTIN[kind]
         parts += [page_of(kind, name).markdown(3) for name in known]
     return "\n".join(parts)
 
@@ -71,7 +72,7 @@ def described(kind: str) -> list[str]:
     """Names of what `page_of` describes."""
     from latentbench.kernel.registry import names
 
-    return list(_files()) if kind == "spec" else list(names(kind))
+    return list(FILES) if kind == "spec" else list(names(kind))
 
 
 def page_of(kind: str, name: str) -> Page:
@@ -108,32 +109,62 @@ def _model(kind: str, name: str) -> tuple[type[BaseModel], str, str]:
     from latentbench.kernel.registry import lookup
 
     if kind == "spec":
-        found, what = _files()[name]
-        return found, f"{name}: {what}", found.__doc__ or ""
+        found = _file_model(name)
+        return found, f"{name}: {FILES[name]}", found.__doc__ or ""
     cls = lookup(kind, name)
     return cls.params_model, f"{kind} {name}", cls.__doc__ or ""
 
 
-def _files() -> dict[str, tuple[type[BaseModel], str]]:
-    """Kind of YAML file -> its model, and what is done with it."""
-    from latentbench.analysis.reliability import ReliabilitySpec
-    from latentbench.lab.coders.coder_recipe import TrainRecipe
-    from latentbench.lab.studies.study_spec import StudySpec
-    from latentbench.runs.run_spec import RunSpec
-    from latentbench.subject.coders.coder_spec import CoderSpec
-    from latentbench.suites.build.suite_recipe import SuiteRecipe
-    from latentbench.suites.planted.gold import GoldRecipe
-    from latentbench.suites.planted.planted_suite import PlantedRecipe
-    from latentbench.tuning.tune_spec import TuneSpec
+FILES: Mapping[str, str] = {
+    "run": "a run (bench run FILE)",
+    "tune": "a search for settings (bench tune FILE)",
+    "reliability": "a reliability study (bench reliability FILE)",
+    "study": "a study (bench study FILE)",
+    "suite": "a suite from a subject (bench suite build FILE)",
+    "planted": "a suite of planted latents (bench suite build FILE)",
+    "gold": "a suite from labels by people (bench suite build FILE)",
+    "coder": "a coder, in the recipe of a suite",
+    "train": "a training of coders (bench coder train FILE)",
+}
+"""Kind of YAML file -> what is done with it."""
 
-    return {
-        "run": (RunSpec, "a run (bench run FILE)"),
-        "tune": (TuneSpec, "a search for settings (bench tune FILE)"),
-        "reliability": (ReliabilitySpec, "a reliability study (bench reliability FILE)"),
-        "study": (StudySpec, "a study (bench study FILE)"),
-        "suite": (SuiteRecipe, "a suite from a subject (bench suite build FILE)"),
-        "planted": (PlantedRecipe, "a suite of planted latents (bench suite build FILE)"),
-        "gold": (GoldRecipe, "a suite from labels by people (bench suite build FILE)"),
-        "coder": (CoderSpec, "a coder, in the recipe of a suite"),
-        "train": (TrainRecipe, "a training of coders (bench coder train FILE)"),
-    }
+
+def _file_model(name: str) -> type[BaseModel]:
+    """The model of one kind of YAML file; only its own room is imported, because some need torch and a run spec needs none."""
+    match name:
+        case "run":
+            from latentbench.runs.run_spec import RunSpec
+
+            return RunSpec
+        case "tune":
+            from latentbench.tuning.tune_spec import TuneSpec
+
+            return TuneSpec
+        case "reliability":
+            from latentbench.analysis.reliability import ReliabilitySpec
+
+            return ReliabilitySpec
+        case "study":
+            from latentbench.lab.studies.study_spec import StudySpec
+
+            return StudySpec
+        case "suite":
+            from latentbench.suites.build.suite_recipe import SuiteRecipe
+
+            return SuiteRecipe
+        case "planted":
+            from latentbench.suites.planted.planted_suite import PlantedRecipe
+
+            return PlantedRecipe
+        case "gold":
+            from latentbench.suites.planted.gold import GoldRecipe
+
+            return GoldRecipe
+        case "coder":
+            from latentbench.subject.coders.coder_spec import CoderSpec
+
+            return CoderSpec
+        case _:
+            from latentbench.lab.coders.coder_recipe import TrainRecipe
+
+            return TrainRecipe
