@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
+from latentbench.analysis.walkthrough.sentence_walk import (
+    SentenceWalk,
+    WalkedCoder,
+    WalkedLatent,
+    WalkScore,
+    WalkText,
+    write_walk,
+)
 from latentbench.kernel.identity import digest, text_digest
 from latentbench.kernel.requests import JudgeIdentity
 from latentbench.kernel.tables import table_of, write_table
@@ -150,3 +159,33 @@ def many_latents(folder: Path, latents: int = 10_000) -> Path:
         suite="large",
     )
     return shown_run(folder, grid, "latents")
+
+
+def walked(folder: Path, text: str = "rivers </script> \u202e", latents: Sequence[str] = ("c/1",)) -> SentenceWalk:
+    """Write the walkthrough of `The river` by run `run`, whose latents all fire on the second token and less on the first."""
+
+    def said(explainer: str, is_floor: bool, value: float) -> WalkText:
+        score = WalkScore(scorer="detection", judge="oracle", metric="auroc", value=value, judged=3, attempted=4)
+        return WalkText(explainer=explainer, is_floor=is_floor, text=text, scores=(score,))
+
+    walk = SentenceWalk(
+        sentence="The river",
+        tokens=("The", " river"),
+        suite="s@1-0",
+        runs=("run",),
+        coders=(WalkedCoder(name="c", hookpoint="layers.0", fired=7, known=len(latents)),),
+        latents=tuple(
+            WalkedLatent(
+                id=latent,
+                coder="c",
+                hookpoint="layers.0",
+                place=1,
+                activations=(0.5, 1.5),
+                share=0.5,
+                texts=(said("llm", False, 0.75), said("empty", True, 0.5)),
+            )
+            for latent in latents
+        ),
+    )
+    write_walk(folder, walk)
+    return walk

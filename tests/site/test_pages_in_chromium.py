@@ -16,12 +16,13 @@ from urllib.parse import quote
 
 import latentbench
 import pytest
+from latentbench.runs.record import read_record
 from latentbench.site.site_files import site_files
 from latentbench.site.site_folder import WrittenSite, write_site
 from latentbench.site.site_target import site_target
 
 from tests.builders.run_builder import Grid
-from tests.builders.site_runs import LONG, hostile_run, many_latents, many_rows, shown_run
+from tests.builders.site_runs import HOSTILE, LONG, hostile_run, many_latents, many_rows, shown_run, walked
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -85,7 +86,11 @@ def site_of(run: Path, folder: Path) -> WrittenSite:
 
 @pytest.fixture(scope="module")
 def usual(kept_run: Path, tmp_path_factory: pytest.TempPathFactory) -> WrittenSite:
-    return site_of(kept_run, tmp_path_factory.mktemp("usual") / "site")
+    folder = tmp_path_factory.mktemp("usual")
+    run = Path(shutil.copytree(kept_run, folder / "run"))
+    first, second = read_record(run).latents[:2]
+    walked(run / "walk", latents=(first, second))
+    return site_of(run, folder / "site")
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +135,7 @@ def places(site: WrittenSite) -> dict[str, str]:
         "latent": f"#/latent/r0/{latent}",
         "differences": "#/differences/r0",
         "failures": "#/failures/r0",
+        "walk": f"#/walk?latent={latent}",
     }
 
 
@@ -262,6 +268,36 @@ def test_the_theme_is_dark_when_the_system_or_the_reader_says_so(usual: WrittenS
     page = open_site(usual, color_scheme="light").go()
     page.get_by_label("Colours").select_option("dark")
     assert page.evaluate(colour) == dark
+
+
+def test_a_sentence_is_clicked_through(usual: WrittenSite, open_site: Any) -> None:
+    opened = open_site(usual)
+    page = opened.go("#/walk")
+    assert page.locator(".sentence").inner_text().replace("\u00a0", " ").startswith("The river")
+    assert page.locator(".sentence mark").count() == 0
+    token = page.locator(".sentence button")
+    token.click()
+    first = page.evaluate("location.hash")
+    assert "latent=" in first
+    shades = page.locator(".sentence mark").evaluate_all("marks => marks.map(m => m.style.getPropertyValue('--a'))")
+    assert [round(float(shade), 3) for shade in shades] == [0.333, 1]
+    page.get_by_role("button", name="Next").click()
+    assert page.evaluate("location.hash") != first
+    assert page.get_by_role("button", name="Next").is_disabled()
+    assert "floor 0.50; 3 of 4 judged" in page.locator(".box").first.inner_text()
+    opened.go(first, "section[aria-live]")
+    page.get_by_role("link", name="Its windows and every verdict").click()
+    page.wait_for_selector("#verdicts")
+
+
+def test_a_hostile_walkthrough_is_text(open_site: Any, tmp_path: Path) -> None:
+    walked(tmp_path / "walk", HOSTILE + "x" * LONG)
+    page = open_site(site_of(tmp_path / "walk", tmp_path / "site")).go()
+    page.locator(".sentence button").click()
+    page.wait_for_selector("section[aria-live]")
+    assert "owned" not in page.title()
+    assert page.locator("main img, main script").count() == 0
+    assert "<script>" in page.locator("section[aria-live]").inner_text()
 
 
 def test_hostile_texts_are_text_everywhere(hostile: WrittenSite, open_site: Any) -> None:

@@ -6,14 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from latentbench.analysis.walkthrough.sentence_walk import (
-    SentenceWalk,
-    WalkedCoder,
-    WalkedLatent,
-    WalkScore,
-    WalkText,
-    write_walk,
-)
 from latentbench.cli import app
 from latentbench.kernel.errors import DataError, RunError
 from latentbench.site.site_files import site_files
@@ -22,7 +14,7 @@ from latentbench.site.site_target import site_target
 from typer.testing import CliRunner
 
 from tests.builders.run_builder import Grid, build_run
-from tests.builders.site_runs import shown_run
+from tests.builders.site_runs import shown_run, walked
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,26 +74,12 @@ def test_a_study_is_a_folder_with_runs(tmp_path: Path) -> None:
     assert len(set(names)) == len(names)
 
 
-def walked(folder: Path, text: str = "rivers </script> \u202e") -> SentenceWalk:
-    score = WalkScore(scorer="detection", judge="oracle", metric="auroc", value=0.75, judged=3, attempted=4)
-    said = WalkText(explainer="llm", is_floor=False, text=text, scores=(score,))
-    latent = WalkedLatent(
-        id="c/1", coder="c", hookpoint="layers.0", place=1, activations=(0.0, 1.5), share=0.5, texts=(said,)
-    )
-    coder = WalkedCoder(name="c", hookpoint="layers.0", fired=7, known=1)
-    walk = SentenceWalk(
-        sentence="The river", tokens=("The", " river"), suite="s@1-0", runs=("run",), coders=(coder,), latents=(latent,)
-    )
-    write_walk(folder, walk)
-    return walk
-
-
 def test_a_walkthrough_is_a_page_alone_or_beside_its_run(kept_run: Path, tmp_path: Path) -> None:
     walked(tmp_path / "walk")
     alone = dict(site_files(site_target(tmp_path)))
     assert '"walks":["The river"]' in alone["data/site.js"]
     text = alone["data/walk-0.js"]
-    assert '"activations":[0.0,1.5]' in text
+    assert '"activations":[0.5,1.5]' in text
     assert '"judged":3,"attempted":4' in text
     assert "</script>" not in text
     assert "\u202e" not in text
