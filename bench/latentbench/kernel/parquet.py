@@ -84,7 +84,8 @@ def _values(path: Path, column: str, rows: int) -> Iterator[pa.Array]:
         for group in range(meta.num_row_groups):
             _afford(max(0, meta.row_group(group).total_byte_size), on_disk)
         # As in `_read`: a damaged footer ends the process where somebody looks at a column that was not read first.
-        next(file.iter_batches(batch_size=1, columns=[column]), None)
+        for group in range(meta.num_row_groups):
+            next(file.iter_batches(batch_size=1, row_groups=[group], columns=[column]), None)
         for group in range(meta.num_row_groups):
             _afford(_measured(meta, {column}, (group,)), on_disk)
     texts = [column] if pa.types.is_string(kind) or pa.types.is_large_string(kind) else []
@@ -113,7 +114,8 @@ def _read(path: Path, columns: Sequence[str] | None) -> pa.Table:
         groups = (meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
         _afford(sum(max(0, size) for size in groups), on_disk)
         # pyarrow ends the whole process where somebody looks at a column of a damaged footer; where it reads one it raises.
-        next(file.iter_batches(batch_size=1, columns=wanted), None)
+        for group in range(meta.num_row_groups):
+            next(file.iter_batches(batch_size=1, row_groups=[group], columns=wanted), None)
         _afford(_measured(meta, set(wanted)), on_disk)
         heavy = _heavy(meta, set(wanted))
         if not heavy:
@@ -134,9 +136,10 @@ def _measured(meta: Any, wanted: set[str], groups: Sequence[int] | None = None) 
     for group in range(meta.num_row_groups) if groups is None else groups:
         part = meta.row_group(group)
         for i in range(part.num_columns):
-            column = part.column(i)
-            if column.path_in_schema.partition(".")[0] not in wanted:
+            # By the schema's path: a column that was not read must not be looked at, see `_read`.
+            if meta.schema.column(i).path.partition(".")[0] not in wanted:
                 continue
+            column = part.column(i)
             width = 4 if column.physical_type == _TEXT else _WIDTH.get(column.physical_type, _OTHER)
             if min(column.num_values, column.total_uncompressed_size, part.num_rows) < 0:
                 raise Unusable("its footer counts less than nothing")
@@ -161,9 +164,11 @@ def _heavy(meta: Any, wanted: set[str]) -> list[str]:
     longest: dict[str, int] = {}
     for group in range(meta.num_row_groups):
         for i in range(meta.num_columns):
+            name = meta.schema.column(i).path
+            if name.partition(".")[0] not in wanted:
+                continue
             column = meta.row_group(group).column(i)
-            name = column.path_in_schema
-            if column.physical_type == _TEXT and name.partition(".")[0] in wanted:
+            if column.physical_type == _TEXT:
                 values[name] = values.get(name, 0) + column.num_values
                 longest[name] = max(longest.get(name, 0), column.total_uncompressed_size)
     return [name for name, n in values.items() if n * longest[name] > FREE_BYTES]
