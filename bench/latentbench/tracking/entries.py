@@ -1,7 +1,10 @@
-"""Row -> what MLflow is told about it. Pure: names and values only, no client.
+"""Run and row -> what MLflow is told about them. Pure: names and values only, no client.
 
-Every metric carries its n and its bounds as metrics of their own (`auroc`, `auroc_low`, `auroc_high`, `auroc_n`), because a
-chart of bare means is what people would otherwise compare.
+A metric of MLflow is a chart, and runs that have a metric of one name share that chart. So a name says of which scorer and metric
+it is (`score/detection/auroc`): under plain `score` one chart held correlations beside average precisions. Every score has its
+interval, n, floor and coverage as metrics beside it (`..._low`, `..._high`, `..._n`), because bare means are what people would
+otherwise compare. The parent has the score of every explainer once more, with judge and explainer in the name, so that
+nobody opens children to see which is best. What was spent begins with `spent/`, and MLflow, which sorts by name, shows it last.
 """
 
 from __future__ import annotations
@@ -17,10 +20,16 @@ from latentbench.leaderboards.row import POOLED, Estimate, Price, Row
 from latentbench.runs.finished import Run
 from latentbench.views.escape import line, seen
 
-PARAM_CHARS, TAG_CHARS, NAME_CHARS, KEY_CHARS = 6000, 5000, 240, 200
+PARAM_CHARS, TAG_CHARS, NAME_CHARS, KEY_CHARS = 6000, 7900, 240, 200
 """MLflow's limits for a parameter's value, a tag's, the name of a run, and, with what is put behind it, a key."""
-ENDS = ("", "_low", "_high", "_n", "_floor")
-"""What follows a metric's name in the names of its estimate, its bounds, its n and its floor."""
+PART_CHARS = 45
+"""Of one of the up to four names between the slashes of a metric's key, so that MLflow takes the whole."""
+SCORE, OTHER, SPENT = "score", "secondary", "spent"
+"""First words of the metrics that rank, of a scorer's other ones, and of what it took; MLflow sorts by them."""
+ENDS = ("", "_low", "_high", "_n", "_floor", "_coverage", "_worst", "_best")
+"""What follows a metric's name in the names of its estimate, interval, n and floor, and of a headline its coverage and bounds."""
+LAYOUT_TAG, LAYOUT = "latentbench.layout", "2"
+"""How runs are named and laid out in MLflow; the first layout had no such tag."""
 
 
 @dataclass(frozen=True)
@@ -58,27 +67,46 @@ def clean(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.\-]", "_", name)
 
 
-def apart(names: Iterable[str], ends: Sequence[str] = ("",), taken: Iterable[str] = ()) -> dict[str, str]:
+def apart(
+    names: Iterable[str], ends: Sequence[str] = ("",), taken: Iterable[str] = (), most: int = KEY_CHARS
+) -> dict[str, str]:
     """Name -> the name in MLflow: cleaned, with a digest where that would be another's.
 
     Args:
         ends: what is put behind each; none of the results may be equal.
         taken: names that are there already.
+        most: characters of a name before it is cut.
     """
     used, found = set(taken), {}
     for name in sorted(set(names), key=lambda n: (clean(n) != n, n)):
         own = clean(name)
         # MLflow takes a key for a path, and refuses one that is not its own shortest form.
-        odd = len(own) > KEY_CHARS or own.strip(".") != own or not own
+        odd = len(own) > most or own.strip(".") != own or not own
         if odd or any(own + end in used for end in ends):
-            own = f"{own[:KEY_CHARS].strip('.')}.{text_digest(name)[:8]}".lstrip(".")
+            own = f"{own[:most].strip('.')}.{text_digest(ascii(name))[:8]}".lstrip(".")
         used |= {own + end for end in ends}
         found[name] = own
     return found
 
 
-def parent(run: Run) -> TrackedRun:
-    """The grid as a whole: identities, environment, totals."""
+def part(label: str) -> str:
+    """A label as a part of a metric's key: the same in every run, and no other label's, nor what stands behind another's."""
+    own = clean(label)
+    odd = own != label or len(own) > PART_CHARS or own.strip(".") != own or not own or own.endswith(ENDS[1:])
+    return f"{own[:PART_CHARS].strip('.')}.{text_digest(ascii(label))[:8]}".lstrip(".") if odd else own
+
+
+def score_key(row: Row) -> str:
+    """Where the score of a row stands among the metrics of its own run; on the parent, judge and explainer follow."""
+    return f"{SCORE}/{part(row.scorer.label)}/{part(row.headline)}"
+
+
+def parent(run: Run, rows: Sequence[Row]) -> TrackedRun:
+    """The grid as a whole: the headline of every explainer under every scorer and judge, identities, environment, totals.
+
+    Args:
+        rows: of the run, one per explainer, scorer and judge.
+    """
     record = run.record
     hardware = record.hardware.model_dump() if record.hardware is not None else {}
     params: dict[str, object] = {
@@ -98,13 +126,29 @@ def parent(run: Run) -> TrackedRun:
     }
     tags = {
         "latentbench.kind": "grid",
+        LAYOUT_TAG: LAYOUT,
         "latentbench.command": record.command,
         "mlflow.source.type": "JOB",
         "mlflow.source.name": record.command,
     }
     if record.git is not None:
         tags |= {"mlflow.source.git.commit": record.git.revision, "latentbench.dirty": str(record.git.dirty).lower()}
-    return TrackedRun(run.id, tags, texts(params), _totals(run))
+    # Folders are often called `run`; what was run is said by the spec.
+    name = run.id if record.name in run.id else f"{record.name} ({run.id})"
+    return TrackedRun(name, tags, texts(params), _headlines(rows) | _totals(run))
+
+
+def _headlines(rows: Sequence[Row]) -> dict[str, float]:
+    found: dict[str, float | None] = {}
+    for row in rows:
+        found |= _headline(f"{score_key(row)}/{part(row.judge.label)}/{part(row.explainer.label)}", row)
+    return known(found)
+
+
+def row_name(row: Row) -> str:
+    """Name of the MLflow run of a row, by which it is found again: explainer, scorer, judge, and the coder of a row of one."""
+    of = [row.coders] if row.coders != POOLED else []
+    return fitting(joined((row.explainer.label, row.scorer.label, row.judge.label, *of), " / "))
 
 
 def child(row: Row, identity: JudgeIdentity) -> TrackedRun:
@@ -135,34 +179,38 @@ def child(row: Row, identity: JudgeIdentity) -> TrackedRun:
         "repeats": row.repeats,
         **{f"judge_{k}": [list(pair) for pair in v] if k == "params" else v for k, v in asdict(identity).items()},
     }
-    metrics: dict[str, float | None] = {
-        **_estimate("score", row.score),
-        "worst": row.worst,
-        "best": row.best,
-        "coverage": row.coverage,
-        "n_latents": row.n_latents,
-        "n_judged": row.n_judged,
-        "n_attempted": row.n_attempted,
+    names = apart(row.metrics, ENDS, most=PART_CHARS)
+    metrics = _headline(score_key(row), row)
+    for metric, estimate in row.metrics.items():
+        metrics |= _estimate(f"{OTHER}/{part(row.scorer.label)}/{names[metric]}", estimate)
+    metrics |= {
         **_price("explain", row.explaining),
         **_price("judge", row.judging),
+        f"{SPENT}/latents": row.n_latents,
+        f"{SPENT}/judgements_attempted": row.n_attempted,
+        f"{SPENT}/judgements_answered": row.n_judged,
     }
-    of_scorer = {row.headline: row.score, **row.metrics}
-    names = apart(of_scorer, ENDS, metrics)
-    for name, estimate in of_scorer.items():
-        metrics |= _estimate(names[name], estimate)
-    of = [row.coders, row.kind] if row.kind and row.coders == POOLED else [row.coders]
-    # The tag that finds it again is the name as MLflow has it.
-    name = fitting(joined((row.explainer.label, row.scorer.label, row.judge.label, *of), " / "))
-    tags = {"latentbench.kind": "row", "latentbench.row": name, "latentbench.floor": str(row.is_floor).lower()}
-    return TrackedRun(name, tags, texts(params), numbers(metrics))
+    name = row_name(row)
+    tags = {
+        "latentbench.kind": "row",
+        LAYOUT_TAG: LAYOUT,
+        "latentbench.row": name,
+        "latentbench.floor": str(row.is_floor).lower(),
+    }
+    return TrackedRun(name, tags, texts(params), known(metrics))
 
 
-def _estimate(name: str, e: Estimate) -> dict[str, float | None]:
-    return dict(zip((name + end for end in ENDS), (e.estimate, e.low, e.high, e.n, e.floor), strict=True))
+def _headline(key: str, row: Row) -> dict[str, float | None]:
+    last = {"_coverage": row.coverage, "_worst": row.worst, "_best": row.best}
+    return {**_estimate(key, row.score), **{key + end: value for end, value in last.items()}}
+
+
+def _estimate(key: str, e: Estimate) -> dict[str, float | None]:
+    return {key: e.estimate, f"{key}_low": e.low, f"{key}_high": e.high, f"{key}_n": e.n, f"{key}_floor": e.floor}
 
 
 def _price(what: str, price: Price) -> dict[str, float | None]:
-    return {f"{what}_{name}_per_latent": value for name, value in price.model_dump().items()}
+    return {f"{SPENT}/{what}_{name}_per_latent": value for name, value in price.model_dump().items()}
 
 
 def _totals(run: Run) -> dict[str, float]:
@@ -175,13 +223,18 @@ def _totals(run: Run) -> dict[str, float]:
             found[f"{what}_{outcome}"] = float(n)
     if run.record.totals is not None:
         found |= {f"paid_{name}": float(n) for name, n in run.record.totals.paid.model_dump().items()}
-    return numbers(found)
+    return {f"{SPENT}/{name}": value for name, value in numbers(found).items()}
 
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics that have a value: MLflow stores NaN, and its charts then hide the whole run."""
+    """Metrics that have a value, under names that MLflow takes."""
     names = apart(metrics)
-    return {names[name]: float(value) for name, value in metrics.items() if value is not None and value == value}
+    return known({names[name]: value for name, value in metrics.items()})
+
+
+def known(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics that have a value: MLflow stores NaN, and its charts then hide the whole run."""
+    return {name: float(value) for name, value in metrics.items() if value is not None and value == value}
 
 
 def texts(params: Mapping[str, object]) -> dict[str, str]:

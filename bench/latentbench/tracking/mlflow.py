@@ -1,8 +1,11 @@
-"""A finished run, mirrored to MLflow: a parent for the grid, a child for every leaderboard row.
+"""A finished run, mirrored to MLflow: a parent that says which explainer is best, a child for each explainer, scorer and judge.
 
 The run folder is the truth; MLflow is for browsing. So tracking happens after the run, from its files, can be repeated
 (`latentbench.run_id` finds the earlier MLflow runs, which are updated), and whatever goes wrong in MLflow becomes one line in the
 result. Logging while judging is the tempting alternative: it ties an hour of paid calls to the health of a web server.
+
+A child for every coder and kind of coder as well made 150 of them of a run with 24 latents, each over a handful; they are there
+for who asks. Runs that were logged so go to MLflow's trash when they are logged again.
 """
 
 from __future__ import annotations
@@ -10,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,32 +21,36 @@ from typing import TYPE_CHECKING, Any
 
 from latentbench.kernel.extras import command, installed
 from latentbench.kernel.files import write_text
+from latentbench.kernel.identity import joined
 from latentbench.kernel.tables import LATENTS
 from latentbench.kernel.veil import veiled
-from latentbench.leaderboards.board import tables
+from latentbench.leaderboards.board import Ranking, tables
 from latentbench.leaderboards.board_page import board_page
-from latentbench.leaderboards.row import rows
+from latentbench.leaderboards.row import POOLED, Row, rows
 from latentbench.leaderboards.run_page import REPORT, report
 from latentbench.runs.finished import Run, load_run, suite_of
-from latentbench.tracking.entries import TrackedRun, child, fitting, parent, searchable
+from latentbench.runs.kept import chunked, has_calls
+from latentbench.tracking.entries import TrackedRun, child, clean, fitting, parent, row_name, searchable
+from latentbench.tracking.mlflow_runs import RUN_TAG, by_row, discard, known_runs, log_entry
 from latentbench.tracking.mlflow_settings import BASE, PROBE, WORK, lent
+from latentbench.tracking.mlflow_traces import NO_CALLS, sample, trace_of
 from latentbench.tracking.prompt_registry import register
+from latentbench.tracking.run_board import BOARD, FIGURE, SCORES, best_tags, description, scores_figure, scores_table
 from latentbench.tracking.uploads import without_secrets
+from latentbench.views.figure import styled
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
-    from mlflow.entities import Run as MlflowRun
     from mlflow.tracking import MlflowClient
 
     from latentbench.suites.store import Suite
 
 EXPERIMENT = "latentbench"
 STORE = Path("mlruns")
-RUN_TAG = "latentbench.run_id"
 FILES = ("run.json", "spec.yaml", "explanations.parquet", "judgements.parquet", "scores.parquet", "seconds.parquet")
 REASON_CHARS = 120
-METRICS_PER_CALL, PARAMS_PER_CALL = 850, 90
-"""Below MLflow's limits for one batch (1,000 in all, 100 params, 100 tags)."""
+FIGURE_DPI = 150
+TRACES_PER_CALL = 50
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class TrackResult:
         message: one line; why it was not logged, and how to try again. Empty if it was.
         parent: MLflow run id of the grid.
         children: row name -> MLflow run id.
+        traces: calls of the run that are shown as traces, by latent and child.
+        notes: sentences on what was left out, and what became of runs that were logged before.
     """
 
     ok: bool
@@ -64,6 +72,8 @@ class TrackResult:
     message: str = ""
     parent: str | None = None
     children: Mapping[str, str] = field(default_factory=dict)
+    traces: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def shown(self) -> str:
@@ -71,13 +81,16 @@ class TrackResult:
         return veiled(self.uri)
 
 
-def track(run_dir: Path, suite_dir: Path | None = None, uri: str | None = None) -> TrackResult:
+def track(
+    run_dir: Path, suite_dir: Path | None = None, uri: str | None = None, *, per_coder: bool = False
+) -> TrackResult:
     """Log a finished run to MLflow, or update what was logged of it before.
 
     Args:
         run_dir: the run folder.
         suite_dir: where the suite is, for its profile; its name and digest are logged without it.
         uri: tracking URI; MLFLOW_TRACKING_URI, else SQLite under `mlruns/` of the working directory.
+        per_coder: also a child for every coder, where the run has several.
 
     Returns:
         The result. A dead server or any other fault of MLflow is `ok=False` with a message, never an exception.
@@ -90,7 +103,7 @@ def track(run_dir: Path, suite_dir: Path | None = None, uri: str | None = None) 
     suite = suite_of(run, suite_dir)
     return tracked(
         uri,
-        lambda client, experiment, target: _log(client, experiment, run, suite, target),
+        lambda client, experiment, target: _log(client, experiment, run, suite, target, per_coder),
         f"The run folder is complete; log it later: bench track {run_dir}",
     )
 
@@ -145,90 +158,88 @@ def connect(uri: str) -> tuple[MlflowClient, str]:
     return client, client.create_experiment(name, artifact_location=beside.as_uri() if local else None)
 
 
-def _log(client: MlflowClient, experiment: str, run: Run, suite: Suite | None, uri: str) -> TrackResult:
-    found = rows([run], by_kind=True, by_coder=True, any_split=True)
+def _log(
+    client: MlflowClient, experiment: str, run: Run, suite: Suite | None, uri: str, per_coder: bool
+) -> TrackResult:
+    every = rows([run], by_kind=True, by_coder=True, any_split=True)
+    pooled = _pooled(every)
     start = int(datetime.fromisoformat(run.record.started).timestamp() * 1000)
     # A run is named after its folder, and another folder may have the name.
     known = known_runs(client, experiment, searchable(run.id), start)
+    there = by_row(known)
     end = start + int(run.record.seconds * 1000)
     inputs = [_dataset(run, suite)]
 
     def write(key: str, entry: TrackedRun, tags: Mapping[str, str]) -> str:
         entry = replace(entry, tags={RUN_TAG: searchable(run.id), **entry.tags, **tags})
-        return log_entry(client, experiment, known.get(key), entry, start=start, end=end, inputs=inputs)
+        return log_entry(client, experiment, there.get(key), entry, start=start, end=end, inputs=inputs)
 
     # `link_prompt_version_to_run` would write to the process-wide server; the link is this tag.
     prompts = [{"name": p.name, "version": str(p.version)} for p in register(client, experiment, run.record)]
-    top = write("", parent(run), {"mlflow.linkedPrompts": json.dumps(prompts)} if prompts else {})
+    linked = {"mlflow.linkedPrompts": json.dumps(prompts)} if prompts else {}
+    shown = {"mlflow.note.content": description(pooled), TABLES_TAG: TABLES} | best_tags(pooled) | linked
+    top = write("", parent(run, _whole(every)), shown)
     identities = {label: judge.identity for label, judge in run.record.judges.items()}
     children = {}
-    for row in found:
-        entry = child(row, identities[row.judge.label])
-        children[entry.name] = write(entry.name, entry, {"mlflow.parentRunId": top})
-    _artifacts(client, top, run, suite, board_page(tables(found)).markdown())
-    return TrackResult(True, uri, parent=top, children=children)
+    for row in [*_whole(every), *(row for row in every if per_coder and row.coders != POOLED)]:
+        children[row_name(row)] = write(
+            row_name(row), child(row, identities[row.judge.label]), {"mlflow.parentRunId": top}
+        )
+    _artifacts(client, top, run, suite, every)
+    gone = discard(client, known, [top, *children.values()])
+    traces, notes = _traces(client, experiment, run, top, children, prompts)
+    if gone:
+        notes.append(f"{gone} MLflow runs that an earlier logging left are in MLflow's trash.")
+    return TrackResult(True, uri, parent=top, children=children, traces=traces, notes=tuple(notes))
 
 
-def known_runs(client: MlflowClient, experiment: str, run_id: str, start: int | None = None) -> dict[str, MlflowRun]:
-    """Row name ("" for the parent) -> what was logged of this run before.
-
-    Args:
-        run_id: what `searchable` makes of it.
-        start: milliseconds since 1970 at which it was started; with None the name alone tells.
-    """
-    known: dict[str, MlflowRun] = {}
-    token = None
-    while True:
-        page = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run_id}'", max_results=500, page_token=token)
-        same = [found for found in page if start is None or found.info.start_time == start]
-        known |= {found.data.tags.get("latentbench.row", ""): found for found in same}
-        token = page.token
-        if not token:
-            return known
-
-
-def log_entry(
+def _traces(
     client: MlflowClient,
     experiment: str,
-    earlier: MlflowRun | None,
-    entry: TrackedRun,
-    *,
-    status: str = "FINISHED",
-    start: int | None = None,
-    end: int | None = None,
-    inputs: Sequence[DatasetInput] = (),
-) -> str:
-    """Write an entry as a new MLflow run, or into the one that it was before; returns the id of that run."""
-    if earlier is None:
-        created = client.create_run(experiment, start_time=start, tags=entry.tags, run_name=entry.name)
-        run_id: str = created.info.run_id
-        if inputs:
-            client.log_inputs(run_id, inputs)
-    else:
-        run_id = earlier.info.run_id
-    # Params are immutable in MLflow: only what is missing may be sent again.
-    there = earlier.data.params if earlier is not None else {}
-    params = {k: veiled(v) for k, v in entry.params.items() if k not in there}
-    log_batch(client, run_id, entry.metrics, params, {k: veiled(v) for k, v in entry.tags.items()})
-    client.set_terminated(run_id, status, end)
-    return run_id
+    run: Run,
+    top: str,
+    children: Mapping[str, str],
+    prompts: Sequence[Mapping[str, str]],
+) -> tuple[int, list[str]]:
+    """Write the traces of a run; returns how many, and what is to be said of them."""
+    if not has_calls(run):
+        return 0, [NO_CALLS]
+    from mlflow.tracing.client import TracingClient
+
+    tracing = TracingClient(client.tracking_uri)
+    found = []
+    for told in sample(run):
+        own = fitting(joined(told.cell.labels, " / "))
+        kinds = (("explainer", told.cell.explainer.label), ("scorer", told.cell.scorer.label))
+        linked = [p for p in prompts if p["name"].startswith(tuple(f"{kind}.{clean(label)}." for kind, label in kinds))]
+        found.append(trace_of(run, told, experiment, children.get(own, top), linked))
+    for some in chunked(found, TRACES_PER_CALL):
+        # Their ids are those of before, and what is there of them would be added to.
+        client.delete_traces(experiment, trace_ids=[info.trace_id for info, _ in some])
+        try:
+            for info, _ in some:
+                tracing.start_trace(info)
+            tracing.log_spans(experiment, [span for _, spans in some for span in spans])
+        except NotImplementedError as e:
+            return 0, [f"No traces: {e}."]
+    return len(found), []
 
 
-def log_batch(
-    client: MlflowClient, run_id: str, metrics: Mapping[str, float], params: Mapping[str, str], tags: Mapping[str, str]
-) -> None:
-    """Metrics, params and tags in as few calls as MLflow allows; one `log_metric` each would take 200 times as long."""
-    from mlflow.entities import Metric, Param, RunTag
+def _pooled(every: Sequence[Row]) -> list[Ranking]:
+    """Rankings over all coders, or over all of one kind; a run has four times as many with those of single coders."""
+    return [table for table in tables(every) if table.rows[0].coders == POOLED]
 
-    now = int(time.time() * 1000)
-    values = [Metric(name, value, now, 0) for name, value in metrics.items()]
-    texts = [Param(name, value) for name, value in params.items()]
-    marks = [RunTag(name, value) for name, value in tags.items()]
-    client.log_batch(run_id, values[:METRICS_PER_CALL], texts[:PARAMS_PER_CALL], marks)
-    for i in range(METRICS_PER_CALL, len(values), METRICS_PER_CALL):
-        client.log_batch(run_id, metrics=values[i : i + METRICS_PER_CALL])
-    for i in range(PARAMS_PER_CALL, len(texts), PARAMS_PER_CALL):
-        client.log_batch(run_id, params=texts[i : i + PARAMS_PER_CALL])
+
+TABLES_TAG, TABLES = "mlflow.loggedArtifacts", json.dumps([{"path": SCORES, "type": "table"}])
+"""How MLflow knows that an artifact is a table. Its `log_table` puts the same rows below those that are there."""
+
+
+def _whole(every: Sequence[Row]) -> list[Row]:
+    """The row over all latents of the run for each explainer, scorer and judge: the first, as rows of kinds and coders follow."""
+    found: dict[tuple[str, ...], Row] = {}
+    for row in every:
+        found.setdefault((row.explainer.label, row.scorer.label, row.judge.label), row)
+    return list(found.values())
 
 
 def _dataset(run: Run, suite: Suite | None) -> DatasetInput:
@@ -251,7 +262,8 @@ def _dataset(run: Run, suite: Suite | None) -> DatasetInput:
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])
 
 
-def _artifacts(client: MlflowClient, run_id: str, run: Run, suite: Suite | None, board: str) -> None:
+def _artifacts(client: MlflowClient, run_id: str, run: Run, suite: Suite | None, every: Sequence[Row]) -> None:
+    ranked = tables(every)
     with tempfile.TemporaryDirectory() as folder:
         for name in FILES:
             path = run.folder / name
@@ -262,7 +274,17 @@ def _artifacts(client: MlflowClient, run_id: str, run: Run, suite: Suite | None,
                 write_text(path, clean)
             client.log_artifact(run_id, str(path))
         # Rendered here, so that the server has the page of the tables that it has.
-        for name, text in ((REPORT, report(run, suite)), ("leaderboard.md", board)):
+        texts = {
+            REPORT: report(run, suite, every),
+            BOARD: board_page(ranked).markdown(),
+            SCORES: json.dumps(scores_table(ranked), allow_nan=False),
+        }
+        for name, text in texts.items():
             path = Path(folder) / name
             write_text(path, text)
+            client.log_artifact(run_id, str(path))
+        if installed("matplotlib"):
+            path = Path(folder) / FIGURE
+            with styled():
+                scores_figure(_pooled(every)).savefig(path, dpi=FIGURE_DPI, metadata={"Software": None})
             client.log_artifact(run_id, str(path))
