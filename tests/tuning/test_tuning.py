@@ -157,9 +157,9 @@ def test_it_is_logged_as_a_parent_with_children_and_a_champion(tuned: dict, tmp_
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     top = client.get_run(logged.parent)
     (w,) = tuned["holdout"]["winners"]
-    assert top.data.metrics["test_score_difference"] == pytest.approx(w["differences"]["score"]["estimate"])
+    assert top.data.metrics["score/score/held_out/difference"] == pytest.approx(w["differences"]["score"]["estimate"])
     assert top.data.params["best_style"] == tuned["trials"][tuned["winners"][0]]["settings"]["style"]
-    series = [m.value for m in client.get_metric_history(logged.parent, "best_score")]
+    series = [m.value for m in client.get_metric_history(logged.parent, "score/score/tuning/best_so_far")]
     assert series == sorted(series)
     assert len(logged.children) == sum(t["state"] != "repeat" for t in tuned["trials"])
     stopped = next(t for t in tuned["trials"] if t["state"] == "stopped")

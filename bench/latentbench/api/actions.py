@@ -334,19 +334,20 @@ def judge(reference: str) -> Judge:
     return load_judge(reference)
 
 
-def track(folder: str | Path | Result, uri: str | None = None) -> str:
+def track(folder: str | Path | Result, uri: str | None = None, *, per_coder: bool = False) -> str:
     """Log a finished run to MLflow, or update what was logged of it before; returns where it was logged.
 
     Args:
         folder: of the run, or what `run` and `load` returned.
         uri: of the MLflow store; by default MLFLOW_TRACKING_URI, else SQLite under `mlruns/`.
+        per_coder: also log a run of MLflow for every coder, where there are several.
 
     Raises:
         BenchError: it could not be logged; the message says why.
     """
     from latentbench.tracking.mlflow import track as log
 
-    result = log(folder_of(folder), uri=uri)
+    result = log(folder_of(folder), uri=uri, per_coder=per_coder)
     if not result.ok:
         raise BenchError(f"not logged: {result.message}")
     return result.shown

@@ -27,7 +27,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "bench export runs/mine --to neuronpedia --out exported",
         "bench export runs/mine --to csv --out exported --explainer llm",
     ),
-    "track": ("bench track runs/mine", "bench track runs/mine --uri http://127.0.0.1:5000"),
+    "track": (
+        "bench track runs/mine",
+        "bench track runs/mine --uri http://127.0.0.1:5000",
+        "bench track runs/mine --per-coder",
+    ),
     "report": ("bench report runs/mine", "bench report runs/studies/results/sampling"),
     "view": ("bench view runs/mine", "bench view runs/mine --serve --port 8300", "bench view leaderboards --out pages"),
     "leaderboard": (

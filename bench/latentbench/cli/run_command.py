@@ -81,6 +81,9 @@ def track(
         str | None,
         typer.Option(help="URI of the MLflow store; by default MLFLOW_TRACKING_URI, else SQLite under mlruns/."),
     ] = None,
+    per_coder: Annotated[
+        bool, typer.Option("--per-coder", help="Also log a run of MLflow for every coder, below the whole run.")
+    ] = False,
 ) -> None:
     """Log a finished run to MLflow, once more if need be.
 
@@ -89,10 +92,12 @@ def track(
     from latentbench.kernel.errors import RunError
     from latentbench.tracking.mlflow import track as log
 
-    result = log(run, uri=uri)
+    result = log(run, uri=uri, per_coder=per_coder)
     if not result.ok:
         raise RunError(f"not logged: {result.message}")
-    say(f"logged to {result.shown}")
+    say(f"logged to {result.shown}: one run with {len(result.children)} below it, {result.traces} traces")
+    for note in result.notes:
+        say(note)
 
 
 def report(

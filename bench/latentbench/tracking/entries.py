@@ -2,8 +2,8 @@
 
 A metric of MLflow is a chart, and runs that have a metric of one name share that chart. So a name says of which scorer and metric
 it is (`score/detection/auroc`): under plain `score` one chart held correlations beside average precisions. Every score has its
-interval, n, floor and coverage as metrics beside it (`..._low`, `..._high`, `..._n`), because bare means are what people would
-otherwise compare. The parent has the score of every explainer once more, with judge and explainer in the name, so that
+interval, n, floor and coverage as metrics beside it (`details/auroc_low`, `details/auroc_n`), because bare means are what people
+would otherwise compare. The parent has the score of every explainer once more, with judge and explainer in the name, so that
 nobody opens children to see which is best. What was spent begins with `spent/`, and MLflow, which sorts by name, shows it last.
 """
 
@@ -26,6 +26,8 @@ PART_CHARS = 45
 """Of one of the up to four names between the slashes of a metric's key, so that MLflow takes the whole."""
 SCORE, OTHER, SPENT = "score", "secondary", "spent"
 """First words of the metrics that rank, of a scorer's other ones, and of what it took; MLflow sorts by them."""
+DETAILS = "details"
+"""Folder of what stands beside a score, one below it: MLflow draws a section of charts per folder, so scores stand together."""
 ENDS = ("", "_low", "_high", "_n", "_floor", "_coverage", "_worst", "_best")
 """What follows a metric's name in the names of its estimate, interval, n and floor, and of a headline its coverage and bounds."""
 LAYOUT_TAG, LAYOUT = "latentbench.layout", "2"
@@ -96,11 +98,6 @@ def part(label: str) -> str:
     return f"{own[:PART_CHARS].strip('.')}.{text_digest(ascii(label))[:8]}".lstrip(".") if odd else own
 
 
-def score_key(row: Row) -> str:
-    """Where the score of a row stands among the metrics of its own run; on the parent, judge and explainer follow."""
-    return f"{SCORE}/{part(row.scorer.label)}/{part(row.headline)}"
-
-
 def parent(run: Run, rows: Sequence[Row]) -> TrackedRun:
     """The grid as a whole: the headline of every explainer under every scorer and judge, identities, environment, totals.
 
@@ -141,7 +138,7 @@ def parent(run: Run, rows: Sequence[Row]) -> TrackedRun:
 def _headlines(rows: Sequence[Row]) -> dict[str, float]:
     found: dict[str, float | None] = {}
     for row in rows:
-        found |= _headline(f"{score_key(row)}/{part(row.judge.label)}/{part(row.explainer.label)}", row)
+        found |= _headline((SCORE, row.scorer.label, row.headline, row.judge.label), row.explainer.label, row)
     return known(found)
 
 
@@ -180,9 +177,9 @@ def child(row: Row, identity: JudgeIdentity) -> TrackedRun:
         **{f"judge_{k}": [list(pair) for pair in v] if k == "params" else v for k, v in asdict(identity).items()},
     }
     names = apart(row.metrics, ENDS, most=PART_CHARS)
-    metrics = _headline(score_key(row), row)
+    metrics = _headline((SCORE, row.scorer.label), row.headline, row)
     for metric, estimate in row.metrics.items():
-        metrics |= _estimate(f"{OTHER}/{part(row.scorer.label)}/{names[metric]}", estimate)
+        metrics |= _estimate(f"{OTHER}/{part(row.scorer.label)}", names[metric], estimate)
     metrics |= {
         **_price("explain", row.explaining),
         **_price("judge", row.judging),
@@ -200,13 +197,16 @@ def child(row: Row, identity: JudgeIdentity) -> TrackedRun:
     return TrackedRun(name, tags, texts(params), known(metrics))
 
 
-def _headline(key: str, row: Row) -> dict[str, float | None]:
+def _headline(folder: Sequence[str], name: str, row: Row) -> dict[str, float | None]:
+    place, own = "/".join(map(part, folder)), part(name)
     last = {"_coverage": row.coverage, "_worst": row.worst, "_best": row.best}
-    return {**_estimate(key, row.score), **{key + end: value for end, value in last.items()}}
+    more = {f"{place}/{DETAILS}/{own}{end}": value for end, value in last.items()}
+    return {**_estimate(place, own, row.score), **more}
 
 
-def _estimate(key: str, e: Estimate) -> dict[str, float | None]:
-    return {key: e.estimate, f"{key}_low": e.low, f"{key}_high": e.high, f"{key}_n": e.n, f"{key}_floor": e.floor}
+def _estimate(place: str, name: str, e: Estimate) -> dict[str, float | None]:
+    more = {"_low": e.low, "_high": e.high, "_n": e.n, "_floor": e.floor}
+    return {f"{place}/{name}": e.estimate, **{f"{place}/{DETAILS}/{name}{end}": value for end, value in more.items()}}
 
 
 def _price(what: str, price: Price) -> dict[str, float | None]:

@@ -17,12 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentbench.kernel.extras import command, installed
 from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import joined
-from latentbench.kernel.tables import LATENTS
 from latentbench.kernel.veil import veiled
 from latentbench.leaderboards.board import Ranking, tables
 from latentbench.leaderboards.board_page import board_page
@@ -31,7 +30,7 @@ from latentbench.leaderboards.run_page import REPORT, report
 from latentbench.runs.finished import Run, load_run, suite_of
 from latentbench.runs.kept import chunked, has_calls
 from latentbench.tracking.entries import TrackedRun, child, clean, fitting, parent, row_name, searchable
-from latentbench.tracking.mlflow_runs import RUN_TAG, by_row, discard, known_runs, log_entry
+from latentbench.tracking.mlflow_runs import ROW_TAG, RUN_TAG, STARTED_TAG, by_row, discard, known_runs, log_entry
 from latentbench.tracking.mlflow_settings import BASE, PROBE, WORK, lent
 from latentbench.tracking.mlflow_traces import NO_CALLS, sample, trace_of
 from latentbench.tracking.prompt_registry import register
@@ -40,7 +39,6 @@ from latentbench.tracking.uploads import without_secrets
 from latentbench.views.figure import styled
 
 if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput
     from mlflow.tracking import MlflowClient
 
     from latentbench.suites.store import Suite
@@ -163,28 +161,32 @@ def _log(
 ) -> TrackResult:
     every = rows([run], by_kind=True, by_coder=True, any_split=True)
     pooled = _pooled(every)
+    whole = _whole(pooled)
+    told = [*whole, *(row for row in every if per_coder and row.coders != POOLED)]
     start = int(datetime.fromisoformat(run.record.started).timestamp() * 1000)
+    end = start + int(run.record.seconds * 1000)
     # A run is named after its folder, and another folder may have the name.
     known = known_runs(client, experiment, searchable(run.id), start)
     there = by_row(known)
-    end = start + int(run.record.seconds * 1000)
     inputs = [_dataset(run, suite)]
 
-    def write(key: str, entry: TrackedRun, tags: Mapping[str, str]) -> str:
-        entry = replace(entry, tags={RUN_TAG: searchable(run.id), **entry.tags, **tags})
-        return log_entry(client, experiment, there.get(key), entry, start=start, end=end, inputs=inputs)
+    def write(entry: TrackedRun, tags: Mapping[str, str], i: int) -> str:
+        """Write one run; MLflow lists the youngest first, so each begins a millisecond before the one that is to stand above."""
+        marks = {RUN_TAG: searchable(run.id), STARTED_TAG: str(start), **entry.tags, **tags}
+        earlier = there.get(entry.tags.get(ROW_TAG, ""))
+        entry = replace(entry, tags=marks)
+        return log_entry(client, experiment, earlier, entry, start=start - i, end=end - i, inputs=inputs)
 
     # `link_prompt_version_to_run` would write to the process-wide server; the link is this tag.
     prompts = [{"name": p.name, "version": str(p.version)} for p in register(client, experiment, run.record)]
     linked = {"mlflow.linkedPrompts": json.dumps(prompts)} if prompts else {}
     shown = {"mlflow.note.content": description(pooled), TABLES_TAG: TABLES} | best_tags(pooled) | linked
-    top = write("", parent(run, _whole(every)), shown)
+    top = write(parent(run, whole), shown, 0)
     identities = {label: judge.identity for label, judge in run.record.judges.items()}
-    children = {}
-    for row in [*_whole(every), *(row for row in every if per_coder and row.coders != POOLED)]:
-        children[row_name(row)] = write(
-            row_name(row), child(row, identities[row.judge.label]), {"mlflow.parentRunId": top}
-        )
+    below = {"mlflow.parentRunId": top}
+    children = {
+        row_name(row): write(child(row, identities[row.judge.label]), below, i) for i, row in enumerate(told, start=1)
+    }
     _artifacts(client, top, run, suite, every)
     gone = discard(client, known, [top, *children.values()])
     traces, notes = _traces(client, experiment, run, top, children, prompts)
@@ -234,12 +236,12 @@ TABLES_TAG, TABLES = "mlflow.loggedArtifacts", json.dumps([{"path": SCORES, "typ
 """How MLflow knows that an artifact is a table. Its `log_table` puts the same rows below those that are there."""
 
 
-def _whole(every: Sequence[Row]) -> list[Row]:
-    """The row over all latents of the run for each explainer, scorer and judge: the first, as rows of kinds and coders follow."""
-    found: dict[tuple[str, ...], Row] = {}
-    for row in every:
-        found.setdefault((row.explainer.label, row.scorer.label, row.judge.label), row)
-    return list(found.values())
+def _whole(pooled: Sequence[Ranking]) -> list[Row]:
+    """The row over all latents of the run for each explainer, scorer and judge, best first: rankings of kinds come after them."""
+    found: dict[tuple[str, str], Ranking] = {}
+    for table in pooled:
+        found.setdefault((table.rows[0].scorer.label, table.rows[0].judge.label), table)
+    return [row for table in found.values() for row in table.rows]
 
 
 def _dataset(run: Run, suite: Suite | None) -> DatasetInput:

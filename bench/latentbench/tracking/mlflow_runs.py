@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
     from mlflow.tracking import MlflowClient
 
-RUN_TAG, ROW_TAG = "latentbench.run_id", "latentbench.row"
+RUN_TAG, ROW_TAG, STARTED_TAG = "latentbench.run_id", "latentbench.row", "latentbench.started"
 METRICS_PER_CALL, PARAMS_PER_CALL, TAGS_PER_CALL = 800, 90, 90
 """Together below MLflow's limits for one batch (1,000 in all, 100 params, 100 tags)."""
 
@@ -35,10 +35,15 @@ def known_runs(client: MlflowClient, experiment: str, run_id: str, start: int | 
     token = None
     while True:
         page = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run_id}'", max_results=500, page_token=token)
-        known += [found for found in page if start is None or found.info.start_time == start]
+        known += [found for found in page if start is None or _started(found) == start]
         token = page.token
         if not token:
             return known
+
+
+def _started(found: MlflowRun) -> int:
+    """When what was run began; runs of the first layout say so only by their own start."""
+    return int(found.data.tags.get(STARTED_TAG) or found.info.start_time)
 
 
 def by_row(known: Iterable[MlflowRun]) -> dict[str, MlflowRun]:

@@ -7,7 +7,9 @@ carries; the same text re-registered at every run would make the version list un
 from __future__ import annotations
 
 import json
+import re
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from latentbench.kernel.identity import digest, text_digest
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 LINK_SECONDS = 10
+ALIAS_CHARS = 200
+"""Of an alias; MLflow takes 255."""
 TEXT_CHARS = 90_000
 """Characters of a prompt that MLflow takes."""
 
@@ -75,22 +79,41 @@ def _version(client: MlflowClient, name: str, text: str, tags: dict[str, str]) -
     number = 1
     while (found := _get(client, name, number)) is not None:
         if found.template == text:
-            return found
+            return _aliased(client, found, tags)
         number += 1
     made = client.register_prompt(name=name, template=text, commit_message=tags["latentbench.id"], tags=dict(tags))
     for thread in threading.enumerate():
         if thread.name.startswith("link_prompt_to_experiment"):
             thread.join(timeout=LINK_SECONDS)
-    return made
+    return _aliased(client, made, tags)
+
+
+def _aliased(client: MlflowClient, version: PromptVersion, tags: dict[str, str]) -> PromptVersion:
+    """The version, which is found by the id of what asks with it: alias `detection_2-0` is the newest text of detection@2-0.
+
+    Parameters change a text and leave the id, so several versions may be of one; an older one, logged again, takes no alias back.
+    """
+    alias = re.sub(r"[^\w-]", "_", tags["latentbench.id"])[:ALIAS_CHARS]
+    if alias in version.aliases:
+        return version
+    held = _found(lambda: client.get_prompt_version_by_alias(version.name, alias))
+    if held is None or int(held.version) < int(version.version):
+        client.set_prompt_alias(version.name, alias, version.version)
+    return version
 
 
 def _get(client: MlflowClient, name: str, number: int) -> PromptVersion | None:
     """A version, or None if there is none; not `load_prompt`, which also touches the process-wide active experiment."""
+    return _found(lambda: client.get_prompt_version(name, number))
+
+
+def _found(get: Callable[[], PromptVersion | None]) -> PromptVersion | None:
+    """What there is, or None; MLflow says of an alias that nobody has that it is no valid value."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_prompt_version(name, number)
+        return get()
     except MlflowException as e:
-        if e.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
+        if e.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"):
             return None
         raise

@@ -1,9 +1,9 @@
 """Ranked tables of a run -> what its parent in MLflow shows: which is best, and the rankings in words, data and a figure. Pure.
 
-MLflow shows the description of a run before anything else, so the question that people open the page with is answered there: a
-line per scorer and judge, then the rankings. The one with the highest mean is the tempting answer, and is named; beside it stands
-who else may be first, because over few latents that is everybody. What does not fit into a description is in the artifacts, and
-the description says so.
+MLflow shows the beginning of a run's description before anything else, four lines of it, so the question that people open the
+page with is answered there: a line per scorer and judge, then the rankings. The one with the highest mean is the tempting answer,
+and is named; beside it stands who else may be first, because over few latents that is everybody. What does not fit into a
+description is in the artifacts, and the description says so.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from latentbench.leaderboards.board import Ranking
 from latentbench.leaderboards.board_page import RANK_NOTE
 from latentbench.leaderboards.row import Row
-from latentbench.stats.bootstrap import FEWEST
 from latentbench.tracking.entries import part
-from latentbench.views.escape import drawn, line, markdown_prose
+from latentbench.views.escape import drawn, line, markdown, markdown_prose
 from latentbench.views.figure import CONTROL, PAPER, REAL, panels, styled
 from latentbench.views.number import estimate, number, percent
 from latentbench.views.table import Cell, Column, Table
@@ -28,7 +27,6 @@ NOTE_CHARS = 7_800
 """Characters of a description, below MLflow's limit for a tag."""
 BOARD, SCORES, FIGURE = "leaderboard.md", "scores.json", "scores.png"
 """Artifacts: the rankings as a page, as MLflow's table, and drawn."""
-FEW = f"under {FEWEST} latents, so none is claimed to be better than another"
 
 
 def leader(table: Ranking) -> int:
@@ -62,7 +60,9 @@ def description(tables: Sequence[Ranking], most: int = NOTE_CHARS) -> str:
     """Markdown of the parent's description: the best under each scorer, and as many rankings as there is room for."""
     if not tables:
         return ""
-    parts = ["## Best explainer under each scorer\n", _best(tables).markdown(), f"\n{markdown_prose(RANK_NOTE)}\n"]
+    lines = [f"- {_said(table)}" for table in tables]
+    parts = ["\n".join(lines), "\n\n### Best explainer under each scorer\n\n", _best(tables).markdown()]
+    parts.append(f"\n{markdown_prose(RANK_NOTE)}\n")
     rest = f"\nMore in `{BOARD}`, `{SCORES}` and `{FIGURE}` among the artifacts.\n"
     used, left = sum(map(len, parts)) + len(rest), 0
     if used > most:
@@ -77,6 +77,17 @@ def description(tables: Sequence[Ranking], most: int = NOTE_CHARS) -> str:
     if left:
         parts.append(f"\n{left} of {len(tables)} rankings have no room here.\n")
     return "".join([*parts, rest])
+
+
+def _said(table: Ranking) -> str:
+    row, rank = table.rows[leader(table)], table.ranks[leader(table)]
+    s, kind = row.score, f", {row.kind}" if row.kind else ""
+    place = "not ranked" if rank is None else f"place {rank} of {len(table.rows)}"
+    floor = "" if s.floor is None else f", floor {number(s.floor)}"
+    said = f"{row.headline} {estimate(s.estimate, s.low, s.high)}{floor}, n {s.n}, coverage {percent(row.coverage)}, {place}"
+    return (
+        f"{markdown(row.scorer.label)}, {markdown(row.judge.label)}{kind}: **{markdown(_named(row))}** {markdown(said)}"
+    )
 
 
 def _best(tables: Sequence[Ranking]) -> Table:
@@ -167,7 +178,7 @@ def scores_figure(tables: Sequence[Ranking]) -> Figure:
     """A panel per ranking: explainers from the best down, with intervals, measured floors in grey, the declared one dotted."""
     longest = max(len(table.rows) for table in tables)
     with styled():
-        figure, axes = panels(len(tables), width=5.0, height=max(1.8, 0.28 * longest + 1.1), columns=2)
+        figure, axes = panels(len(tables), width=5.0, height=max(2.0, 0.28 * longest + 1.5), columns=2)
         for axis, table in zip(axes, tables, strict=True):
             for i, row in enumerate(table.rows):
                 s, colour = row.score, CONTROL if row.is_floor else REAL

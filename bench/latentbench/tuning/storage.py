@@ -132,6 +132,11 @@ def open_study(spec: TuneSpec, storage: BaseStorage, join: bool) -> Study:
     if join and not there:
         raise SpecError(f"there is no search {spec.name!r} to join; start it with `bench tune` without --join.")
     study = optuna.create_study(storage=storage, study_name=spec.name, directions=spec.directions, load_if_exists=True)
+    names = [o.name for o in spec.objectives]
+    # Joined by name, so that optuna-dashboard and its plots say what is on an axis; without, it is "Objective 0".
+    if study.metric_names != names:
+        with quiet():
+            study.set_metric_names(names)
     known = study.user_attrs.get("spec_key")
     if known is None:
         study.set_user_attr("spec_key", spec.key)

@@ -47,14 +47,14 @@ def tune_page(result: Mapping[str, Any], drawn: Mapping[str, Html]) -> Page:
     blocks.append(Bullets([*(s for s in (chance(result), shrinkage(result)) if s), *matters(result)]))
     blocks.append(_facts(result))
     if result["holdout"] is not None:
-        blocks.append(_held_out(result))
+        blocks.append(held_out_table(result))
     if result["winners"]:
-        blocks.append(_settings(result))
+        blocks.append(settings_table(result))
     for title, start in (("History", ("history", "pareto")), ("Slices", "slices"), ("Importances", "importances")):
         pictures = [Picture(n, f"{FIGURES}/{n}.svg", svg) for n, svg in drawn.items() if n.startswith(start)]
         blocks += [Heading(title), *pictures] if pictures else []
     blocks += [_importances(name, rows) for name, rows in result["importances"].items()]
-    blocks += [Prose(IMPORTANCE, soft=True), _trials(result), Heading("Limits"), Bullets(limits(result))]
+    blocks += [Prose(IMPORTANCE, soft=True), trials_table(result), Heading("Limits"), Bullets(limits(result))]
     blocks += [Heading("Specification"), Prose(f"Go on or reproduce: `{result['command']}`", soft=True)]
     blocks.append(Listing(yaml.safe_dump(result["spec"], sort_keys=False, allow_unicode=True), "yaml"))
     blocks.append(Listing.of_json({k: result[k] for k in ("versions", "git", "hardware") if k in result}))
@@ -92,7 +92,8 @@ def _p(difference: Mapping[str, Any]) -> float | None:
     return math.nan if difference.get("p_holm", 0) is None else difference.get("p_holm")
 
 
-def _held_out(result: Mapping[str, Any]) -> Table:
+def held_out_table(result: Mapping[str, Any]) -> Table:
+    """The winners beside the default on latents that no trial saw."""
     held = result["holdout"]
     lines: list[list[Cell]] = []
     for w in held["winners"]:
@@ -120,7 +121,8 @@ def _triple(d: Mapping[str, Any]) -> Cell:
     return (d["estimate"], d["low"], d["high"])
 
 
-def _settings(result: Mapping[str, Any]) -> Table:
+def settings_table(result: Mapping[str, Any]) -> Table:
+    """What the winners are, parameter by parameter."""
     shown = [t for t in result["trials"] if t["number"] in result["winners"][:8]]
     shown.sort(key=lambda t: result["winners"].index(t["number"]))
     default = result["spec"]["default"]
@@ -130,7 +132,7 @@ def _settings(result: Mapping[str, Any]) -> Table:
         *(Column(f"trial {t['number']}", "text") for t in shown),
     ]
     rows = [
-        [name, _value(default.get(name)), *(_value(t["settings"].get(name)) for t in shown)]
+        [name, setting_text(default.get(name)), *(setting_text(t["settings"].get(name)) for t in shown)]
         for name in result["spec"]["space"]
     ]
     return Table("Settings", columns, rows)
@@ -144,7 +146,8 @@ def _importances(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     )
 
 
-def _trials(result: Mapping[str, Any]) -> Table:
+def trials_table(result: Mapping[str, Any]) -> Table:
+    """Every trial in the order of its beginning."""
     objectives = [o["name"] for o in result["objectives"]]
     parameters = list(result["spec"]["space"])
     lines: list[list[Cell]] = []
@@ -153,7 +156,7 @@ def _trials(result: Mapping[str, Any]) -> Table:
             continue
         who = f"{t['number']}" + (f" ({t['name']})" if t["name"] else "")
         scores = [t["means"].get(o) for o in objectives]
-        settings = [_value(t["settings"].get(n)) for n in parameters]
+        settings = [setting_text(t["settings"].get(n)) for n in parameters]
         lines.append([who, t["state"], *scores, t["latents"], t["coverage"], *settings, _trial_note(t)])
     columns = [Column("trial", "text"), Column("state", "text"), *(Column(o, "number") for o in objectives)]
     columns += [Column("latents", "count"), Column("coverage", "percent"), *(Column(n, "text") for n in parameters)]
@@ -172,7 +175,8 @@ def _trial_note(t: Mapping[str, Any]) -> str:
     return note if t["again"] is None else f"again, for trial {t['again']}. {note}".strip()
 
 
-def _value(value: Any) -> str:
+def setting_text(value: Any) -> str:
+    """A value of a parameter for a table."""
     if value is None:
         return NONE
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -10,21 +10,25 @@ default, else the default's. A search without that comparison names no champion.
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentbench.kernel.errors import RunError
+from latentbench.kernel.files import write_text
 from latentbench.kernel.inputs import read_json
 from latentbench.runs.record import read_record
-from latentbench.tracking.entries import TrackedRun, apart, numbers, texts
-from latentbench.tracking.mlflow import RUN_TAG, TrackResult, known_runs, log_entry, tracked
+from latentbench.tracking.entries import LAYOUT, LAYOUT_TAG, SCORE, TrackedRun, part, texts
+from latentbench.tracking.mlflow import TrackResult, tracked
+from latentbench.tracking.mlflow_runs import ROW_TAG, RUN_TAG, by_row, discard, known_runs, log_entry
 from latentbench.tracking.prompt_registry import register
 from latentbench.tuning.holdout import BETTER
 from latentbench.tuning.summary import chance, verdict
+from latentbench.tuning.tune_board import description, metrics, trial_metrics, trials_json, winner_of, won
 from latentbench.tuning.tune_report import FIGURES, MARKDOWN, REPORT
-from latentbench.views.escape import markdown_prose
+from latentbench.views.number import finite
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 STATUS = {"complete": "FINISHED", "stopped": "KILLED", "failed": "FAILED", "lost": "FAILED", "running": "RUNNING"}
 FILES = ("spec.yaml", "study.json", REPORT, MARKDOWN)
+TRIALS = "trials.json"
 
 
 def track(folder: Path, uri: str | None = None) -> TrackResult:
@@ -74,13 +79,14 @@ def read_search(folder: Path) -> dict[str, Any]:
 def _log(client: MlflowClient, experiment: str, result: Mapping[str, Any], folder: Path, uri: str) -> TrackResult:
     study = f"{result['name']}-{result['spec_key']}"
     known = known_runs(client, experiment, study)
+    there = by_row(known)
 
     def write(
-        key: str, params: Mapping[str, Any], metrics: Mapping[str, Any], tags: Mapping[str, str], status: str
+        key: str, params: Mapping[str, Any], values: Mapping[str, float], tags: Mapping[str, str], status: str
     ) -> str:
-        everywhere = {RUN_TAG: study, "latentbench.row": key, **tags}
-        entry = TrackedRun(key or f"tune {result['name']}", everywhere, texts(params), numbers(metrics))
-        return log_entry(client, experiment, known.get(key), entry, status=status)
+        everywhere = {RUN_TAG: study, LAYOUT_TAG: LAYOUT, ROW_TAG: key, **tags}
+        entry = TrackedRun(key or f"tune {result['name']}", everywhere, texts(params), dict(values))
+        return log_entry(client, experiment, there.get(key), entry, status=status)
 
     linked = _champion(client, experiment, result, folder)
     tags = {
@@ -88,39 +94,43 @@ def _log(client: MlflowClient, experiment: str, result: Mapping[str, Any], folde
         "latentbench.command": result["command"],
         "latentbench.verdict": verdict(result),
         "latentbench.chance": chance(result) or "",
-        "mlflow.note.content": markdown_prose(verdict(result)),
+        "latentbench.winner": won(result),
+        "mlflow.note.content": description(result),
+        "mlflow.loggedArtifacts": json.dumps([{"path": TRIALS, "type": "table"}]),
         **({"mlflow.linkedPrompts": json.dumps(linked)} if linked else {}),
     }
-    top = write("", _params(result), _metrics(result), tags, "FINISHED")
+    top = write("", _params(result), metrics(result), tags, "FINISHED")
     _history(client, top, result)
     children = {}
     for trial in result["trials"]:
         if trial["state"] in ("repeat", "waiting"):
             continue
         name = f"trial {trial['number']}"
-        metrics = {
-            **trial["means"],
-            "coverage": trial["coverage"],
-            "latents": trial["latents"],
-            **(trial["spent"] or {}),
-        }
         tags = {
             "latentbench.kind": "trial",
             "latentbench.state": trial["state"],
             "mlflow.parentRunId": top,
             **{f"latentbench.{k}": str(trial[k]) for k in ("name", "outcome", "error", "worker") if trial[k]},
         }
-        children[name] = write(name, trial["settings"], metrics, tags, STATUS[trial["state"]])
+        won_it = {"latentbench.winner": "true"} if trial["number"] in result["winners"] else {}
+        values = trial_metrics(result, trial)
+        children[name] = write(name, trial["settings"], values, tags | won_it, STATUS[trial["state"]])
     for name in FILES:
         client.log_artifact(top, str(folder / name))
     for path in sorted(folder.glob("best*.yaml")):
         client.log_artifact(top, str(path))
     client.log_artifacts(top, str(folder / FIGURES), artifact_path=FIGURES)
-    return TrackResult(True, uri, parent=top, children=children)
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / TRIALS
+        write_text(path, json.dumps(finite(trials_json(result)), allow_nan=False))
+        client.log_artifact(top, str(path))
+    gone = discard(client, known, [top, *children.values()])
+    notes = (f"{gone} MLflow runs that an earlier logging left are in MLflow's trash.",) if gone else ()
+    return TrackResult(True, uri, parent=top, children=children, notes=notes)
 
 
 def _params(result: Mapping[str, Any]) -> dict[str, Any]:
-    winner = next((t for t in result["trials"] if t["number"] in result["winners"][:1]), None)
+    winner = winner_of(result)
     return {
         "name": result["name"],
         "suite": result["spec"]["run"].get("suite"),
@@ -134,49 +144,26 @@ def _params(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = dict(result["spent"])
-    for state in {t["state"] for t in result["trials"]}:
-        found[f"trials_{state}"] = sum(t["state"] == state for t in result["trials"])
-    for trial in result["trials"]:
-        if trial["number"] in result["winners"][:1]:
-            found |= {f"tune_{k}": v for k, v in trial["means"].items()}
-    if result["chance"]:
-        found |= {f"chance_{k}": v for k, v in result["chance"].items()}
-    for objective, rows in result["importances"].items():
-        found |= {f"importance_{objective}_{r['parameter']}": r["importance"] for r in rows}
-    held = result["holdout"]
-    if held and held["winners"]:
-        for name, d in held["winners"][0]["differences"].items():
-            found |= {f"test_{name}_difference{part and '_' + part}": d[key] for part, key in _PARTS}
-        for name in (o["name"] for o in result["objectives"]):
-            found[f"test_{name}"] = held["winners"][0]["means"][name]["estimate"]
-            found[f"test_{name}_default"] = held["default"]["means"][name]["estimate"]
-    return found
-
-
-_PARTS = (("", "estimate"), ("low", "low"), ("high", "high"), ("p", "p_holm"))
-
-
 def _history(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> None:
     """Each objective and the best so far as series over the trial number, for MLflow's own charts."""
     from mlflow.entities import Metric
 
-    keys = apart(o["name"] for o in result["objectives"])
-    if client.get_run(run_id).data.metrics.get("trial_" + keys[result["objectives"][0]["name"]]) is not None:
+    first = f"{SCORE}/{part(result['objectives'][0]['name'])}/tuning/of_trial"
+    if client.get_run(run_id).data.metrics.get(first) is not None:
         return  # logged before; a series would be written twice
     now = int(time.time() * 1000)
     series = []
     for o in result["objectives"]:
         best: float | None = None
+        place = f"{SCORE}/{part(o['name'])}/tuning"
         for t in result["trials"]:
             value = t["means"].get(o["name"])
             if t["state"] != "complete" or value is None:
                 continue
-            series.append(Metric("trial_" + keys[o["name"]], value, now, t["number"]))
+            series.append(Metric(f"{place}/of_trial", value, now, t["number"]))
             if not t["breaks"]:
                 best = value if best is None else max(best, value) if o["larger_is_better"] else min(best, value)
-                series.append(Metric("best_" + keys[o["name"]], best, now, t["number"]))
+                series.append(Metric(f"{place}/best_so_far", best, now, t["number"]))
     for i in range(0, len(series), 800):
         client.log_batch(run_id, metrics=series[i : i + 800])
 
