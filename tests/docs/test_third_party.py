@@ -164,7 +164,7 @@ def test_a_third_party_scorer_is_logged(installed: Path, tmp_path: Path) -> None
     name = next(n for n in result.children if n.startswith("tokens / nearness / lex"))
     data = MlflowClient(tracking_uri=uri).get_run(result.children[name]).data
     (row,) = [r for r in read_rows([tmp_path / "run"]) if (r.explainer.label, r.scorer.label) == ("tokens", "nearness")]
-    assert data.metrics["auroc"] == row.score.estimate
+    assert data.metrics["score/nearness/auroc"] == row.score.estimate
     assert data.params["scorer_key"] == row.scorer.key
 
 

@@ -17,11 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from latentbench.kernel.extras import command, installed
 from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import joined
+from latentbench.kernel.tables import LATENTS
 from latentbench.kernel.veil import veiled
 from latentbench.leaderboards.board import Ranking, tables
 from latentbench.leaderboards.board_page import board_page
@@ -39,6 +40,7 @@ from latentbench.tracking.uploads import without_secrets
 from latentbench.views.figure import styled
 
 if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
     from mlflow.tracking import MlflowClient
 
     from latentbench.suites.store import Suite

@@ -1,7 +1,7 @@
 """A finished search -> what its parent in MLflow shows: the winner, what it is worth, and the trials from the best down. Pure.
 
 MLflow shows the beginning of a description, some four lines. The winner's score on the latents it was chosen on is the tempting
-first line, and is too high by the choice itself; so the verdict on held-out latents stands first, and the score that chose after it.
+first line, and is too high by the choice itself; so the verdict on held-out latents stands first, then who won by which score.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def held_out(result: Mapping[str, Any]) -> list[str]:
 
 def description(result: Mapping[str, Any], most: int = NOTE_CHARS) -> str:
     """Markdown of the parent's description; trials that have no room are in the artifacts, and it says so."""
-    said = [verdict(result), *held_out(result)]
-    lines = [f"- **Winner: {markdown(won(result))}**", *(f"- {markdown_prose(text)}" for text in said)]
+    lines = [f"- {markdown_prose(verdict(result))}", f"- **Winner: {markdown(won(result))}**"]
+    lines += [f"- {markdown_prose(text)}" for text in held_out(result)]
     lines += [f"- {markdown_prose(text)}" for text in (chance(result), shrinkage(result)) if text]
     parts = ["\n".join(lines) + "\n"]
     if result["winners"]:
@@ -69,7 +69,7 @@ def description(result: Mapping[str, Any], most: int = NOTE_CHARS) -> str:
             break
         shown //= 2
     text = "".join([*parts, rest])
-    return text if len(text) <= most else f"{lines[0]}\n{rest}"
+    return text if len(text) <= most else f"{lines[0]}\n{lines[1]}\n{rest}"
 
 
 def ranked_trials(result: Mapping[str, Any]) -> Table:
@@ -97,7 +97,7 @@ def trials_json(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics of the parent: per objective the winner and the default, held out and on the tuning latents; then what was spent."""
+    """Metrics of the parent: the winner and the default by objective, held out and on tuning latents, and what was spent."""
     winner, held = winner_of(result), result["holdout"]
     default = next((t for t in result["trials"] if t["number"] == result["default"]), None)
     found: dict[str, Any] = {}
