@@ -238,7 +238,7 @@ def test_a_fault_in_the_middle_is_a_result_too(run: Path, tracked: TrackResult, 
     def broken(*_: object, **__: object) -> None:
         raise OSError("disk full\nsecond line")
 
-    monkeypatch.setattr(mlflow.tracking.MlflowClient, "log_batch", broken)
+    monkeypatch.setattr(mlflow.tracking.MlflowClient, "log_artifact", broken)
     result = track(run, uri=uri)
     assert not result.ok
     assert "OSError: disk full second line" in result.message
@@ -287,7 +287,7 @@ def test_metrics_and_labels_that_are_cleaned_alike_keep_names_of_their_own(run: 
     assert apart(["kl:1", "auroc"]) == {"auroc": "auroc", "kl:1": "kl_1"}
     found = apart(["a b", "a_b", "a/b", "score", "a_b_low"], ENDS, ["score", "score_low"])
     every = [name + end for name in found.values() for end in ENDS]
-    assert len(set(every)) == len(every) == 25
+    assert len(set(every)) == len(every) == 5 * len(ENDS)
     assert not {"score", "score_low"} & set(every)
     assert found["a_b"] == "a_b"
     row, *_ = read_rows([run])
@@ -370,3 +370,32 @@ name: t
     assert "name: t" in without_secrets(folder / "spec.yaml")
     (folder / "spec.yaml").write_text("name: t\nseed: 1\n", encoding="utf-8")
     assert without_secrets(folder / "spec.yaml") is None
+
+
+def test_keys_of_what_has_a_label_reach_the_server_and_those_of_a_spec_do_not(run: Path, tmp_path: Path) -> None:
+    """The fault: every `key` of run.json was hidden, so runs could not be compared by what the server has."""
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    cell = record["cells"][0]
+    record["spec"]["params"] = {"key": "hunter2hunter2"}
+    record["identities"] = {"explainers": {"token": "0123456789abcdef"}}
+    (tmp_path / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    sent = without_secrets(tmp_path / "run.json")
+    assert sent is not None
+    clean = json.loads(sent)
+    assert clean["cells"][0]["scorer"]["key"] == cell["scorer"]["key"]
+    assert clean["identities"]["explainers"]["token"] == "0123456789abcdef"
+    assert "hunter2" not in sent
+
+
+def test_the_best_explainer_is_read_off_the_parent(tracked: TrackResult, client: Any, run: Path) -> None:
+    data = client.get_run(tracked.parent).data
+    (row,) = [r for r in read_rows([run]) if r.explainer.label == "llm"]
+    assert data.metrics["score/detection/accuracy/mock/llm"] == row.score.estimate
+    assert data.metrics["score/detection/accuracy/mock/details/llm_n"] == row.score.n
+    assert data.tags["latentbench.best.detection.mock"].startswith("llm: accuracy")
+    first = data.tags["mlflow.note.content"].splitlines()[0]
+    assert "**llm**" in first
+    assert f"n {row.score.n}" in first
+    assert "floor 0.5" in first
+    table = json.loads(Path(client.download_artifacts(tracked.parent, "scores.json")).read_text(encoding="utf-8"))
+    assert len(table["data"][0]) == len(table["columns"])
