@@ -279,7 +279,7 @@ def _artifacts(client: MlflowClient, run_id: str, run: Run, suite: Suite | None,
             client.log_artifact(run_id, str(path))
         # Rendered here, so that the server has the page of the tables that it has.
         texts = {
-            REPORT: report(run, suite, every),
+            REPORT: report(run, suite),
             BOARD: board_page(ranked).markdown(),
             SCORES: json.dumps(scores_table(ranked), allow_nan=False),
         }
