@@ -451,3 +451,12 @@ def test_a_suite_of_labels_qualifies_a_judge_and_a_missing_near_miss_is_no_compa
     # The list of strongest tokens is the word itself.
     assert found.truth_over["tokens"].estimate == 0.5
     assert set(found.unrelated_by_family) == {f"f{n}" for n in "abcdef"}
+
+
+@pytest.mark.parametrize(("name", "value"), [("latents", -1), ("repeats", 0), ("repeats", -8), ("judgements", -3)])
+def test_counts_of_an_exam_are_no_less_than_nothing(tmp_path, name, value):
+    shipped = next(iter(sorted((Path(__file__).parents[2] / "leaderboards/judges").glob("*.json"))))
+    row = json.loads(shipped.read_text(encoding="utf-8"))
+    (tmp_path / shipped.name).write_text(json.dumps({**row, name: value}), encoding="utf-8")
+    with pytest.raises((SpecError, DataError), match=name):
+        read(tmp_path)

@@ -96,6 +96,18 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.rstrip().endswith("loaded: []")
 
 
+def test_studies_are_listed_without_torch() -> None:
+    code = (
+        "import sys\n"
+        "from latentbench.cli import app\n"
+        "try:\n    app(['study'])\nexcept SystemExit:\n    pass\n"
+        "print('loaded:', [m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
+    assert "walkthrough" in done.stdout
+    assert done.stdout.rstrip().endswith("loaded: []")
+
+
 def test_judges_are_listed_with_the_parameters_of_their_references() -> None:
     said = CliRunner().invoke(app, ["list", "judges"]).output.split()
     for option in ("base_url=", "rpm=", "system=keep", "dtype=bfloat16", "logprobs=false", "writer", "error=0.0"):

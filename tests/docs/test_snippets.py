@@ -70,6 +70,7 @@ READ_ONLY = {
     "studies/README.md": "weights and hours",
     "subjects.md": "models that a reader has",
     "suites-from-elsewhere.md": "exports that a reader has; tests/suites/test_imported.py runs them",
+    "tracking.md": "weights and minutes, and a server; tests/tracking log to SQLite",
     "tuning.md": "weights and an hour",
     "tuning/embedded/README.md": "generated",
     "tutorials/my-judge.md": "endpoints",

@@ -267,7 +267,7 @@ def test_the_theme_is_dark_when_the_system_or_the_reader_says_so(usual: WrittenS
     assert light != dark
     page = open_site(usual, color_scheme="light").go()
     page.get_by_label("Colours").select_option("dark")
-    assert page.evaluate(colour) == dark
+    page.wait_for_function(f"{colour} === {dark!r}")
 
 
 def test_a_sentence_is_clicked_through(usual: WrittenSite, open_site: Any) -> None:

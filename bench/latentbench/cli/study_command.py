@@ -32,8 +32,14 @@ def study(
     Each study builds its suites, makes its runs, and leaves a table, a figure and a page.
     """
 
-    from latentbench.lab.studies.series import run_studies, write_index
     from latentbench.lab.studies.study_spec import load_study, studies
+
+    chosen = list(studies()) if all_ else names or []
+    if not chosen and not index:
+        for name in studies():
+            say(f"{name:<26} {load_study(name)[1].title}")
+        return
+    from latentbench.lab.studies.series import run_studies, write_index
 
     if index:
         path, refused = write_index(out)
@@ -42,11 +48,6 @@ def study(
             say(f"not rendered: {name}: {what}; make it again with `bench study {name} --again`", err=True)
         if refused:
             raise typer.Exit(1)
-        return
-    chosen = list(studies()) if all_ else names or []
-    if not chosen:
-        for name in studies():
-            say(f"{name:<26} {load_study(name)[1].title}")
         return
     console = plain_console(err=True)
     failed = run_studies(chosen, size, out, work, console, cache=cache, activations=activations, again=again)

@@ -87,9 +87,9 @@ class Qualification(Frozen):
     trained_on: tuple[str, ...] | None = None
     """Distributions that the judge was trained on; None in rows from before there was more than one exam."""
     split: str
-    latents: int
-    repeats: int
-    judgements: int
+    latents: int = Field(ge=0)
+    repeats: int = Field(ge=1)
+    judgements: int = Field(ge=0)
     coverage: float
     truth_over: dict[str, Mean]
     """Share of latents on which the truth has the higher headline, a tie counting half: over `near` and `unrelated` as a
