@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from latentbench.runs.finished import Run
 
-LATENTS, MOST = 4, 120
+LATENTS, MOST = 4, 40
 """Latents whose calls are shown, and traces that a run has at most; with many cells there are fewer latents."""
 CALLS = 12
 """Judge's calls in one trace: those without an answer first, because they are what is asked about."""
