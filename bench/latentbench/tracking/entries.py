@@ -23,7 +23,7 @@ from latentbench.views.escape import line, seen
 PARAM_CHARS, TAG_CHARS, NAME_CHARS, KEY_CHARS = 6000, 7900, 240, 200
 """MLflow's limits for a parameter's value, a tag's, the name of a run, and, with what is put behind it, a key."""
 PART_CHARS = 45
-"""Of one of the up to four names between the slashes of a metric's key, so that MLflow takes the whole."""
+"""Characters of each of the up to four names between the slashes of a metric's key, so that MLflow takes the whole."""
 SCORE, OTHER, SPENT = "score", "secondary", "spent"
 """First words of the metrics that rank, of a scorer's other ones, and of what it took; MLflow sorts by them."""
 DETAILS = "details"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LINK_SECONDS = 10
 ALIAS_CHARS = 200
-"""Of an alias; MLflow takes 255."""
+"""Characters of an alias; MLflow takes 255."""
 TEXT_CHARS = 90_000
 """Characters of a prompt that MLflow takes."""
 
