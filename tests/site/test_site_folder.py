@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,18 @@ def test_a_folder_with_something_else_is_not_cleared(kept_run: Path, tmp_path: P
     with pytest.raises(DataError, match="holds 'thesis.tex' and is no site"):
         write_site(site_files(site_target(kept_run)), tmp_path)
     assert (tmp_path / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_a_site_whose_writing_was_stopped_is_written_again(kept_run: Path, tmp_path: Path, step: int) -> None:
+    def stopped() -> Iterator[tuple[str, str]]:
+        yield from islice(site_files(site_target(kept_run)), step)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_site(stopped(), tmp_path)
+    write_site(site_files(site_target(kept_run)), tmp_path)
+    check_site(site_files(site_target(kept_run)), tmp_path, "again")
 
 
 def test_a_study_is_a_folder_with_runs(tmp_path: Path) -> None:

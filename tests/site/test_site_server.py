@@ -17,12 +17,13 @@ from latentbench.kernel.requests import Outcome
 from latentbench.runs.finished import load_run
 from latentbench.runs.record import Paid
 from latentbench.runs.run_journals import Written, explanation_journal
+from latentbench.site.site_files import site_files
 from latentbench.site.site_server import LOOPBACK, FollowedSite, SiteServer
 from latentbench.site.site_target import site_target
 
 from tests.builders.run_builder import Grid
 from tests.builders.signed_runs import signed
-from tests.builders.site_runs import HOSTILE, shown_run
+from tests.builders.site_runs import HOSTILE, shown_run, walked
 
 
 @contextmanager
@@ -102,6 +103,14 @@ def test_a_run_that_ends_meanwhile_is_shown_whole(tmp_path: Path) -> None:
             load_run(run).record.latents
         )
         assert get(server, "/leaderboard.csv")[0] == 200
+
+
+def test_every_file_of_a_site_is_sent(kept_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(kept_run, tmp_path / "run"))
+    walked(run / "walk")
+    with serving(run, tmp_path / "site") as server:
+        for name, text in site_files(site_target(run)):
+            assert get(server, f"/{name}") == (200, text), name
 
 
 PATHS = (

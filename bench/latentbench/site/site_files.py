@@ -98,11 +98,12 @@ def site_files(target: SiteTarget, suite_folder: Path | None = None) -> Iterator
     runs = [load_run(folder) for folder in target.runs]
     boards, ranked = _published(target.published) if target.published is not None else _of_runs(runs)
     keys = {run.id: f"r{number}" for number, run in enumerate(runs)}
-    yield from front_files()
     entries = tuple(_entry(run, keys[run.id]) for run in runs)
     walks = [read_walk(folder) for folder in target.walks]
     index = SiteIndex(target.title, entries, len(boards.tables), len(boards.exams), tuple(w.sentence for w in walks))
+    # First: it is what a site is known by, and one whose writing was stopped must not be refused as a folder of something else.
     yield _data("site", index)
+    yield from front_files()
     yield _data("boards", boards)
     yield CSV, to_csv(ranked)
     yield JSON, to_json(ranked)

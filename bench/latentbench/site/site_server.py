@@ -20,7 +20,7 @@ from latentbench.site.site_folder import write_site
 from latentbench.site.site_target import SiteTarget
 
 LOOPBACK = "127.0.0.1"
-_NAMES = re.compile(r"data/(site|boards|live|r\d+/[a-z]+(-\d+)?)\.js", re.ASCII)
+_NAMES = re.compile(r"data/(site|boards|live|walk-\d+|r\d+/[a-z]+(-\d+)?)\.js", re.ASCII)
 _TYPES = {
     ".html": "text/html",
     ".js": "text/javascript",
