@@ -241,6 +241,23 @@ def test_a_table_that_is_missing_or_another_is_said(whole: Path, tmp_path: Path,
     assert digests(run)["scores"] == digests(whole)["scores"]
 
 
+@pytest.mark.parametrize("name", [CALLS_FILE, TEXTS_FILE])
+def test_a_run_goes_on_without_calls_that_are_others_and_sets_the_tables_aside(
+    whole: Path, tmp_path: Path, name: str
+) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    table = pq.read_table(run / name)
+    column = "text" if name == TEXTS_FILE else "cause"
+    pq.write_table(table.set_column(table.schema.names.index(column), column, [["x"] * len(table)]), run / name)
+    before = {n: (run / n).read_bytes() for n in (CALLS_FILE, TEXTS_FILE)}
+    said = Console(record=True, width=400)
+    resume(run, tmp_path / "empty.sqlite", said)
+    assert "stays as calls.damaged.parquet and texts.damaged.parquet" in said.export_text()
+    assert {n: (run / n.replace(".", ".damaged.")).read_bytes() for n in before} == before
+    assert digests(run)["scores"] == digests(whole)["scores"]
+    list(kept_calls(load_run(run)))
+
+
 def test_secrets_are_veiled_and_hostile_text_is_kept_as_it_is(tmp_path: Path) -> None:
     hostile = "<script>\x1b[31m\u202e[/bold]\x00" + "x" * 1_000_000
     keeper = Keeper(tmp_path, "all")

@@ -66,6 +66,17 @@ def test_a_folder_with_something_else_is_not_cleared(kept_run: Path, tmp_path: P
     assert (tmp_path / "thesis.tex").exists()
 
 
+@pytest.mark.parametrize("name", ["data", "data/r0", "app.js"])
+def test_nothing_is_written_through_a_link(written: Path, kept_run: Path, tmp_path: Path, name: str) -> None:
+    outside = (written / name).rename(tmp_path / "outside")
+    (written / name).symlink_to(outside)
+    before = contents(tmp_path / "outside") or outside.read_bytes()
+    write_site(site_files(site_target(kept_run)), written)
+    check_site(site_files(site_target(kept_run)), written, "again")
+    assert not (written / name).is_symlink()
+    assert (contents(tmp_path / "outside") or outside.read_bytes()) == before
+
+
 @pytest.mark.parametrize("step", range(5))
 def test_a_site_whose_writing_was_stopped_is_written_again(kept_run: Path, tmp_path: Path, step: int) -> None:
     def stopped() -> Iterator[tuple[str, str]]:

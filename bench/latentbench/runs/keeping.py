@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from latentbench.explainers.explainer import Explanation
 from latentbench.kernel.boundary import Fault
-from latentbench.kernel.errors import CorruptTable
+from latentbench.kernel.errors import CorruptTable, DigestMismatch
 from latentbench.kernel.files import replacing, writing
 from latentbench.kernel.identity import table_digest, text_digest
 from latentbench.kernel.inputs import lines
@@ -269,10 +269,11 @@ class Keeper:
     def restore(self, record: RunRecord) -> str | None:
         """Write the lines of a run that has ended, where they are not there; returns what is wrong with its tables, if anything.
 
-        What cannot be read of them is left out: no number depends on it.
+        What cannot be read of them is left out: no number depends on it. The tables are then set aside, because new ones are
+        written in their place, and of two that do not fit each other one may be whole.
 
         Raises:
-            DataError: the lines cannot be written.
+            DataError: the lines cannot be written, or the tables not be set aside.
         """
         if "calls" not in record.tables or self._calls.path.exists() or self.keep == "none":
             return None
@@ -286,11 +287,21 @@ class Keeper:
                 calls = read_calls(self.folder, record.tables["calls"])
                 for unit, own in groupby(calls, lambda c: (c.stage, c.owner, c.latent, c.repeat)):
                     other.add(unit, list(own))
-            except CorruptTable as e:
-                wrong = str(e)
+            except (CorruptTable, DigestMismatch) as e:
+                wrong = f"{e} {self._set_aside()}"
             other.close()
             part.touch()
         return wrong
+
+    def _set_aside(self) -> str:
+        """Rename both tables, and say to what."""
+        names = []
+        for path in (self.folder / CALLS_FILE, self.folder / TEXTS_FILE):
+            if path.exists():
+                aside = path.with_suffix(f".damaged{path.suffix}")
+                path.replace(aside)
+                names.append(aside.name)
+        return f"What is there of the two stays as {' and '.join(names)}." if names else ""
 
     def settle(self) -> None:
         """Remove the lines of a run whose tables are written and on record."""

@@ -47,6 +47,11 @@ def write_site(files: Iterable[File], folder: Path) -> WrittenSite:
         raise DataError(
             f"{folder} holds {min(old)!r} and is no site. Name an empty folder, or one that does not exist."
         )
+    # What is written through a link lies elsewhere, and is gone from the site when the link is removed.
+    for name in [name for name in old if (folder / name).is_symlink()]:
+        with writing(folder / name):
+            (folder / name).unlink()
+        old.discard(name)
     size, n = 0, 0
     for name, text in files:
         path = folder / name
