@@ -111,6 +111,16 @@ def test_a_choice_leaves_the_others_out(run: Run) -> None:
         shown(run, ShownParts(), "planted/x")
 
 
+def test_the_sum_of_right_answers_says_over_whom_it_is(run: Run) -> None:
+    told = flat(shown(run, ShownParts(explainers=("tokens",), scorers=("detection",))))
+    own = run.judgements[run.judgements["latent"] == run.record.latents[0]]
+    own = own[(own["explainer"] == "tokens") & (own["scorer"] == "detection") & own["answer"].notna()]
+    right = int((own["answer"] == own["truth"]).sum())
+    assert f"{right} of {len(own)} answers right over tokens" in told
+    assert "all explainers" not in told
+    assert "quantile:9 is the tenth of windows with the largest activations" in told
+
+
 def test_words_are_those_that_were_kept(run: Run) -> None:
     told = re.sub(r"\s*\n\s*(\| )?", " ", shown(run, ShownParts(words=True, whole=True), width=100_000))
     calls = list(kept_calls(run, run.record.latents[0]))

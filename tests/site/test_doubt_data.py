@@ -21,7 +21,7 @@ def scores(*rows: tuple[str, str, str, str, float]) -> Run:
     asked = dict.fromkeys((e, s, j) for e, s, j, _, _ in rows)
     labels = list(dict.fromkeys(s for _, s, _ in asked))
     scorers = {label: scorer(label) for label in labels}
-    cells = [cell(e, scorers[s], j) for e, s, j in asked]
+    cells = [cell(e, scorers[s], j, is_floor=e == "empty") for e, s, j in asked]
     table = pd.DataFrame(
         [(e, s, j, z, "a", 0, "m", v, 4, 4) for e, s, j, z, v in rows],
         columns=[
@@ -69,6 +69,27 @@ def test_judges_and_explainers_differ_by_values_and_scorers_by_places() -> None:
 def test_two_judges_of_one_scorer_are_no_difference_of_scorers() -> None:
     run = scores(("llm", "s", "one", "a/0", 0.9), ("llm", "s", "two", "a/0", 0.4), ("llm", "s", "one", "a/1", 0.1))
     assert differences(run)[0].n == 0
+
+
+def test_scorers_that_differ_on_floors_are_marked_and_leave_room_for_explanations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("latentbench.site.difference_data.MOST", 2)
+    values = {"empty": [(0.0, 9.0), (0.1, 8.0), (0.2, 7.0)], "llm": [(0.5, 5.0), (0.6, 6.5), (0.55, 5.5)]}
+    run = scores(
+        *(
+            (explainer, name, "one", f"a/{i}", pair[k])
+            for explainer, pairs in values.items()
+            for i, pair in enumerate(pairs)
+            for k, name in enumerate(("s", "t"))
+        )
+    )
+    by_scorer = differences(run)[0]
+    assert by_scorer.n == 6
+    assert sorted(d.is_floor for d in by_scorer.shown) == [False, False, True, True]
+    assert [d.size for d in by_scorer.shown] == sorted((d.size for d in by_scorer.shown), reverse=True)
+    assert all(d.is_floor is (d.about == "empty") for d in by_scorer.shown)
+    assert not any(d.is_floor for d in differences(run)[2].shown)
 
 
 def test_floors_are_no_explainers_that_differ(tmp_path: Path) -> None:

@@ -154,6 +154,28 @@ def test_sorting_follows_the_numbers_and_stands_in_the_address(coded: WrittenSit
     assert column(again, "accuracy") == column(page, "accuracy")
 
 
+def test_a_page_is_printed_dark_on_light_and_without_controls(coded: WrittenSite, open_site: Any) -> None:
+    page = open_site(coded).go(places(coded)["latent"])
+    page.get_by_label("Colours").select_option("dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    page.locator(".verdict").first.wait_for()
+    assert page.evaluate("getComputedStyle(document.documentElement).color") == "rgb(27, 31, 36)"
+    assert page.locator("select:visible, section > button:visible, nav:visible").count() == 0
+    assert page.locator("mark").first.evaluate("e => getComputedStyle(e).printColorAdjust") == "exact"
+
+
+def test_floors_are_marked_among_disagreements_and_can_be_hidden(coded: WrittenSite, open_site: Any) -> None:
+    from playwright.sync_api import expect
+
+    page = open_site(coded).go("#/differences/r0")
+    floors = page.locator('tr.floor td[data-label="Explainer"]', has_text="(floor)")
+    assert floors.count() > 0
+    assert floors.count() == page.locator("tr.floor").count()
+    page.get_by_label("Hide floors").check()
+    expect(page.locator("tr.floor")).to_have_count(0)
+    assert page.locator('td[data-label="Explainer"]').count() > 0
+
+
 def test_filters_search_and_columns_narrow_the_board_and_keep_its_ranks(coded: WrittenSite, open_site: Any) -> None:
     from playwright.sync_api import expect
 

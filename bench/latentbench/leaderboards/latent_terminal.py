@@ -33,6 +33,7 @@ WINDOWS, VERDICTS, CALLS, CHARACTERS = 5, 6, 3, 2000
 """How many explain windows, judged windows of a scorer, calls of an explainer or cell, and characters of a text are shown, unless
 all are asked for."""
 ALL = "--all"
+DECILES = "quantile:9 is the tenth of windows with the largest activations, quantile:0 that with the smallest."
 T = TypeVar("T")
 
 
@@ -107,6 +108,8 @@ def _about(run: Run, latent: str, view: LatentView | None, choice: ShownParts) -
             yield indented(f"{name}: {'  '.join(view.row[name])}")
     shown = _some(view.explain, WINDOWS, choice)
     yield from _head(f"Windows that explainers saw: {_left(len(shown), len(view.explain), 'window')}")
+    if any(window.active for window in shown):
+        yield indented(DECILES, 2, "dim")
     for window in shown:
         yield from _window(window)
 
@@ -173,13 +176,14 @@ def _values(run: Run, scorer: str, rows: pd.DataFrame, choice: ShownParts) -> st
 def _verdicts(run: Run, latent: str, view: LatentView | None, choice: ShownParts) -> Iterator[RenderableType]:
     windows = {} if view is None else {window.id: window for window in view.test}
     mine = _own(run.judgements, run, latent, choice)
+    over = " and ".join(choice.explainers) or "all explainers"
     for (scorer, judge), asked in mine.groupby(["scorer", "judge"], sort=False):
         told = asked if "token_scores" in asked else asked.assign(token_scores=None)
         places = _places(told, windows)
         shown = list(places) if choice.whole else _mixed(list(places))
         decided = told[told["answer"].notna()]
         right = int((decided["answer"] == decided["truth"]).sum())
-        sums = f"; {count(right)} of {count(len(decided))} answers right over all explainers" if len(decided) else ""
+        sums = f"; {count(right)} of {count(len(decided))} answers right over {over}" if len(decided) else ""
         missing = len(told) - int((told["outcome"] == "ok").sum())
         sums += f"; {count(missing)} unscored" if missing else ""
         yield from _head(f"{scorer}, judge {judge}: {_left(len(shown), len(places), 'question')}{sums}")

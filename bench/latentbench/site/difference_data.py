@@ -2,7 +2,9 @@
 
 Scorers have different units, so what they say is compared by places: the share of all explanations of the run that a scorer puts
 below this one. Judges of one scorer and explainers under one judge share a unit and are compared by their values. Floors are left
-out of the comparison of explainers, because everybody differs from them, and that is what they are for.
+out of the comparison of explainers, because everybody differs from them, and that is what they are for. That a scorer is fooled
+by a floor is worth seeing: scorers and judges are compared on floors too, but marked, and within a limit of their own. A run has more
+floors than explainers, and one list of the largest would be theirs alone.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import pandas as pd
 from latentbench.runs.finished import Run
 
 MOST = 200
-"""Differences of each sort that are shown."""
+"""Differences of each sort that are shown, and as many again on floors."""
 
 Sort = Literal["scorers", "judges", "explainers"]
 
@@ -38,6 +40,8 @@ class LatentDifference:
     latent: str
     about: str
     """What both have in common."""
+    is_floor: bool
+    """Whether they have in common that the text is a floor."""
     metric: str
     size: float
     more: DifferenceSide
@@ -46,7 +50,7 @@ class LatentDifference:
 
 @dataclass(frozen=True, slots=True)
 class DifferenceList:
-    """The largest differences of one sort, and how many there are."""
+    """The largest differences of one sort, on floors and on the rest, and how many there are of both."""
 
     sort: Sort
     unit: str
@@ -64,9 +68,12 @@ def differences(run: Run) -> tuple[DifferenceList, ...]:
     grouped = signed.groupby([held["scorer"], held["judge"]])
     ranks, sizes = grouped.rank(method="average"), grouped.transform("size")
     held = held.assign(
-        place=(ranks - 0.5) / sizes, grading=held["scorer"] + " · " + held["judge"], metric=held["scorer"].map(headline)
+        place=(ranks - 0.5) / sizes,
+        grading=held["scorer"] + " · " + held["judge"],
+        metric=held["scorer"].map(headline),
+        is_floor=held["explainer"].isin(floors),
     )
-    real = held[~held["explainer"].isin(floors)]
+    real = held[~held["is_floor"]]
     return (
         _sorted("scorers", "places", _pairs(held, ["latent", "explainer"], "grading", "place", apart="scorer")),
         _sorted("judges", "values", _pairs(held, ["latent", "explainer", "scorer"], "judge", "value")),
@@ -76,7 +83,8 @@ def differences(run: Run) -> tuple[DifferenceList, ...]:
 
 def _sorted(sort: Sort, unit: str, found: Iterator[LatentDifference]) -> DifferenceList:
     ordered = sorted(found, key=lambda d: (-round(d.size, 9), d.latent, d.about, d.more.name))
-    return DifferenceList(sort, unit, len(ordered), tuple(ordered[:MOST]))
+    largest = {id(d) for is_floor in (False, True) for d in [d for d in ordered if d.is_floor is is_floor][:MOST]}
+    return DifferenceList(sort, unit, len(ordered), tuple(d for d in ordered if id(d) in largest))
 
 
 def _pairs(
@@ -106,6 +114,7 @@ def _pairs(
         yield LatentDifference(
             latent=str(names[0]),
             about=" · ".join(map(str, names[1:])),
+            is_floor=bool(group["is_floor"].all()),
             metric=" and ".join(dict.fromkeys((str(more[3]), str(less[3])))),
             size=size,
             more=DifferenceSide(str(more[1]), float(more[4]), float(more[5])),

@@ -1,5 +1,5 @@
 // Where a run disagrees with itself, and what has no answer.
-import { Tabs } from "./controls";
+import { Check, Tabs } from "./controls";
 import { Grid } from "./grid";
 import { useData } from "./latents";
 import { count, number, percent } from "./number";
@@ -17,6 +17,7 @@ export function Differences({ run, route }: { run: RunEntry; route: Route }) {
   const [lists, error] = useData<DifferenceList[]>(`${run.key}/differences`);
   if (!lists) return <><h1>Disagreements</h1><Waiting error={error} /></>;
   const chosen = lists.find((l) => l.sort === route.query.between) ?? lists.find((l) => l.n) ?? lists[0];
+  const rows = chosen?.shown.filter((d) => !d.is_floor || route.query.floors !== "1") ?? [];
   const places = chosen?.unit === "places";
   const side = (s: DifferenceSide) => <span><bdi>{s.name}</bdi> <strong>{number(s.value)}</strong>{places ? <small class="soft"> above {percent(s.place)}</small> : ""}</span>;
   return (
@@ -24,14 +25,16 @@ export function Differences({ run, route }: { run: RunEntry; route: Route }) {
       <h1>Disagreements</h1>
       <Tabs route={{ ...route, query: { ...route.query, between: chosen?.sort ?? "scorers" } }} name="between" tabs={lists.map((l): [string, string] => [l.sort, `${l.sort} (${count(l.n)})`])} />
       {chosen && <>
-        <p class="soft">{SAID[chosen.sort]} {chosen.shown.length < chosen.n ? `The ${chosen.shown.length} largest of ${count(chosen.n)}.` : ""}</p>
-        <Grid caption={`Differences between ${chosen.sort}`} rows={chosen.shown} sort={route.query.sort} onSort={(sort) => change(route, { sort })}
+        <p class="soft">{SAID[chosen.sort]} {chosen.sort === "explainers" ? "" : "A scorer or judge that puts a floor high is fooled there. "}
+          {chosen.shown.length < chosen.n ? `${count(rows.length)} of ${count(chosen.n)}, the largest of explanations and of floors apart.` : ""}</p>
+        {chosen.shown.some((d) => d.is_floor) && <div class="filters"><Check route={route} name="floors" label="Hide floors" /></div>}
+        <Grid caption={`Differences between ${chosen.sort}`} rows={rows} tone={(d) => (d.is_floor ? "floor" : "")} sort={route.query.sort} onSort={(sort) => change(route, { sort })}
           columns={[
             { key: "latent", label: "Latent", order: (d) => d.latent, cell: (d) => <a href={link(["latent", run.key, d.latent])}><bdi>{d.latent}</bdi></a> },
-            { key: "about", label: chosen.sort === "explainers" ? "Scorer and judge" : "Explainer", order: (d) => d.about, cell: (d) => <bdi>{d.about}</bdi> },
+            { key: "about", label: chosen.sort === "explainers" ? "Scorer and judge" : "Explainer", order: (d) => d.about, cell: (d) => <span><bdi>{d.about}</bdi>{d.is_floor ? " (floor)" : ""}</span> },
             { key: "metric", label: "Metric", cell: (d) => d.metric },
-            { key: "more", label: "More", wide: true, cell: (d) => side(d.more) },
-            { key: "less", label: "Less", wide: true, cell: (d) => side(d.less) },
+            { key: "more", label: "Higher", wide: true, cell: (d) => side(d.more) },
+            { key: "less", label: "Lower", wide: true, cell: (d) => side(d.less) },
             { key: "size", label: places ? "Places apart" : "Apart", numeric: true, down: true, order: (d) => d.size, cell: (d) => (places ? percent(d.size) : number(d.size)) },
           ]} />
       </>}

@@ -4,7 +4,7 @@ import { Choice } from "./controls";
 import { load } from "./data";
 import { Grid } from "./grid";
 import { useData } from "./latents";
-import { number, percent } from "./number";
+import { count, number, percent } from "./number";
 import { Density } from "./plots";
 import { link, type Route } from "./route";
 import { Fold, Long, Tokens, Waiting } from "./text";
@@ -107,7 +107,7 @@ function Verdicts({ latent, list, calls, route }: { latent: ShownLatent; list: L
         <Choice route={route} name="only" label="Windows" options={[["wrong", "with a wrong answer"], ["none", "with no answer"]]} all="all" />
       </div>
       <p class="soft">{decided.length ? `${decided.filter(Boolean).length} of ${decided.length} answers right, over all explainers` : "This scorer gives scores and no answers"}
-        {lost ? `; ${lost} without an answer` : ""}. Choose a verdict for the words behind it.</p>
+        {lost ? `; ${lost} without an answer` : ""}. Beside each is the judge{"\u2019"}s p or score; dashed verdicts are of floors. <span class="screen-only">Choose a verdict for the words behind it.</span></p>
       <ol class="verdicts">
         {(all ? only : only.slice(0, 2 * FIRST)).map((line, i) => (
           <Line key={`${at} ${i}`} line={line} table={table} list={list} calls={calls} top={latent.scale} window={line.item === null ? undefined : windows.get(line.item)} />))}
@@ -142,6 +142,10 @@ function Scores({ latent, list }: { latent: ShownLatent; list: LatentList }) {
   return (
     <section>
       <h2>Explanations and their scores</h2>
+      <p class="soft">On this latent alone, so without an interval. {latent.scores.map((s) => {
+        const asked = Math.max(...s.attempted.map((n) => n ?? 0)), floor = list.gradings.find((g) => g.scorer === s.scorer)?.floor ?? null;
+        return `${s.scorer} by ${s.judge}: ${count(asked)} asked of each, declared floor ${number(floor, 2)}`;
+      }).join("; ")}. Grey rows are measured floors, texts that know nothing of the latent: what scores no more than they do has shown nothing here.</p>
       <Grid caption="Explanations and their scores" rows={order} sort={undefined} onSort={() => undefined} tone={(i) => (list.explainers[i]?.is_floor ? "floor" : "")}
         columns={[
           { key: "explainer", label: "Explainer", cell: (i) => <span><bdi>{label(i)}</bdi>{list.explainers[i]?.is_floor ? <span class="soft"> (floor)</span> : ""}</span> },
@@ -199,7 +203,7 @@ export function LatentPage({ run, route }: { run: RunEntry; route: Route }) {
         {(latent.rates?.edges.length ?? 0) > 1 && <div><dt>density</dt><dd><Density edges={latent.rates?.edges ?? []} /><small class="soft">largest activation of its active windows, a tenth of them in each bar</small></dd></div>}
       </dl>
       <Scores latent={latent} list={list} />
-      <Windows title="Windows that explainers saw" note="Strongest first; shading is activation, full at the strongest of all windows." windows={explain} top={latent.scale} />
+      <Windows title="Windows that explainers saw" note="Strongest first; shading is activation, full at the strongest of all windows. quantile:9 is the tenth with its largest activations, quantile:0 that with its smallest." windows={explain} top={latent.scale} />
       <Verdicts latent={latent} list={list} calls={calls} route={route} />
       <Windows title="Test windows" note="Only scorers saw these." windows={test} top={latent.scale} />
       <SteeredTexts steered={latent.steered} />

@@ -68,7 +68,7 @@ export interface ShownCall {
 export interface CallList { latent: string; texts: string[]; calls: ShownCall[] }
 export interface DifferenceSide { name: string; value: number; place: number }
 export interface LatentDifference {
-  latent: string; about: string; metric: string; size: number; more: DifferenceSide; less: DifferenceSide;
+  latent: string; about: string; is_floor: boolean; metric: string; size: number; more: DifferenceSide; less: DifferenceSide;
 }
 export interface DifferenceList { sort: string; unit: string; n: number; shown: LatentDifference[] }
 export interface Failure {
