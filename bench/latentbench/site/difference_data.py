@@ -3,8 +3,8 @@
 Scorers have different units, so what they say is compared by places: the share of all explanations of the run that a scorer puts
 below this one. Judges of one scorer and explainers under one judge share a unit and are compared by their values. Floors are left
 out of the comparison of explainers, because everybody differs from them, and that is what they are for. That a scorer is fooled
-by a floor is worth seeing: scorers and judges are compared on floors too, but marked, and within a limit of their own. A run has more
-floors than explainers, and one list of the largest would be theirs alone.
+by a floor is worth seeing: scorers and judges are compared on floors too, but marked, and within a limit of their own. A run has
+more floors than explainers, and one list of the largest would be theirs alone.
 """
 
 from __future__ import annotations
