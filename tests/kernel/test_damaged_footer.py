@@ -34,5 +34,6 @@ def test_a_damaged_column_does_not_end_the_process(read: str, rc: int, tmp_path:
         "path = Path(sys.argv[1])\ntry:\n    {read}\nexcept (OSError, ValueError):\n    sys.exit(3)\n"
     ).replace("{read}", read)
     env = {"PYTHONPATH": str(Path(__file__).parents[2] / "bench")}
-    done = subprocess.run([sys.executable, "-c", code, str(path)], env=env, check=False, capture_output=True, text=True)
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, env=env, check=False, capture_output=True, encoding="utf-8", errors="replace")
     assert done.returncode == rc, done.stderr
