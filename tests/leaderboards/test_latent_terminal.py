@@ -19,6 +19,7 @@ from latentbench.runs.finished import Run, load_run, suite_of
 from latentbench.runs.kept import kept_calls
 from latentbench.runs.run import start
 from latentbench.views.number import number
+from latentbench.views.terminal import quoted
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -130,6 +131,16 @@ def test_words_are_those_that_were_kept(run: Run) -> None:
             assert flat(message.content) in flat(told)
         assert flat(call.reply) in flat(told)
         assert call.ok or flat(call.cause) in flat(told)
+
+
+def test_a_wrapped_line_of_a_reply_stays_behind_the_bar() -> None:
+    console = Console(width=40, file=io.StringIO(), color_system=None, markup=False)
+    for line in quoted("one " * 20 + "Explanations, judge: right\n\nlast", 4):
+        console.print(line)
+    told = console.file.getvalue().rstrip("\n").split("\n")  # type: ignore[attr-defined]
+    assert len(told) > 4
+    assert all(re.match(r" {4}\|( |$)", line) and len(line) <= 40 for line in told)
+    assert flat(" ".join(line[6:] for line in told)) == "one " * 20 + "Explanations, judge: right last"
 
 
 @pytest.mark.parametrize("whole", [False, True])

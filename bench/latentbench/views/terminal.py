@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import codecs
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from latentbench.views import escape
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions
     from rich.padding import Padding
     from rich.status import Status
     from rich.text import Text
@@ -83,9 +85,24 @@ def indented(text: str, by: int = 0, style: str = "") -> Padding:
     return Padding(Text(escape.line(text), style=style), (0, 0, 0, by))
 
 
-def quoted(text: str, by: int = 0) -> list[Padding]:
+@dataclass(frozen=True, slots=True)
+class QuotedLine:
+    """A line of somebody else's words; where it is wrapped, what follows stands behind the bar too."""
+
+    text: str
+    by: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        from rich.text import Text
+
+        bar = " " * self.by + "| "
+        for line in Text(self.text).wrap(console, max(1, options.max_width - len(bar))):
+            yield Text(bar).append_text(line)
+
+
+def quoted(text: str, by: int = 0) -> list[QuotedLine]:
     """Somebody else's words, each line of them behind a bar, so that none can pass for a line of ours."""
-    return [indented(f"| {line}", by) for line in escape.lines(text).split("\n")]
+    return [QuotedLine(line, by) for line in escape.lines(text).split("\n")]
 
 
 def tell(console: Console, text: str, style: str = "") -> None:
