@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from latentbench.analysis.walkthrough import walk_of_run
 from latentbench.analysis.walkthrough.sentence_walk import (
     Candidate,
     SentenceWalk,
@@ -192,6 +193,13 @@ def test_the_latents_of_a_sentence_stand_on_different_tokens() -> None:
     assert [a.index for a in chosen] == [1, 2, 3]
     assert skipped == 1
     assert [a.index for a in choose(ranked, {1, 2, 3, 4}, 2)[0]] == [1, 3]
+
+
+def test_a_place_that_takes_no_file_is_refused_before_the_subject_runs(ran, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(walk_of_run, "walk_run", lambda *_: pytest.fail("the subject ran"))
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    result = CliRunner().invoke(app, ["walkthrough", str(ran[0].folder), SENTENCE, "--out", str(tmp_path / "file")])
+    assert "cannot be written" in str(result.output) + str(result.exception)
 
 
 def test_the_command_writes_all_four_faces_beside_each_other(ran, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from latentbench.kernel.files import write_text
+from latentbench.kernel.files import check_writable, write_text
 from latentbench.views.terminal import plain_console, say
 
 
@@ -50,11 +50,11 @@ def walkthrough(
             f"the suite of {run} ({finished.record.suite.id}) is not here, and without it nothing says what to run. "
             "Give its folder: --suite FOLDER"
         )
+    folder = out or run
+    check_writable(folder)
     walk = walk_run(finished, found, sentence, per_coder, coder or ())
     console = plain_console()
     console.print(walk_page(walk, explainer).terminal(console.width))
-    folder = out or run
-    folder.mkdir(parents=True, exist_ok=True)
     write_walk(folder, walk)
     drawn = installed("matplotlib")
     written = write(walk_figure(walk, explainer), folder / "walkthrough") if drawn else []
