@@ -96,7 +96,7 @@ def _other_floors(run: Run, views: Iterable[LatentView], texts: Texts) -> Iterat
             yield f"the floor {entry.label!r} is {entry.use!r}, a file of its own; write `use: {name}`"
             continue
         floor = load_explainer({"use": name, "preset": entry.preset, "params": entry.params})
-        if _number(floor.id) != _number(record.id):
+        if _major(floor.id) != _major(record.id):
             yield f"the floor {entry.label!r} is {record.id}, and {floor.id} here; run again with this version"
             continue
         for repeat in sorted({cell.repeat for cell in run.record.cells if cell.explainer.label == entry.label}):
@@ -115,6 +115,6 @@ def _differs(run: Run, floor: Explainer, label: str, repeat: int, view: LatentVi
     return made.text != texts.get((label, repeat, view.id))
 
 
-def _number(version: str) -> str:
+def _major(version: str) -> str:
     """What a version says of comparability: `shuffled@2` of `shuffled@2-0`."""
     return version.partition("-")[0]
