@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -321,9 +322,18 @@ def test_rounds_are_batched_over_latents_and_each_gets_its_own_replies() -> None
     rounds = Rounds("rounds", "1-0", Params(), {})
     entries = {"explainers": ["empty"], "scorers": ["detection"], "judges": ["mock:oracle"]}
     spec = RunSpec.model_validate({"name": "t", "suite": "planted-1", **entries})
-    found = asyncio.run(stage._explain(rounds, Echo(), views, spec, 0, {}))  # type: ignore[arg-type]
+    plan: Any = SimpleNamespace(
+        explainers={"rounds": rounds}, models={"rounds": "echo"}, judges={"echo": Echo()}, spec=spec
+    )
+    counted: list[tuple[str, int, int]] = []
+    tally: Any = SimpleNamespace(
+        begun=lambda units, calls: counted.append(("begun", units, calls)),
+        ended=lambda units, calls: counted.append(("ended", units, calls)),
+    )
+    found = asyncio.run(stage._explain(plan, "rounds", views, 0, {}, tally))
     assert [e.text for e, _ in found] == ["", "sae/1", "sae/2|sae/2+", "sae/3|sae/3+|sae/3++"]
-    assert [p.calls for _, p in found] == [0, 1, 2, 3]
+    assert [len(exchange.replies) for _, exchange in found] == [0, 1, 2, 3]
+    assert counted == [("begun", 4, 3), ("ended", 4, 6)]
     assert batches == [["sae/1", "sae/2", "sae/3"], ["sae/2+", "sae/3+"], ["sae/3++"]]
 
 
