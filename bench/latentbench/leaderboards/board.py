@@ -121,11 +121,11 @@ def _ranked(rows: Sequence[Row], rank_by: RankBy, seed: int) -> Ranking:
         scores = np.array([[row.values.get(latent, math.nan) for latent in ids] for row in ordered])
         ranks = ranks_from_pairs(scores, ids, seed=seed, higher_is_better=better)
     else:
-        ranks = ranks_from_intervals([_interval(row) for row in ordered], higher_is_better=better)
+        ranks = ranks_from_intervals([interval_of(row) for row in ordered], higher_is_better=better)
     return Ranking(tuple(ordered), tuple(ranks))
 
 
-def _interval(row: Row) -> Interval:
-    s = row.score
-    estimate, low, high = (math.nan if x is None else x for x in (s.estimate, s.low, s.high))
-    return Interval(estimate, low, high, s.n)
+def interval_of(row: Row) -> Interval:
+    """The score of a row as an interval; NaN where it has none."""
+    estimate, low, high = (math.nan if x is None else x for x in (row.score.estimate, row.score.low, row.score.high))
+    return Interval(estimate, low, high, row.score.n)

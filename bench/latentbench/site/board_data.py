@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentbench.judges.qualification import Mean, Qualification
-from latentbench.leaderboards.board import Ranking
+from latentbench.leaderboards.board import Ranking, interval_of
 from latentbench.leaderboards.checks import SELF_REPORTED
 from latentbench.leaderboards.row import POOLED, Estimate, Row
 from latentbench.stats.bootstrap import FEWEST, LEVEL, RESAMPLES, Interval, holm, intervals_of, student_p
@@ -334,7 +334,7 @@ def coder_boards(rows: Iterable[Row]) -> list[CoderBoard]:
 def _coder_board(group: Sequence[Row]) -> CoderBoard:
     first = group[0]
     better = first.score.higher_is_better
-    held = [_interval(row) for row in group]
+    held = [interval_of(row) for row in group]
     ranked = sorted(
         zip(group, ranks_from_intervals(held, better), strict=True),
         key=lambda pair: (
@@ -367,9 +367,3 @@ def _coder_board(group: Sequence[Row]) -> CoderBoard:
             for row, rank in ranked
         ),
     )
-
-
-def _interval(row: Row) -> Interval:
-    score = row.score
-    estimate, low, high = (math.nan if x is None else x for x in (score.estimate, score.low, score.high))
-    return Interval(estimate, low, high, score.n)

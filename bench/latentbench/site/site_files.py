@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import groupby, islice
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from latentbench.analysis.qualify.qualify_page import published
@@ -25,7 +25,7 @@ from latentbench.leaderboards.reruns import once, sentences
 from latentbench.leaderboards.results import JUDGES, read_results
 from latentbench.leaderboards.row import Row
 from latentbench.runs.finished import Run, load_run, suite_of
-from latentbench.runs.kept import has_calls, kept_calls
+from latentbench.runs.kept import chunked, has_calls, kept_calls
 from latentbench.site.board_data import BoardTable, CoderBoard, ExamRow, board_table, coder_boards, exam_row
 from latentbench.site.call_data import call_list
 from latentbench.site.data_file import data_file
@@ -179,11 +179,8 @@ def _run_files(run: Run, key: str, suite_folder: Path | None) -> Iterator[File]:
     yield _data(f"{key}/texts", text_list(run))
     yield _data(f"{key}/differences", differences(run))
     yield _data(f"{key}/failures", failures(run, kept_calls(run), spoken))
-    held = shown_latents(run, suite)
-    page = 0
-    while some := list(islice(held, PAGE_SIZE)):
+    for page, some in enumerate(chunked(shown_latents(run, suite), PAGE_SIZE)):
         yield _data(f"{key}/latent-{page}", some)
-        page += 1
     if spoken:
         yield from _call_files(run, key)
 

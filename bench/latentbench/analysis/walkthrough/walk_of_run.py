@@ -59,13 +59,15 @@ def walk_run(run: Run, suite: Suite, sentence: str, per_coder: int = 3, coders: 
     ids = _read(sentence, loaded)
     fired = encode_contexts(loaded, list(machines.values()), [ids])
     texts = texts_of(run)
+    # Out of the table: a latent as an object brings all its windows.
+    largest = dict(zip(suite.ids, suite.latent_table.column("max_activation").to_pylist(), strict=True))
     walked: list[WalkedLatent] = []
     counted: list[WalkedCoder] = []
     for name, coder in _by_layer(loaded, machines):
         sparse = fired[name]
         rows, latents, values = (t.cpu().numpy() for t in (sparse.rows, sparse.latents, sparse.values.float()))
         known = {LatentRef(i).index: i for i in own if LatentRef(i).coder == name}
-        top = {index: float(suite.latent(i).row.get("max_activation") or 0.0) for index, i in known.items()}
+        top = {index: largest[i] or 0.0 for index, i in known.items()}
         chosen, _ = choose(candidates(name, rows, latents, values, top), set(known), per_coder)
         n = len(ids)
         walked += [
