@@ -77,6 +77,11 @@ SCORERS: dict[str, list[Way]] = {
         Way("marked", {"k": 3, "groups": 5, "trials": 1}, CHAT, LABEL, odd=True, text=TEXT),
         Way("marked", {"k": 4, "trials": 1, "threshold": 0.5}, NUMBERS, ("constant",), text=TEXT),
     ],
+    "example_embedding": [
+        Way(None, {"positives": 4, "negatives": 2, "negative_kinds": HARD}, (), LEXICAL, odd=True, text=TEXT),
+        Way("marked", {"threshold": 0.5}, (), ("constant",), latent=TOOLS, text=TEXT),
+        Way("centre", {}, (), LEXICAL, odd=True, text=TEXT),
+    ],
     "intervention": [
         Way(None, {"also": [3.0]}, (), BOTH, odd=True, text=TEXT),
         Way("ablate", {"prompts": 1}, (), LEXICAL, text=TEXT),

@@ -106,6 +106,12 @@ SCORERS: dict[str, list[Way]] = {
         Way("paper", {"k": 3, "trials": 1}, NUMBERS, ("label",)),
         Way("marked", {"trials": 3}, NUMBERS, ("label",)),
     ],
+    "example_embedding": [
+        Way(None, FEW | {"negative_kinds": HARD}, (), ("oracle", "lexical"), odd=True),
+        Way("marked", {"positives": 4, "negatives": 3}, (), ("lexical",)),
+        Way("centre", {"around": 1, "positives": 4, "negatives": 3}, (), ("lexical",)),
+        Way(None, {}, (), ("lexical",), latent=TOOLS),
+    ],
     "intervention": [
         Way(None, {"prompts": 3}, (), ("label", "oracle", "lexical"), odd=True),
         Way("paper", {"prompts": 2}, (), ("lexical",)),

@@ -25,7 +25,7 @@ from tests.builders.golden_latents import FRUIT, SEED, golden_latents
 ROOT = Path(__file__).parents[2]
 TRUTH = "Names of fruit."
 LISTED = "An apple, a pear, a plum, a cherry or a lemon."
-WORDS = frozenset({"embedding", "intervention", "sensitivity"})
+WORDS = frozenset({"embedding", "example_embedding", "intervention", "sensitivity"})
 """Scorers whose example has an explanation in the words of the windows, because the mock judge that it asks compares words."""
 JUDGE = dict.fromkeys(WORDS, "lexical") | {"intruder": "label"}
 """Scorer -> mock judge of its example, where it is not the one that knows the rules."""

@@ -302,7 +302,12 @@ def test_a_kind_of_negative_window_that_selects_nothing(bench, tmp_path, scorer,
 
 
 @pytest.mark.parametrize(
-    ("scorer", "said"), [("intruder", "asks about no explanation"), ("intervention", "reads interventions")]
+    ("scorer", "said"),
+    [
+        ("intruder", "asks about no explanation"),
+        ("example_embedding", "asks about no explanation"),
+        ("intervention", "reads interventions"),
+    ],
 )
 def test_a_judge_is_not_qualified_by_a_scorer_that_cannot_tell(bench, tmp_path, scorer, said):
     words = ("judge", "qualify", "mock:oracle", "--scorer", scorer, "--runs", tmp_path / "runs")

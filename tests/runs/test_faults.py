@@ -234,7 +234,17 @@ def test_process_wide_seed_reset() -> None:
 
     before = state()
     sample(*firing(0), TILES, WindowPlan(10, "quantile", 2, 20, True), 0, 1)
-    for name in ("detection", "fuzzing", "surprisal", "embedding", "saebench", "simulation", "intruder", "sensitivity"):
+    for name in (
+        "detection",
+        "fuzzing",
+        "surprisal",
+        "embedding",
+        "saebench",
+        "simulation",
+        "intruder",
+        "sensitivity",
+        "example_embedding",
+    ):
         load_scorer(name).trials(latent(), "z", 0)
     for name in ("llm", "best-of-k", "tokens"):
         load_explainer(name).requests(latent(), 0)

@@ -27,6 +27,7 @@ EXACT: dict[str, set[str]] = {
     },
     "embedding": {"ap", "ap_normalised", "auroc"},
     "surprisal": {"ap", "ap_normalised", "auroc"},
+    "example_embedding": {"auroc"},
     "intruder": {"accuracy", "accuracy_normalised"},
     "output_choice": {"accuracy", "accuracy_normalised"},
     "simulation": set(),
@@ -85,7 +86,7 @@ def agree(scorer: Scorer, given: Sequence[Judgement], answers: Sequence[int | No
 @pytest.mark.parametrize("name", sorted(EXACT))
 def test_the_metrics_with_extremes_are_these(name: str) -> None:
     scorer = load_scorer(name)
-    truths = [1, 1, 0, 0] if name in ("detection", "fuzzing", "saebench", "embedding", "surprisal") else [1, 2, 1, 3]
+    truths = [1, 1, 0, 0] if load_scorer(name).negative_kinds else [1, 2, 1, 3]
     kind = {"output_choice": "kl:1", "intruder": "quantile:0"}.get(name)
     assert set(scorer.extremes(windows(truths, kind))) == EXACT[name]
     assert set(EXACT) == {name.name for name in map(load_scorer, EXACT)}

@@ -41,6 +41,7 @@ SCORERS = [
     "embedding",
     "saebench",
     "intruder",
+    "example_embedding",
     "sensitivity",
     "intervention",
     "output_choice",

@@ -32,6 +32,9 @@ RANGES: dict[tuple[str, str], tuple[float | None, float | None]] = {
     ("intruder", "accuracy"): (0, 1),
     ("intruder", "accuracy@quantile:0"): (0, 1),
     ("intruder", "accuracy_normalised"): (-1 / 4, 1),
+    ("example_embedding", "auroc"): (0, 1),
+    ("example_embedding", "auroc@quantile:0"): (0, 1),
+    ("example_embedding", "auroc@similar"): (0, 1),
     ("saebench", "accuracy_normalised"): (-2.5, 1),
     ("intervention", "nats"): (None, None),
 }

@@ -25,6 +25,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "simulation": "latentbench.scorers.simulation:Simulation",
         "surprisal": "latentbench.scorers.surprisal:Surprisal",
         "intruder": "latentbench.scorers.intruder:Intruder",
+        "example_embedding": "latentbench.scorers.example_embedding:ExampleEmbedding",
         "intervention": "latentbench.scorers.intervention:Intervention",
         "saebench": "latentbench.scorers.saebench:SaeBench",
         "sensitivity": "latentbench.scorers.sensitivity:Sensitivity",

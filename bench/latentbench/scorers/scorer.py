@@ -50,7 +50,7 @@ class Judgement:
         outcome: only `ok` rows hold an answer.
         score: what ranks windows. Detection, fuzzing and saebench: p(active), where the judge gives one. Embedding: a cosine.
             Surprisal and intervention: a difference in nats. Intruder and output choice: the right group's share of the mass.
-            Sensitivity: the expected level over 2. None in simulation.
+            Example embedding: a share of comparisons. Sensitivity: the expected level over 2. None in simulation.
         answer: what was answered, in the terms of `truth`: 0 or 1, or the number of a group. In sensitivity 1 clearly, 0 not at
             all, None in part. None for methods that only rank.
         token_scores: simulation: the activation simulated for every token, in 0..10.
