@@ -78,9 +78,9 @@ SCORERS: dict[str, list[Way]] = {
         Way("marked", {"k": 4, "trials": 1, "threshold": 0.5}, NUMBERS, ("constant",), text=TEXT),
     ],
     "example_embedding": [
-        Way(None, {"positives": 4, "negatives": 2, "negative_kinds": HARD}, (), LEXICAL, odd=True, text=TEXT),
-        Way("marked", {"threshold": 0.5}, (), ("constant",), latent=TOOLS, text=TEXT),
-        Way("centre", {}, (), LEXICAL, odd=True, text=TEXT),
+        Way(None, {"positives": 3, "negatives": 2}, (), LEXICAL, odd=True, text=TEXT),
+        Way("marked", {"positives": 3, "negatives": 2, "threshold": 0.5}, (), ("constant",), text=TEXT),
+        Way("centre", {"positives": 3, "negatives": 2}, (), LEXICAL, text=TEXT),
     ],
     "intervention": [
         Way(None, {"also": [3.0]}, (), BOTH, odd=True, text=TEXT),

@@ -107,10 +107,9 @@ SCORERS: dict[str, list[Way]] = {
         Way("marked", {"trials": 3}, NUMBERS, ("label",)),
     ],
     "example_embedding": [
-        Way(None, FEW | {"negative_kinds": HARD}, (), ("oracle", "lexical"), odd=True),
+        Way(None, {"positives": 4, "negatives": 2, "negative_kinds": HARD}, (), ("oracle", "lexical"), odd=True),
         Way("marked", {"positives": 4, "negatives": 3}, (), ("lexical",)),
-        Way("centre", {"around": 1, "positives": 4, "negatives": 3}, (), ("lexical",)),
-        Way(None, {}, (), ("lexical",), latent=TOOLS),
+        Way("centre", {"positives": 4, "negatives": 3}, (), ("lexical",)),
     ],
     "intervention": [
         Way(None, {"prompts": 3}, (), ("label", "oracle", "lexical"), odd=True),

@@ -45,7 +45,7 @@ DIGESTS = {
     "scorers/detection@2-0": "35ed76bbb92735e7",
     "scorers/embedding@1-0": "f5fef3a24eb71f18",
     "scorers/embedding@2-0": "f5fef3a24eb71f18",
-    "scorers/example_embedding@1-0": "f8362fbca3fd77c8",
+    "scorers/example_embedding@1-0": "1ac65382bbe54e66",
     "scorers/fuzzing@1-0": "73c1f48ee83b6e69",
     "scorers/fuzzing@2-0": "73c1f48ee83b6e69",
     "scorers/intervention@1-0": "b81505667a32a8fc",
