@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import scipy.stats
 from latentbench.stats.bootstrap import holm
-from latentbench.stats.correlation import FLOORS, KINDS, correlation, correlation_matrix, midranks, retest
+from latentbench.stats.correlation import (
+    FLOORS,
+    KINDS,
+    correlation,
+    correlation_matrix,
+    disattenuated,
+    midranks,
+    retest,
+)
 from latentbench.stats.resample import jackknife
 
 SCIPY = {"pearson": scipy.stats.pearsonr, "spearman": scipy.stats.spearmanr}
@@ -187,3 +195,51 @@ def correlation_of(weights, x, y):
     mx, my = weights @ x / total, weights @ y / total
     cov = weights @ (x * y) / total - mx * my
     return cov / np.sqrt((weights @ x**2 / total - mx**2) * (weights @ y**2 / total - my**2))
+
+
+def test_disattenuated_is_the_correlation_across_repeats_over_both_reliabilities():
+    rng = np.random.default_rng(5)
+    truth = rng.normal(size=(60, 1))
+    a, b = truth + 0.7 * rng.normal(size=(60, 2)), truth + rng.normal(size=(60, 2)) + rng.normal(size=(60, 1))
+    found = disattenuated(a, b)
+
+    def ratio(rows: np.ndarray) -> float:
+        r = [scipy.stats.spearmanr(x[rows], y[rows])[0] for x, y in ((a[:, 0], b[:, 1]), (a[:, 1], b[:, 0]))]
+        own = [scipy.stats.spearmanr(x[rows, 0], x[rows, 1])[0] for x in (a, b)]
+        return float(np.mean(r) / math.sqrt(own[0] * own[1]))
+
+    every = np.arange(60)
+    assert found.estimate == pytest.approx(ratio(every))
+    left_out = np.array([ratio(np.delete(every, i)) for i in range(60)])
+    error = math.sqrt(59 / 60 * ((left_out - left_out.mean()) ** 2).sum())
+    reach = scipy.stats.t.ppf(0.975, 59) * error
+    assert (found.low, found.high) == pytest.approx((found.estimate - reach, found.estimate + reach))
+    assert found.reliable == pytest.approx(tuple(scipy.stats.spearmanr(x[:, 0], x[:, 1])[0] for x in (a, b)))
+
+
+def test_shared_luck_of_a_repeat_is_no_agreement_and_noise_takes_none_away():
+    """Measures of unrelated traits that judge the same windows; and measures of one trait with noise of their own."""
+    rng = np.random.default_rng(6)
+    n = 4000
+    luck = rng.normal(size=(n, 2))
+    apart = [rng.normal(size=(n, 1)) + luck for _ in range(2)]
+    assert scipy.stats.spearmanr(apart[0].mean(axis=1), apart[1].mean(axis=1))[0] > 0.2
+    assert abs(disattenuated(*apart).estimate) < 0.1
+    trait = rng.normal(size=(n, 1))
+    same = [trait + rng.normal(size=(n, 2)) for _ in range(2)]
+    assert disattenuated(*same).across < 0.6
+    assert disattenuated(*same).estimate == pytest.approx(1, abs=0.08)
+
+
+def test_a_measure_that_does_not_repeat_itself_cannot_be_corrected():
+    rng = np.random.default_rng(7)
+    rising = np.arange(40.0)
+    against = np.stack([rising, -rising], axis=1)
+    found = disattenuated(against, rng.normal(size=(40, 2)))
+    assert math.isnan(found.estimate)
+    assert math.isnan(found.low)
+    few = disattenuated(rng.normal(size=(10, 2)), rng.normal(size=(10, 2)))
+    assert few.n == 10
+    assert math.isnan(few.high)
+    with pytest.raises(ValueError, match="must both be"):
+        disattenuated(np.zeros((3, 2)), np.zeros((4, 2)))

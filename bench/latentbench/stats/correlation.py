@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from latentbench.stats.bootstrap import Array, holm
-from latentbench.stats.resample import Coefficient, Statistic, codes, coefficient
+from latentbench.stats.bootstrap import FEWEST, LEVEL, Array, holm
+from latentbench.stats.resample import Coefficient, Statistic, codes, coefficient, jackknife
 
 Kind = Literal["pearson", "spearman"]
 FLOORS: dict[Kind, float] = {"pearson": 1.0, "spearman": 1.03}
@@ -93,6 +93,71 @@ def retest(scores: ArrayLike, pairs: Sequence[tuple[int, int]], kind: Kind = "sp
         return found
 
     return coefficient(statistic, len(table), np.arange(len(table)), FLOORS[kind] / math.sqrt(len(pairs)))
+
+
+@dataclass(frozen=True, slots=True)
+class Disattenuated:
+    """What two measures would correlate by without the noise of what was drawn.
+
+    Attributes:
+        estimate: r between measures over the root of the product of their reliabilities; can be above 1. NaN where a
+            reliability is not above 0.
+        low, high: of a jackknife over latents, on the scale of the estimate; NaN with fewer than `FEWEST` latents.
+        across: mean correlation of one measure in a repeat with the other in another.
+        reliable: of both measures, the correlation of its repeats.
+        n: latents with all four scores.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    across: float
+    reliable: tuple[float, float]
+    n: int
+
+
+def disattenuated(a: ArrayLike, b: ArrayLike, kind: Kind = "spearman") -> Disattenuated:
+    """Correlation of two measures corrected for unreliability (Spearman 1904), from two repeats of each.
+
+    Only correlations across repeats are used: two measures of one repeat that judge the same windows also share the luck of
+    which were drawn, and their correlation over the reliabilities would be too large.
+
+    Args:
+        a, b: [n, 2], one column a repeat; NaN where there is no score, and such latents are left out.
+        kind: which coefficient.
+
+    Raises:
+        ValueError: shapes differ, or an infinite score.
+    """
+    one, two = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if one.shape != two.shape or one.ndim != 2 or one.shape[1] != 2:
+        raise ValueError(f"a and b must both be [n, 2], not {one.shape} and {two.shape}.")
+    table = np.concatenate([one, two], axis=1)
+    if np.isinf(table).any():
+        raise ValueError(_INFINITE)
+    table = table[~np.isnan(table).any(axis=1)]
+
+    def parts(weights: Array) -> tuple[Array, Array, Array]:
+        found = _moments(weights, [midranks(c, weights) if kind == "spearman" else c for c in table.T])
+        return (found[:, 0, 3] + found[:, 1, 2]) / 2, found[:, 0, 1], found[:, 2, 3]
+
+    def statistic(weights: Array) -> Array:
+        across, first, second = parts(weights)
+        known = (first > 0) & (second > 0)
+        ratio: Array = np.where(known, across / np.sqrt(np.where(known, first * second, 1.0)), np.nan)
+        return ratio
+
+    n, nan = len(table), math.nan
+    if n < 2:
+        return Disattenuated(nan, nan, nan, nan, (nan, nan), n)
+    across, first, second = (float(v[0]) for v in parts(np.ones((1, n))))
+    found = jackknife(statistic, n)
+    reach = nan
+    if n >= FEWEST and math.isfinite(found.error):
+        from scipy.stats import t
+
+        reach = float(t.ppf((1 + LEVEL) / 2, n - 1)) * found.error
+    return Disattenuated(found.estimate, found.estimate - reach, found.estimate + reach, across, (first, second), n)
 
 
 def correlation_matrix(

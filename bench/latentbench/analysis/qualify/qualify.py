@@ -31,6 +31,7 @@ from latentbench.leaderboards.rescored import rescored
 from latentbench.runs.finished import load_run
 from latentbench.runs.run import REPLIES, begin, resume
 from latentbench.runs.run_spec import RunSpec
+from latentbench.scorers.explained import asks_about_explanation
 from latentbench.scorers.scorer import Scorer, load_scorer, question_key
 from latentbench.suites.planted.planted_suite import NEAR
 from latentbench.suites.store import Suite, load_suite
@@ -224,9 +225,7 @@ def _reads_explanation(scorer: Scorer, suite: Suite) -> None:
             f"scorer {scorer.name!r} reads interventions and suite {suite.name} has none: there is no subject to steer "
             f"along a planted rule, so no explanation can outrank another. {known}"
         )
-    told = "Names of days of the week."
-    asked = [trial.explanation for trial in scorer.trials(suite.latents(limit=1)[0], told, 0)]
-    if told not in asked:
+    if not asks_about_explanation(scorer, suite.latents(limit=1)[0]):
         raise SpecError(
             f"scorer {scorer.name!r} asks about no explanation, so no explanation can outrank another. {known}"
         )

@@ -72,8 +72,8 @@ def run(session: Session) -> StudyResult:
     wide = real.pivot_table(index="latent", columns="scorer", values="value").reindex(columns=list(scorers))
     rank = correlation_matrix(wide.to_numpy(), list(scorers), "spearman", clusters=list(wide.index))
     linear = correlation_matrix(wide.to_numpy(), list(scorers), "pearson", clusters=list(wide.index))
-    heard = controls({name: _gap(session, scores, explainer, name) for name in scorers})
-    reads = [_reads(session, scores, explainer, name, heard[name]) for name in scorers]
+    heard = controls({name: shuffled_gap(session, scores, explainer, name) for name in scorers})
+    reads = [reads_row(session, scores, explainer, name, heard[name]) for name in scorers]
     rows = pair_rows(rank, linear, options)
     note = (
         "`p_holm`: of no correlation, corrected for the pairs of the matrix. `detectable`: the true correlation that is found "
@@ -86,7 +86,7 @@ def run(session: Session) -> StudyResult:
                 "scorers", "Does each judge read the explanation?", READS, reads, "`reads`: corrected for the rows."
             ),
         ],
-        figures={"figure": _figure(rank, linear)},
+        figures={"figure": matrix_figure(rank, linear)},
     )
     result.findings = findings(rows, reads, heard)
     complete = int(wide.notna().all(axis=1).sum())
@@ -152,18 +152,21 @@ def findings(rows: list[dict[str, Any]], reads: list[dict[str, Any]], heard: Map
     return said
 
 
-def _cell(scores: pd.DataFrame, explainer: str, scorer: str) -> pd.Series[float]:
+def cell_scores(scores: pd.DataFrame, explainer: str, scorer: str) -> pd.Series[float]:
+    """Scores of one explainer under one scorer, by latent."""
     own = scores[(scores["scorer"] == scorer) & (scores["explainer"] == explainer)]
     return own.set_index("latent")["value"].astype(np.float64)
 
 
-def _gap(session: Session, scores: pd.DataFrame, explainer: str, scorer: str) -> LevelContrast:
-    real, other = (_cell(scores, name, scorer) for name in (explainer, f"{CONTROL}{explainer}"))
+def shuffled_gap(session: Session, scores: pd.DataFrame, explainer: str, scorer: str) -> LevelContrast:
+    """Real explanations minus those of other latents under one scorer."""
+    real, other = (cell_scores(scores, name, scorer) for name in (explainer, f"{CONTROL}{explainer}"))
     return difference(real, other, session.profile.seed)
 
 
-def _reads(session: Session, scores: pd.DataFrame, explainer: str, scorer: str, control: Control) -> dict[str, Any]:
-    mean = session.mean(_cell(scores, explainer, scorer).to_numpy(), scorer)
+def reads_row(session: Session, scores: pd.DataFrame, explainer: str, scorer: str, control: Control) -> dict[str, Any]:
+    """One row per scorer: its mean, and whether its judge reads explanations."""
+    mean = session.mean(cell_scores(scores, explainer, scorer).to_numpy(), scorer)
     gap = control.gap
     return {
         "scorer": scorer, "judge": session.profile.scorers[scorer].judge,
@@ -180,7 +183,8 @@ def _sign(low: float, high: float, paper: float | None) -> str:
     return "unclear" if low <= 0 <= high else "same" if (low > 0) == (paper > 0) else "opposite"
 
 
-def _figure(rank: CorrelationMatrix, linear: CorrelationMatrix) -> Any:
+def matrix_figure(rank: CorrelationMatrix, linear: CorrelationMatrix) -> Any:
+    """Draw both matrices side by side."""
     with styled():
         figure, axes = panels(2, width=0.62 * len(rank.names) + 1.8, height=0.55 * len(rank.names) + 1.2)
         for axis, matrix in zip(axes, (rank, linear), strict=True):

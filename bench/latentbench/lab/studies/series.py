@@ -36,6 +36,7 @@ from latentbench.views.terminal import tell
 KINDS = {
     "factor": "latentbench.lab.studies.factor",
     "agreement": "latentbench.lab.studies.scorer_agreement",
+    "explanation-free": "latentbench.lab.studies.explanation_free",
     "length": "latentbench.lab.studies.length",
     "intervention": "latentbench.lab.studies.intervention_study",
     "overlap": "latentbench.lab.studies.overlap",

@@ -129,9 +129,17 @@ class StudySpec(Frozen):
     """Heading of its page."""
     question: str
     """What is asked, as one sentence."""
-    kind: Literal["factor", "agreement", "length", "intervention", "overlap", "cost", "coverage", "walkthrough"] = (
-        "factor"
-    )
+    kind: Literal[
+        "factor",
+        "agreement",
+        "explanation-free",
+        "length",
+        "intervention",
+        "overlap",
+        "cost",
+        "coverage",
+        "walkthrough",
+    ] = "factor"
     """What is computed from the runs."""
     paper: PaperPlace
     """Where the paper has the number that is compared."""
