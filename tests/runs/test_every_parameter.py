@@ -69,7 +69,7 @@ NOT_IN_THE_KEY: dict[str, dict[str, str]] = {
         "token_field": "the endpoint's name for a number that the request holds",
     },
     "embed": {**ENDPOINT, **{name: COMPUTING[name] for name in ("device", "batch")}},
-    "transformers": COMPUTING,
+    "transformers": {**COMPUTING, "remember": "whether a shared prefix is kept for the next call"},
     "vllm": {
         "memory": COMPUTING["memory"],
         "gpu_memory_utilization": COMPUTING["memory"],

@@ -32,8 +32,9 @@ from latentbench.kernel.errors import (
 from latentbench.models.language_model import Loaded
 from latentbench.subject.activations import merge
 from latentbench.subject.activations.activation_store import ActivationStore
-from latentbench.subject.activations.activations import Progress, _table, collect
+from latentbench.subject.activations.activations import Progress, collect
 from latentbench.subject.activations.encode import encode_contexts
+from latentbench.subject.activations.shard_work import joined_table
 from latentbench.subject.activations.shards import pack, write_shard
 from latentbench.subject.coders.sparse import SparseLatents, above, top
 from latentbench.subject.hooks import capture, edit
@@ -329,7 +330,7 @@ def test_packing_sorts_by_latent_then_position_and_keeps_every_bit() -> None:
     rows, latents = cells % 500, cells // 500
     values = rng.normal(size=4000).astype(np.float16)  # negative values too: a neuron's may be
     found = SparseLatents(torch.from_numpy(rows), torch.from_numpy(latents), torch.from_numpy(values))
-    table = _table([pack(found, "c")], 3000)
+    table = joined_table([pack(found, "c")], 3000)
     order = np.lexsort([rows, latents])
     np.testing.assert_array_equal(table["position"], rows[order])
     np.testing.assert_array_equal(table["value"], values[order])
@@ -339,7 +340,7 @@ def test_packing_sorts_by_latent_then_position_and_keeps_every_bit() -> None:
 def test_the_limits_of_packing_are_kept() -> None:
     from latentbench.subject.activations.shards import MAX_LATENTS, MAX_SHARD_TOKENS
 
-    table = _table([pack(sparse([MAX_SHARD_TOKENS - 1], [MAX_LATENTS - 1], [-65504.0]), "c")], MAX_LATENTS)
+    table = joined_table([pack(sparse([MAX_SHARD_TOKENS - 1], [MAX_LATENTS - 1], [-65504.0]), "c")], MAX_LATENTS)
     assert table["position"][0] == MAX_SHARD_TOKENS - 1
     assert table["indptr"][MAX_LATENTS - 1] == 0
     assert table["indptr"][MAX_LATENTS] == 1
@@ -347,7 +348,7 @@ def test_the_limits_of_packing_are_kept() -> None:
 
 
 def test_a_tiny_activation_stays_active_and_a_zero_does_not() -> None:
-    table = _table([pack(sparse([0, 1, 2, 3], [1, 1, 1, 1], [1e-12, -1e-12, 0.0, 2.0]), "c")], 2)
+    table = joined_table([pack(sparse([0, 1, 2, 3], [1, 1, 1, 1], [1e-12, -1e-12, 0.0, 2.0]), "c")], 2)
     np.testing.assert_array_equal(table["position"], [0, 1, 3])
     np.testing.assert_array_equal(table["value"], np.array([2.0**-24, -(2.0**-24), 2.0], dtype=np.float16))
 
@@ -367,7 +368,7 @@ def _merged(folder: Path, shards: list[list[tuple[int, int, float]]], n_latents:
         packed = [
             pack(sparse(rows[a : a + 2], latents[a : a + 2], values[a : a + 2]), "c") for a in range(0, len(rows), 2)
         ]
-        write_shard(paths[-1], [Context(i, np.arange(8, dtype=np.int32))], {"c": _table(packed, n_latents)})
+        write_shard(paths[-1], [Context(i, np.arange(8, dtype=np.int32))], {"c": joined_table(packed, n_latents)})
     coder = TopK("c", "layers.1", n_latents=n_latents)
     entries = merge.merge(folder / "s", paths, [coder])
     identity = {
@@ -472,7 +473,7 @@ def test_merging_holds_a_block_and_not_the_corpus(tmp_path: Path, monkeypatch: p
         found = SparseLatents(*(torch.from_numpy(a) for a in (rows, latents, rng.random(len(rows)) + 0.5)))
         shards.append(tmp_path / f"{i}.safetensors")
         ids = rng.integers(0, 99, n_tokens).astype(np.int32)
-        write_shard(shards[-1], [Context(i, ids)], {"c": _table([pack(found, "c")], n_latents)})
+        write_shard(shards[-1], [Context(i, ids)], {"c": joined_table([pack(found, "c")], n_latents)})
     monkeypatch.setattr(merge, "BLOCK_ENTRIES", 1 << 15)
     tracemalloc.start()
     entries = merge.merge(tmp_path / "s", shards, [coder])["c"]

@@ -13,7 +13,7 @@ import typer
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "demo": ("bench demo", "bench demo --limit 6"),
     "init": ("bench init", "bench init --out my-run.yaml --judge openai:my-model --suite my-suite"),
-    "run": ("bench run demo", "bench run my-run.yaml --out runs/mine"),
+    "run": ("bench run demo", "bench run my-run.yaml --out runs/mine", "bench run my-run.yaml --ray 'local?workers=4'"),
     "score": (
         "bench score mine.csv --suite my-suite --judge simulator:smollm2-135m",
         "bench score res.jsonl --suite my-suite --judge openai:my-model --limit 100",
@@ -60,7 +60,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "tune": ("bench tune embedded", "bench tune my-search.yaml --trials 20"),
     "list": ("bench list scorers", "bench list judges"),
     "describe": ("bench describe spec run", "bench describe scorer detection", "bench describe judge openai"),
-    "suite build": ("bench suite build my-suite.yaml --out tasks/suites/my-suite",),
+    "suite build": (
+        "bench suite build my-suite.yaml --out tasks/suites/my-suite",
+        "bench suite build my-suite.yaml --ray 10.0.0.1:6379",
+    ),
     "suite import": (
         "bench suite import activations.jsonl --from neuronpedia --out my-suite",
         "bench suite import latents --from delphi --tokenizer gpt2 --out my-suite",

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from latentbench.runs.record import RunRecord
 
 Cache = Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Ray cluster whose workers compute: local, auto or HOST:PORT, and ?workers=N&cpus=N&gpus=N behind it.",
+    ),
+]
 NoTrack = Annotated[bool, typer.Option("--no-track", help="Do not log to MLflow now; `bench track` does it later.")]
 T = TypeVar("T")
 CAUSES = 5
@@ -34,14 +42,19 @@ def run(
     ],
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME-TIME by default.")] = None,
     cache: Cache = None,
+    ray: Ray = None,
     no_track: NoTrack = False,
 ) -> None:
     """Run a grid of explainers x scorers x judges on a suite."""
+    from latentbench.kernel.crew import crew
     from latentbench.kernel.tasks import spec_file
     from latentbench.runs.run import start
 
     path, console = spec_file("runs", spec), plain_console(err=True)
-    folder, record = stoppable(cache, lambda created: start(path, out, cache, console, created, given(context)))
+    with crew(ray):
+        folder, record = stoppable(
+            cache, lambda created: start(path, out, cache, console, created, given(context)), ray
+        )
     show_table(folder)
     finish(folder, record, console, not no_track)
 
@@ -55,17 +68,20 @@ def resume(
         ),
     ] = None,
     cache: Cache = None,
+    ray: Ray = None,
     no_track: NoTrack = False,
 ) -> None:
     """Go on with a run that was stopped, or ask again what failed."""
+    from latentbench.kernel.crew import crew
     from latentbench.runs.run import resume as go_on
 
     console = plain_console(err=True)
-    stopping.hint(how_to_go_on(run, cache))
+    stopping.hint(how_to_go_on(run, cache, ray))
     try:
-        record = go_on(run, cache, console, retry or [])
+        with crew(ray):
+            record = go_on(run, cache, console, retry or [])
     except KeyboardInterrupt:
-        interrupted([run], cache)
+        interrupted([run], cache, ray)
     unread = record.totals.count([Outcome.PARSE]) if record.totals and Outcome.PARSE not in (retry or []) else 0
     if unread:
         how = resuming(run, cache, "--retry", "parse")
@@ -118,9 +134,9 @@ def report(
     say(write_report(folder, out=out))
 
 
-def how_to_go_on(folder: Path, cache: Path | None) -> str:
+def how_to_go_on(folder: Path, cache: Path | None, ray: str | None = None) -> str:
     """The sentence with the command that goes on with a run."""
-    return f"Go on with: {resuming(folder, cache)}"
+    return f"Go on with: {resuming(folder, cache, *(['--ray', ray] if ray else []))}"
 
 
 def resuming(folder: Path, cache: Path | None, *options: str) -> str:
@@ -129,7 +145,7 @@ def resuming(folder: Path, cache: Path | None, *options: str) -> str:
     return shlex.join(["bench", "resume", str(folder), *options, *(["--cache", str(cache)] if cache else [])])
 
 
-def stoppable(cache: Path | None, work: Callable[[Callable[[Path], None]], T]) -> T:
+def stoppable(cache: Path | None, work: Callable[[Callable[[Path], None]], T], ray: str | None = None) -> T:
     """What a new run gives; ends the command where it is stopped, and says how it goes on.
 
     Args:
@@ -139,15 +155,15 @@ def stoppable(cache: Path | None, work: Callable[[Callable[[Path], None]], T]) -
 
     def created(folder: Path) -> None:
         made.append(folder)
-        stopping.hint(how_to_go_on(folder, cache))
+        stopping.hint(how_to_go_on(folder, cache, ray))
 
     try:
         return work(created)
     except KeyboardInterrupt:
-        interrupted(made, cache)
+        interrupted(made, cache, ray)
 
 
-def interrupted(folder: list[Path], cache: Path | None) -> NoReturn:
+def interrupted(folder: list[Path], cache: Path | None, ray: str | None = None) -> NoReturn:
     """Say how a stopped run goes on, and end the command."""
     from latentbench.runs.ledger import total
 
@@ -155,7 +171,7 @@ def interrupted(folder: list[Path], cache: Path | None) -> NoReturn:
     if folder:
         spent = total(folder[0])
         said += f" {spent.calls:,} calls have been paid for and are kept." if spent else ""
-        said += f" {how_to_go_on(folder[0], cache)}"
+        said += f" {how_to_go_on(folder[0], cache, ray)}"
     say(said, err=True)
     raise typer.Exit(stopping.exit_code())
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from latentbench.cli.finite import finite
+from latentbench.cli.run_command import Ray
 from latentbench.views.terminal import plain_console, say
 
 app = typer.Typer(help="Build, import, show, verify and steer suites of latents.", no_args_is_help=True)
@@ -25,6 +26,7 @@ def build(
         bool,
         typer.Option("--strict", help="Refuse a suite that has fewer latents or windows than its recipe asks for."),
     ] = False,
+    ray: Ray = None,
 ) -> None:
     """Build a suite: draw latents and windows and freeze them.
 
@@ -32,10 +34,12 @@ def build(
     """
 
     from latentbench.judges.embed import embedder
+    from latentbench.kernel.crew import crew
     from latentbench.suites.any_recipe import build_recipe
 
     console = plain_console(err=True)
-    built = build_recipe(recipe, out, console, work=work, labels=labels, embedder=embedder, strict=strict)
+    with crew(ray):
+        built = build_recipe(recipe, out, console, work=work, labels=labels, embedder=embedder, strict=strict)
     say(f"{built.name}@{built.version}  digest {built.digest}  {built.path}")
 
 

@@ -19,6 +19,7 @@ from latentbench.judges.judge import Judge, JudgeClass, misdeclared
 from latentbench.judges.mock.variants import VARIANTS
 from latentbench.kernel.boundary import built
 from latentbench.kernel.config import validate
+from latentbench.kernel.crew import hired
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.kernel.registry import lookup, names
 
@@ -56,9 +57,8 @@ def _known_models(provider: str) -> str:
 
 
 def load_judge(reference: str) -> Judge:
-    """Build the judge that a reference names. Weights are loaded now, so that a wrong name fails before the first call.
-
-    See `JudgeClass` for what a provider's class must offer.
+    """Build the judge that a reference names. Weights are loaded now, so that a wrong name fails before the first call; where
+    there are workers (`latentbench.kernel.crew`), by them. See `JudgeClass` for what a provider's class must offer.
 
     Raises:
         UnknownName, SpecError: the reference; with a suggestion for a misspelt provider or parameter.
@@ -70,6 +70,11 @@ def load_judge(reference: str) -> Judge:
     if not model:
         raise SpecError(f"judge {reference!r} names no model; write `{provider}:MODEL`.")
     params = validate(cls.params_model, given, f"judge {reference!r}")
+    if (crew := hired()) is not None:
+        from latentbench.judges.crew_judge import crew_judge
+
+        if (elsewhere := crew_judge(reference, crew)) is not None:
+            return elsewhere
     judge = built(lookup("judge", provider), lambda: cls(model, params))
     fault = misdeclared(judge)
     if fault is not None:

@@ -43,6 +43,9 @@ class TransformersParams(WordedParams):
     """New tokens per forward pass, padding included."""
     share: bool = True
     """Compute shared prefixes once; off only to measure what it is worth."""
+    remember: bool = True
+    """Keep the longest shared prefix of a call for the next one. Off, an answer's rounding and its count of tokens that were not
+    computed again do not depend on what was asked before; workers of a cluster have it off."""
     memory: float = pydantic.Field(default=1.0, gt=0)
     """GiB for keys and values."""
 
@@ -75,6 +78,8 @@ class TransformersJudge(WordedJudge):
         self.engine = Engine(self.loaded)
         least = 16 if self.params.share else 1 << 30
         self.shared = SharedPrefixes(self.engine, self.params.batch_tokens, least)
+        if not self.params.remember:
+            self.shared.keep_tokens = 0
         self.identity = JudgeIdentity(
             "transformers",
             model,

@@ -32,6 +32,7 @@ OF_EXTRA: Mapping[str, str] = {
     "psycopg": "workers",
     "pymysql": "workers",
     "vllm": "vllm",
+    "ray": "ray",
     "sae_lens": "train",
     "latentbench_data": "data",
 }

@@ -3,7 +3,8 @@
 The corpus is streamed in shards of a fixed number of contexts. Which contexts are in a shard depends on the corpus alone, not
 on batch size, speed or restarts, so after a kill the finished shards are skipped and the rest gives the same bytes. Memory
 holds one shard; a dense [tokens, latents] tensor exists for one slice of a batch at most. At the end shards are merged into
-one latent-major table per coder, `meta.json` is written, and only then are the shards deleted.
+one latent-major table per coder, `meta.json` is written, and only then are the shards deleted. Workers of a cluster, where there
+are any, compute whole shards (`shard_work`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +25,16 @@ from latentbench.corpora.contexts import Context, ContextSettings, Tally, contex
 from latentbench.corpora.corpus import corpus_identity, documents
 from latentbench.corpora.corpus_spec import CorpusSpec
 from latentbench.corpora.left_out import LeftOut
+from latentbench.kernel.crew import hired
 from latentbench.kernel.errors import RunError, SpecError
 from latentbench.kernel.files import PART, write_json
 from latentbench.kernel.inputs import read_json
 from latentbench.models.language_model import Loaded
 from latentbench.subject.activations.activation_store import EXPONENTS, FORMAT, ActivationStore
-from latentbench.subject.activations.encode import BATCH, encoded, hookpoints
+from latentbench.subject.activations.encode import BATCH, hookpoints
 from latentbench.subject.activations.merge import merge
-from latentbench.subject.activations.shards import (
-    MAX_LATENTS,
-    MAX_SHARD_TOKENS,
-    Packed,
-    Table,
-    Wide,
-    holds,
-    pack,
-    unpack,
-    write_shard,
-)
+from latentbench.subject.activations.shard_work import ShardCrew, Source, shard_tables, subject_key
+from latentbench.subject.activations.shards import MAX_LATENTS, MAX_SHARD_TOKENS, holds, write_shard
 from latentbench.subject.coders.sparse import SparseCoder
 from latentbench.subject.coders.start_token import check_positions
 from latentbench.subject.hooks import Capture
@@ -83,6 +76,7 @@ def collect(
     batch: int = BATCH,
     progress: OnProgress | None = None,
     shard: int = SHARD,
+    source: Source | None = None,
 ) -> ActivationStore:
     """Run a corpus through the subject and the coders into a folder, or go on with a pass that was stopped.
 
@@ -98,6 +92,7 @@ def collect(
         batch: contexts per forward pass.
         progress: called after every shard.
         shard: contexts per shard.
+        source: how workers load the subject and the coders; without it this process computes everything.
 
     Raises:
         EmptyCorpus, DataError: from the corpus.
@@ -113,7 +108,14 @@ def collect(
         return ActivationStore.open(out)
     tally, left_out = Tally(), LeftOut()
     stream = contexts(documents(corpus, left_out=left_out), loaded.tokenizer, settings, corpus.max_tokens, tally)
-    shards = _encode_shards(loaded, coders, stream, out / "shards", shard, batch, tally, progress)
+    (out / "shards").mkdir(exist_ok=True)
+    groups = _numbered(stream, out / "shards", shard)
+    crew = hired() if source is not None else None
+    if crew is None or source is None:
+        shards = _encode_shards(loaded, coders, groups, batch, tally, progress)
+    else:
+        workers = ShardCrew(crew, source, subject_key(loaded, coders), batch)
+        shards = _given_out(workers, out / "shards", groups, tally, progress)
     entries = merge(out, shards, coders)
     meta = {
         "identity": identity,
@@ -200,33 +202,33 @@ def _claim(out: Path, identity: dict[str, Any]) -> bool:
     return True
 
 
+def _numbered(stream: Iterator[Context], folder: Path, size: int) -> Iterator[tuple[Path, list[Context]]]:
+    """The shards of a corpus: file and contexts of each."""
+    for number in count():
+        if not (group := list(islice(stream, size))):
+            return
+        yield folder / f"{number:06d}.safetensors", group
+
+
 def _encode_shards(
     loaded: Loaded,
     coders: Sequence[SparseCoder],
-    stream: Iterator[Context],
-    folder: Path,
-    size: int,
+    groups: Iterator[tuple[Path, list[Context]]],
     batch: int,
     tally: Tally,
     progress: OnProgress | None,
 ) -> list[Path]:
     """Write the shards that are missing; all shards in corpus order."""
-    folder.mkdir(exist_ok=True)
     paths: list[Path] = []
     reused, done, spent = 0, 0, 0.0
     with Capture(loaded, hookpoints(coders)) as session:
-        while group := list(islice(stream, size)):
-            path = folder / f"{len(paths):06d}.safetensors"
+        for path, group in groups:
             tokens = sum(len(c.ids) for c in group)
             if holds(path, group):
                 reused += tokens
             else:
                 start = time.monotonic()
-                packed: dict[str, list[tuple[Packed, Wide]]] = {c.name: [] for c in coders}
-                for name, found in encoded(session, coders, [c.ids for c in group], batch):
-                    packed[name].append(pack(found, name))
-                tables = {c.name: _table(packed.pop(c.name), c.n_latents) for c in coders}
-                write_shard(path, group, tables)
+                write_shard(path, group, shard_tables(session, coders, group, batch))
                 spent, done = spent + time.monotonic() - start, done + tokens
             paths.append(path)
             if progress is not None:
@@ -235,6 +237,23 @@ def _encode_shards(
     return paths
 
 
-def _table(parts: Sequence[tuple[Packed, Wide]], n_latents: int) -> Table:
-    places, values = (np.concatenate([wide[i] for _, wide in parts]) for i in (0, 1))
-    return unpack(np.concatenate([entries for entries, _ in parts]), n_latents, (places, values))
+def _given_out(
+    workers: ShardCrew,
+    folder: Path,
+    groups: Iterator[tuple[Path, list[Context]]],
+    tally: Tally,
+    progress: OnProgress | None,
+) -> list[Path]:
+    """Have workers write the shards that are missing; all shards in corpus order. What is given out counts as done."""
+    paths: list[Path] = []
+    reused = 0
+    with workers.working(folder):
+        for path, group in groups:
+            if holds(path, group):
+                reused += sum(len(c.ids) for c in group)
+            else:
+                workers.add(path, group)
+            paths.append(path)
+            if progress is not None:
+                progress(Progress(tally.documents, tally.contexts, tally.tokens, reused, workers.rate))
+    return paths

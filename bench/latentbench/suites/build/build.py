@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from latentbench.models.language_model import Loaded, load
 from latentbench.models.source import cache_dir
 from latentbench.subject.activations.activation_store import FORMAT, ActivationStore
 from latentbench.subject.activations.activations import SHARD, Progress, collect
+from latentbench.subject.activations.shard_work import Source
 from latentbench.subject.coders.coder_check import CoderWarning
 from latentbench.subject.coders.coder_spec import load_coder
 from latentbench.subject.coders.provenance import Provenance, provenance
@@ -190,7 +192,13 @@ def activations(
     lengths = {"context": settings.context, "min_context": settings.min_context}
     unusual = [*([] if loaded.starts else ["bos: false"]), *([] if settings.control == "keep" else [settings.control])]
     name = digest([FORMAT, SHARD, loaded.files.identity, loaded.dtype, what, corpus, lengths, *unusual])
-    return collect(loaded, coders, recipe.corpus, work / name, settings, progress=on_progress)
+    source = Source(partial(_loaded_again, recipe), digest(recipe.model_dump(mode="json")))
+    return collect(loaded, coders, recipe.corpus, work / name, settings, progress=on_progress, source=source)
+
+
+def _loaded_again(recipe: SuiteRecipe) -> tuple[Loaded, Sequence[SparseCoder]]:
+    """The subject and the coders of a recipe in a worker, on whatever device that has."""
+    return subject_and_coders(recipe)[:2]
 
 
 def _lens(recipe: SuiteRecipe, loaded: Loaded) -> tuple[Unembedding | None, str]:
