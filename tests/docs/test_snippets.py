@@ -61,6 +61,7 @@ READ_ONLY = {
     "publish.md": "a repository and a run that a reader has; tests/leaderboards/test_submission.py runs the commands",
     "python.md": "run by tests/docs/test_python_page.py, with a model",
     "ranks.md": "runs that a reader has",
+    "ray.md": "clusters; tests/runs/test_crew.py runs one of several nodes",
     "reference.md": "generated",
     "robustness.md": "tests within a test, and folders that a reader has",
     "security.md": "hosts that a reader has",
