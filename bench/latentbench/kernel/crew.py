@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import threading
 import time
 import warnings
@@ -360,6 +361,7 @@ def crew(address: str | None) -> Iterator[Crew | None]:
 def _connect(place: CrewAddress) -> None:
     import ray
 
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "critical"}
     try:
         if place.address == "local":
@@ -376,6 +378,12 @@ def _connect(place: CrewAddress) -> None:
             f"no Ray cluster at {place.address!r}: {one_line(f'{type(e).__name__}: {e}')}. Start one with `ray start --head`, "
             "or write local."
         ) from e
+    finally:
+        # Ray ends a process at SIGTERM where it stands; ours close their files and say how to go on.
+        if threading.current_thread() is threading.main_thread():
+            for signum, handler in handlers.items():
+                if handler is not None:
+                    signal.signal(signum, handler)
 
 
 def _shape(place: CrewAddress) -> tuple[int, dict[str, Any]]:
