@@ -37,7 +37,7 @@ from latentbench.kernel.tables import (
 from latentbench.kernel.tasks import tasks_dirs
 
 from tests.builders.foreign_activations import columns, delphi_cache, neuron_records, neuronpedia, word_tokenizer
-from tests.builders.run_builder import build_run, build_suite
+from tests.builders.run_builder import Grid, build_run, build_suite
 
 TASKS = tasks_dirs()[0]
 REPOSITORY = TASKS.parent
@@ -166,6 +166,52 @@ def _read_walk(folder: Path) -> object:
     from latentbench.analysis.walkthrough.sentence_walk import read_walk
 
     return read_walk(folder)
+
+
+def _ratings(folder: Path) -> None:
+    from latentbench.analysis.people.rating import Rating, rating_line
+
+    (folder / "ratings").mkdir()
+    rows = [Rating("ann", "scale", f"c/{i}", "h", "", i + 1, 1.5, "page") for i in range(4)]
+    (folder / "ratings" / "ratings.jsonl").write_text("".join(rating_line(r) + "\n" for r in rows), encoding="utf-8")
+
+
+def _rating_table(folder: Path) -> None:
+    from latentbench.analysis.people.rating import Rating
+    from latentbench.analysis.people.rating_store import rating_session
+
+    with rating_session(folder) as session:
+        for i in range(4):
+            session.add(Rating("ann", "scale", f"c/{i}", "h", "", i + 1, 1.5, "page"))
+
+
+def _read_ratings(folder: Path) -> object:
+    from latentbench.analysis.people.rating_store import read_ratings
+
+    return read_ratings(folder)
+
+
+def _rated_csv(folder: Path) -> None:
+    build_run(folder / "run", Grid(coders={"res9": 4}))
+    (folder / "r.csv").write_text(
+        "rater,latent,explainer,value\nann,res9/0,llm,4\nann,res9/1,llm,2\n", encoding="utf-8"
+    )
+
+
+def _rated_lines(folder: Path) -> None:
+    build_run(folder / "run", Grid(coders={"res9": 4}))
+    rows = [{"rater": "ann", "latent": f"res9/{i}", "explainer": "llm", "value": i + 1} for i in range(4)]
+    (folder / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def _import_ratings(name: str) -> Callable[[Path], object]:
+    def read(folder: Path) -> object:
+        from latentbench.analysis.people.rating_import import imported_ratings
+        from latentbench.runs.finished import load_run
+
+        return imported_ratings(folder / name, load_run(folder / "run"))
+
+    return read
 
 
 def _kept(folder: Path) -> object:
@@ -379,8 +425,6 @@ def _read_rows(schema: pa.Schema) -> Callable[[Path], object]:
 
 
 def _run(folder: Path) -> None:
-    from tests.builders.run_builder import Grid
-
     build_run(folder, Grid(coders={"res9": 2}, windows=2, explainers={"llm": 0.8}))
 
 
@@ -1382,6 +1426,34 @@ READERS = [
     ),
     Reader(
         "walkthrough.json", "walkthrough.json", _walk, _read_walk, ("analysis/walkthrough/sentence_walk.py:read_walk",)
+    ),
+    Reader(
+        "ratings.jsonl",
+        "ratings/ratings.jsonl",
+        _ratings,
+        _read_ratings,
+        ("analysis/people/rating_store.py:read_ratings",),
+    ),
+    Reader(
+        "ratings.parquet",
+        "ratings/ratings.parquet",
+        _rating_table,
+        _read_ratings,
+        ("analysis/people/rating_store.py:_of_table",),
+    ),
+    Reader(
+        "ratings from elsewhere",
+        "r.csv",
+        _rated_csv,
+        _import_ratings("r.csv"),
+        ("analysis/people/rating_import.py:_rows",),
+    ),
+    Reader(
+        "rating lines from elsewhere",
+        "r.jsonl",
+        _rated_lines,
+        _import_ratings("r.jsonl"),
+        ("analysis/people/rating_import.py:_rows",),
     ),
     Reader(
         "checkpoint", "c.pt", _checkpoint, _read_checkpoint, ("lab/simulator/simulator_training.py:_read",), heavy=True

@@ -62,6 +62,7 @@ READ_ONLY = {
     "python.md": "run by tests/docs/test_python_page.py, with a model",
     "ranks.md": "runs that a reader has",
     "ray.md": "clusters; tests/runs/test_crew.py runs one of several nodes",
+    "rate.md": "a run that a reader has, and people; tests/analysis/test_people.py and tests/site run the commands",
     "reference.md": "generated",
     "robustness.md": "tests within a test, and folders that a reader has",
     "security.md": "hosts that a reader has",

@@ -12,7 +12,7 @@ import pytest
 
 SITE = Path(latentbench.__file__).parent / "site"
 FRONT, BUILT = SITE / "front", SITE / "built"
-NAMES = ["build.mjs", "index.html", "package-lock.json", "package.json", "tsconfig.json"]
+NAMES = ["build.mjs", "index.html", "rate.html", "package-lock.json", "package.json", "tsconfig.json"]
 MOST = 200_000
 """Bytes of script and style together."""
 
@@ -25,7 +25,7 @@ def digest_of_sources() -> str:
     return found.hexdigest()
 
 
-@pytest.mark.parametrize("name", ["app.js", "app.css"])
+@pytest.mark.parametrize("name", ["app.js", "app.css", "rate.js", "rate.css"])
 def test_the_bundle_is_made_of_these_sources(name: str) -> None:
     head = (BUILT / name).read_text(encoding="utf-8").partition("\n")[0]
     said = re.search(r"sources sha256:([0-9a-f]{64})", head)
@@ -33,8 +33,9 @@ def test_the_bundle_is_made_of_these_sources(name: str) -> None:
     assert said[1] == digest_of_sources(), "front/ was changed: bundle it again with `make site`"
 
 
-def test_the_page_is_the_one_beside_the_sources() -> None:
-    assert (BUILT / "index.html").read_bytes() == (FRONT / "index.html").read_bytes()
+@pytest.mark.parametrize("name", ["index.html", "rate.html"])
+def test_the_page_is_the_one_beside_the_sources(name: str) -> None:
+    assert (BUILT / name).read_bytes() == (FRONT / name).read_bytes()
 
 
 def test_the_bundle_is_small_and_asks_nothing_of_the_network() -> None:

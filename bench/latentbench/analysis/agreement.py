@@ -59,15 +59,16 @@ class ScorerAgreement:
     judges: dict[str, Coefficient]
 
 
-def scores_of(run: Run, explainers: Sequence[str] | None = None) -> ExplanationScores:
+def scores_of(run: Run, explainers: Sequence[str] | None = None, fewest: int = 2) -> ExplanationScores:
     """Scores of a run by explanation and column.
 
     Args:
         explainers: labels; all that are no floor by default, and all if there are only floors.
+        fewest: columns that there must be: two, where they are compared with each other.
 
     Raises:
         UnknownName: an explainer that the run does not have.
-        SpecError: the run has one column only.
+        SpecError: the run has fewer columns.
     """
     found = entries(run)
     known = list(dict.fromkeys(e.cell.explainer.label for e in found))
@@ -77,7 +78,7 @@ def scores_of(run: Run, explainers: Sequence[str] | None = None) -> ExplanationS
     floors = {e.cell.explainer.label for e in found if e.cell.explainer.is_floor}
     wanted = list(explainers or [label for label in known if label not in floors] or known)
     columns = list(dict.fromkeys((e.cell.scorer.label, e.cell.judge.label) for e in found))
-    if len(columns) < 2:
+    if len(columns) < fewest:
         raise SpecError(f"{run.folder} has one scorer and judge, {' and '.join(columns[0])}; agreement needs two.")
     several = {s for s, _ in columns if sum(scorer == s for scorer, _ in columns) > 1}
     by_place: dict[tuple[str, str, str], ComparedEntry] = {e.cell.labels: e for e in found}

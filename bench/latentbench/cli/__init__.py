@@ -31,6 +31,7 @@ from latentbench.cli import (
     list_command,
     models_command,
     power_command,
+    rate_command,
     run_command,
     score_command,
     scorer_command,
@@ -75,6 +76,7 @@ app.add_typer(coder_command.app, name="coder")
 app.add_typer(cache_command.app, name="cache")
 app.add_typer(judge_command.app, name="judge")
 app.add_typer(endpoint_command.app, name="endpoint")
+app.add_typer(rate_command.app, name="rate")
 app.add_typer(scorer_command.app, name="scorer")
 app.add_typer(simulator_command.app, name="simulator")
 app.command("demo")(demo_command.demo)

@@ -60,22 +60,35 @@ def agreement(
 ) -> None:
     """Correlate the scorers and judges of a run.
 
-    They are correlated over the explanations that they scored.
+    They are correlated over the explanations that they scored, and with what people said of them (`bench rate`).
     """
 
     from latentbench.analysis.agreement import SHOWN
     from latentbench.analysis.agreement import agreement as correlate
     from latentbench.analysis.agreement_view import agreement_csv, agreement_page
+    from latentbench.analysis.people.people_agreement import people_agreement
+    from latentbench.analysis.people.people_view import people_blocks, people_csv
+    from latentbench.analysis.people.rating_store import read_ratings
     from latentbench.kernel.extras import command as install
     from latentbench.kernel.extras import installed
     from latentbench.runs.finished import load_run
     from latentbench.views.figure import write
     from latentbench.views.heatmap import heatmap
+    from latentbench.views.page import Page
 
-    found = correlate(load_run(run), explainer)
-    console = plain_console()
+    loaded, console, folder = load_run(run), plain_console(), out or run
+    ratings = read_ratings(run)
+    if ratings:
+        people = people_agreement(loaded, ratings, explainer)
+        page = Page(f"Scorers of {loaded.id} against people", people_blocks(people))
+        console.print(page.terminal(console.width))
+        write_text(folder / "people.md", page.markdown())
+        write_text(folder / "people.csv", people_csv(people))
+        say(f"written: {folder}/people.md, .csv", err=True)
+        if len({(cell.scorer.label, cell.judge.label) for cell in loaded.record.cells}) < 2:
+            return
+    found = correlate(loaded, explainer)
     console.print(agreement_page(found).terminal(console.width))
-    folder = out or run
     folder.mkdir(parents=True, exist_ok=True)
     drawn = installed("matplotlib")
     written = write(heatmap([found.matrices[kind] for kind in SHOWN]), folder / "agreement") if drawn else []

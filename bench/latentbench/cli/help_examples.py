@@ -47,6 +47,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "study": ("bench study", "bench study sampling", "bench study --all --size large"),
     "compare": ("bench compare runs/mine runs/other", "bench compare runs/mine runs/other --across judge"),
     "agreement": ("bench agreement runs/mine", "bench agreement runs/mine --explainer llm --explainer tokens"),
+    "rate": ("bench rate runs/mine", "bench rate runs/mine --task pair --limit 60"),
+    "rate page": ("bench rate runs/mine", "bench rate runs/mine --task pair --limit 60"),
+    "rate import": ("bench rate import ratings.csv --run runs/mine",),
     "walkthrough": (
         "bench walkthrough runs/demo 'She was born in 1998.'",
         "bench walkthrough runs/demo 'One, two.' --coder res9 --out walked",

@@ -279,7 +279,7 @@ def shown_latents(run: Run, suite: Suite | None) -> Iterator[ShownLatent]:
             promoted=() if view is None else tuple(view.row.get("promoted") or ()),
             suppressed=() if view is None else tuple(view.row.get("suppressed") or ()),
             truth=None if view is None else view.row.get("truth"),
-            windows=() if view is None else tuple(map(_window, (*view.explain, *view.contrast, *view.test))),
+            windows=() if view is None else tuple(map(shown_window, (*view.explain, *view.contrast, *view.test))),
             texts=tuple(_texts(texts[latent])),
             scores=tuple(_scores(run, scores[latent])),
             verdicts=tuple(_verdicts(run, verdicts[latent], view)) if latent in verdicts else (),
@@ -294,7 +294,8 @@ def _rates(view: LatentView) -> Rates:
     return Rates(row.get("rate_token"), row.get("rate_context"), row.get("max_activation"), edges)
 
 
-def _window(window: Window) -> ShownWindow:
+def shown_window(window: Window) -> ShownWindow:
+    """A window as pages show it."""
     at = tuple(i for i, value in enumerate(window.activations) if value > 0)
     values = tuple(float(f"{window.activations[i]:.3g}") for i in at)
     return ShownWindow(window.id, window.role, window.kind, window.tokens, at, values)
