@@ -13,10 +13,11 @@ from latentbench.judges.judge import BaseJudge
 from latentbench.kernel.boundary import Fault
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Capability, JudgeIdentity, Outcome, Reply, Simulate
+from latentbench.kernel.tasks import spec_file
 from latentbench.kernel.trial import Trial
 from latentbench.prompts import selection
 from latentbench.runs.judging import trials_of
-from latentbench.runs.run_spec import RunSpec
+from latentbench.runs.run_spec import RunSpec, load_run_spec
 from latentbench.scorers.scorer import load_scorer
 from latentbench.stats.quota import spread
 
@@ -74,6 +75,18 @@ def trials_of_saebench(negatives: int, repeat: int) -> list[Trial]:
     found = trials_of(spec(), repeat, load_scorer({"use": "saebench", "params": {"negatives": negatives}}), MANY, "z")
     assert not isinstance(found, Fault)
     return found
+
+
+def test_the_scorers_of_the_demo_judge_the_same_windows() -> None:
+    demo = load_run_spec(spec_file("runs", "demo"))
+    found = []
+    for entry in demo.scorers:
+        made = trials_of(demo, 0, load_scorer({"use": entry.use, "params": entry.params}), MANY, "z")
+        assert not isinstance(made, Fault)
+        found.append(windows(made))
+    assert len(found) == 4
+    assert all(own == found[0] for own in found)
+    assert sum(map(len, found[0].values())) == 12
 
 
 def test_a_smaller_draw_lies_within_a_larger_one() -> None:

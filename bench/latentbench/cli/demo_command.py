@@ -99,11 +99,12 @@ def ready(spec: RunSpec) -> None:
 
     lacking = [DISTRIBUTIONS.get(name, name) for name in LIBRARIES if not installed(name)]
     extras = [EXTRA] if lacking else []
-    for kind, _, name in (judge.use.partition(":") for judge in spec.judges):
+    for kind, _, use in (judge.use.partition(":") for judge in spec.judges):
         if kind != "simulator":
             continue
+        name = use.partition("?")[0]
         try:
-            find("judges", name.partition("?")[0])
+            find("judges", name)
         except MissingExtra as e:
             lacking.append(f"the weights of {name}")
             extras.append(OF_EXTRA[str(e.name)])
