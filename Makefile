@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # An environment beside the project's own: delphi wants transformers below 5. What only its judges need (vLLM and others) is left out.
 DELPHI ?= .venv-delphi
 
-.PHONY: demo test test-browser site site-check test-slow test-lowest test-highest release test-foreign test-delphi lint gate docs docs-check benchmarks clean
+.PHONY: demo test test-browser site site-check test-slow test-lowest test-highest release test-foreign test-delphi lint gate docs docs-check benchmarks speed-gate beside-delphi clean
 
 CI := tests/constraints/ci.txt
 
@@ -80,7 +80,7 @@ test-foreign: .venv-foreign/.ready
 $(DELPHI)/.ready:
 	test -x $(DELPHI)/bin/python || $(PYTHON) -m venv $(DELPHI)
 	$(DELPHI)/bin/pip install -q 'torch>=2.6,<2.14' 'transformers>=4.50,<5' datasets orjson safetensors simple_parsing jaxtyping \
-		fire aiofiles anyio asyncer beartype
+		fire aiofiles anyio asyncer beartype einops natsort accelerate tiktoken httpx
 	$(DELPHI)/bin/pip install -q --no-deps 'eai-delphi>=0.1.3,<0.2' 'eai-sparsify>=1.3,<2'
 	touch $@
 
@@ -113,8 +113,18 @@ docs: .venv-docs/.ready
 docs-check: $(BIN)/.ready
 	$(BIN)/python -m pytest tests/docs
 
+# Ratios to the bare work in the same run: into docs/performance.md, or compared with the committed ones (0 pass, 1 fail, 3 inconclusive,
+# 4 not comparable).
 benchmarks: $(BIN)/.ready
-	$(BIN)/python -m pytest benchmarks --benchmark-only
+	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-json=$$out/speed.json && $(BIN)/python benchmarks/report.py write $$out/speed.json
+
+speed-gate: $(BIN)/.ready
+	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-json=$$out/speed.json && $(BIN)/python benchmarks/report.py gate $$out/speed.json
+
+beside-delphi: $(BIN)/.ready $(DELPHI)/.ready
+	$(BIN)/python benchmarks/beside_delphi.py --delphi $(DELPHI)/bin/python && $(BIN)/python benchmarks/report.py page
 
 clean:
 	rm -rf .venv .venv-foreign .venv-delphi .venv-lowest .venv-highest .venv-release .venv-docs dist site .mypy_cache .ruff_cache .pytest_cache

