@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -21,16 +21,11 @@ def benchmark(name: str) -> ModuleType:
     """A file of `benchmarks/`, which is no package."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", ROOT / "benchmarks" / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        # Imported late by a function of `report`.
+        # The page's other table is imported late, by a function of `report`.
         importlib.import_module("beside_delphi")
+        return importlib.import_module(name)
     finally:
         sys.path.pop(0)
-    return module
 
 
 report = benchmark("report")
