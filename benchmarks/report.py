@@ -26,6 +26,7 @@ from typing import Any
 from latentbench.analysis.gate.gate_formats import terminal
 from latentbench.analysis.gate.gate_report import GateReport
 from latentbench.analysis.gate.speed import compare_speed
+from rich.console import Console
 from scipy.stats import t
 
 HERE = Path(__file__).parent
@@ -184,7 +185,8 @@ def main() -> int:
         record = figures(json.loads(said.file.read_text(encoding="utf-8")))
         if said.what == "gate":
             report = gate(json.loads(SPEED.read_text(encoding="utf-8")), record)
-            print(terminal(report, 150))
+            console = Console(highlight=False, markup=False, emoji=False)
+            console.print(terminal(report, console.width))
             return report.exit_code()
         SPEED.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
