@@ -1112,8 +1112,8 @@ READERS = [
         "search's record", "study.json", _json("study.json", SEARCH), _search, ("tuning/tune_track.py:read_search",)
     ),
     Reader("manifest", "manifest.json", lambda f: build_suite(f), _read_suite, ("suites/store.py:_manifest",)),
-    Reader("latents", "latents.parquet", lambda f: build_suite(f), _read_suite, ("suites/store.py:load_suite",)),
-    Reader("windows", "windows.parquet", lambda f: build_suite(f), _read_suite, ("suites/store.py:load_suite",)),
+    Reader("latents", "latents.parquet", lambda f: build_suite(f), _read_suite, ("suites/suite_files.py:load_tables",)),
+    Reader("windows", "windows.parquet", lambda f: build_suite(f), _read_suite, ("suites/suite_files.py:load_tables",)),
     Reader(
         "windows of a mock subject",
         "windows.parquet",
@@ -1511,6 +1511,8 @@ EXCUSED = {
     "runs/ledger.py:total": "reads only lines whose checksum is right",
     "runs/ownership.py:owner_of": "any fault is nobody; tests/runs/test_ownership.py",
     "suites/store.py:splits_of": "a suite, whose reader is here",
+    "suites/suite_files.py:_seen": "any fault is not seen before; tests/suites/test_window_groups.py",
+    "kernel/row_groups.py:RowGroups._opened": "a large suite; tests/suites/test_window_groups.py",
     "views/escape.py:line": "no file: has the name of a reader",
     "views/terminal.py:say": "as above",
     "views/terminal.py:quoted": "as above",

@@ -100,21 +100,21 @@ def table_digest(tables: Mapping[str, pa.Table]) -> str:
         table = tables[name].combine_chunks()
         h.update(f"{name}:{table.num_rows};".encode())
         for field in sorted(table.schema, key=lambda f: f.name):
-            h.update(f"{field.name}:{_type_name(field.type)};".encode())
+            h.update(f"{field.name}:{type_name(field.type)};".encode())
             column = table.column(field.name)
             array = column.chunk(0) if column.num_chunks else pa.array([], type=field.type)
             _hash_array(h, array)
     return h.hexdigest()[:DIGEST_CHARS]
 
 
-def _type_name(kind: pa.DataType) -> str:
+def type_name(kind: pa.DataType) -> str:
     """Name of a type without the name of its list items, which Parquet changes from `item` to `element`."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):
-        return _type_name(kind.value_type)
+        return type_name(kind.value_type)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return f"list<{_type_name(kind.value_type)}>"
+        return f"list<{type_name(kind.value_type)}>"
     return str(kind)
 
 

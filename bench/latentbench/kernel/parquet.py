@@ -80,14 +80,7 @@ def _values(path: Path, column: str, rows: int) -> Iterator[pa.Array]:
     on_disk, done = path.stat().st_size, 0
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         kind = file.schema_arrow.field(column).type
-        meta = file.metadata
-        for group in range(meta.num_row_groups):
-            _afford(max(0, meta.row_group(group).total_byte_size), on_disk)
-        # As in `_read`: a damaged footer ends the process where somebody looks at a column that was not read first.
-        for group in range(meta.num_row_groups):
-            next(file.iter_batches(batch_size=1, row_groups=[group], columns=[column]), None)
-        for group in range(meta.num_row_groups):
-            _afford(_measured(meta, {column}, (group,)), on_disk)
+        affordable_groups(file, path, [column])
     texts = [column] if pa.types.is_string(kind) or pa.types.is_large_string(kind) else []
     with pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
         for batch in file.iter_batches(batch_size=rows, columns=[column]):
@@ -103,6 +96,27 @@ def _values(path: Path, column: str, rows: int) -> Iterator[pa.Array]:
             if done > most(max(FREE_BYTES, RATIO * on_disk)):
                 _afford(done, on_disk)
             yield array
+
+
+def affordable_groups(file: pq.ParquetFile, path: Path, columns: Sequence[str]) -> None:
+    """Refuse a file that is read by row groups and has one that takes more memory than a table may.
+
+    Args:
+        file: open.
+        path: where it lies.
+        columns: those that are read.
+
+    Raises:
+        Unusable: it has one. OSError, ArrowException: it cannot be read.
+    """
+    on_disk, meta = path.stat().st_size, file.metadata
+    for group in range(meta.num_row_groups):
+        _afford(max(0, meta.row_group(group).total_byte_size), on_disk)
+    # As in `_read`: a damaged footer ends the process where somebody looks at a column that was not read first.
+    for group in range(meta.num_row_groups):
+        next(file.iter_batches(batch_size=1, row_groups=[group], columns=list(columns)), None)
+    for group in range(meta.num_row_groups):
+        _afford(_measured(meta, set(columns), (group,)), on_disk)
 
 
 def _read(path: Path, columns: Sequence[str] | None) -> pa.Table:

@@ -27,6 +27,7 @@ from latentbench.subject.coders.start_token import started
 from latentbench.suites.build.suite_recipe import SuiteRecipe, anchored_recipe, load_recipe
 from latentbench.suites.store import Suite
 from latentbench.suites.stored_columns import flat_list
+from latentbench.suites.window_groups import whole
 
 TOLERANCE = {"float32": 2e-3, "float16": 1e-2, "bfloat16": 5e-2}
 """Largest difference from a stored activation, as a share of the latent's largest activation. Stored values are float16 (5e-4
@@ -107,7 +108,7 @@ def changed(
 
 def _choose(suite: Suite, n: int) -> NDArray[np.int64]:
     """Numbers of the contexts to run, drawn from those that hold windows."""
-    held = np.unique(suite.window_table.column("context").to_numpy())
+    held = np.unique(whole(suite.stored, ("context",)).column(0).to_numpy())
     rng = np.random.default_rng(seed_for("verify", suite.digest))
     return np.sort(rng.choice(held, min(n, len(held)), replace=False))
 

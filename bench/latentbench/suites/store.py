@@ -27,13 +27,16 @@ from latentbench.kernel.foreign_ids import KnownCoder
 from latentbench.kernel.identity import table_digest
 from latentbench.kernel.inputs import read_json
 from latentbench.kernel.latent import LatentView, Steered, origin
-from latentbench.kernel.tables import LATENTS, WINDOWS, read_table, write_table
+from latentbench.kernel.row_groups import RowGroups
+from latentbench.kernel.tables import LATENTS, read_table, write_table
 from latentbench.kernel.tasks import available, find
 from latentbench.stats.quota import spread
 from latentbench.suites.intervention_table import META as INTERVENTIONS_META
 from latentbench.suites.intervention_table import TABLE as INTERVENTIONS_TABLE
 from latentbench.suites.intervention_table import Interventions, load_interventions
 from latentbench.suites.stored_columns import DirectionColumn, ListColumn, StoredWindows
+from latentbench.suites.suite_files import load_tables
+from latentbench.suites.window_groups import WindowGroups, whole
 
 MANIFEST = "manifest.json"
 SPLITS = ("tune", "test")
@@ -51,7 +54,7 @@ class Suite:
         digest: over the two tables.
         manifest: everything else that is recorded about it.
         latent_table: schema LATENTS.
-        window_table: schema WINDOWS; the row number is the window's id.
+        stored: the windows in memory, or their file; schema WINDOWS, and the row number is the window's id.
     """
 
     path: Path
@@ -60,7 +63,7 @@ class Suite:
     digest: str
     manifest: Mapping[str, Any]
     latent_table: pa.Table = field(repr=False, compare=False)
-    window_table: pa.Table = field(repr=False, compare=False)
+    stored: pa.Table | RowGroups = field(repr=False, compare=False)
 
     @property
     def id(self) -> str:
@@ -80,8 +83,13 @@ class Suite:
     @property
     def test_kinds(self) -> frozenset[str]:
         """Kinds of the test windows, over all latents."""
-        table = self.window_table
+        table = whole(self.stored, ("role", "kind"))
         return frozenset(table.filter(pc.equal(table.column("role"), "test")).column("kind").unique().to_pylist())
+
+    @property
+    def window_table(self) -> pa.Table:
+        """All windows in memory, whatever that takes."""
+        return whole(self.stored)
 
     def latents(
         self, split: str | None = None, coders: Sequence[str] | None = None, limit: int | None = None
@@ -193,8 +201,8 @@ class Suite:
         return {entry["name"]: origin(weights, entry.get("key", "")) for entry in self.manifest.get("coders", ())}
 
     @cached_property
-    def _windows(self) -> StoredWindows:
-        return StoredWindows(self.window_table)
+    def _windows(self) -> StoredWindows | WindowGroups:
+        return StoredWindows(self.stored) if isinstance(self.stored, pa.Table) else WindowGroups(self.stored)
 
     def _view(self, i: int) -> LatentView:
         rows = self._rows
@@ -234,8 +242,7 @@ def load_suite(name_or_path: str | Path) -> Suite:
     path = find("suites", name)
     path = path.parent if path.is_file() else path
     manifest = _manifest(path)
-    latents, windows = read_table(path / "latents.parquet", LATENTS), read_table(path / "windows.parquet", WINDOWS)
-    found = table_digest({"latents": latents, "windows": windows})
+    latents, windows, found = load_tables(path, manifest["digest"])
     if found != manifest["digest"]:
         raise DigestMismatch(
             f"the tables in {path} hash to {found}, but were frozen as {manifest['digest']} "

@@ -108,12 +108,14 @@ class StoredWindows:
 
     Args:
         table: schema WINDOWS.
+        first: number of its first row in the whole table.
 
     Raises:
         CorruptTable: a window has different numbers of ids, tokens and activations.
     """
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, first: int = 0) -> None:
+        self._first = first
         self._ids, self._tokens, self._activations = (
             ListColumn(table.column(c)) for c in ("ids", "tokens", "activations")
         )
@@ -130,19 +132,22 @@ class StoredWindows:
     def of(self, latent: str) -> Sequence[int]:
         """Row numbers of a latent's windows, in the table's order."""
         code = self._codes.get(latent)
-        return [] if code is None else self._order[self._starts[code] : self._starts[code + 1]].tolist()
+        if code is None:
+            return []
+        return (self._order[self._starts[code] : self._starts[code + 1]] + self._first).tolist()
 
     def window(self, i: int) -> Window:
-        """The window in row i."""
-        ids, tokens, activations = self._ids[i], self._tokens[i], self._activations[i]
+        """The window in row i of the whole table."""
+        at = i - self._first
+        ids, tokens, activations = self._ids[at], self._tokens[at], self._activations[at]
         return Window(
             i,
-            self._role[i] or "",
-            self._kind[i] or "",
+            self._role[at] or "",
+            self._kind[at] or "",
             ids or (),
             tokens or (),
             activations or (),
-            int(self._position[i]),
+            int(self._position[at]),
         )
 
 

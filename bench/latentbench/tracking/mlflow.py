@@ -253,7 +253,7 @@ def _dataset(run: Run, suite: Suite | None) -> DatasetInput:
     record = run.record
     profile: dict[str, Any] = {"num_latents_used": len(record.latents), "split": record.split}
     if suite is not None:
-        profile |= {"num_rows": suite.latent_table.num_rows, "num_windows": suite.window_table.num_rows}
+        profile |= {"num_rows": suite.latent_table.num_rows, "num_windows": suite.stored.num_rows}
     columns = [{"name": f.name, "type": "string"} for f in LATENTS if f.type == "string"]
     dataset = Dataset(
         name=fitting(record.suite.id),

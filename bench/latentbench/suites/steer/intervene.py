@@ -35,6 +35,7 @@ from latentbench.suites.rerun import as_built, changed, cut_again
 from latentbench.suites.steer.steer import SteerGroup, StrengthEffect
 from latentbench.suites.steer.steer_prompts import CorpusContext, SteerPrompt, prompts
 from latentbench.suites.store import Suite
+from latentbench.suites.window_groups import whole
 from latentbench.views import terminal
 
 FORMAT = 2
@@ -167,7 +168,7 @@ def _places(
 ) -> dict[int, CorpusContext]:
     """The context of every activating window of the latents, by window id."""
     ids = np.array([w.id for v in latents for w in (*v.test, *v.explain) if w.active], dtype=np.int64)
-    numbers = suite.window_table.column("context").to_numpy()[ids]
+    numbers = whole(suite.stored, ("context",)).column(0).to_numpy()[ids]
     cuts = {c.number: CorpusContext(c.start, c.ids) for c in cut_again(recipe, loaded, np.unique(numbers))}
     return {int(i): cuts[int(n)] for i, n in zip(ids, numbers, strict=True)}
 

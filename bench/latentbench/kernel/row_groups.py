@@ -1,0 +1,188 @@
+"""A Parquet table that is read a row group at a time, and the digest of tables that are larger than memory.
+
+The digest is that of `latentbench.kernel.identity.table_digest`, which goes through a table column after column and through a
+column once for what is missing, once for lengths and once for values. So does this one, over the row groups; a column that
+takes little memory is decoded once and held while it is hashed. Hashing row group after row group would be one pass and another
+number, and every suite that was frozen has this one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from latentbench.kernel.errors import CorruptTable
+from latentbench.kernel.identity import DIGEST_CHARS, type_name
+from latentbench.kernel.inputs import MIB, Unusable
+from latentbench.kernel.parquet import affordable_groups
+
+HELD = 1024 * MIB
+"""A column that is held decoded while it is hashed, at most."""
+
+Arrays = Callable[[], Iterator[pa.Array]]
+"""The arrays of a column from the first to the last, as often as it is called."""
+
+
+class RowGroups:
+    """A table of a declared schema in a Parquet file.
+
+    Several threads may read it.
+
+    Args:
+        path: the file.
+        schema: columns that it must have, of these types.
+
+    Raises:
+        CorruptTable: missing, unreadable, without a declared column, or a row group takes more memory than a table may.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path, self.schema = path, schema
+        self._lock = threading.Lock()
+        with self._said():
+            self._file = self._opened()
+        missing = [f.name for f in schema if f.name not in self._file.schema_arrow.names]
+        if missing:
+            raise CorruptTable(
+                f"{path} has no column {', '.join(missing)}; it was written by another version or program."
+            )
+        meta = self._file.metadata
+        self.bounds = np.cumsum([0, *(meta.row_group(g).num_rows for g in range(meta.num_row_groups))])
+        """First row of each group, then the number of rows."""
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all groups."""
+        return int(self.bounds[-1])
+
+    def read(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """One row group, or the named columns of it. Texts are the dictionaries that they are stored as.
+
+        Raises:
+            CorruptTable: it cannot be read, or is of another type than declared.
+        """
+        names = list(columns or self.schema.names)
+
+        with self._said():
+            with self._lock:
+                table = self._file.read_row_group(group, columns=names).select(names)
+            table.validate(full=True)
+            for name in names:
+                if type_name(table.schema.field(name).type) != type_name(self.schema.field(name).type):
+                    raise Unusable(f"its column {name} is of the type {table.schema.field(name).type}")
+        return table
+
+    def column(self, name: str) -> Iterator[pa.Array]:
+        """One column, an array for each row group."""
+        for group in range(len(self)):
+            yield from self.read(group, [name]).column(0).chunks
+
+    def _opened(self) -> pq.ParquetFile:
+        with pq.ParquetFile(self.path) as plain:
+            texts = [
+                plain.schema.column(i).path
+                for i in range(len(plain.schema))
+                if plain.schema.column(i).physical_type == "BYTE_ARRAY"
+            ]
+        file = pq.ParquetFile(self.path, read_dictionary=texts, page_checksum_verification=True)
+        affordable_groups(file, self.path, self.schema.names)
+        return file
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as e:
+            raise CorruptTable(f"{self.path} is missing. Rebuild or restore it.") from e
+        except (OSError, ValueError, pa.ArrowException) as e:
+            said = " ".join(str(e).split())[:300]
+            raise CorruptTable(f"{self.path} is not a readable Parquet file: {said}. Rebuild or restore it.") from e
+
+
+def streamed_digest(tables: Mapping[str, RowGroups | pa.Table]) -> str:
+    """What `table_digest` says of the same tables, without holding one whole.
+
+    Raises:
+        CorruptTable: a row group cannot be read.
+    """
+    h = hashlib.sha256()
+    for name in sorted(tables):
+        table = tables[name]
+        h.update(f"{name}:{table.num_rows};".encode())
+        for field in sorted(table.schema, key=lambda f: f.name):
+            h.update(f"{field.name}:{type_name(field.type)};".encode())
+            kind = field.type
+            _hash(h, _arrays(table, field.name), kind)
+    return h.hexdigest()[:DIGEST_CHARS]
+
+
+def _arrays(table: RowGroups | pa.Table, name: str) -> Arrays:
+    """The arrays of a column: those in memory, those of the file once and for all if they are small, or the file's each time."""
+    if isinstance(table, pa.Table):
+        return lambda: iter(table.column(name).chunks)
+    held: list[pa.Array] = []
+    size = 0
+    for array in table.column(name):
+        held.append(array)
+        size += array.nbytes
+        if size > HELD:
+            return partial(table.column, name)
+    return lambda: iter(held)
+
+
+def _hash(h: hashlib._Hash, arrays: Arrays, kind: pa.DataType) -> None:
+    for array in arrays():
+        h.update(_missing(array) if array.null_count else bytes(len(array)))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        for array in arrays():
+            h.update(pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).tobytes())
+        _hash(h, lambda: (array.flatten() for array in arrays()), kind.value_type)
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        for array in arrays():
+            h.update(_lengths(array).data)
+        for array in arrays():
+            h.update(_bytes(array))
+    else:
+        for array in arrays():
+            zero = False if pa.types.is_boolean(array.type) else 0
+            filled = array.fill_null(zero) if array.null_count else array
+            h.update(np.ascontiguousarray(filled.to_numpy(zero_copy_only=False)).data)
+
+
+def _missing(array: pa.Array) -> bytes:
+    found: bytes = pc.is_null(array).to_numpy(zero_copy_only=False).tobytes()
+    return found
+
+
+def _lengths(array: pa.Array) -> NDArray[np.int64]:
+    """Bytes of each text, 0 where it is missing; those of a dictionary are looked up."""
+    if pa.types.is_dictionary(array.type):
+        of = np.append(_lengths(array.dictionary), 0)
+        found: NDArray[np.int64] = of[array.indices.fill_null(len(of) - 1).to_numpy(zero_copy_only=False)]
+        return found
+    lengths: NDArray[np.int64] = pc.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype("<i8")
+    return lengths
+
+
+def _bytes(array: pa.Array) -> memoryview | bytes:
+    """All texts one after another."""
+    plain = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+    texts = plain.cast(pa.large_string()).fill_null("")
+    _, offsets, data = texts.buffers()
+    if not len(texts) or data is None:
+        return b""
+    ends = memoryview(offsets).cast("q")
+    return memoryview(data)[ends[texts.offset] : ends[texts.offset + len(texts)]]
