@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,66 +17,18 @@ import pytest
 from latentbench.tuning import storage
 from latentbench.tuning.objective import SAME_AS
 
+from tests.builders.postgres_server import postgres
 from tests.builders.tuning_landscape import install, landscape, write
 
 TRIALS = 8
 PATIENCE = 240.0
 
 
-def _programs() -> Path | None:
-    """Folder of initdb and pg_ctl: Debian keeps them off the path."""
-    found = shutil.which("initdb")
-    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    return next((p for p in places if (p / "initdb").exists() and (p / "pg_ctl").exists()), None)
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
     """URL of an empty database on a server that lives as long as this module."""
-    pytest.importorskip("psycopg", reason="the driver psycopg is not installed (extra `workers`)")
-    programs = _programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed: no initdb on the path or under /usr/lib/postgresql")
-    # The server refuses to run as root; pytest's own folders are closed to everybody else.
-    folder = Path(tempfile.mkdtemp(prefix="latentbench-pg-"))
-    user: dict[str, Any] = {}
-    if os.getuid() == 0:
-        import pwd
-
-        names = {u.pw_name: u for u in pwd.getpwall()}
-        other = names.get("postgres") or names.get("nobody")
-        if other is None:
-            pytest.skip("PostgreSQL does not run as root, and there is no user postgres or nobody")
-        os.chown(folder, other.pw_uid, other.pw_gid)
-        user = {"user": other.pw_uid, "group": other.pw_gid, "extra_groups": []}
-    port, data = _free_port(), folder / "data"
-
-    def call(program: str, *words: str) -> None:
-        done = subprocess.run(
-            [programs / program, *words],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            env={"PATH": os.environ["PATH"]},
-            **user,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    try:
-        call("initdb", "-D", str(data), "-A", "trust", "-U", "bench", "--no-sync", "-E", "UTF8", "--locale=C")
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-        # The server inherits the pipes of pg_ctl, so its output goes to a file.
-        call("pg_ctl", "-D", str(data), "-o", options, "-w", "-t", "120", "-l", str(folder / "log"), "start")
-        yield f"postgresql://bench:secret@127.0.0.1:{port}/postgres"
-        call("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with postgres() as server:
+        yield server.url.replace("bench@", "bench:secret@")
 
 
 def _until(what: str, true: Callable[[], bool]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from latentbench.explainers.explainer import Explainer
 from latentbench.judges.cache.replies import ReplyCache
+from latentbench.judges.cache.reply_database import open_replies
 from latentbench.judges.judge import Judge
 from latentbench.kernel.boundary import Fault
 from latentbench.kernel.requests import JudgeIdentity, Passed, Reply, Request, request_key
@@ -41,7 +42,7 @@ def explain_misses(run: Path, cache_path: Path | None) -> list[str]:
     """
     folder = run if run.is_dir() else None
     base = Path(read_record(run).base) if folder else run.parent
-    cache = ReplyCache(cache_path or default_cache())
+    cache = open_replies(cache_path or default_cache())
     plan = prepare(load_run_spec(run / "spec.yaml" if folder else run), base, None)
     done = stored(explanation_journal(folder)) if folder else {}
     lines = [line for label in plan.explainers for line in _explaining(plan, label, done, cache)]

@@ -50,7 +50,8 @@ def run(
         spec: a dictionary with the keys of a run spec, a `RunSpec`, the path of a YAML file, or the name of a spec that the
             package ships (`demo`).
         out: the run folder, which must not exist; `runs/NAME-TIME` by default.
-        cache: reply cache (SQLite); the user's by default. Whatever is in it is not asked, nor paid, again.
+        cache: reply cache, a file or `postgresql://USER@HOST/DATABASE`; the user's by default. What is in it is not asked,
+            nor paid, again.
         track: log the finished run to MLflow. A server that does not answer is a warning.
         progress: show progress on standard error.
 

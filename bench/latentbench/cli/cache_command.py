@@ -13,18 +13,25 @@ from latentbench.views.terminal import say
 
 app = typer.Typer(help="Look into the reply cache and make it smaller.", no_args_is_help=True)
 
-At = Annotated[Path | None, typer.Option("--cache", help="File of the reply cache; the user's cache by default.")]
+At = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        help="Reply cache: a file, or a database postgresql://USER@HOST/DATABASE; the user's cache by default.",
+    ),
+]
 
 
 def _there(path: Path) -> Path:
-    """The file, which is not made by looking into it.
+    """The file, which is not made by looking into it, or the database.
 
     Raises:
         DataError: there is none.
     """
+    from latentbench.judges.cache.reply_database import database_url
     from latentbench.kernel.errors import DataError
 
-    if not path.exists():
+    if database_url(path) is None and not path.exists():
         raise DataError(
             f"there is no reply cache at {path}; the first `bench run` that uses it makes it. Is --cache right?"
         )
@@ -34,11 +41,11 @@ def _there(path: Path) -> Path:
 @app.command()
 def stats(cache: At = None) -> None:
     """Count replies and bytes, by judge."""
-    from latentbench.judges.cache.cached_judge import ReplyCache
+    from latentbench.judges.cache.reply_database import open_replies
     from latentbench.runs.run import default_cache
 
-    path = _there(cache or default_cache())
-    say(f"{path}\n{ReplyCache(path).stats()}")
+    replies = open_replies(_there(cache or default_cache()))
+    say(f"{replies.name}\n{replies.stats()}")
 
 
 @app.command()
@@ -51,10 +58,10 @@ def prune(
     """Drop replies that are older than a number of days."""
     from datetime import timedelta
 
-    from latentbench.judges.cache.cached_judge import ReplyCache
+    from latentbench.judges.cache.reply_database import open_replies
     from latentbench.runs.run import default_cache
 
-    say(f"dropped {ReplyCache(_there(cache or default_cache())).prune(timedelta(days=days))} replies")
+    say(f"dropped {open_replies(_there(cache or default_cache())).prune(timedelta(days=days))} replies")
 
 
 @app.command()
@@ -74,7 +81,7 @@ def forget(
 
     What a scorer could not read is a reply with the outcome ok; only a run knows of it.
     """
-    from latentbench.judges.cache.cached_judge import ReplyCache
+    from latentbench.judges.cache.reply_database import open_replies
     from latentbench.kernel.errors import SpecError
     from latentbench.runs.forgetting import forget_behind
     from latentbench.runs.record import read_record
@@ -84,13 +91,13 @@ def forget(
         raise SpecError("say which replies: --judge, --outcome or --run. (`bench cache prune` drops old ones.)")
     path = _there(cache or default_cache())
     if judge is not None:
-        known = {*ReplyCache(path).stats().judges, *([j.label for j in read_record(run).spec.judges] if run else ())}
+        known = {*open_replies(path).stats().judges, *([j.label for j in read_record(run).spec.judges] if run else ())}
         if judge not in known:
             raise SpecError(f"no judge {judge!r} in {path}; it has {', '.join(sorted(known)) or 'no replies'}.")
     if run is not None:
         gone = forget_behind(run, path, outcome or list(Outcome), judge, dry_run)
     else:
-        gone = ReplyCache(path).forget(judge=judge, outcomes=outcome or (), dry_run=dry_run)
+        gone = open_replies(path).forget(judge=judge, outcomes=outcome or (), dry_run=dry_run)
     say(f"{'would drop' if dry_run else 'dropped'} {gone} replies of {path}")
 
 

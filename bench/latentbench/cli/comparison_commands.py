@@ -107,7 +107,9 @@ def reliability(
         Path | None,
         typer.Option(help="Folder of the runs; runs/NAME by default. Runs that are there already are continued."),
     ] = None,
-    cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Reply cache: a file or postgresql://USER@HOST/DATABASE; the user's by default.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples behind the intervals.")] = 0,
 ) -> None:
     """Repeat a run and say what its scores depend on.

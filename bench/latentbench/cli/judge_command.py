@@ -34,7 +34,9 @@ def qualify(
     submit: Annotated[bool, typer.Option("--submit", help="Publish the judge's row and render the page.")] = False,
     root: Root = Path("leaderboards"),
     runs: Annotated[Path, typer.Option(help="Folder that gets the run folders.")] = Path("runs"),
-    cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Reply cache: a file or postgresql://USER@HOST/DATABASE; the user's by default.")
+    ] = None,
 ) -> None:
     """Measure how well a judge tells true explanations from others.
 
@@ -72,7 +74,9 @@ def fit_panel(
     weights: Annotated[
         str, typer.Option(help="How much each member counts: equal shares of standardised evidence, or learnt.")
     ] = "equal",
-    cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Reply cache: a file or postgresql://USER@HOST/DATABASE; the user's by default.")
+    ] = None,
 ) -> None:
     """Fit scales and weights of a panel.
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from latentbench.runs.record import RunRecord
 
-Cache = Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")]
+Cache = Annotated[
+    Path | None, typer.Option(help="Reply cache: a file or postgresql://USER@HOST/DATABASE; the user's by default.")
+]
 Ray = Annotated[
     str | None,
     typer.Option(

@@ -24,7 +24,9 @@ def study(
     work: Annotated[Path, typer.Option(help="Folder for suites and runs, kept between calls.")] = Path("runs/studies"),
     again: Annotated[bool, typer.Option("--again", help="Carry out again what is done already.")] = False,
     index: Annotated[bool, typer.Option("--index", help="Only render the pages and the index of --out again.")] = False,
-    cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Reply cache: a file or postgresql://USER@HOST/DATABASE; the user's by default.")
+    ] = None,
     activations: Annotated[Path | None, typer.Option(help="Folder for activations; the user cache by default.")] = None,
 ) -> None:
     """Carry out studies and write their tables and figures.

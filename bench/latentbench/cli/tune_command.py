@@ -25,7 +25,9 @@ def tune(
     ] = None,
     join: Annotated[bool, typer.Option("--join", help="Help with a search that was begun elsewhere.")] = False,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials of the search, instead of the spec's.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Reply cache (SQLite); the user cache by default.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Reply cache: a file or postgresql://USER@HOST/DATABASE; the user's by default.")
+    ] = None,
     no_holdout: Annotated[bool, typer.Option("--no-holdout", help="Do not compare on held-out latents yet.")] = False,
     no_track: Annotated[bool, typer.Option("--no-track", help="Do not log to MLflow.")] = False,
 ) -> None:

@@ -36,4 +36,4 @@ def say_damage(plan: Plan, journals: Iterable[Journal[ExplainedUnit] | Journal[J
     for cache in {judge.cache for judge in asked(plan.judges.values()) if isinstance(judge, CachedJudge)}:
         if cache.damaged:
             n, s = len(cache.damaged), "ies" if len(cache.damaged) > 1 else "y"
-            tell(console, f"{n:,} damaged repl{s} of {cache.path} left out and asked again")
+            tell(console, f"{n:,} damaged repl{s} of {cache.name} left out and asked again")

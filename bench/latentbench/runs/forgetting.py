@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from latentbench.judges.cache.cached_judge import ReplyCache
+from latentbench.judges.cache.reply_database import open_replies
 from latentbench.kernel.requests import Outcome
 from latentbench.runs.record import read_record
 from latentbench.runs.retrying import forget
@@ -23,5 +23,5 @@ def forget_behind(
         RunError: no run there.
     """
     record = read_record(folder)
-    plan = prepare(load_run_spec(folder / "spec.yaml"), Path(record.base), ReplyCache(cache_path))
+    plan = prepare(load_run_spec(folder / "spec.yaml"), Path(record.base), open_replies(cache_path))
     return forget(plan, explanation_journal(folder), judgement_journal(folder), outcomes, judge, dry_run)

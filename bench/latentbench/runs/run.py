@@ -29,6 +29,7 @@ from rich.console import Console
 
 from latentbench.explainers.explainer import load_explainer
 from latentbench.judges.cache.cached_judge import CachedJudge, ReplyCache
+from latentbench.judges.cache.reply_database import open_replies
 from latentbench.judges.judge import Judge, closed
 from latentbench.judges.reference import load_judge
 from latentbench.judges.remote.binding import called
@@ -289,9 +290,9 @@ def _say(console: Console) -> Callable[[str], None]:
 
 
 def _cache(path: Path | None, console: Console) -> ReplyCache:
-    cache = ReplyCache(path or default_cache())
+    cache = open_replies(path or default_cache())
     if cache.read_only:
-        _say(console)(f"{cache.path} can only be read: its replies are used, new ones are kept in the run alone")
+        _say(console)(f"{cache.name} can only be read: its replies are used, new ones are kept in the run alone")
     return cache
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.console import Console
 
-from latentbench.judges.cache.replies import ReplyCache
+from latentbench.judges.cache.reply_database import open_replies
 from latentbench.judges.judge import closed
 from latentbench.kernel.config import read_document
 from latentbench.kernel.errors import RunError
@@ -109,7 +109,7 @@ def tune(asked: TuneRequest, console: Console) -> dict[str, Any] | None:
             asked.spec.parent,
             folder,
             f"bench tune {asked.spec}",
-            ReplyCache(asked.cache or default_cache()),
+            open_replies(asked.cache or default_cache()),
             runner,
         )
         try:

@@ -117,6 +117,12 @@ class FromCache:
         return f"{self.found:,} of {self.asked:,} replies came from the cache, stored {first} to {last}"
 
 
+_STORE = "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO "
+_KEEP, _TAKE = (
+    f"{_STORE}NOTHING",
+    f"{_STORE}UPDATE SET stored = excluded.stored, outcome = excluded.outcome, value = excluded.value, vector = excluded.vector",
+)
+"""The first reply stays, or a damaged one makes way. Where SQLite and PostgreSQL differ, there is a method to override."""
 _LIVE: weakref.WeakValueDictionary[str, ReplyCache] = weakref.WeakValueDictionary()
 """Caches that this process has open, by what their claims are held under."""
 
@@ -130,6 +136,7 @@ class ReplyCache:
         path: created with its folder if missing.
 
     Attributes:
+        name: where the replies are, for messages.
         read_only: nothing can be stored.
         damaged: keys of rows that were found damaged.
 
@@ -137,8 +144,10 @@ class ReplyCache:
         DataError: the file is not such a cache, stays locked, or cannot be made.
     """
 
+    VALUE = "CAST(value AS BLOB)"
+
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.name = path, str(path)
         self.read_only = False
         self.damaged: set[str] = set()
         self._broken: set[str] = set()
@@ -151,7 +160,7 @@ class ReplyCache:
         _LIVE[self._holder] = self
         self._beating = False
         with self._errors():
-            self._db = self._open()
+            self._db: Any = self._open()
             # A connection that stays open behind an error keeps the file locked for whoever opens it next.
             with _closed_after_an_error(self._db):
                 self._set_up(path)
@@ -214,7 +223,7 @@ class ReplyCache:
                 said = f"cannot be used: {e}. Name a file that you may write (--cache)."
             else:
                 said = f"is damaged or is not SQLite: {e}. Move it away; its replies will be asked again."
-            raise DataError(f"the reply cache {self.path} {said}") from e
+            raise DataError(f"the reply cache {self.name} {said}") from e
 
     def get(self, keys: Iterable[str], seen: FromCache | None = None) -> dict[str, Reply]:
         """The stored replies among `keys`; `seen` is told when each was stored. What is damaged is not stored."""
@@ -222,7 +231,7 @@ class ReplyCache:
         found: dict[str, Reply] = {}
         with self._lock, self._errors():
             for marks, part in _parts(wanted):
-                query = f"SELECT key, outcome, CAST(value AS BLOB), vector, stored FROM replies WHERE key IN ({marks})"
+                query = f"SELECT key, outcome, {self.VALUE}, vector, stored FROM replies WHERE key IN ({marks})"
                 for key, outcome, value, vector, stored in self._db.execute(query, part):
                     reply = _whole(key, outcome, value, vector, stored)
                     if reply is None:
@@ -257,10 +266,10 @@ class ReplyCache:
             with self._lock, self._errors(), self._transaction():
                 if rows or mended:
                     judge = (identity.key, canonical(identity))
-                    self._db.execute("INSERT OR IGNORE INTO judges VALUES (?, ?)", judge)
+                    self._db.execute("INSERT INTO judges VALUES (?, ?) ON CONFLICT DO NOTHING", judge)
                 # The first reply stays: a second process that asked the same must not change what the first one used.
-                self._db.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-                self._db.executemany("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", mended)
+                self._db.executemany(_KEEP, rows)
+                self._db.executemany(_TAKE, mended)
                 self._end(ended)
             self._claimed -= ended
             self._broken -= {str(row[0]) for row in mended}
@@ -273,10 +282,11 @@ class ReplyCache:
         """
         if self.read_only or not keys:
             return set(keys)
-        free, now = set(keys), time.time()
+        free = set(keys)
         ended: dict[tuple[str, int, int | None], bool] = {}
         with self._lock, self._errors():
             with self._transaction():
+                now = self._now()
                 for marks, part in _parts(list(keys)):
                     query = f"SELECT key FROM replies WHERE key IN ({marks})"
                     free -= {key for (key,) in self._db.execute(query, part)} - self._broken
@@ -292,7 +302,9 @@ class ReplyCache:
                             free.discard(key)
                 own = (self._holder, self._me.host, self._me.pid, self._me.start, now)
                 rows = [(key, *own) for key in free]
-                self._db.executemany("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?)", rows)
+                # Who held them is gone, and a claim is written whole.
+                self._db.executemany("DELETE FROM claims WHERE key = ?", [(key,) for key in free])
+                self._db.executemany("INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?)", rows)
             self._claimed |= free
             if self._claimed and not self._beating:
                 self._beating = True
@@ -320,8 +332,17 @@ class ReplyCache:
                     with self._transaction():
                         self._end(self._owed)
                     self._owed.clear()
-                self._db.execute("UPDATE claims SET beat = ? WHERE holder = ?", (time.time(), self._holder))
+                self._db.execute("UPDATE claims SET beat = ? WHERE holder = ?", (self._now(), self._holder))
         return True
+
+    def _now(self) -> float:
+        return time.time()
+
+    def _size(self) -> int:
+        return self.path.stat().st_size
+
+    def _shrink(self) -> None:
+        self._db.execute("VACUUM")
 
     def _end(self, keys: Iterable[str]) -> None:
         # Who found a claim stale has it by now.
@@ -367,12 +388,13 @@ class ReplyCache:
         """What the cache holds."""
         with self._lock, self._errors():
             n, oldest, newest = self._db.execute("SELECT count(*), min(stored), max(stored) FROM replies").fetchone()
-            query = "SELECT identity, count(*) FROM replies JOIN judges ON judges.key = judge GROUP BY judge"
+            query = "SELECT identity, count(*) FROM replies JOIN judges ON judges.key = judge GROUP BY judge, identity"
             labels: dict[str, int] = {}
             for text, count in self._db.execute(query):
                 label = _label(_object(text))
                 labels[label] = labels.get(label, 0) + count
-        return CacheStats(n, self.path.stat().st_size, labels, oldest, newest)
+            size = self._size()
+        return CacheStats(n, size, labels, oldest, newest)
 
     def prune(self, older_than: timedelta) -> int:
         """Delete replies that were stored longer ago than that and give the space back; the number deleted."""
@@ -381,8 +403,8 @@ class ReplyCache:
                 before = time.time() - older_than.total_seconds()
                 gone = self._db.execute("DELETE FROM replies WHERE stored < ?", (before,)).rowcount
                 self._db.execute("DELETE FROM judges WHERE key NOT IN (SELECT judge FROM replies)")
-            self._db.execute("VACUUM")
-        return gone
+            self._shrink()
+        return int(gone)
 
     def forget(
         self,
@@ -405,7 +427,7 @@ class ReplyCache:
             query = "SELECT replies.key, outcome, identity FROM replies JOIN judges ON judges.key = judge"
             if keys is not None:
                 self._db.execute("CREATE TEMP TABLE named (key TEXT PRIMARY KEY)")
-                self._db.executemany("INSERT OR IGNORE INTO named VALUES (?)", [(key,) for key in keys])
+                self._db.executemany("INSERT INTO named VALUES (?) ON CONFLICT DO NOTHING", [(key,) for key in keys])
                 query += " WHERE replies.key IN (SELECT key FROM named)"
             gone = [
                 (key,)

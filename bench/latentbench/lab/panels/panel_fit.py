@@ -27,7 +27,7 @@ import yaml
 from numpy.typing import NDArray
 
 from latentbench.judges.cache.cached_judge import CachedJudge
-from latentbench.judges.cache.replies import ReplyCache
+from latentbench.judges.cache.reply_database import open_replies
 from latentbench.judges.judge import Judge, guarded
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.config import read_yaml, validate
@@ -95,7 +95,7 @@ def fit_panel(
         SpecError: the panel names no file for what is fitted.
         DataError: the members answered nothing that could be fitted.
     """
-    replies = ReplyCache(cache)
+    replies = open_replies(cache)
 
     def load(reference: str) -> Judge:
         return CachedJudge(load_judge(reference), replies)

@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from latentbench.judges.cache.cached_judge import ReplyCache
+from latentbench.judges.cache.reply_database import open_replies
 from latentbench.judges.judge import Judge, closed
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.config import read_document
@@ -79,7 +79,7 @@ def run_studies(
     for name, study in loaded:
         check_names(study, profile, name)
     work.mkdir(parents=True, exist_ok=True)
-    replies = ReplyCache(cache or default_cache())
+    replies = open_replies(cache or default_cache())
     failed: dict[str, str] = {}
     pool = Pool()
     label = Path(size).stem
