@@ -109,7 +109,12 @@ class _PostgresConnection:
     def open(self) -> None:
         import psycopg
 
-        limits = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+        limits: dict[str, Any] = {
+            "connect_timeout": 10,
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+        }
         self._held = psycopg.connect(self.url, autocommit=True, application_name="latentbench", **limits)
         # A process that freezes within a transaction keeps no others waiting for ever.
         for name, seconds in (("lock_timeout", 60), ("idle_in_transaction_session_timeout", 60)):
