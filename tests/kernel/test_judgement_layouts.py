@@ -61,6 +61,7 @@ def test_a_run_that_older_code_began_is_not_resumed(tmp_path: Path, run: Path) -
     journal.path.write_text(json.dumps(old) + "\n", encoding="utf-8")
     plan = Plan.__new__(Plan)
     object.__setattr__(plan, "cells", ())
+    object.__setattr__(plan, "latents", ())
     with pytest.raises(RunError, match="earlier version.*start the run anew"):
         stored(plan, {}, journal)
 

@@ -66,9 +66,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> list[RunTally]:
     return found
 
 
-def test_at_an_endpoint_the_line_moves_while_no_batch_has_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_at_an_endpoint_the_line_moves_with_every_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "INTERVAL", 0.01)
     out = io.StringIO()
     console = Console(file=out, width=300)
@@ -76,7 +74,7 @@ def test_at_an_endpoint_the_line_moves_while_no_batch_has_ended(
     held = threading.Event()
 
     def script(body: dict[str, Any]) -> Said:
-        # The last call of the only batch waits until the line has been seen with all the others.
+        # The last call waits until the line has been seen with all the others.
         if len(server.sent) == 25:
             until = time.monotonic() + 20
             while "whole run 96% of ~24 calls" not in out.getvalue() and time.monotonic() < until:
@@ -90,7 +88,7 @@ def test_at_an_endpoint_the_line_moves_while_no_batch_has_ended(
         start(spec, tmp_path / "run", tmp_path / "c.sqlite", console)
     assert held.is_set()
     shares = [int(m) for line in lines for m in re.findall(r"asked (\d+):", line)]
-    assert all("0/4 latents" in line for line in lines if line.startswith("judge"))
+    assert not any("4/4 latents" in line for line in lines if line.startswith("judge"))
     assert shares[-1] == 23
     assert len(set(shares)) > 3
     assert shares == sorted(shares)
@@ -167,13 +165,14 @@ async def test_further_rounds_are_counted_when_a_unit_has_ended(tmp_path: Path) 
     judge = CachedJudge(load_judge("mock:oracle"), ReplyCache(tmp_path / "c.sqlite"))
     tally = RunTally({("x", "served"): Part("served", units=10, stored=2, guess=4.0)})
     assert (tally.standing().done, tally.standing().total) == (8, 40)
-    tally.at(("x", "served"), 2)
+    work = "x", "served"
+    tally.stored(work, 2)
     totals: list[int] = []
     judge.heard.append(lambda replies: totals.append(tally.standing().total))
-    with tally.listening([judge]):
-        tally.begun(2, 4)
+    with tally.listening([judge]), tally.asking("served"):
+        tally.begun(work, 2, 4)
         await converse([asked("a", "b"), asked("c", "d")], partial(guarded, judge))
-        tally.ended(2, 6)
+        tally.ended(work, 2, 6)
     assert totals[0] == 2 * 10
     assert (tally.standing().done, tally.standing().total) == (2 * 3 + 2 * 3, 3 * 10)
     assert judge.heard[1:] == []
@@ -231,18 +230,23 @@ def test_the_time_left_counts_each_judge_at_its_own_pace(monkeypatch: pytest.Mon
         ("fuzzing", "slow"): Part("slow", units=1, stored=0, guess=10.0),
     }
     tally, who = RunTally(parts), JudgeIdentity("openai", "gpt-4o-mini", "r", "remote", ())
-    tally.at(("llm",), 0)
-    tally.hear(who, [Reply(Outcome.OK, text="x")] * 7)
-    assert tally.standing().left is None
-    now[0] = 40.0
-    tally.hear(who, [Reply(Outcome.OK, text="x")] * 13)
-    assert tally.standing().left == pytest.approx(210 * 2)
-    tally.at(("detection", "fast"), 0)
-    now[0] = 45.0
-    tally.hear(who, [Reply(Outcome.OK, text="x", cached=True)] * 25 + [Reply(Outcome.OK, text="x")] * 25)
-    standing = tally.standing()
+    with tally.asking("slow"):
+        tally.hear(who, [Reply(Outcome.OK, text="x")] * 7)
+        assert tally.standing().left is None
+        now[0] = 40.0
+        tally.hear(who, [Reply(Outcome.OK, text="x")] * 13)
+        assert tally.standing().left == pytest.approx(200 * 2)
+    now[0] = 50.0
+    with tally.asking("fast"):
+        now[0] = 55.0
+        tally.hear(who, [Reply(Outcome.OK, text="x", cached=True)] * 25 + [Reply(Outcome.OK, text="x")] * 25)
+        standing = tally.standing()
     assert (standing.done, standing.total, standing.rate) == (70, 230, 10.0)
-    assert standing.left == pytest.approx(150 * 5 / 25 + 10 * 2)
+    assert standing.left == pytest.approx(150 * 5 / 25)
+    with tally.asking("slow"), tally.asking("fast"):
+        now[0] = 60.0
+        tally.hear(who, [Reply(Outcome.OK, text="x")] * 150)
+        assert tally.standing().left == pytest.approx(10 * 45 / 20)
 
 
 def test_lines() -> None:

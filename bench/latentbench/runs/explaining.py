@@ -1,4 +1,4 @@
-"""Stage 1: explain windows -> explanations, batched over latents.
+"""Explain windows -> explanations, batched over latents.
 
 An explanation that failed is kept as a row with its outcome: the latent stays in every table, with less coverage, instead of
 vanishing from the average.
@@ -11,8 +11,6 @@ from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
-
-from rich.console import Console
 
 from latentbench.explainers.explainer import Explainer, Explanation, Others, explains, total_usage
 from latentbench.judges.judge import Judge, guarded
@@ -51,28 +49,28 @@ def stored(journal: Journal[ExplainedUnit], again: Collection[Outcome] = RETRIED
 
 
 async def explain(
-    plan: Plan, journal: Journal[ExplainedUnit], done: Explanations, console: Console, keeper: Keeper, tally: RunTally
+    plan: Plan,
+    label: str,
+    repeat: int,
+    latents: Sequence[LatentView],
+    done: Explanations,
+    journal: Journal[ExplainedUnit],
+    keeper: Keeper,
+    stage: Stage,
+    tally: RunTally,
 ) -> None:
-    """Produce every explanation that is owed, in dependency order, appending to `journal` and to `done`."""
-    for label, explainer in plan.explainers.items():
-        total = len(plan.latents) * plan.spec.repeats
-        have = sum(latent.id in done.get((label, r), {}) for r in range(plan.spec.repeats) for latent in plan.latents)
-        if have == total:
-            continue
-        tally.at((label,), have)
-        with Stage(f"explain {label}", total, "latents", console, have, tally.standing) as stage:
-            for repeat in range(plan.spec.repeats):
-                mine = done.setdefault((label, repeat), {})
-                others = _read_only({a: done[(a, repeat)] for a in explainer.after})
-                owed = [latent for latent in plan.latents if latent.id not in mine]
-                for chunk in chunks(owed, CHUNK):
-                    for explanation, exchange in await _explain(plan, label, chunk, repeat, others, tally):
-                        mine[explanation.latent] = explanation
-                        keeper.explained(label, repeat, explanation, exchange)
-                        stage.causes.add(explanation.outcome, explanation.error)
-                        spent = paid(exchange.replies)
-                        journal.append((_written(plan, label, repeat, explanation, spent), explanation))
-                    stage.advance(len(chunk))
+    """Explain some latents, all asked together, and append what came to `journal` and to `done`.
+
+    Those that the explainer reads from are finished (`latentbench.runs.flow`).
+    """
+    others = _read_only({a: done[(a, repeat)] for a in plan.explainers[label].after})
+    mine = done[(label, repeat)]
+    for explanation, exchange in await _explain(plan, label, latents, repeat, others, tally):
+        mine[explanation.latent] = explanation
+        keeper.explained(label, repeat, explanation, exchange)
+        stage.causes.add(explanation.outcome, explanation.error)
+        journal.append((_written(plan, label, repeat, explanation, paid(exchange.replies)), explanation))
+    stage.advance(len(latents))
 
 
 async def _explain(
@@ -84,9 +82,10 @@ async def _explain(
         explainer_exchange(explainer, latent, seed, judge) for latent, seed in zip(latents, seeds, strict=True)
     ]
     if judge is not None:
-        tally.begun(len(latents), sum(len(exchange.asking) for exchange in exchanges))
-        await converse(exchanges, partial(guarded, judge))
-        tally.ended(len(latents), sum(exchange.asked for exchange in exchanges))
+        with tally.asking(plan.models[label]):
+            tally.begun((label,), len(latents), sum(len(exchange.asking) for exchange in exchanges))
+            await converse(exchanges, partial(guarded, judge))
+            tally.ended((label,), len(latents), sum(exchange.asked for exchange in exchanges))
     return [
         (explanation_of(explainer, latent, exchange, seed, others), exchange)
         for latent, exchange, seed in zip(latents, exchanges, seeds, strict=True)
@@ -94,8 +93,8 @@ async def _explain(
 
 
 def _read_only(others: Mapping[str, Mapping[str, Explanation]]) -> Others:
-    """Finished explanations for an explainer to read: what it does to them it does to a copy."""
-    return MappingProxyType({label: MappingProxyType(dict(own)) for label, own in others.items()})
+    """Finished explanations for an explainer to read, and not to change."""
+    return MappingProxyType({label: MappingProxyType(own) for label, own in others.items()})
 
 
 def explainer_exchange(explainer: Explainer, latent: LatentView, seed: int, judge: Judge | None = None) -> Exchange:

@@ -7,22 +7,23 @@ Where it does, and for methods that ask in several rounds, the estimate is wrong
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 
 from latentbench.kernel.boundary import Fault
 from latentbench.kernel.latent import LatentView
 from latentbench.runs.explaining import Explanations, explainer_exchange
-from latentbench.runs.judging import Key, trial_exchange, trials_of
+from latentbench.runs.judging import trial_exchange, trials_of
 from latentbench.runs.plan import Plan, explain_seed
 from latentbench.runs.probing import OWED
+from latentbench.runs.stock import Key
 from latentbench.runs.tally import Part, Work
 
 SAMPLE = 3
 """Latents that are tried, at equal steps through the plan's: they may differ in how many windows they have."""
 
 
-def forecast(plan: Plan, done: Explanations, judged: set[Key]) -> dict[Work, Part]:
+def forecast(plan: Plan, done: Explanations, judged: Container[Key]) -> dict[Work, Part]:
     """The stages of a plan, in their order, each with an estimate of the calls of a unit.
 
     Args:

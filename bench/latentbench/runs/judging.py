@@ -1,17 +1,14 @@
-"""Stage 2: explanations x test windows -> judgements, batched over latents and explainers.
+"""Explanations x test windows -> judgements, batched over latents and explainers.
 
-All cells that share a scorer and a judge are one stage: their questions are put into the same batches, so that a prefix or a
-window that several explainers share is computed once. The unit on disk is one latent of one cell.
+Questions of all cells that share a scorer and a judge may be put into the same batches, so that a prefix or a window that several
+explainers share is computed once; `latentbench.runs.flow` says which. The unit on disk is one latent of one cell.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-
-from rich.console import Console
 
 from latentbench.explainers.explainer import Explanation, total_usage
 from latentbench.judges.judge import Judge, guarded
@@ -30,6 +27,7 @@ from latentbench.runs.plan import Cell, Plan
 from latentbench.runs.rounds import Exchange, converse
 from latentbench.runs.run_spec import RunSpec
 from latentbench.runs.settled import as_tabled
+from latentbench.runs.stock import UnitStock
 from latentbench.runs.tally import RunTally
 from latentbench.scorers.scorer import Judgement, Scorer, answered, failed, made
 from latentbench.views.progress import Stage
@@ -37,12 +35,9 @@ from latentbench.views.progress import Stage
 BATCH = 512
 """Requests of the first round per batch: a few seconds of an in-process judge, and what a kill can lose."""
 
-Key = tuple[str, str]
-"""(cell id, latent id)."""
-
 
 @dataclass(frozen=True)
-class _Unit:
+class Unit:
     """One latent of one cell; `trials` are a fault where the scorer could not make them."""
 
     cell: Cell
@@ -51,10 +46,15 @@ class _Unit:
     trials: list[Trial] | Fault
     exchanges: list[Exchange]
 
+    @property
+    def asking(self) -> int:
+        """How many requests its first round has."""
+        return sum(len(exchange.asking) for exchange in self.exchanges)
+
 
 def stored(
     plan: Plan, explanations: Explanations, journal: Journal[JudgedUnit], again: Collection[Outcome] = RETRIED
-) -> set[Key]:
+) -> UnitStock:
     """Units on disk that are not owed again: no call of theirs failed (`again`), and what was judged is the explanation of now.
 
     The second matters where the call that should have explained failed: the windows were skipped then, and the explanation
@@ -63,104 +63,47 @@ def stored(
     Raises:
         RunError, CorruptTable: the journal cannot be read.
     """
-    texts = {
-        (cell.id, latent): explanation.hash
-        for cell in plan.cells
-        for latent, explanation in explanations.get((cell.explainer, cell.repeat), {}).items()
-    }
-    found: set[Key] = set()
+    found = UnitStock(plan, explanations)
     for place, judgements in journal.units():
-        key = (place.cell, place.latent)
         failed = any(judgement.outcome in again for judgement in judgements)
-        if failed or (judgements and place.explanation != texts.get(key)):
-            found.discard(key)
-        else:
-            found.add(key)
+        found.note((place.cell, place.latent), None if failed else place.explanation if judgements else "")
     return found
 
 
+def unit(plan: Plan, cell: Cell, latent: LatentView, explanations: Explanations) -> Unit:
+    """What is to be asked about a latent in a cell; its explanation is there."""
+    scorer, judge = plan.asking[cell.scorer, cell.judge], plan.judges[cell.judge]
+    explanation = explanations[(cell.explainer, cell.repeat)][latent.id]
+    # A failed explanation still makes its trials: their windows are recorded as skipped.
+    trials = trials_of(plan.spec, cell.repeat, scorer, latent, explanation.text or "")
+    owners = [] if explanation.text is None or isinstance(trials, Fault) else trials
+    return Unit(cell, latent, explanation, trials, [trial_exchange(scorer, trial, judge.can) for trial in owners])
+
+
 async def judge(
-    plan: Plan,
-    explanations: Explanations,
-    journal: Journal[JudgedUnit],
-    done: set[Key],
-    console: Console,
-    keeper: Keeper,
-    tally: RunTally,
+    plan: Plan, units: Sequence[Unit], journal: Journal[JudgedUnit], keeper: Keeper, stage: Stage, tally: RunTally
 ) -> None:
-    """Ask everything that is owed and append it to `journal`.
-
-    Args:
-        explanations: all of stage 1.
-        done: units that are on disk.
-    """
-    for scorer_label, judge_label in dict.fromkeys((c.scorer, c.judge) for c in plan.cells):
-        cells = [c for c in plan.cells if (c.scorer, c.judge) == (scorer_label, judge_label)]
-        total = len(cells) * len(plan.latents)
-        owed = [(c, latent) for c in cells for latent in plan.latents if (c.id, latent.id) not in done]
-        if not owed:
-            continue
-        asked = plan.judges[judge_label]
-        scorer = plan.asking[scorer_label, judge_label]
-        tally.at((scorer_label, judge_label), total - len(owed))
-        name = f"judge {scorer_label} · {judge_label}"
-        with Stage(name, total, "latents", console, total - len(owed), tally.standing) as stage:
-            slots = asyncio.Semaphore(asked.in_flight)
-            async with asyncio.TaskGroup() as group:
-                for batch in _batches(plan, scorer, asked, explanations, owed):
-                    await slots.acquire()
-                    group.create_task(_judge(scorer, asked, batch, journal, keeper, stage, tally, slots))
-
-
-def _batches(
-    plan: Plan, scorer: Scorer, judge: Judge, explanations: Explanations, owed: Sequence[tuple[Cell, LatentView]]
-) -> Iterator[list[_Unit]]:
-    batch: list[_Unit] = []
-    size = 0
-    for cell, latent in owed:
-        explanation = explanations[(cell.explainer, cell.repeat)][latent.id]
-        # A failed explanation still makes its trials: their windows are recorded as skipped.
-        trials = trials_of(plan.spec, cell.repeat, scorer, latent, explanation.text or "")
-        owners = [] if explanation.text is None or isinstance(trials, Fault) else trials
-        exchanges = [trial_exchange(scorer, trial, judge.can) for trial in owners]
-        batch.append(_Unit(cell, latent, explanation, trials, exchanges))
-        size += sum(len(exchange.asking) for exchange in exchanges)
-        if size >= BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-async def _judge(
-    scorer: Scorer,
-    judge: Judge,
-    units: list[_Unit],
-    journal: Journal[JudgedUnit],
-    keeper: Keeper,
-    stage: Stage,
-    tally: RunTally,
-    slots: asyncio.Semaphore,
-) -> None:
-    try:
-        exchanges = [exchange for unit in units for exchange in unit.exchanges]
-        tally.begun(len(units), sum(len(exchange.asking) for exchange in exchanges))
+    """Ask about units of one scorer and judge, all together, and append what came to `journal`."""
+    cell = units[0].cell
+    work = cell.scorer, cell.judge
+    scorer, judge = plan.asking[work], plan.judges[cell.judge]
+    exchanges = [exchange for unit in units for exchange in unit.exchanges]
+    with tally.asking(cell.judge):
+        tally.begun(work, len(units), sum(len(exchange.asking) for exchange in exchanges))
         await converse(exchanges, partial(guarded, judge))
-        tally.ended(len(units), sum(exchange.asked for exchange in exchanges))
-        for unit in units:
-            judgements, calls = _judged(unit, scorer, judge)
-            spent = paid([r for exchange in unit.exchanges for r in exchange.replies])
-            place = Asked(unit.cell.id, unit.latent.id, unit.explanation.hash, tuple(calls), spent)
-            keeper.judged(unit.cell, unit.latent.id, unit.trials, unit.exchanges, judgements)
-            journal.append((place, tuple(map(as_tabled, judgements))))
-            for judgement in judgements:
-                stage.causes.add(judgement.outcome, judgement.error)
-            stage.advance()
-    finally:
-        slots.release()
+        tally.ended(work, len(units), sum(exchange.asked for exchange in exchanges))
+    for unit in units:
+        judgements, calls = _judged(unit, scorer, judge)
+        spent = paid([r for exchange in unit.exchanges for r in exchange.replies])
+        place = Asked(unit.cell.id, unit.latent.id, unit.explanation.hash, tuple(calls), spent)
+        keeper.judged(unit.cell, unit.latent.id, unit.trials, unit.exchanges, judgements)
+        journal.append((place, tuple(map(as_tabled, judgements))))
+        for judgement in judgements:
+            stage.causes.add(judgement.outcome, judgement.error)
+        stage.advance()
 
 
-def _judged(unit: _Unit, scorer: Scorer, judge: Judge) -> tuple[list[Judgement], list[Call]]:
+def _judged(unit: Unit, scorer: Scorer, judge: Judge) -> tuple[list[Judgement], list[Call]]:
     """The judgements of a unit, and what the calls behind each used."""
     if isinstance(unit.trials, Fault):
         found = without_trials(scorer, unit.latent, unit.trials)

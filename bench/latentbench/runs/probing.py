@@ -8,7 +8,7 @@ repetition; an endpoint that is missed here is stopped by its own count of failu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -18,15 +18,16 @@ from latentbench.kernel.errors import JudgeError
 from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Reply, Request, addressed
 from latentbench.runs.explaining import Explanations, explainer_exchange, explanation_of
-from latentbench.runs.judging import Key, trial_exchange, trials_of
+from latentbench.runs.judging import trial_exchange, trials_of
 from latentbench.runs.plan import Plan, explain_seed
 from latentbench.runs.rounds import converse
+from latentbench.runs.stock import Key
 
 OWED = "(an explanation that is still to be written)"
 """Stands for an explanation whose calls are still owed: every question about it is new."""
 
 
-async def probe(plan: Plan, done: Explanations, judged: set[Key], fresh: bool = False) -> None:
+async def probe(plan: Plan, done: Explanations, judged: Container[Key], fresh: bool = False) -> None:
     """Try each judge that is reached over a network and is owed an answer.
 
     Args:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +44,7 @@ from latentbench.runs import explaining, judging, ledger
 from latentbench.runs.closing_remarks import say_cached, say_calls, say_damage
 from latentbench.runs.environment import git, hardware, versions
 from latentbench.runs.explaining import RETRIED
+from latentbench.runs.flow import Flow
 from latentbench.runs.forecast import forecast
 from latentbench.runs.journal import ExplainedUnit, Journal, JudgedUnit
 from latentbench.runs.keeping import Keeper
@@ -56,6 +57,7 @@ from latentbench.runs.run_journals import explanation_journal, judgement_journal
 from latentbench.runs.run_spec import ExplainerEntry, RunSpec, ScorerEntry, load_run_spec, local
 from latentbench.runs.run_tables import describe, write_tables
 from latentbench.runs.settling import restore, settle
+from latentbench.runs.stock import Key
 from latentbench.runs.tally import RunTally
 from latentbench.scorers.scorer import load_scorer
 from latentbench.suites.imported.suite_notes import notes
@@ -277,7 +279,7 @@ def _go_on(
 
 
 def _try_judges(
-    plan: Plan, done: explaining.Explanations, judged: set[judging.Key], then: str, fresh: bool = False
+    plan: Plan, done: explaining.Explanations, judged: Container[Key], then: str, fresh: bool = False
 ) -> None:
     try:
         stopping.run(probe(plan, done, judged, fresh))
@@ -351,8 +353,10 @@ def _carried_out(
             stopping.run(work(plan, explanations, judgements, keeper, console, again), runner)
         through = True
     except (BaseExceptionGroup, BenchError) as e:
-        # Batches run in a task group; the user is owed the one error, not the group.
-        one = e.exceptions[0] if isinstance(e, BaseExceptionGroup) else e
+        # Batches run in task groups; the user is owed the one error, not the groups.
+        one: BaseException = e
+        while isinstance(one, BaseExceptionGroup):
+            one = one.exceptions[0]
         if isinstance(one, JudgeError | DataError):
             kept = f"What was answered is kept; go on with: bench resume {folder}"
             one = type(one)(f"{str(one).rstrip('.')}. {kept}")
@@ -395,10 +399,7 @@ async def _stages(
     judged = judging.stored(plan, done, judgements, again)
     tally = RunTally(forecast(plan, done, judged))
     with tally.listening(plan.judges.values()):
-        await explaining.explain(plan, explanations, done, console, keeper, tally)
-        if explanations.appended:
-            judged = judging.stored(plan, done, judgements, again)
-        await judging.judge(plan, done, judgements, judged, console, keeper, tally)
+        await Flow(plan, explanations, judgements, done, judged, keeper, tally).run(console)
     say_calls(tally.standing(), console)
 
 

@@ -7,8 +7,9 @@ that is known: all calls of the units that have ended, else the first round of t
 few latents with a stand-in for their explanation (`runs.forecast`). Making every trial beforehand is the tempting way, would
 double the work of a run with fast judges, and would know nothing of further rounds either.
 
-The time left is as if nothing of the rest were in the cache: for each judge as fast as its stages have been, for one that was not
-asked yet as fast as the others.
+Calls that came back are counted by judge, whoever asked: what several scorers ask of one judge is under way together. The time
+left is that of the judge that has most to do, because all of them are asked at once, and as if nothing of the rest were in the
+cache: each as fast as it has been while it was asked, one that was not asked yet as fast as the others.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -30,6 +32,8 @@ from latentbench.views.run_line import Spent, Standing
 
 Work = tuple[str, ...]
 """Labels of a stage: of an explainer, or of a scorer and a judge."""
+_asked: ContextVar[str] = ContextVar("asked", default="")
+"""Label of the judge that the code under way asks; what is started from it, to the call itself, inherits it."""
 FEWEST = 8
 """Calls that have to be back before a time is said."""
 
@@ -45,8 +49,6 @@ class Part:
         guess: calls of a unit before any has begun.
         begun, first: units whose first round is known, and its requests.
         ended, asked: units of which all is answered, and all their requests.
-        heard, fresh: calls that came back, and those of them that did not come from the cache.
-        seconds: how long the stage was worked on.
     """
 
     judge: str
@@ -57,9 +59,6 @@ class Part:
     first: int = 0
     ended: int = 0
     asked: int = 0
-    heard: int = 0
-    fresh: int = 0
-    seconds: float = 0.0
 
     @property
     def each(self) -> float:
@@ -76,7 +75,23 @@ class Part:
     @property
     def owed(self) -> int:
         """Calls of this session, those that came back included."""
-        return max(self.heard, round(self.each * (self.units - self.stored)))
+        return round(self.each * (self.units - self.stored))
+
+
+@dataclass
+class _Pace:
+    """How one judge answers.
+
+    Attributes:
+        heard, fresh: calls that came back, and those of them that did not come from the cache.
+        seconds: how long anything was asked of it.
+        asking: how many batches are under way.
+    """
+
+    heard: int = 0
+    fresh: int = 0
+    seconds: float = 0.0
+    asking: int = 0
 
 
 @dataclass
@@ -98,7 +113,7 @@ class RunTally:
 
     def __init__(self, parts: Mapping[Work, Part]) -> None:
         self._parts = dict(parts)
-        self._now: Part | None = None
+        self._paces = {part.judge: _Pace() for part in parts.values()}
         self._since = time.monotonic()
         self._used: dict[tuple[bool, JudgeIdentity], _Used] = {}
         self._causes = Causes()
@@ -117,24 +132,34 @@ class RunTally:
             for judge, hook in hooks:
                 judge.heard.remove(hook)
 
-    def at(self, work: Work, stored: int) -> None:
-        """A stage begins, of which so many units are on disk, and the one before it has ended."""
+    def stored(self, work: Work, units: int) -> None:
+        """So many units of a stage are on disk."""
+        self._parts[work].stored = units
+
+    @contextmanager
+    def asking(self, judge: str) -> Iterator[None]:
+        """Something is asked of a judge, by its label, while the block runs; replies that come in it are that judge's."""
+        pace, before = self._paces[judge], _asked.set(judge)
         with self._lock:
-            self._stop()
-            self._now = self._parts[work]
-            self._now.stored = stored
+            self._look()
+            pace.asking += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._look()
+                pace.asking -= 1
+            _asked.reset(before)
 
-    def begun(self, units: int, requests: int) -> None:
-        """So many units of the stage are asked about; their first round has so many requests."""
-        if self._now is not None:
-            self._now.begun += units
-            self._now.first += requests
+    def begun(self, work: Work, units: int, requests: int) -> None:
+        """So many units of a stage are asked about; their first round has so many requests."""
+        self._parts[work].begun += units
+        self._parts[work].first += requests
 
-    def ended(self, units: int, requests: int) -> None:
-        """So many units of the stage are answered, which took so many requests."""
-        if self._now is not None:
-            self._now.ended += units
-            self._now.asked += requests
+    def ended(self, work: Work, units: int, requests: int) -> None:
+        """So many units of a stage are answered, which took so many requests."""
+        self._parts[work].ended += units
+        self._parts[work].asked += requests
 
     def hear(self, identity: JudgeIdentity, replies: Sequence[Reply]) -> None:
         """Replies of a judge have come back."""
@@ -142,31 +167,37 @@ class RunTally:
             for reply in replies:
                 self._used.setdefault((reply.cached, reply.by or identity), _Used()).add(reply.usage)
                 self._causes.add(reply.outcome, reply.error)
-            if self._now is not None:
-                self._now.heard += len(replies)
-                self._now.fresh += sum(not reply.cached for reply in replies)
+            pace = self._paces.get(_asked.get())
+            if pace is not None:
+                pace.heard += len(replies)
+                pace.fresh += sum(not reply.cached for reply in replies)
 
     def standing(self) -> Standing:
         """Where the run is now."""
         with self._lock:
-            self._stop()
+            self._look()
             parts = list(self._parts.values())
-            now = self._now
+            owed = {judge: sum(p.owed for p in parts if p.judge == judge) for judge in self._paces}
+            calls = {judge: max(pace.heard, owed[judge]) for judge, pace in self._paces.items()}
+            heard = sum(pace.heard for pace in self._paces.values())
+            before = sum(part.before for part in parts)
+            now = [pace for pace in self._paces.values() if pace.asking] or list(self._paces.values())
             return Standing(
-                done=sum(part.before + part.heard for part in parts),
-                total=sum(part.before + part.owed for part in parts),
-                left=_left(parts) if sum(part.heard for part in parts) >= FEWEST else None,
-                rate=now.heard / now.seconds if now is not None and now.seconds else 0.0,
+                done=before + heard,
+                total=before + sum(calls.values()),
+                left=_left(calls, self._paces) if heard >= FEWEST else None,
+                rate=sum(pace.heard / pace.seconds for pace in now if pace.seconds),
                 asked=self._spent(cached=False),
                 cached=self._spent(cached=True),
                 failed=self._causes.counts,
             )
 
-    def _stop(self) -> None:
-        """Give the stage the time since the last look."""
+    def _look(self) -> None:
+        """Give the judges that are asked the time since the last look."""
         now = time.monotonic()
-        if self._now is not None:
-            self._now.seconds += now - self._since
+        for pace in self._paces.values():
+            if pace.asking:
+                pace.seconds += now - self._since
         self._since = now
 
     def _spent(self, cached: bool) -> Spent:
@@ -181,17 +212,14 @@ class RunTally:
         )
 
 
-def _left(parts: Sequence[Part]) -> float:
+def _left(calls: Mapping[str, int], paces: Mapping[str, _Pace]) -> float:
     """Seconds until all that is owed has come back."""
-    everything = _pace(parts)
-    found = 0.0
-    for part in parts:
-        own = [other for other in parts if other.judge == part.judge and other.heard]
-        found += (part.owed - part.heard) * (_pace(own) if own else everything)
-    return found
+    everything = _seconds(list(paces.values()))
+    own = {judge: _seconds([pace]) if pace.heard else everything for judge, pace in paces.items()}
+    return max(((n - paces[judge].heard) * own[judge] for judge, n in calls.items()), default=0.0)
 
 
-def _pace(parts: Sequence[Part]) -> float:
-    """Seconds of a call, over the time of these stages: of one that was asked, where any was."""
-    calls = sum(part.fresh for part in parts) or sum(part.heard for part in parts)
-    return sum(part.seconds for part in parts) / calls if calls else 0.0
+def _seconds(paces: Sequence[_Pace]) -> float:
+    """Seconds of a call, over the time in which these were asked: of one that was not in the cache, where any was not."""
+    calls = sum(pace.fresh for pace in paces) or sum(pace.heard for pace in paces)
+    return sum(pace.seconds for pace in paces) / calls if calls else 0.0

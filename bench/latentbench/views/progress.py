@@ -30,7 +30,7 @@ WHOLE = "whole run, estimated"
 """How the bar of the run is called; its number of calls is an estimate (`latentbench.runs.tally`)."""
 
 
-class _Left(TimeRemainingColumn):
+class Left(TimeRemainingColumn):
     """Time left, as the run says it where it says one."""
 
     def render(self, task: Task) -> Text:
@@ -40,7 +40,7 @@ class _Left(TimeRemainingColumn):
         return Text(clock(task.fields["left"]), "progress.remaining")
 
 
-class _Bar(Progress):
+class Bar(Progress):
     """A bar, under it that of the whole run, and under these how much has no answer and why, and what the calls used: beside the
     bars, a terminal of 80 columns would have no room for them."""
 
@@ -99,17 +99,17 @@ class Stage:
         self._over = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
         self._start = time.monotonic()
-        self._bar: _Bar | None = None
+        self._bar: Bar | None = None
         self.causes = Causes()
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
-            self._bar = _Bar(
+            self._bar = Bar(
                 TextColumn("{task.description:<28}", markup=False),
                 BarColumn(bar_width=16),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
-                _Left(compact=True),
+                Left(compact=True),
                 console=self.console,
             )
             self._task = self._bar.add_task(
