@@ -180,20 +180,32 @@ class Worker:
     """The thread of an in-process judge: one call at a time, and a caller that goes away is heard between two batches.
 
     A thread, because the event loop must go on while a model computes; one, because two passes that share the cores are slower
-    than one after the other.
+    than one after the other. For the same reason the workers of a process take turns, call by call, unless they say otherwise.
+
+    Attributes:
+        turns: who computes; one for all workers.
 
     Args:
         name: shown in tracebacks and profilers.
+        elsewhere: whether the work is done by another process, and takes no turn.
     """
 
-    def __init__(self, name: str) -> None:
+    turns: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, name: str, elsewhere: bool = False) -> None:
+        self._turn = threading.Lock() if elsewhere else self.turns
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     async def run(self, work: Callable[[threading.Event], T]) -> T:
         """The result of `work`, which gets an event that is set when the caller is cancelled."""
         stop = threading.Event()
+
+        def in_turn() -> T:
+            with self._turn:
+                return work(stop)
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work, stop)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, in_turn)
         except asyncio.CancelledError:
             stop.set()
             raise

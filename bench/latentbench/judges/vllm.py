@@ -125,7 +125,7 @@ class VllmJudge(WordedJudge):
             settings.append(("structured", "true"))
         self.identity = JudgeIdentity("vllm", model, files.identity, p.dtype, tuple(settings))
         self._ends = end_tokens(tokenizer, generation)
-        self._worker = Worker("vllm")
+        self._worker = Worker("vllm", elsewhere=True)
         self.serve(Chat, self._texts)
         self.serve(Choice, self._choices, Capability.SLOTS)
         self.serve(Continuation, self._continuations)
