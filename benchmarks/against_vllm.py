@@ -121,10 +121,9 @@ def main() -> None:
             forget(given.url)
             ours, seconds = harness(spec, len(own))
             ratios.append(ours / most)
-            print(
-                f"round {turn + 1}: vllm bench serve {most:.2f} requests/s, bench run {ours:.2f} ({seconds:.0f} s in all): {ours / most:.3f}",
-                flush=True,
-            )
+            shares = f"vllm bench serve {most:.2f} requests/s, bench run {ours:.2f} ({seconds:.0f} s in all)"
+            shares = f"vllm bench serve {most:.2f} requests/s, bench run {ours:.2f} ({seconds:.0f} s in all)"
+            print(f"round {turn + 1}: {shares}: {ours / most:.3f}", flush=True)
     print(f"median {median(ratios):.3f} of vLLM's own generator")
 
 
