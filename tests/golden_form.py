@@ -410,7 +410,7 @@ def run_judgements(scorer: Scorer, latent: LatentView, explanation: Explanation,
     exchanges = [judging.trial_exchange(scorer, trial, frozenset({Capability.CHAT})) for trial in asked]
     asyncio.run(converse(exchanges, later(answer)))
     cell = plan.Cell("e/s/j/0", "e", "s", "j", 0)
-    unit = judging._Unit(cell, latent, explanation, trials, exchanges)
+    unit = judging.Unit(cell, latent, explanation, trials, exchanges)
     return judging._judged(unit, scorer, load_judge("mock:label"))[0]
 
 

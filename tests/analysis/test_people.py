@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from latentbench.analysis.people.given_rating import RATINGS, SCALE, GivenRating, pair_rating
 from latentbench.analysis.people.people_agreement import people_agreement
 from latentbench.analysis.people.rated_item import is_turned, order_for, rated_items
-from latentbench.analysis.people.rating import RATINGS, SCALE, Rating, pair_rating
 from latentbench.analysis.people.rating_import import imported_ratings
 from latentbench.analysis.people.rating_store import FOLDER, LINES, TABLE, rating_session, read_ratings
 from latentbench.cli import app
@@ -34,8 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shown_run(tmp_path_factory.mktemp("people"), GRID)
 
 
-def a_rating(value: int = 3, rater: str = "ann", latent: str = "res9/0", first: str = "h") -> Rating:
-    return Rating(rater, SCALE, latent, first, "", value, 2.5, "page")
+def a_rating(value: int = 3, rater: str = "ann", latent: str = "res9/0", first: str = "h") -> GivenRating:
+    return GivenRating(rater, SCALE, latent, first, "", value, 2.5, "page")
 
 
 def test_items_are_blind_shared_and_in_an_order_of_each_rater(folder: Path) -> None:

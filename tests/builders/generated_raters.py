@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from latentbench.analysis.people.rating import SCALE, Rating, pair_rating
+from latentbench.analysis.people.given_rating import SCALE, GivenRating, pair_rating
 from latentbench.runs.finished import Run
 
 
-def generated_ratings(run: Run, raters: int, noise: float, seed: int = 0) -> list[Rating]:
+def generated_ratings(run: Run, raters: int, noise: float, seed: int = 0) -> list[GivenRating]:
     """Ratings of every text of the run: its mean score on detection, plus noise of the rater's own, cut into five equal parts.
 
     Args:
@@ -24,13 +24,13 @@ def generated_ratings(run: Run, raters: int, noise: float, seed: int = 0) -> lis
         felt = truth + noise * rng.standard_normal(len(truth))
         values = 1 + np.searchsorted(np.quantile(felt, [0.2, 0.4, 0.6, 0.8]), felt)
         found += [
-            Rating(f"generated-{i}", SCALE, latent, text, "", int(value), 1.0, "generated")
+            GivenRating(f"generated-{i}", SCALE, latent, text, "", int(value), 1.0, "generated")
             for latent, text, value in zip(told["latent"], told["hash"], values, strict=True)
         ]
     return found
 
 
-def generated_choices(run: Run, right: float, seed: int = 0) -> list[Rating]:
+def generated_choices(run: Run, right: float, seed: int = 0) -> list[GivenRating]:
     """Choices between the texts of two explainers; one rater, who prefers the better score in a known share of the latents."""
     rng = np.random.default_rng(seed)
     scores = run.per_latent().set_index(["explainer", "latent"])["value"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -327,8 +328,9 @@ def test_rounds_are_batched_over_latents_and_each_gets_its_own_replies() -> None
     )
     counted: list[tuple[str, int, int]] = []
     tally: Any = SimpleNamespace(
-        begun=lambda units, calls: counted.append(("begun", units, calls)),
-        ended=lambda units, calls: counted.append(("ended", units, calls)),
+        asking=lambda judge: nullcontext(),
+        begun=lambda work, units, calls: counted.append(("begun", units, calls)),
+        ended=lambda work, units, calls: counted.append(("ended", units, calls)),
     )
     found = asyncio.run(stage._explain(plan, "rounds", views, 0, {}, tally))
     assert [e.text for e, _ in found] == ["", "sae/1", "sae/2|sae/2+", "sae/3|sae/3+|sae/3++"]

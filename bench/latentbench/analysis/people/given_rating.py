@@ -40,7 +40,7 @@ RatingKey = tuple[str, str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Rating:
+class GivenRating:
     """One rating; the fields are the columns of RATINGS.
 
     Raises:
@@ -81,22 +81,22 @@ class Rating:
 
 def pair_rating(
     rater: str, latent: str, texts: tuple[str, str], better: int, seconds: float | None, source: str
-) -> Rating:
+) -> GivenRating:
     """A rating of two texts in any order.
 
     Args:
         better: 1 the first of `texts`, -1 the second, 0 neither.
     """
     first, second = sorted(texts)
-    return Rating(rater, PAIR, latent, first, second, better if texts[0] == first else -better, seconds, source)
+    return GivenRating(rater, PAIR, latent, first, second, better if texts[0] == first else -better, seconds, source)
 
 
-def rating_line(rating: Rating) -> str:
+def rating_line(rating: GivenRating) -> str:
     """The line of a rating in the journal, as JSON."""
     return json.dumps(asdict(rating), ensure_ascii=False)
 
 
-def rating_unit(line: bytes) -> Rating:
+def rating_unit(line: bytes) -> GivenRating:
     """The rating of a line.
 
     Raises:
@@ -106,4 +106,4 @@ def rating_unit(line: bytes) -> Rating:
     seconds = held["seconds"]
     if seconds is not None and not math.isfinite(seconds):
         raise ValueError("seconds is not finite")
-    return conform(Rating(**{field.name: held[field.name] for field in RATINGS}), Rating)
+    return conform(GivenRating(**{field.name: held[field.name] for field in RATINGS}), GivenRating)
