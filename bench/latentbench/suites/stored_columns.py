@@ -134,7 +134,8 @@ class StoredWindows:
         code = self._codes.get(latent)
         if code is None:
             return []
-        return (self._order[self._starts[code] : self._starts[code + 1]] + self._first).tolist()
+        rows: list[int] = (self._order[self._starts[code] : self._starts[code + 1]] + self._first).tolist()
+        return rows
 
     def window(self, i: int) -> Window:
         """The window in row i of the whole table."""
