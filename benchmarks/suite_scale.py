@@ -31,9 +31,10 @@ import pyarrow.parquet as pq
 import torch
 from latentbench.corpora.contexts import Context, Tally
 from latentbench.kernel.files import write_json
+from latentbench.kernel.mapped_pages import let_go
 from latentbench.kernel.row_groups import RowGroups, streamed_digest
 from latentbench.kernel.tables import LATENTS, WINDOWS, write_table
-from latentbench.subject.activations import activations
+from latentbench.subject.activations import activations, shard_work
 from latentbench.subject.activations.activation_store import ActivationStore
 from latentbench.subject.coders.sparse import SparseLatents
 from latentbench.suites.build.draw import count, draw
@@ -42,6 +43,7 @@ from latentbench.suites.store import load_suite
 
 CONTEXT, WINDOW, VOCABULARY, WINDOWS_EACH = 256, 32, 49_152, 40
 ACTIVE = 32
+KINDS = {"RssAnon:": "its own", "RssFile:": "files"}
 
 
 def synthetic_contexts(tokens: int, tally: Tally) -> Iterator[Context]:
@@ -78,13 +80,9 @@ def collect(folder: Path, tokens: int, latents: int) -> dict[str, float]:
     def texts(*args: Any) -> Iterator[Context]:
         return synthetic_contexts(tokens, args[-1])
 
-    places = {
-        "encoded": feed,
-        "contexts": texts,
-        "documents": lambda *a, **k: iter(()),
-        "check_positions": lambda *a: None,
-    }
+    places = {"contexts": texts, "documents": lambda *a, **k: iter(()), "check_positions": lambda *a: None}
     capture = patch.object(activations, "Capture")
+    encode = patch.object(shard_work, "encoded", feed)
     merged: list[float] = []
 
     def merge(*args: Any) -> dict[str, int]:
@@ -94,7 +92,7 @@ def collect(folder: Path, tokens: int, latents: int) -> dict[str, float]:
         return found
 
     real_merge = activations.merge
-    with capture, patch.multiple(activations, corpus_identity=lambda _: "synthetic", merge=merge, **places):
+    with capture, encode, patch.multiple(activations, corpus_identity=lambda _: "synthetic", merge=merge, **places):
         activations.collect(loaded, [coder], SimpleNamespace(max_tokens=None), folder / "store")  # type: ignore[arg-type, list-item]
     size = sum(p.stat().st_size for p in (folder / "store").rglob("*") if p.is_file())
     return {"seconds of merging": merged[0], "GB on disk": size / 1e9}
@@ -106,13 +104,16 @@ def draw_windows(folder: Path, drawn: int) -> dict[str, float]:
     table, tiles = store.coder("sae"), tile(store.contexts, WINDOW)
     start = time.monotonic()
     counts = count(table.indptr, table.position, table.value, tiles)
-    took = {"seconds of counting": time.monotonic() - start, "MB before drawing": peak()}
+    took = {"seconds of counting": time.monotonic() - start, "MB before drawing": peak()} | resident()
     index = draw(counts, drawn, 240, 10, 0.5, 0, "sae").index.tolist()
     for centred in (False, True):
         plan = WindowPlan(40, "quantile", 10, 100, centred)
         start = time.process_time()
         for latent in index:
-            sample(*store.latent("sae", latent), tiles, plan, latent, latent + 1)
+            positions, values = store.latent("sae", latent)
+            sample(positions, values, tiles, plan, latent, latent + 1)
+            let_go(positions)
+            let_go(values)
         took[f"ms a latent{', centred' if centred else ''}"] = (time.process_time() - start) / len(index) * 1000
     return took | {"latents": len(index)}
 
@@ -177,6 +178,12 @@ def load(folder: Path) -> dict[str, float]:
 def peak() -> float:
     """Most memory that this process had resident, MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def resident() -> dict[str, float]:
+    """What this process has resident now, MB: memory of its own, and pages of files, those of libraries included."""
+    lines = (line.split() for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
+    return {f"MB of {KINDS[parts[0]]}": float(parts[1]) / 1e3 for parts in lines if parts[0] in KINDS}
 
 
 def main() -> None:

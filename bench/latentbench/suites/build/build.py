@@ -23,6 +23,7 @@ from latentbench.corpora.corpus import corpus_identity
 from latentbench.kernel.errors import DataError, ModelError
 from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest, seed_for
+from latentbench.kernel.mapped_pages import let_go
 from latentbench.models.language_model import Loaded, load
 from latentbench.models.source import cache_dir
 from latentbench.subject.activations.activation_store import FORMAT, ActivationStore
@@ -238,17 +239,13 @@ def _coder_part(
             f"no latent of {coder.name} fires in {min_windows} windows; the most active one does in "
             f"{int(counts.windows.max(initial=0))} of {len(tiles.start)}. Lower min_windows, or give a longer corpus."
         )
-    samples = [
-        sample(
-            *store.latent(coder.name, index),
-            tiles,
-            recipe.plan,
-            test_seed=seed_for("test", recipe.seed, coder.name, index),
-            explain_seed=seed_for("explain", recipe.seed, coder.name, index),
-            copies=copies,
-        )
-        for index in drawn.index.tolist()
-    ]
+    samples = []
+    for index in drawn.index.tolist():
+        positions, values = store.latent(coder.name, index)
+        seeds = {f"{name}_seed": seed_for(name, recipe.seed, coder.name, index) for name in ("test", "explain")}
+        samples.append(sample(positions, values, tiles, recipe.plan, **seeds, copies=copies))
+        let_go(positions)
+        let_go(values)
     samples = with_hard(
         recipe, Firing(table.indptr, table.position, table.value, tiles), coder, drawn, samples, pool, copies
     )

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import seed_for
+from latentbench.kernel.mapped_pages import let_go
 from latentbench.stats.quota import spread
-from latentbench.suites.build.sampling import Ints, Tiles
+from latentbench.suites.build.sampling import Ints, Tiles, positive
 
-CHUNK = 1 << 22
+CHUNK = 1 << 20
+"""Entries that are counted together."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Counts:
 
 
 def count(indptr: Ints, positions: NDArray[np.integer], values: NDArray[np.floating], tiles: Tiles) -> Counts:
-    """Count over a latent-major CSR, a few million entries at a time, so that memory-mapped arrays stay on disk.
+    """Count over a latent-major CSR, a million entries at a time. Pages of mapped files are let go, so memory does not grow with
+    the entries.
 
     Args:
         indptr: [latents + 1]
@@ -48,18 +51,28 @@ def count(indptr: Ints, positions: NDArray[np.integer], values: NDArray[np.float
     first = 0
     while first < n:
         last = max(int(np.searchsorted(indptr, indptr[first] + CHUNK, side="right")) - 1, first + 1)
-        entries = slice(int(indptr[first]), int(indptr[last]))
-        row = np.repeat(np.arange(last - first), np.diff(indptr[first : last + 1]))
-        fires = np.asarray(values[entries]) > 0
-        tokens[first:last] = np.bincount(row[fires], minlength=last - first)
-        tile = tiles.of[positions[entries]]
-        inside = fires & (tile >= 0)
-        row, tile = row[inside], tile[inside]
-        new = np.ones(len(row), dtype=np.bool_)
-        new[1:] = (np.diff(row) != 0) | (np.diff(tile) != 0)
-        windows[first:last] = np.bincount(row[new], minlength=last - first)
+        place, value = positions[indptr[first] : indptr[last]], values[indptr[first] : indptr[last]]
+        bounds = indptr[first : last + 1] - indptr[first]
+        of, fires = tiles.of[place], positive(value)
+        if not fires.all():
+            bounds, of = _before(fires)[bounds], of[fires]
+        # Positions ascend, so entries of one tile stand together; between them stands none of an unused tail.
+        new = np.ones(len(of), dtype=np.bool_)
+        np.not_equal(of[1:], of[:-1], out=new[1:])
+        new[bounds[:-1][bounds[:-1] < len(of)]] = True
+        new &= of >= 0
+        tokens[first:last], windows[first:last] = np.diff(bounds), np.diff(_before(new)[bounds])
+        let_go(place)
+        let_go(value)
         first = last
     return Counts(tokens, windows)
+
+
+def _before(marks: NDArray[np.bool_]) -> Ints:
+    """Marks before each place, and all of them [n + 1]."""
+    found = np.zeros(len(marks) + 1, dtype=np.int64)
+    np.cumsum(marks, out=found[1:])
+    return found
 
 
 @dataclass(frozen=True)

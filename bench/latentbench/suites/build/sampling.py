@@ -37,6 +37,9 @@ EXPLAIN, TEST = 0, 1
 RANDOM = -1
 """Code, in place of a decile, of a silent window drawn at random."""
 CONTRAST_STREAM = 1
+PLACE_BITS = 40
+INFINITE = 0x7C00
+"""Bits of infinity in float16."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,8 @@ def sample(
         copies: of the corpus, to keep explain and test windows apart; `tiles` must be those without copies.
     """
     where, bits = _firing(positions, values)
-    starts, maxima, active = _candidates(where, bits, tiles, plan.centred, copies)
+    fires = _fires(where, bits, tiles, plan.centred, copies)
+    starts, maxima = fires.start, fires.maximum
     order = np.argsort(maxima, kind="stable")
     low = [-(-d * len(order) // DECILES) for d in range(DECILES + 1)]
     test_rng, explain_rng = np.random.default_rng(test_seed), np.random.default_rng(explain_seed)
@@ -174,19 +178,24 @@ def sample(
     tested = _test_positives(low, plan, test_rng)
     free[tested] = False
     explained = _explain(low, free, plan, explain_rng)
-    silent = _silent(active, starts, tiles, plan)
-    negatives = _drawn(silent, plan.negatives, tiles, test_rng)
+    silent = _Silent(fires.taken, len(tiles.start))
+    negative = silent.drawn(plan.negatives, test_rng)
+    negatives = tiles.start[negative]
     test_start = np.concatenate([starts[order[tested]], negatives])
     blocked = 0
     if copies is not None and copies.shares(starts[order[explained]], test_start).any():
         shared = free & copies.shares(starts[order], test_start)
         blocked = int(shared.sum())
         explained = _explain(low, free & ~shared, plan, np.random.default_rng(explain_seed))
-    # A stream of their own: asking for them changes no other window.
-    rest = silent[~np.isin(tiles.start[silent], negatives)]
-    if copies is not None and plan.contrast:
-        rest = rest[~copies.shares(tiles.start[rest], test_start)]
-    contrast = _drawn(rest, plan.contrast, tiles, np.random.default_rng((explain_seed, CONTRAST_STREAM)))
+    contrast = np.zeros(0, dtype=np.int64)
+    if plan.contrast:
+        taken = np.concatenate([fires.taken, negative])
+        if copies is not None:
+            rest = _Silent(taken, len(tiles.start)).all()
+            taken = np.concatenate([taken, rest[copies.shares(tiles.start[rest], test_start)]])
+        # A stream of their own: asking for them changes no other window.
+        stream = np.random.default_rng((explain_seed, CONTRAST_STREAM))
+        contrast = tiles.start[_Silent(taken, len(tiles.start)).drawn(plan.contrast, stream)]
 
     # Ranks descend for explain windows (strongest first); positions ascend for test windows.
     explained = np.sort(explained)[::-1]
@@ -204,7 +213,7 @@ def sample(
         edges=edges.view(np.float16),
         candidates=len(order),
         rate_token=len(where) / max(int(tiles.offsets[-1]), 1),
-        rate_context=_contexts(where, tiles) / max(len(tiles.offsets) - 1, 1),
+        rate_context=fires.contexts / max(len(tiles.offsets) - 1, 1),
         max=float(bits.max().view(np.float16)) if len(bits) else 0.0,
         blocked=blocked,
     )
@@ -230,42 +239,87 @@ def read(positions: Ints, values: Halves, start: Ints, window: int) -> Halves:
     return out
 
 
+def positive(values: NDArray[np.floating]) -> Bools:
+    """Mark the values above 0; of float16 by their bits, which is several times faster than NumPy's comparison."""
+    if values.dtype != np.float16:
+        marked: Bools = values > 0
+        return marked
+    # From the smallest number to infinity; 0 wraps around, and what is below 0 or no number lies beyond.
+    return values.view(np.uint16) - np.uint16(1) < np.uint16(INFINITE)
+
+
 def _firing(positions: NDArray[np.integer], values: NDArray[np.floating]) -> tuple[Ints, NDArray[np.uint16]]:
     halves = np.ascontiguousarray(values, dtype=np.float16)
-    fires = halves > 0
+    fires = positive(halves)
     where = np.asarray(positions).astype(np.int64)
     bits = halves.view(np.uint16)
     return (where, bits) if fires.all() else (where[fires], bits[fires])
 
 
-def _candidates(
-    where: Ints, bits: NDArray[np.uint16], tiles: Tiles, centred: bool, copies: Copies | None
-) -> tuple[Ints, NDArray[np.uint16], Ints]:
-    """Start and maximum of every window that may be drawn, and all firing tiles, each ascending in position."""
+@dataclass(frozen=True)
+class _Fires:
+    """Where one latent fires, by windows.
+
+    Attributes:
+        start: first position of every window that may be drawn, ascending [n].
+        maximum: bits of the largest activation in each [n].
+        taken: tiles that are not silent, in no order; with centred windows also those that one of these reaches into, whether
+            it is drawn or not, so that silent windows are the same for every way of choosing explain windows.
+        contexts: number of contexts in which it fires.
+    """
+
+    start: Ints
+    maximum: NDArray[np.uint16]
+    taken: Ints
+    contexts: int
+
+
+def _fires(where: Ints, bits: NDArray[np.uint16], tiles: Tiles, centred: bool, copies: Copies | None) -> _Fires:
     of = tiles.of[where]
     inside = of >= 0
-    tiled, strength = (of, bits) if inside.all() else (of[inside], bits[inside])
+    tiled, strength, place = of, bits, where
+    loose = where[:0]
+    if not inside.all():
+        tiled, strength, place, loose = of[inside], bits[inside], where[inside], where[~inside]
     first = np.flatnonzero(np.diff(tiled, prepend=-1))
     active = tiled[first].astype(np.int64)
-    maxima = np.maximum.reduceat(strength, first) if len(first) else strength[:0]
+    contexts = _distinct(tiles.context[active], np.searchsorted(tiles.offsets, loose, side="right") - 1)
     if not centred or not len(first):
-        return tiles.start[active], maxima, active
+        maxima = np.maximum.reduceat(strength, first) if len(first) else strength[:0]
+        return _Fires(tiles.start[active], maxima, active, contexts)
 
-    segment = np.repeat(np.arange(len(first)), np.diff(first, append=len(tiled)))
-    at_peak = np.flatnonzero(strength == maxima[segment])
-    peak = where[inside][at_peak[np.diff(segment[at_peak], prepend=-1) > 0]]
+    # The largest value of each tile, and of equal ones the first, in one pass.
+    key = strength.astype(np.int64) << PLACE_BITS
+    key |= np.arange(len(key) - 1, -1, -1)
+    best = np.maximum.reduceat(key, first)
+    maxima = (best >> PLACE_BITS).astype(np.uint16)
+    peak = place[len(key) - 1 - (best & ((1 << PLACE_BITS) - 1))]
     context = tiles.context[active]
     start = np.clip(peak - tiles.window // 2, tiles.offsets[context], tiles.offsets[context + 1] - tiles.window)
+    kept = np.arange(len(start))
     if copies is not None:
         # A window that is re-cut may reach into a tile that is a copy.
-        copied = copies.copied(start)
-        if copied.any():
-            start, maxima = start[~copied], maxima[~copied]
-    start = start[disjoint(start, maxima, tiles.window)]
-    low, high = np.searchsorted(where, start), np.searchsorted(where, start + tiles.window)
-    # The 0 at the end gives reduceat a legal index for a window that ends after the last firing.
-    padded = np.append(bits, np.uint16(0))
-    return start, np.maximum.reduceat(padded, np.stack([low, high], 1).ravel())[::2], active
+        kept = kept[~copies.copied(start)]
+    kept = kept[disjoint(start[kept], maxima[kept], tiles.window)]
+    start, maximum = start[kept], maxima[kept]
+    # A window that is moved out of its tile reaches into one other; only a stronger one can raise its maximum.
+    earlier = start < tiles.start[active[kept]]
+    other = tiles.of[np.where(earlier, start, start + (tiles.window - 1))]
+    beside = np.clip(kept + np.where(earlier, -1, 1), 0, len(active) - 1)
+    raised = np.flatnonzero((other < 0) | ((active[beside] == other) & (maxima[beside] > maximum)))
+    if len(raised):
+        low, high = np.searchsorted(where, start[raised]), np.searchsorted(where, start[raised] + tiles.window)
+        # The 0 at the end gives reduceat a legal index for a window that ends after the last firing.
+        padded = np.append(bits, np.uint16(0))
+        maximum[raised] = np.maximum.reduceat(padded, np.stack([low, high], 1).ravel())[::2]
+    return _Fires(start, maximum, np.concatenate([active, other[other >= 0]]), contexts)
+
+
+def _distinct(some: Ints, others: Ints) -> int:
+    """How many numbers stand in two ascending arrays."""
+    if len(others):
+        return len(np.union1d(some, others))
+    return int(np.count_nonzero(np.diff(some, prepend=-1)))
 
 
 def disjoint(start: Ints, strength: NDArray[np.integer], window: int) -> Bools:
@@ -333,25 +387,33 @@ def _explain(low: list[int], free: Bools, plan: WindowPlan, rng: np.random.Gener
     return np.concatenate([top, *picks])
 
 
-def _silent(active: Ints, starts: Ints, tiles: Tiles, plan: WindowPlan) -> Ints:
-    """Tiles on which the latent is silent. Those that a centred candidate reaches into are left out, whether it is chosen or not,
-    so that the negatives too are the same for every way of choosing explain windows.
+class _Silent:
+    """The tiles on which a latent is silent, by their rank, because they are nearly all and few are drawn.
+
+    Args:
+        taken: the other tiles, in any order, some perhaps twice.
+        tiles: number of all tiles.
     """
-    silent = np.ones(len(tiles.start), dtype=np.bool_)
-    silent[active] = False
-    if plan.centred:
-        for edge in (starts, starts + tiles.window - 1):
-            touched = tiles.of[edge]
-            silent[touched[touched >= 0]] = False
-    return np.flatnonzero(silent)
 
+    def __init__(self, taken: Ints, tiles: int) -> None:
+        if len(taken) * 16 < tiles:
+            self._taken = np.unique(taken)
+        else:
+            marks = np.zeros(tiles, dtype=np.bool_)
+            marks[taken] = True
+            self._taken = np.flatnonzero(marks)
+        self._size = tiles - len(self._taken)
 
-def _drawn(candidates: Ints, n: int, tiles: Tiles, rng: np.random.Generator) -> Ints:
-    """Starts of `n` of the tiles, fewer where there are fewer."""
-    n = min(n, len(candidates))
-    picked: Ints = tiles.start[candidates[rng.choice(len(candidates), n, replace=False, shuffle=False)]]
-    return picked
+    def drawn(self, n: int, rng: np.random.Generator) -> Ints:
+        """`n` of the silent tiles, fewer where there are fewer."""
+        return self._at(rng.choice(self._size, min(n, self._size), replace=False, shuffle=False))
 
+    def all(self) -> Ints:
+        """All silent tiles, ascending."""
+        return self._at(np.arange(self._size))
 
-def _contexts(where: Ints, tiles: Tiles) -> int:
-    return int((np.diff(np.searchsorted(where, tiles.offsets)) > 0).sum())
+    def _at(self, rank: Ints) -> Ints:
+        """The silent tiles of these ranks."""
+        before = self._taken - np.arange(len(self._taken))
+        found: Ints = rank + np.searchsorted(before, rank, side="right")
+        return found
