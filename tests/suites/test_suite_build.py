@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from latentbench.corpora.corpus_spec import JsonlCorpus
 from latentbench.kernel.errors import DataError, DigestMismatch, SpecError
 from latentbench.subject.coders.saelens import save
 from latentbench.suites.any_recipe import build_recipe
@@ -84,6 +85,14 @@ def _recipe(place, **changes):
 def suite(place, tmp_path_factory):
     folder = tmp_path_factory.mktemp("built")
     return build_suite(_recipe(place), folder / "suite", folder / "work")
+
+
+def test_a_recipe_made_in_python_is_kept_so_that_it_can_be_read(place, tmp_path):
+    corpus = JsonlCorpus(path=_recipe(place).corpus.path)
+    assert "kind" not in corpus.model_fields_set
+    recipe = _recipe(place, corpus=corpus)
+    build_suite(recipe, tmp_path / "suite", tmp_path / "work")
+    assert load_recipe(tmp_path / "suite" / "recipe.yaml") == recipe
 
 
 def _bytes(folder):

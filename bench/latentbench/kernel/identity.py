@@ -93,17 +93,16 @@ def table_digest(tables: Mapping[str, pa.Table]) -> str:
     Args:
         tables: name -> table. Schema metadata is ignored.
     """
-    import pyarrow as pa
+    from latentbench.kernel.column_hash import hash_column
 
     h = hashlib.sha256()
     for name in sorted(tables):
-        table = tables[name].combine_chunks()
+        table = tables[name]
         h.update(f"{name}:{table.num_rows};".encode())
         for field in sorted(table.schema, key=lambda f: f.name):
             h.update(f"{field.name}:{type_name(field.type)};".encode())
-            column = table.column(field.name)
-            array = column.chunk(0) if column.num_chunks else pa.array([], type=field.type)
-            _hash_array(h, array)
+            chunks = table.column(field.name).chunks
+            hash_column(h, chunks.__iter__, field.type)
     return h.hexdigest()[:DIGEST_CHARS]
 
 
@@ -116,29 +115,3 @@ def type_name(kind: pa.DataType) -> str:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return f"list<{type_name(kind.value_type)}>"
     return str(kind)
-
-
-def _hash_array(h: hashlib._Hash, array: pa.Array) -> None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    nulls = pc.is_null(array).to_numpy(zero_copy_only=False)
-    h.update(nulls.tobytes())
-    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-        h.update(pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).tobytes())
-        _hash_array(h, array.flatten())
-    elif pa.types.is_fixed_size_list(array.type):
-        _hash_array(h, array.flatten())
-    elif pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        # All lengths, then all bytes: says as much as one value after another, without a Python object for each token.
-        texts = array.cast(pa.large_string()).fill_null("")
-        h.update(pc.binary_length(texts).to_numpy(zero_copy_only=False).astype("<i8").tobytes())
-        _, offsets, data = texts.buffers()
-        if len(texts) and data is not None:
-            ends = memoryview(offsets).cast("q")
-            h.update(memoryview(data)[ends[texts.offset] : ends[texts.offset + len(texts)]])
-    elif pa.types.is_dictionary(array.type):
-        _hash_array(h, array.dictionary_decode())
-    else:
-        filled = array.fill_null(False if pa.types.is_boolean(array.type) else 0) if array.null_count else array
-        h.update(filled.to_numpy(zero_copy_only=False).tobytes())

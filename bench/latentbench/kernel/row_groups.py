@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from latentbench.kernel.column_hash import Arrays, hash_column
 from latentbench.kernel.errors import CorruptTable
 from latentbench.kernel.identity import DIGEST_CHARS, type_name
 from latentbench.kernel.inputs import MIB, Unusable
@@ -28,9 +27,6 @@ from latentbench.kernel.parquet import affordable_groups
 
 HELD = 1024 * MIB
 """A column that is held decoded while it is hashed, at most."""
-
-Arrays = Callable[[], Iterator[pa.Array]]
-"""The arrays of a column from the first to the last, as often as it is called."""
 
 
 class RowGroups:
@@ -124,8 +120,7 @@ def streamed_digest(tables: Mapping[str, RowGroups | pa.Table]) -> str:
         h.update(f"{name}:{table.num_rows};".encode())
         for field in sorted(table.schema, key=lambda f: f.name):
             h.update(f"{field.name}:{type_name(field.type)};".encode())
-            kind = field.type
-            _hash(h, _arrays(table, field.name), kind)
+            hash_column(h, _arrays(table, field.name), field.type)
     return h.hexdigest()[:DIGEST_CHARS]
 
 
@@ -141,48 +136,3 @@ def _arrays(table: RowGroups | pa.Table, name: str) -> Arrays:
         if size > HELD:
             return partial(table.column, name)
     return lambda: iter(held)
-
-
-def _hash(h: hashlib._Hash, arrays: Arrays, kind: pa.DataType) -> None:
-    for array in arrays():
-        h.update(_missing(array) if array.null_count else bytes(len(array)))
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        for array in arrays():
-            h.update(pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).tobytes())
-        _hash(h, lambda: (array.flatten() for array in arrays()), kind.value_type)
-    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        for array in arrays():
-            h.update(_lengths(array).data)
-        for array in arrays():
-            h.update(_bytes(array))
-    else:
-        for array in arrays():
-            zero = False if pa.types.is_boolean(array.type) else 0
-            filled = array.fill_null(zero) if array.null_count else array
-            h.update(np.ascontiguousarray(filled.to_numpy(zero_copy_only=False)).data)
-
-
-def _missing(array: pa.Array) -> bytes:
-    found: bytes = pc.is_null(array).to_numpy(zero_copy_only=False).tobytes()
-    return found
-
-
-def _lengths(array: pa.Array) -> NDArray[np.int64]:
-    """Bytes of each text, 0 where it is missing; those of a dictionary are looked up."""
-    if pa.types.is_dictionary(array.type):
-        of = np.append(_lengths(array.dictionary), 0)
-        found: NDArray[np.int64] = of[array.indices.fill_null(len(of) - 1).to_numpy(zero_copy_only=False)]
-        return found
-    lengths: NDArray[np.int64] = pc.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype("<i8")
-    return lengths
-
-
-def _bytes(array: pa.Array) -> memoryview | bytes:
-    """All texts one after another."""
-    plain = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-    texts = plain.cast(pa.large_string()).fill_null("")
-    _, offsets, data = texts.buffers()
-    if not len(texts) or data is None:
-        return b""
-    ends = memoryview(offsets).cast("q")
-    return memoryview(data)[ends[texts.offset] : ends[texts.offset + len(texts)]]

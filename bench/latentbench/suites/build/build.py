@@ -260,4 +260,6 @@ def _keep_recipe(recipe: SuiteRecipe, out_dir: Path) -> None:
     if file.exists() and anchored_recipe(load_recipe(file), out_dir.resolve()) == recipe:
         return
     kept = recipe.model_dump(mode="json", exclude_unset=True)
+    # Whoever names a corpus by its class in Python sets no kind, and without one the file could not be read.
+    kept["corpus"]["kind"] = recipe.corpus.kind
     write_text(file, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
