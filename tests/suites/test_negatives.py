@@ -55,9 +55,10 @@ def fired(dense: np.ndarray) -> np.ndarray:
     return np.array([[(row[s : s + 8] > 0).any() for s in TILES.start] for row in dense])
 
 
-@pytest.mark.parametrize("block", [1 << 22, 60])
-def test_cooccurring_latents_equal_a_dense_loop(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+@pytest.mark.parametrize(("block", "side"), [(1 << 22, 1 << 11), (60, 1 << 11), (1 << 22, 3)])
+def test_cooccurring_latents_equal_a_dense_loop(monkeypatch: pytest.MonkeyPatch, block: int, side: int) -> None:
     monkeypatch.setattr(negatives, "BLOCK", block)
+    monkeypatch.setattr(negatives, "SIDE", side)
     dense, firing = activations()
     windows = fired(dense)
     latents = [1, 2, 5, 17]
@@ -72,7 +73,7 @@ def test_cooccurring_latents_equal_a_dense_loop(monkeypatch: pytest.MonkeyPatch,
     assert cooccurring(firing, latents, 4) == expected
     assert expected[0][0] == 2
     assert expected[2] == []
-    assert sorted(b for block in firing.blocks() for b in block) == list(range(LATENTS))
+    assert sorted(b for block in firing.blocks(range(LATENTS)) for b in block) == list(range(LATENTS))
 
 
 def test_aligned_latents_equal_a_dense_product() -> None:
@@ -81,7 +82,7 @@ def test_aligned_latents_equal_a_dense_product() -> None:
     rows[9] = 0
     candidates = np.array([i for i in range(50) if i != 11])
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    for block in (7, 4096):
+    for block in (2, 7, 4096):
         found = aligned(lambda index: rows[index], [4, 9, 11], candidates, 5, block)
         for latent, own in zip([4, 9, 11], found, strict=True):
             cosine = unit @ unit[latent]

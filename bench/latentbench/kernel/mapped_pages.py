@@ -14,10 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def let_go(array: NDArray[Any]) -> None:
-    """Have the system forget the whole pages of an array without gaps that is a view of a mapped file; nothing where it is none.
+AROUND = max(1 << 16, mmap.PAGESIZE)
+"""Bytes that Linux maps around a page that is read."""
 
-    The array stays as it is: what is read again comes again from the file, or from the system's copy of it.
+
+def let_go(array: NDArray[Any]) -> None:
+    """Have the system forget the pages of an array that is a view of a mapped file, and those that came with them.
+
+    Arrays of memory, or with gaps, are left alone. The array stays as it is: what is read again comes again from the file, or from the system's copy of it.
     """
     mapped: Any = array
     while mapped is not None and not isinstance(mapped, mmap.mmap):
@@ -26,7 +30,6 @@ def let_go(array: NDArray[Any]) -> None:
         return
     begin, low = (int(a.__array_interface__["data"][0]) for a in (np.frombuffer(mapped, np.uint8), array))
     high = low + array.nbytes
-    first = -(-(low - begin) // mmap.PAGESIZE) * mmap.PAGESIZE
-    last = (high - begin) // mmap.PAGESIZE * mmap.PAGESIZE
+    first, last = (low - begin) // AROUND * AROUND, min(-(-(high - begin) // AROUND) * AROUND, len(mapped))
     if last > first:
         mapped.madvise(mmap.MADV_DONTNEED, first, last - first)

@@ -9,8 +9,8 @@ never replace random windows: scores on them are reported apart, by kind.
 
 All kinds are drawn after, and apart from, the other windows of the latent, in the order above: no corpus position stands in two
 windows of a latent, and asking for them changes no other window. Kind i of `SILENT` has the code -1 - i in `WindowSample.decile`.
-Co-occurrence is a product of sparse binary matrices over blocks of latents; a dense matrix of latents by windows would be
-larger than the corpus.
+Which latents fire together, and whose directions are alike, is found for a block of latents against another block, keeping the
+best of each: all drawn latents at a time against a block would grow with the suite, and all pairs of latents with its square.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ from scipy.sparse import csr_matrix
 
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.kinds import SILENT
+from latentbench.kernel.mapped_pages import let_go
 from latentbench.suites.build.copies import Copies
-from latentbench.suites.build.sampling import EXPLAIN, TEST, Halves, Ints, Tiles, WindowSample
+from latentbench.suites.build.sampling import EXPLAIN, TEST, Halves, Ints, Tiles, WindowSample, positive
 
 BLOCK = 1 << 22
 """Activations, or numbers of a product, looked at together."""
+SIDE = 1 << 11
+"""Latents of a block at most, so that a product of two blocks has at most `BLOCK` numbers."""
 
 Floats = NDArray[np.float32]
 Embed = Callable[[Sequence[str]], Floats]
@@ -59,19 +62,31 @@ class Firing:
 
     def rows(self, latents: Sequence[int]) -> csr_matrix:
         """Binary matrix [len(latents), tiles]."""
-        tiles = [self.of(latent) for latent in latents]
-        bounds = np.concatenate([[0], np.cumsum([len(t) for t in tiles])]).astype(np.int64)
-        columns = np.concatenate(tiles) if tiles else np.zeros(0, np.int64)
-        shape = (len(tiles), len(self.tiles.start))
-        return csr_matrix((np.ones(len(columns), np.int32), columns, bounds), shape=shape)
+        index = np.asarray(latents, np.int64)
+        size = self.indptr[index + 1] - self.indptr[index]
+        row = np.repeat(np.arange(len(index)), size)
+        entry = np.repeat(self.indptr[index] - (np.cumsum(size) - size), size) + np.arange(len(row))
+        tile = self.tiles.of[self.position[entry]]
+        fires = positive(np.asarray(self.value[entry])) & (tile >= 0)
+        row, tile = row[fires], tile[fires]
+        new = np.ones(len(row), np.bool_)
+        new[1:] = (row[1:] != row[:-1]) | (tile[1:] != tile[:-1])
+        bounds = np.searchsorted(row[new], np.arange(len(index) + 1))
+        for array in (self.position, self.value):
+            let_go(array)
+        shape = (len(index), len(self.tiles.start))
+        return csr_matrix((np.ones(int(new.sum()), np.int32), tile[new], bounds), shape=shape)
 
-    def blocks(self) -> Iterator[range]:
-        """Runs of latents with about `BLOCK` activations each."""
-        n, first = len(self.indptr) - 1, 0
-        while first < n:
-            last = int(np.searchsorted(self.indptr, self.indptr[first] + BLOCK, side="right")) - 1
-            last = min(n, max(last, first + 1))
-            yield range(first, last)
+    def blocks(self, latents: Sequence[int]) -> Iterator[Sequence[int]]:
+        """The latents in turn, about `BLOCK` activations and at most `SIDE` latents at a time."""
+        index = np.asarray(latents, np.int64)
+        ends = np.cumsum(self.indptr[index + 1] - self.indptr[index])
+        first = 0
+        while first < len(index):
+            before = int(ends[first - 1]) if first else 0
+            last = int(np.searchsorted(ends, before + BLOCK, side="right"))
+            last = min(max(last, first + 1), first + SIDE)
+            yield latents[first:last]
             first = last
 
 
@@ -84,21 +99,21 @@ def cooccurring(firing: Firing, latents: Sequence[int], k: int) -> list[list[int
         latents: the latents for which others are found.
         k: largest number of others.
     """
-    mine = firing.rows(latents)
-    own = np.diff(mine.indptr)
-    best = _Best(len(latents), k)
-    for block in firing.blocks():
-        theirs = firing.rows(block)
-        shared = (mine @ theirs.T).tocsr()
-        sizes = np.diff(theirs.indptr)
-        for i, latent in enumerate(latents):
-            row = slice(shared.indptr[i], shared.indptr[i + 1])
-            others, both = shared.indices[row], shared.data[row].astype(np.float64)
-            jaccard = both / (own[i] + sizes[others] - both)
-            index = others.astype(np.int64) + block.start
-            apart = index != latent
-            best.add(i, index[apart], jaccard[apart])
-    return best.lists()
+    found = []
+    everyone = range(len(firing.indptr) - 1)
+    for some in firing.blocks(latents):
+        mine, asked = firing.rows(some), np.asarray(some, np.int64)
+        best, own = _Best(len(some), k), np.diff(mine.indptr)
+        for block in firing.blocks(everyone):
+            theirs = firing.rows(block)
+            shared = (mine @ theirs.T).tocoo()
+            row, other, both = shared.row, shared.col, shared.data.astype(np.float64)
+            jaccard = both / (own[row] + np.diff(theirs.indptr)[other] - both)
+            index = other.astype(np.int64) + block[0]
+            apart = index != asked[row]
+            best.add(row[apart], index[apart], jaccard[apart])
+        found += best.lists()
+    return found
 
 
 def aligned(
@@ -111,37 +126,58 @@ def aligned(
         latents: for which.
         candidates: indices to choose from, ascending, such as the latents that fire at all.
         k: how many at most; only positive cosines count.
-        block: candidates at a time.
+        block: candidates, and latents, at a time.
     """
-    mine = _unit(directions(np.asarray(latents, np.int64)))
-    best = _Best(len(latents), k)
-    for at in range(0, len(candidates), block):
-        index = candidates[at : at + block]
-        cosine = mine @ _unit(directions(index)).T
-        for i, latent in enumerate(latents):
-            keep = (index != latent) & (cosine[i] > 0)
-            best.add(i, index[keep], cosine[i][keep].astype(np.float64))
-    return best.lists()
+    found = []
+    for first in range(0, len(latents), block):
+        asked = np.asarray(latents[first : first + block], np.int64)
+        mine, best = _unit(directions(asked)), _Best(len(asked), k)
+        for at in range(0, len(candidates), block):
+            index = candidates[at : at + block]
+            cosine = mine @ _unit(directions(index)).T
+            cosine[asked[:, None] == index] = 0
+            # The k best of a row and all that are equal to the last of them; of these the lower index counts.
+            least = np.partition(cosine, max(len(index) - k, 0), axis=1)[:, max(len(index) - k, 0)]
+            row, column = np.nonzero((cosine > 0) & (cosine >= np.maximum(least, best.least)[:, None]))
+            best.add(row, index[column], cosine[row, column].astype(np.float64))
+        found += best.lists()
+    return found
 
 
 class _Best:
-    """The k largest values per row, with their indices, over blocks that come in ascending order of index."""
+    """The k largest values of each row, with their indices; of equal values those with the lower index."""
 
     def __init__(self, rows: int, k: int) -> None:
         self._k = k
-        self._index: list[Ints] = [np.zeros(0, np.int64)] * rows
-        self._value: list[NDArray[np.float64]] = [np.zeros(0)] * rows
+        self._index: Ints = np.full((rows, k), -1, np.int64)
+        self._value: NDArray[np.float64] = np.zeros((rows, k))
 
-    def add(self, row: int, index: Ints, value: NDArray[np.float64]) -> None:
-        """More candidates of a row."""
-        all_index = np.concatenate([self._index[row], index])
-        all_value = np.concatenate([self._value[row], value])
-        top = np.lexsort((all_index, -all_value))[: self._k]
-        self._index[row], self._value[row] = all_index[top], all_value[top]
+    @property
+    def least(self) -> NDArray[np.float64]:
+        """The value in each row that another one must reach; 0 where there is room."""
+        return self._value[:, -1]
+
+    def add(self, row: Ints, index: Ints, value: NDArray[np.float64]) -> None:
+        """More values above 0, in any order."""
+        enough = value >= self.least[row]
+        row, index, value = row[enough], index[enough], value[enough]
+        rows = np.unique(row)
+        if not len(rows):
+            return
+        held = self._index[rows].ravel() >= 0
+        all_row = np.concatenate([np.repeat(rows, self._k)[held], row])
+        all_index = np.concatenate([self._index[rows].ravel()[held], index])
+        all_value = np.concatenate([self._value[rows].ravel()[held], value])
+        order = np.lexsort((all_index, -all_value, all_row))
+        in_order = all_row[order]
+        place = np.arange(len(order)) - np.searchsorted(in_order, in_order)
+        kept = place < self._k
+        at, order = (in_order[kept], place[kept]), order[kept]
+        self._index[at], self._value[at] = all_index[order], all_value[order]
 
     def lists(self) -> list[list[int]]:
         """Indices of each row, largest value first."""
-        return [index.tolist() for index in self._index]
+        return [row[row >= 0].tolist() for row in self._index]
 
 
 class EmbeddedWindows:
