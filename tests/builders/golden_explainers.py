@@ -89,6 +89,10 @@ EXPLAINERS: dict[str, list[Writing]] = {
         Writing(None, {"k": 2, "n_examples": 1}, (FRUIT,)),
         Writing(None, {"k": 3, "n_examples": 1}, (FRUIT,), tuple(FAILED)),
     ],
+    "multi": [
+        Writing(None, {"clusters": 2, "smallest": 1, "n_examples": 2, "use": use}, (FRUIT,), TRIED[:2])
+        for use in ("union", "second")
+    ],
     "contrastive": [
         Writing(None, {}, (FRUIT, TOOLS, CLOCK, BARE)),
         Writing("cot", {"n_examples": 2, "n_contrast": 2, "show_activations": True}, (FRUIT,)),

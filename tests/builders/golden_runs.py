@@ -143,6 +143,7 @@ EXPLAINERS: dict[str, list[Writing]] = {
     "llm-words": [Writing(None, {}, ALL), Writing(None, {"n_words": 3}, (FRUIT,))],
     "copied-words": [Writing(None, {"of": "words", "keep": keep}, ALL) for keep in ("copied", "rest")],
     "best-of-k": [Writing(None, {"k": 4, "n_choose": 5, "n_examples": 4}, (FRUIT,), CANDIDATES)],
+    "multi": [Writing(None, {"clusters": 2, "smallest": 1, "n_examples": 2}, (FRUIT,))],
     "contrastive": [
         Writing(None, {"show_activations": True}, ALL),
         Writing("cot", {"n_examples": 2, "n_contrast": 2, "window": 2}, (FRUIT,)),

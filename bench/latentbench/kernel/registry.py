@@ -45,6 +45,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "file": "latentbench.explainers.file:FileExplainer",
         "contrastive": "latentbench.explainers.contrastive:ContrastiveExplainer",
         "best-of-k": "latentbench.explainers.best_of_k:BestOfKExplainer",
+        "multi": "latentbench.explainers.multi:MultiExplainer",
     },
     "judge": {
         "transformers": "latentbench.judges.transformers:TransformersJudge",

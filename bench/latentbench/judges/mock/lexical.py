@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from latentbench.kernel.requests import Continuation, Embed
+from latentbench.kernel.requests import Chat, Continuation, Embed
 from latentbench.kernel.trial import Seen, Trial
 
 WORD = re.compile(r"[^\W_]+")
@@ -117,6 +117,10 @@ class Worded:
     def write(self, trial: Trial, seed: int) -> str:
         """A sentence of the explanation's words."""
         return sentence(trial.explanation, seed)
+
+    def explain(self, request: Chat) -> str | None:
+        """None: it repeats the marked tokens."""
+        return None
 
 
 class Lexical(Worded):

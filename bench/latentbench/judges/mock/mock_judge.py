@@ -1,4 +1,4 @@
-"""Deterministic judges without weights: `mock:label`, `mock:lexical`, `mock:constant`, `mock:oracle`.
+"""Deterministic judges without weights: `mock:label`, `mock:lexical`, `mock:constant`, `mock:oracle`, `mock:writer`.
 
 Every decision - whether to fail, to talk nonsense, to flip a label - is a hash of the seed and of what is asked, never of a
 counter or a generator, so replies do not depend on order, batch size or on what was cached. A random generator would make each
@@ -100,8 +100,8 @@ class MockJudge(DispatchJudge):
         self._free_at = 0.0
 
     async def _texts(self, requests: Sequence[Chat]) -> list[Reply]:
-        """The variant's own text where one is to be written, else see `written`; without a trial, a sentence about the
-        `<<marked>>` tokens of the prompt."""
+        """The variant's own text where one is to be written, else see `written`; without a trial its explanation, or a sentence
+        about the `<<marked>>` tokens of the prompt."""
         return await self._all(requests, self._chat)
 
     async def _choices(self, requests: Sequence[Choice]) -> list[Reply]:
@@ -157,7 +157,7 @@ class MockJudge(DispatchJudge):
             return Reply(text=NONSENSE)
         trial = request.trial
         if trial is None:
-            return Reply(text=_explanation(request))
+            return Reply(text=self.variant.explain(request) or _explanation(request))
         if isinstance(trial.form, Write):
             return Reply(text=self.variant.write(trial, request.seed))
         return Reply(text=written(self.variant, trial))

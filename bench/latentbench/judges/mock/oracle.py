@@ -24,7 +24,7 @@ import numpy as np
 from latentbench.judges.mock import lexical
 from latentbench.judges.mock.planted_subject import Quotes
 from latentbench.kernel.identity import canonical, digest
-from latentbench.kernel.requests import Continuation, Embed
+from latentbench.kernel.requests import Chat, Continuation, Embed
 from latentbench.kernel.tasks import find
 from latentbench.kernel.trial import Seen, Trial
 from latentbench.suites.planted.planted_suite import NEAR, Rules, load_rules
@@ -117,6 +117,10 @@ class Oracle:
     def write(self, trial: Trial, seed: int) -> str:
         """A quotation, see `judges.mock.planted_subject.Quotes`; the explanation's words where no suite lies beside the rules."""
         return self._quotes.text(self.rule(trial.explanation), seed) or lexical.sentence(trial.explanation, seed)
+
+    def explain(self, request: Chat) -> str | None:
+        """None: it understands explanations and writes none."""
+        return None
 
     def _evaluate(self, number: int, tokens: tuple[str, ...]) -> tuple[bool, ...]:
         mask: Mask = matches(self._distinct[number], fragment(tokens), self._rules.lists)

@@ -15,7 +15,7 @@ from latentbench.judges.mock import lexical
 from latentbench.judges.mock.lexical import Lexical, Worded
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.identity import canonical, share
-from latentbench.kernel.requests import Continuation, Embed
+from latentbench.kernel.requests import Chat, Continuation, Embed
 from latentbench.kernel.trial import Seen, Trial, look
 
 
@@ -69,6 +69,9 @@ class Variant(Protocol):
 
     def write(self, trial: Trial, seed: int) -> str:
         """A text that shows what the trial's explanation describes."""
+
+    def explain(self, request: Chat) -> str | None:
+        """The explanation that an explainer's prompt asks for; None for a sentence about the marked tokens."""
 
 
 class Label(Worded):
@@ -150,9 +153,16 @@ def _oracle(params: MockParams) -> Variant:
     return Oracle(params.rules)
 
 
+def _writer(params: MockParams) -> Variant:
+    from latentbench.judges.mock.concept_writer import ConceptWriter
+
+    return ConceptWriter(params.rules)
+
+
 VARIANTS: dict[str, Callable[[MockParams], Variant]] = {
     "label": Label,
     "lexical": lambda _: Lexical(),
     "constant": Constant,
     "oracle": _oracle,
+    "writer": _writer,
 }
