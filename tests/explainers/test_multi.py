@@ -161,7 +161,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Run:
             {"use": "multi", "model": "writer"},
             {"use": "multi", "label": "best", "preset": "best", "model": "writer"},
         ],
-        "scorers": [{"use": "detection", "params": {"positives": 10, "negatives": 10}}],
+        "scorers": [{"use": "detection", "params": {"positives": 8, "negatives": 8}}],
         "judges": [{"use": f"mock:writer?rules={SUITE / 'rules.yaml'}", "label": "writer"}],
     }
     (folder / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
@@ -184,8 +184,8 @@ def test_the_suite_keeps_its_promises() -> None:
     families = [json.loads(view.row["truth"])["family"] for view in suite.latents()]
     assert {family: families.count(family) for family in families} == {
         "one-concept": 28,
-        "two-concept": 14,
-        "three-concept": 7,
+        "two-concept": 26,
+        "three-concept": 12,
     }
     assert verify(suite).ok
 

@@ -16,7 +16,7 @@ from latentbench.runs.record import SuiteRecord
 from latentbench.suites.store import Suite, load_suite
 
 SHIPPED: Mapping[str, str] = {
-    "concepts-1@1-0": "e45b1167d8f65e26",
+    "concepts-1@1-0": "16c963a432f09da3",
     "planted-1@2-0": "53ae5aad7e30f284",
     "planted-2@1-0": "efb119bc594f0420",
     "smollm2-135m-hard@1-0": "4789c74bf8f6f0ff",
