@@ -34,6 +34,7 @@ DIGESTS = {
     "explainers/llm-words@3-0": "f58e6235cfd0f176",
     "explainers/llm@2-0": "b576e2c186fca898",
     "explainers/llm@3-0": "b576e2c186fca898",
+    "explainers/multi@1-0": "6624e9f362dc8c61",
     "explainers/output@2-0": "1bfab3a3ed7e6376",
     "explainers/output@3-0": "1bfab3a3ed7e6376",
     "explainers/planted@1-0": "66435d1d87fa4bc2",
