@@ -8,7 +8,8 @@ PRISM clusters by an embedding of the windows. That would need a model that both
 embedding of a whole window says what the text is about and not what fires in it. Tokens need no model and draw nothing, so a
 resumed run finds the same clusters. What they cannot see is that Monday and Friday are of one kind: they split too finely rather
 than too coarsely, and the writer mends it where it says the same of two clusters. Splitting only where a test finds clusters is
-tempting; by tokens it cannot tell two concepts from one (docs/explainers.md), so the test is a figure in the note and decides nothing.
+tempting; by tokens it cannot tell two concepts from one (docs/explainers.md), so the test is a figure in the note and decides
+nothing.
 
 Scorers read one text. It is all texts joined, or one of them alone; the questions are the same, so a run that has them all pays
 once. The best is that of the largest share: choosing by a score on test windows would report the score that was chosen.
