@@ -160,6 +160,11 @@ def test_a_scorer_without_silent_windows_has_nothing_to_audit(suite):
         audit(load_scorer("intruder"), suite, limit=1)
 
 
+def test_a_scorer_that_asks_about_no_explanation_is_refused(suite):
+    with pytest.raises(SpecError, match="'example_embedding' asks about no explanation"):
+        audit(load_scorer("example_embedding"), suite, limit=1)
+
+
 def test_the_command_prints_at_80_columns_and_writes_the_page(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "page.md"

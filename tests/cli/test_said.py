@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from latentbench.cli import app
+from latentbench.cli.run_command import how_to_go_on
 from latentbench.kernel.errors import CorruptTable, UnknownName
 from latentbench.kernel.tasks import find
 from latentbench.views.room import COMMENT, within
@@ -59,3 +60,15 @@ def test_what_fits_is_not_cut_and_what_does_not_says_so() -> None:
     assert "lines are left out" in cut.splitlines()[-1]
     assert cut.rstrip().endswith("The rest is there.**")
     assert len(within("x" * 100_000, COMMENT, "there").encode()) <= COMMENT
+
+
+@pytest.mark.parametrize(
+    ("cache", "said"),
+    [
+        ("postgresql://bench@db:5433/replies", "bench resume runs/x --cache postgresql://bench@db:5433/replies"),
+        ("postgres:///replies?host=/tmp/x y", "bench resume runs/x --cache 'postgresql:///replies?host=/tmp/x y'"),
+        ("my cache.sqlite", "bench resume runs/x --cache 'my cache.sqlite'"),
+    ],
+)
+def test_how_to_go_on_names_the_cache_as_it_is_given(cache: str, said: str) -> None:
+    assert how_to_go_on(Path("runs/x"), Path(cache)) == f"Go on with: {said}"

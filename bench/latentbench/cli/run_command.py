@@ -143,8 +143,11 @@ def how_to_go_on(folder: Path, cache: Path | None, ray: str | None = None) -> st
 
 def resuming(folder: Path, cache: Path | None, *options: str) -> str:
     """The command that goes on with a run."""
-    # Without its own cache the run would pay again for what it has not written yet.
-    return shlex.join(["bench", "resume", str(folder), *options, *(["--cache", str(cache)] if cache else [])])
+    from latentbench.judges.cache.reply_database import database_url
+
+    # Without its own cache the run would pay again for what it has not written yet. An address taken for a path has lost a slash.
+    own = ["--cache", database_url(cache) or str(cache)] if cache else []
+    return shlex.join(["bench", "resume", str(folder), *options, *own])
 
 
 def stoppable(cache: Path | None, work: Callable[[Callable[[Path], None]], T], ray: str | None = None) -> T:

@@ -35,6 +35,7 @@ from latentbench.kernel.latent import LatentView
 from latentbench.kernel.requests import Outcome
 from latentbench.runs.judging import judgements_of, trial_exchange
 from latentbench.runs.rounds import converse
+from latentbench.scorers.explained import asks_about_explanation
 from latentbench.scorers.scorer import Judgement, Scorer, made
 from latentbench.suites.store import Suite
 from latentbench.views.page import Block, Page, Prose
@@ -91,7 +92,8 @@ def audit(scorer: Scorer, suite: Suite, limit: int | None = None, prevalence: fl
         suite: a planted one; all its latents, or at most `limit`.
 
     Raises:
-        SpecError: a scorer without activating and silent windows, or a prevalence outside (0, 1).
+        SpecError: a scorer without activating and silent windows, one that asks about no explanation, or a prevalence outside
+            (0, 1).
     """
     if not 0 < prevalence < 1:
         raise SpecError(f"prevalence must be between 0 and 1, not {prevalence}.")
@@ -100,6 +102,11 @@ def audit(scorer: Scorer, suite: Suite, limit: int | None = None, prevalence: fl
     if not any(_positives(own) and len(_positives(own)) < len(own) for _, own in perfect):
         raise SpecError(
             f"scorer {scorer.name!r} does not tell activating from silent windows; there are no labels to change."
+        )
+    if not asks_about_explanation(scorer, suite.latents(limit=1)[0]):
+        raise SpecError(
+            f"scorer {scorer.name!r} asks about no explanation, so no explanation can be wrong about its labels. Audit a scorer "
+            "that reads one, for example detection, fuzzing or embedding."
         )
     found = []
     for share in (None, prevalence):
