@@ -36,6 +36,7 @@ from latentbench.tracking.mlflow_settings import BASE, PROBE, WORK, lent
 from latentbench.tracking.mlflow_traces import NO_CALLS, sample, trace_of
 from latentbench.tracking.prompt_registry import register
 from latentbench.tracking.run_board import BOARD, FIGURE, SCORES, best_tags, description, scores_figure, scores_table
+from latentbench.tracking.side_by_side import side_by_side
 from latentbench.tracking.uploads import without_secrets
 from latentbench.views.figure import styled
 
@@ -186,9 +187,10 @@ def _log(
     top = write(parent(run, whole), shown, 0)
     identities = {label: judge.identity for label, judge in run.record.judges.items()}
     below = {"mlflow.parentRunId": top}
-    children = {
-        row_name(row): write(child(row, identities[row.judge.label]), below, i) for i, row in enumerate(told, start=1)
-    }
+    below_it = [(child(row, identities[row.judge.label]), i) for i, row in enumerate(told, start=1)]
+    # Side by side only now: the parent has brought the dataset, which no two requests may make at once.
+    written = side_by_side(client.tracking_uri, lambda one: write(one[0], below, one[1]), below_it)
+    children = dict(zip(map(row_name, told), written, strict=True))
     _artifacts(client, top, run, suite, every)
     gone = discard(client, known, [top, *children.values()])
     traces, notes = _traces(client, experiment, run, top, children, prompts)
@@ -221,8 +223,7 @@ def _traces(
         # Their ids are those of before, and what is there of them would be added to.
         client.delete_traces(experiment, trace_ids=[info.trace_id for info, _ in some])
         try:
-            for info, _ in some:
-                tracing.start_trace(info)
+            side_by_side(client.tracking_uri, tracing.start_trace, [info for info, _ in some])
             tracing.log_spans(experiment, [span for _, spans in some for span in spans])
         except NotImplementedError as e:
             return 0, [f"No traces: {e}."]

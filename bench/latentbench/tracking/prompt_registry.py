@@ -16,12 +16,15 @@ from latentbench.kernel.identity import digest, text_digest
 from latentbench.runs.record import ExplainerRecord, RunRecord, ScorerRecord
 from latentbench.tracking.entries import NAME_CHARS, clean
 from latentbench.tracking.mlflow_settings import forced
+from latentbench.tracking.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import PromptVersion
     from mlflow.tracking import MlflowClient
 
 LINK_SECONDS = 10
+EXPERIMENTS_TAG = "_mlflow_experiment_ids"
+"""Tag of a prompt from which MLflow reads under which experiments it is shown."""
 ALIAS_CHARS = 200
 """Characters of an alias; MLflow takes 255."""
 TEXT_CHARS = 90_000
@@ -72,15 +75,23 @@ def register(client: MlflowClient, experiment: str, record: RunRecord) -> list[P
         "MLFLOW_EXPERIMENT_NAME": None,
     }
     with forced(ours):
-        return [_version(client, name, text, tags) for name, (text, tags) in sorted(prompts_of(record).items())]
+        return side_by_side(
+            client.tracking_uri,
+            lambda told: _version(client, experiment, told[0], *told[1]),
+            sorted(prompts_of(record).items()),
+        )
 
 
-def _version(client: MlflowClient, name: str, text: str, tags: dict[str, str]) -> PromptVersion:
+def _version(client: MlflowClient, experiment: str, name: str, text: str, tags: dict[str, str]) -> PromptVersion:
     number = 1
     while (found := _get(client, name, number)) is not None:
         if found.template == text:
             return _aliased(client, found, tags)
         number += 1
+    if number == 1 and (first := _first(client, experiment, name, text, tags)) is not None:
+        # A prompt that was not there has no alias that could be of a newer version.
+        client.set_prompt_alias(name, _alias(tags), first.version)
+        return first
     made = client.register_prompt(name=name, template=text, commit_message=tags["latentbench.id"], tags=dict(tags))
     for thread in threading.enumerate():
         if thread.name.startswith("link_prompt_to_experiment"):
@@ -88,18 +99,42 @@ def _version(client: MlflowClient, name: str, text: str, tags: dict[str, str]) -
     return _aliased(client, made, tags)
 
 
+def _first(client: MlflowClient, experiment: str, name: str, text: str, tags: dict[str, str]) -> PromptVersion | None:
+    """The first version of a new prompt; None where the way of several requests must be taken.
+
+    `register_prompt` looks twice whether the prompt is there, and then links it to the experiment by a tag, in two requests of
+    another thread. What is new is made with that tag.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if client.tracking_uri.startswith("databricks"):
+        return None
+    try:
+        client.create_prompt(name, tags["latentbench.id"], {**tags, EXPERIMENTS_TAG: f",{experiment},"})
+    except MlflowException as e:
+        # Somebody else makes it at this moment, or it has lost its versions.
+        if e.error_code == "RESOURCE_ALREADY_EXISTS":
+            return None
+        raise
+    return client.create_prompt_version(name, text, tags["latentbench.id"], dict(tags))
+
+
 def _aliased(client: MlflowClient, version: PromptVersion, tags: dict[str, str]) -> PromptVersion:
     """The version, which is found by the id of what asks with it: alias `detection_2-0` is the newest text of detection@2-0.
 
     Parameters change a text and leave the id, so several versions may be of one; an older one, logged again, takes no alias back.
     """
-    alias = re.sub(r"[^\w-]", "_", tags["latentbench.id"])[:ALIAS_CHARS]
+    alias = _alias(tags)
     if alias in version.aliases:
         return version
     held = _found(lambda: client.get_prompt_version_by_alias(version.name, alias))
     if held is None or int(held.version) < int(version.version):
         client.set_prompt_alias(version.name, alias, version.version)
     return version
+
+
+def _alias(tags: dict[str, str]) -> str:
+    return re.sub(r"[^\w-]", "_", tags["latentbench.id"])[:ALIAS_CHARS]
 
 
 def _get(client: MlflowClient, name: str, number: int) -> PromptVersion | None:
