@@ -79,7 +79,7 @@ def demo(
         created(folder)
         return resume(folder, cache, console)
 
-    record = stoppable(cache, carried_out)
+    record = stoppable(cache, carried_out, tracked=not no_track)
     show_table(folder)
     finish(folder, record, console, not no_track)
     say(f"Look at it: {folder / 'report.html'}. Your own run: bench init", err=True)

@@ -55,7 +55,7 @@ def run(
     path, console = spec_file("runs", spec), plain_console(err=True)
     with crew(ray):
         folder, record = stoppable(
-            cache, lambda created: start(path, out, cache, console, created, given(context)), ray
+            cache, lambda created: start(path, out, cache, console, created, given(context)), ray, not no_track
         )
     show_table(folder)
     finish(folder, record, console, not no_track)
@@ -79,6 +79,8 @@ def resume(
 
     console = plain_console(err=True)
     stopping.hint(how_to_go_on(run, cache, ray))
+    if not no_track:
+        _open_mlflow()
     try:
         with crew(ray):
             record = go_on(run, cache, console, retry or [])
@@ -150,22 +152,33 @@ def resuming(folder: Path, cache: Path | None, *options: str) -> str:
     return shlex.join(["bench", "resume", str(folder), *options, *own])
 
 
-def stoppable(cache: Path | None, work: Callable[[Callable[[Path], None]], T], ray: str | None = None) -> T:
+def stoppable(
+    cache: Path | None, work: Callable[[Callable[[Path], None]], T], ray: str | None = None, tracked: bool = False
+) -> T:
     """What a new run gives; ends the command where it is stopped, and says how it goes on.
 
     Args:
         work: carries the run out; what it is given is to be told the folder as soon as the run can be resumed.
+        tracked: MLflow is opened meanwhile.
     """
     made: list[Path] = []
 
     def created(folder: Path) -> None:
         made.append(folder)
         stopping.hint(how_to_go_on(folder, cache, ray))
+        if tracked:
+            _open_mlflow()
 
     try:
         return work(created)
     except KeyboardInterrupt:
         interrupted(made, cache, ray)
+
+
+def _open_mlflow() -> None:
+    from latentbench.tracking.opened_ahead import open_ahead
+
+    open_ahead()
 
 
 def interrupted(folder: list[Path], cache: Path | None, ray: str | None = None) -> NoReturn:

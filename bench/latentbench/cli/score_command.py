@@ -108,7 +108,9 @@ def score(
     request = validate(ScoreRequest, asked, "bench score")
     folder = out or dated_folder(request.spec().name)
     console = plain_console(err=True)
-    record = stoppable(cache, lambda made: scored(request, folder, cache, console, made, command=given(context)))
+    record = stoppable(
+        cache, lambda made: scored(request, folder, cache, console, made, command=given(context)), tracked=not no_track
+    )
     show_table(folder)
     for name, met in record.matched.items():
         for line in met.sentences(name):

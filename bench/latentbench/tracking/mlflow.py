@@ -32,8 +32,9 @@ from latentbench.runs.finished import Run, load_run, suite_of
 from latentbench.runs.kept import chunked, has_calls
 from latentbench.tracking.entries import TrackedRun, child, clean, fitting, parent, row_name, searchable
 from latentbench.tracking.mlflow_runs import ROW_TAG, RUN_TAG, STARTED_TAG, by_row, discard, known_runs, log_entry
-from latentbench.tracking.mlflow_settings import BASE, PROBE, WORK, lent
+from latentbench.tracking.mlflow_settings import BASE, PROBE, WORK, address, lent
 from latentbench.tracking.mlflow_traces import NO_CALLS, sample, trace_of
+from latentbench.tracking.opened_ahead import put, wait_for_opening
 from latentbench.tracking.prompt_registry import register
 from latentbench.tracking.run_board import BOARD, FIGURE, SCORES, best_tags, description, scores_figure, scores_table
 from latentbench.tracking.side_by_side import side_by_side
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from latentbench.suites.store import Suite
 
 EXPERIMENT = "latentbench"
-STORE = Path("mlruns")
 FILES = ("run.json", "spec.yaml", "explanations.parquet", "judgements.parquet", "scores.parquet", "seconds.parquet")
 REASON_CHARS = 120
 FIGURE_DPI = 150
@@ -119,16 +119,17 @@ def tracked(uri: str | None, log: Callable[[MlflowClient, str, str], TrackResult
     Returns:
         What `log` returns; any fault of MLflow is `ok=False` with a message.
     """
-    target = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE.as_posix()}/mlflow.db"
+    target = address(uri)
     shown = veiled(target)
     if not installed("mlflow"):
         return TrackResult(False, target, f"not logged, because mlflow is not installed: {command('mlflow')}. {after}")
     what = f"{shown} does not answer"
     # MLflow raises its own, SQLAlchemy's, requests' and OS errors; none of them may fail what is complete on disk.
+    made = wait_for_opening()
     with lent(BASE):
         try:
             with lent(PROBE):
-                client, experiment = connect(target)
+                client, experiment = connect(target, made)
             what = f"logging to {shown} failed"
             with lent(WORK):
                 return log(client, experiment, target)
@@ -142,13 +143,20 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:REASON_CHARS]}{'...' if len(text) > REASON_CHARS else ''}"
 
 
-def connect(uri: str) -> tuple[MlflowClient, str]:
-    """Client and experiment id. The first request is what shows whether anybody is there."""
+def connect(uri: str, made: Path | None = None) -> tuple[MlflowClient, str]:
+    """Client and experiment id. The first request is what shows whether anybody is there.
+
+    Args:
+        made: an empty local store for where there is none.
+    """
     from mlflow.tracking import MlflowClient
 
     local = uri.startswith("sqlite:///")
     if local:
-        Path(uri.removeprefix("sqlite:///")).resolve().parent.mkdir(parents=True, exist_ok=True)
+        place = Path(uri.removeprefix("sqlite:///")).resolve()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if made is not None and not place.exists():
+            put(made, place)
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
     found = client.get_experiment_by_name(name)

@@ -22,6 +22,13 @@ PROBE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": 
 """Seconds for the first request: a server that is down is found out in seconds (MLflow's own default is about ten minutes)."""
 WORK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 """Seconds for every later request: a server that answered may be slow."""
+STORE = "mlruns/mlflow.db"
+"""Where runs are logged without an address, below the working directory."""
+
+
+def address(uri: str | None) -> str:
+    """The tracking URI: the given one, else MLFLOW_TRACKING_URI, else the local store."""
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE}"
 
 
 @contextmanager

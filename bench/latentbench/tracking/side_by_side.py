@@ -13,7 +13,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-Item, Found = TypeVar("Item"), TypeVar("Found")
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 WIDTH = 8
 """Requests under way; MLflow's own pool has ten connections."""
 
