@@ -1,4 +1,4 @@
-"""The same work for many things at once, where each of them waits for a server.
+"""Many things are worked on at once, where each of them waits for a server.
 
 A request to a tracking server is mostly waiting: for the network, and for a commit of its database. So requests that do not need
 each other's answers are under way together. A local SQLite file has one writer, and its requests stay one after the other.

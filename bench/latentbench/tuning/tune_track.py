@@ -24,6 +24,7 @@ from latentbench.tracking.entries import LAYOUT, LAYOUT_TAG, SCORE, TrackedRun, 
 from latentbench.tracking.mlflow import TrackResult, tracked
 from latentbench.tracking.mlflow_runs import ROW_TAG, RUN_TAG, by_row, discard, known_runs, log_entry
 from latentbench.tracking.prompt_registry import register
+from latentbench.tracking.side_by_side import side_by_side
 from latentbench.tuning.holdout import BETTER
 from latentbench.tuning.summary import chance, verdict
 from latentbench.tuning.tune_board import description, metrics, trial_metrics, trials_json, winner_of, won
@@ -101,11 +102,8 @@ def _log(client: MlflowClient, experiment: str, result: Mapping[str, Any], folde
     }
     top = write("", _params(result), metrics(result), tags, "FINISHED")
     _history(client, top, result)
-    children = {}
-    for trial in result["trials"]:
-        if trial["state"] in ("repeat", "waiting"):
-            continue
-        name = f"trial {trial['number']}"
+
+    def write_trial(trial: Mapping[str, Any]) -> str:
         tags = {
             "latentbench.kind": "trial",
             "latentbench.state": trial["state"],
@@ -114,7 +112,10 @@ def _log(client: MlflowClient, experiment: str, result: Mapping[str, Any], folde
         }
         won_it = {"latentbench.winner": "true"} if trial["number"] in result["winners"] else {}
         values = trial_metrics(result, trial)
-        children[name] = write(name, trial["settings"], values, tags | won_it, STATUS[trial["state"]])
+        return write(named(trial), trial["settings"], values, tags | won_it, STATUS[trial["state"]])
+
+    shown = [trial for trial in result["trials"] if trial["state"] not in ("repeat", "waiting")]
+    children = dict(zip(map(named, shown), side_by_side(client.tracking_uri, write_trial, shown), strict=True))
     for name in FILES:
         client.log_artifact(top, str(folder / name))
     for path in sorted(folder.glob("best*.yaml")):
@@ -127,6 +128,11 @@ def _log(client: MlflowClient, experiment: str, result: Mapping[str, Any], folde
     gone = discard(client, known, [top, *children.values()])
     notes = (f"{gone} MLflow runs that an earlier logging left are in MLflow's trash.",) if gone else ()
     return TrackResult(True, uri, parent=top, children=children, notes=notes)
+
+
+def named(trial: Mapping[str, Any]) -> str:
+    """What the MLflow run of a trial is called, by which it is found again."""
+    return f"trial {trial['number']}"
 
 
 def _params(result: Mapping[str, Any]) -> dict[str, Any]:
