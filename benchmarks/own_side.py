@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from latentbench.corpora.contexts import ContextSettings
 from latentbench.corpora.corpus_spec import JsonlCorpus
@@ -37,7 +38,7 @@ from latentbench.suites.build.draw import chosen, count
 from latentbench.suites.build.promoted import Effects
 from latentbench.suites.build.sampling import WindowPlan, sample, tile
 from latentbench.suites.build.suite_recipe import SuiteRecipe
-from latentbench.suites.build.suite_tables import CoderPart, window_table
+from latentbench.suites.build.suite_tables import CoderPart, WindowTables
 from latentbench.suites.build.token_strings import TokenStrings
 from latentbench.suites.store import load_suite
 from safetensors.torch import load_file, save_file
@@ -163,7 +164,7 @@ def drawing(work: Path, width: int) -> None:
             for i in drawn.index.tolist()
         ]
         part = CoderPart(coder, drawn, samples, torch.zeros(len(index), 1), Effects.none(len(index)))
-        windows = window_table([part], store.tokens, tiles, TokenStrings(subject.tokenizer))
+        windows = pa.concat_tables(WindowTables([part], store.tokens, tiles, TokenStrings(subject.tokenizer)))
     peak = peak_mb()
     counts = {str(i): s.candidates for i, s in zip(drawn.index.tolist(), samples, strict=True)}
     (work / "own-counts.json").write_text(json.dumps(counts), encoding="utf-8")

@@ -2,12 +2,12 @@
 
 The subject's forward is left out, because it would take an hour for ten million tokens here: a feed of synthetic activations
 (a fixed number of latents a token, rates skewed as those of real coders, values exponential) goes through the same code as the
-subject's from where the coder has encoded a batch: packing, shards, merging, counting, drawing. A suite of random
-windows, and not of those, goes through digest and loading: tables of a build are not written by row groups yet.
+subject's from where the coder has encoded a batch: packing, shards, merging, counting, drawing, and the writing and loading of
+the suite. A token's string is a word of its own, because there is no tokenizer; directions are random.
 
     python benchmarks/suite_scale.py collect FOLDER --tokens 200000 --latents 32768
     python benchmarks/suite_scale.py draw FOLDER --drawn 2000       # of a folder that was collected
-    python benchmarks/suite_scale.py write FOLDER --drawn 100000    # a generated suite of 40 windows a latent, by row groups
+    python benchmarks/suite_scale.py write FOLDER --drawn 100000    # the suite of as many latents with 40 windows each
     python benchmarks/suite_scale.py load FOLDER                    # twice: the second time its bytes are known
 
 Each prints one line of JSON. Peak memory is what the process had resident, pages of mapped files included.
@@ -26,20 +26,19 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from latentbench.corpora.contexts import Context, Tally
-from latentbench.kernel.files import write_json
 from latentbench.kernel.mapped_pages import let_go
-from latentbench.kernel.row_groups import RowGroups, streamed_digest
-from latentbench.kernel.tables import LATENTS, WINDOWS, write_table
 from latentbench.subject.activations import activations, shard_work
 from latentbench.subject.activations.activation_store import ActivationStore
 from latentbench.subject.coders.sparse import SparseLatents
 from latentbench.suites.build.draw import count, draw
+from latentbench.suites.build.promoted import Effects
 from latentbench.suites.build.sampling import WindowPlan, sample, tile
-from latentbench.suites.store import load_suite
+from latentbench.suites.build.suite_tables import CoderPart, WindowTables, latent_table
+from latentbench.suites.build.token_strings import TokenStrings
+from latentbench.suites.store import load_suite, save_suite
+from latentbench.suites.streamed_windows import streamed_windows
 
 CONTEXT, WINDOW, VOCABULARY, WINDOWS_EACH = 256, 32, 49_152, 40
 ACTIVE = 32
@@ -118,43 +117,45 @@ def draw_windows(folder: Path, drawn: int) -> dict[str, float]:
     return took | {"latents": len(index)}
 
 
-def write_suite(folder: Path, drawn: int, at_once: int = 800) -> dict[str, float]:
-    """A suite of random windows, written by row groups of some latents each."""
-    rng = np.random.default_rng(0)
-    words = pa.array([f" w{i}" for i in range(VOCABULARY)])
-    names = [f"sae/{i}" for i in range(drawn)]
-    directions = pa.FixedSizeListArray.from_arrays(rng.random(drawn * 576).astype(np.float16), 576)
-    known = {"latent": names, "coder": ["sae"] * drawn, "index": np.arange(drawn), "split": ["test"] * drawn}
-    given = {name: pa.array(v, LATENTS.field(name).type) for name, v in known.items()}
-    given["direction"] = directions.cast(LATENTS.field("direction").type)
-    table = {f.name: given[f.name] if f.name in given else pa.nulls(drawn, f.type) for f in LATENTS}
-    latents, suite = pa.table(table, schema=LATENTS), folder / "suite"
-    suite.mkdir(parents=True)
-    write_table(latents, suite / "latents.parquet")
-    with pq.ParquetWriter(suite / "windows.parquet", WINDOWS, compression="zstd", write_page_checksum=True) as out:
-        for first in range(0, drawn, at_once):
-            rows = min(at_once, drawn - first) * WINDOWS_EACH
-            ids = (VOCABULARY * rng.random(rows * WINDOW) ** 3).astype(np.int32)
-            acts = (rng.exponential(size=len(ids)) * (rng.random(len(ids)) < 0.1)).astype(np.float16)
-            cuts = pa.array(np.arange(0, len(ids) + 1, WINDOW, dtype=np.int32))
-            columns = {
-                "latent": np.repeat(np.array(names[first : first + at_once], object), WINDOWS_EACH),
-                "role": np.tile(["explain", "test"], rows // 2),
-                "kind": ["quantile:3"] * rows,
-                "ids": pa.ListArray.from_arrays(cuts, pa.array(ids)),
-                "tokens": pa.ListArray.from_arrays(cuts, words.take(pa.array(ids))),
-                "activations": pa.ListArray.from_arrays(cuts, pa.array(acts)),
-                "position": np.arange(rows),
-                "context": np.arange(rows),
-            }
-            out.write_table(pa.table(columns, schema=WINDOWS), row_group_size=rows)
+class Words:
+    """A tokenizer with one word per id."""
+
+    def batch_decode(self, windows: list[list[int]], **_: object) -> list[str]:
+        """The words one after another."""
+        return ["".join(f" w{token}" for token in ids) for ids in windows]
+
+
+def write_suite(folder: Path, drawn: int) -> dict[str, float]:
+    """Draw latents with at most `WINDOWS_EACH` windows, and write their suite as a build does."""
+    store = ActivationStore.open(folder / "store")
+    table, tiles, strings = store.coder("sae"), tile(store.contexts, WINDOW), TokenStrings(Words())
     start = time.monotonic()
-    digest = streamed_digest({"latents": latents, "windows": RowGroups(suite / "windows.parquet", WINDOWS)})
-    write_json(suite / "manifest.json", {"name": "large", "version": "1-0", "digest": digest})
-    return {
-        "seconds of hashing": time.monotonic() - start,
-        "GB on disk": (suite / "windows.parquet").stat().st_size / 1e9,
-    }
+    counts = count(table.indptr, table.position, table.value, tiles)
+    latents = draw(counts, drawn, WINDOWS_EACH, 10, 0.5, 0, "sae")
+    plan, samples = WindowPlan(10, "quantile", 1, WINDOWS_EACH - 20), []
+    for latent in latents.index.tolist():
+        positions, values = store.latent("sae", latent)
+        samples.append(sample(positions, values, tiles, plan, latent, latent + 1))
+        let_go(positions)
+        let_go(values)
+    took = {"seconds of counting and drawing": time.monotonic() - start, "MB after drawing": peak()}
+    start, n = time.monotonic(), len(samples)
+    coder = SimpleNamespace(name="sae", kind="sae", hookpoint="layers.9")
+    effects = Effects([[0] * 10] * n, [[1] * 10] * n)
+    part = CoderPart(coder, latents, samples, torch.randn(n, 576), effects)  # type: ignore[arg-type]
+    rows = latent_table([part], plan, strings)
+    took |= {"seconds of the table of latents": time.monotonic() - start, "MB after it": peak()}
+    start = time.monotonic()
+    with streamed_windows(folder / "suite", WindowTables([part], store.tokens, tiles, strings)) as windows:
+        took |= {
+            "seconds of writing windows": time.monotonic() - start,
+            "windows": windows.num_rows,
+            "groups": len(windows),
+        }
+        start = time.monotonic()
+        save_suite(folder / "suite", {"name": "large", "version": "1-0"}, rows, windows)
+    size = (folder / "suite" / "windows.parquet").stat().st_size
+    return took | {"seconds of hashing": time.monotonic() - start, "GB on disk": size / 1e9, "latents": n}
 
 
 def load(folder: Path) -> dict[str, float]:

@@ -147,7 +147,7 @@ KILLED = """
     import os, signal, sys
     from pathlib import Path
     import latentbench.suites.build.build as build
-    import latentbench.suites.store as store
+    from latentbench.suites import streamed_windows
     from latentbench.suites.build.suite_recipe import anchored_recipe, load_recipe
 
     place, out, where = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
@@ -158,12 +158,9 @@ KILLED = """
         if where == "activations" and line.startswith("activations"):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    written = store.write_table
-    def write(table, path):
-        if path.name == "windows.parquet":
-            os.kill(os.getpid(), signal.SIGKILL)
-        written(table, path)
-    store.write_table = write
+    def written(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+    streamed_windows.RowGroups = written
     build.build_suite(anchored_recipe(load_recipe(place / "recipe.yaml"), place), out / "suite", out / "work", say)
 """
 

@@ -8,19 +8,22 @@ from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from latentbench.kernel.errors import CorruptTable, DigestMismatch, SpecError, UnknownName
 from latentbench.kernel.latent import Window
 from latentbench.kernel.tables import WINDOWS, write_table
 from latentbench.kernel.tasks import available, find, tasks_dirs
+from latentbench.suites.build import suite_tables
 from latentbench.suites.build.draw import LatentDraw
 from latentbench.suites.build.promoted import Effects
 from latentbench.suites.build.sampling import WindowPlan, sample, tile
-from latentbench.suites.build.suite_tables import CoderPart, latent_table, window_table
+from latentbench.suites.build.suite_tables import CoderPart, WindowTables, latent_table
 from latentbench.suites.build.token_strings import TokenStrings
 from latentbench.suites.show import marked, show_suite
 from latentbench.suites.store import load_suite, save_suite
+from latentbench.suites.streamed_windows import streamed_windows
 from latentbench.suites.verify import verify
 from rich.console import Console
 
@@ -53,13 +56,44 @@ def tables():
             CoderPart(coder, drawn, samples, torch.randn(n, 5, generator=torch.Generator().manual_seed(0)), effects)
         )
     strings = TokenStrings(Letters())
-    return latent_table(parts, PLAN, strings), window_table(parts, tokens, tiles, strings), parts
+    windows = pa.concat_tables(WindowTables(parts, tokens, tiles, strings))
+    return latent_table(parts, PLAN, strings), windows, parts
 
 
 @pytest.fixture
 def folder(tables, tmp_path):
     save_suite(tmp_path / "toy", {"name": "toy", "version": "1-0"}, tables[0], tables[1])
     return tmp_path / "toy"
+
+
+def test_a_suite_that_is_streamed_is_the_same_suite(folder, tables, tmp_path):
+    windows, target = tables[1], tmp_path / "streamed"
+    pieces = [windows.slice(at, 7) for at in range(0, len(windows), 7)]
+    with streamed_windows(target, pieces) as streamed:
+        digest = save_suite(target, {"name": "toy", "version": "1-0"}, tables[0], streamed)
+    found = load_suite(target)
+    assert digest == found.digest == load_suite(folder).digest
+    assert found.window_table.equals(windows.combine_chunks())
+    assert pq.ParquetFile(target / "windows.parquet").num_row_groups == len(pieces)
+    # Other windows under the same version are refused, and nothing of them is left.
+    with (
+        pytest.raises(DigestMismatch, match="Raise the version"),
+        streamed_windows(target, reversed(pieces)) as streamed,
+    ):
+        save_suite(target, {"name": "toy", "version": "1-0"}, tables[0], streamed)
+    assert sorted(p.name for p in target.iterdir()) == ["latents.parquet", "manifest.json", "windows.parquet"]
+    assert load_suite(target).digest == digest
+
+
+def test_windows_are_the_same_however_many_stand_in_a_table(tables, monkeypatch):
+    parts, tokens, tiles = tables[2], np.arange(800, dtype=np.int32) % 26, tile(np.arange(41) * 20, 8)
+    whole = pa.concat_tables(WindowTables(parts, tokens, tiles, TokenStrings(Letters()))).combine_chunks()
+    monkeypatch.setattr(suite_tables, "GROUP", 30)
+    small = list(WindowTables(parts, tokens, tiles, TokenStrings(Letters())))
+    assert len(small) > 5
+    assert pa.concat_tables(small).combine_chunks().equals(whole)
+    latents = [set(table.column("latent").to_pylist()) for table in small]
+    assert all(not a & b for a, b in pairwise(latents))
 
 
 def test_latents_come_back_as_they_were_sampled(folder, tables):

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from latentbench.kernel import row_groups
+from latentbench.kernel import parquet, row_groups
 from latentbench.kernel.errors import CorruptTable, DigestMismatch
 from latentbench.kernel.identity import table_digest
+from latentbench.kernel.parquet import read_parquet
 from latentbench.kernel.row_groups import RowGroups, streamed_digest
 from latentbench.kernel.tasks import find
 from latentbench.suites import suite_files
@@ -71,6 +72,11 @@ def test_a_broken_large_file_is_a_corrupt_table(large, damage):
         pq.write_table(pq.read_table(file).drop_columns(["activations"]), file)
     with pytest.raises(CorruptTable, match=r"windows\.parquet"):
         load_suite(large)
+
+
+def test_a_table_in_several_row_groups_is_read_whole_through_its_dictionaries(large, monkeypatch):
+    monkeypatch.setattr(parquet, "FREE_BYTES", 0)
+    assert read_parquet(large / "windows.parquet").equals(load_suite("planted-1").window_table)
 
 
 ROW = st.fixed_dictionaries(

@@ -23,13 +23,14 @@ def hash_column(h: hashlib._Hash, arrays: Arrays, kind: pa.DataType) -> None:
     """Add a column: for all rows what is missing, then the lengths of lists or texts, then the values.
 
     Args:
-        kind: of the column; of a dictionary, whose codes say nothing, that of its values counts.
+        kind: of the column, which may be that of the values where the arrays are dictionaries.
     """
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
     for array in arrays():
         h.update(_missing(array) if array.null_count else bytes(len(array)))
-    if pa.types.is_fixed_size_list(kind):
+    if pa.types.is_dictionary(kind):
+        # What is missing is said again with the values: digests that were frozen have it twice.
+        hash_column(h, arrays, kind.value_type)
+    elif pa.types.is_fixed_size_list(kind):
         hash_column(h, lambda: (array.flatten() for array in arrays()), kind.value_type)
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
         for array in arrays():

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-
 AROUND = max(1 << 16, mmap.PAGESIZE)
 """Bytes that Linux maps around a page that is read."""
 
@@ -21,7 +20,8 @@ AROUND = max(1 << 16, mmap.PAGESIZE)
 def let_go(array: NDArray[Any]) -> None:
     """Have the system forget the pages of an array that is a view of a mapped file, and those that came with them.
 
-    Arrays of memory, or with gaps, are left alone. The array stays as it is: what is read again comes again from the file, or from the system's copy of it.
+    Arrays of memory, or with gaps, are left alone. The array stays as it is: what is read again comes again from the file, or
+    from the system's copy of it.
     """
     mapped: Any = array
     while mapped is not None and not isinstance(mapped, mmap.mmap):

@@ -136,9 +136,11 @@ def _read(path: Path, columns: Sequence[str] | None) -> pa.Table:
             table = file.read(columns=wanted)
     if heavy:
         with pq.ParquetFile(path, read_dictionary=heavy, page_checksum_verification=True) as file:
-            table = file.read(columns=wanted)
-        _afford(table.nbytes + sum(_written_out(column) for column in table.columns), on_disk)
-        table = table.cast(pa.schema([plain.field(n) for n in wanted]))
+            # Each row group has a dictionary of its own, and Arrow joins none of those in lists.
+            parts = [file.read_row_group(group, columns=wanted) for group in range(meta.num_row_groups)]
+        _afford(sum(part.nbytes + sum(map(_written_out, part.columns)) for part in parts), on_disk)
+        schema = pa.schema([plain.field(n) for n in wanted])
+        table = pa.concat_tables([part.cast(schema) for part in parts])
     # What was damaged in a way that the format does not notice: offsets that fall, and texts that are not UTF-8.
     table.validate(full=True)
     return table

@@ -24,10 +24,9 @@ import pyarrow.compute as pc
 from latentbench.kernel.errors import BenchError, CorruptTable, DigestMismatch, SpecError, UnknownName
 from latentbench.kernel.files import write_json
 from latentbench.kernel.foreign_ids import KnownCoder
-from latentbench.kernel.identity import table_digest
 from latentbench.kernel.inputs import read_json
 from latentbench.kernel.latent import LatentView, Steered, origin
-from latentbench.kernel.row_groups import RowGroups
+from latentbench.kernel.row_groups import RowGroups, streamed_digest
 from latentbench.kernel.tables import LATENTS, read_table, write_table
 from latentbench.kernel.tasks import available, find
 from latentbench.stats.quota import spread
@@ -289,18 +288,18 @@ def _manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def save_suite(path: Path, manifest: Mapping[str, Any], latents: pa.Table, windows: pa.Table) -> str:
+def save_suite(path: Path, manifest: Mapping[str, Any], latents: pa.Table, windows: pa.Table | RowGroups) -> str:
     """Write a suite; the manifest comes last. Returns the digest, which is added to the manifest.
 
     Args:
         path: folder, created if missing.
         manifest: at least `name` and `version`.
-        latents, windows: of the declared schemas, in their final row order.
+        latents, windows: of the declared schemas, in their final row order; a file of windows is moved into the folder.
 
     Raises:
         DigestMismatch: the folder already holds this name and version with other content. A frozen suite is never replaced.
     """
-    digest = table_digest({"latents": latents, "windows": windows})
+    digest = streamed_digest({"latents": latents, "windows": windows})
     if (path / MANIFEST).exists():
         old = _manifest(path)
         same = all(old[k] == manifest[k] for k in ("name", "version"))
@@ -316,6 +315,9 @@ def save_suite(path: Path, manifest: Mapping[str, Any], latents: pa.Table, windo
             for name in (INTERVENTIONS_META, INTERVENTIONS_TABLE):
                 (path / name).unlink(missing_ok=True)
     write_table(latents, path / "latents.parquet")
-    write_table(windows, path / "windows.parquet")
+    if isinstance(windows, RowGroups):
+        windows.path.replace(path / "windows.parquet")
+    else:
+        write_table(windows, path / "windows.parquet")
     write_json(path / MANIFEST, {**manifest, "digest": digest})
     return digest

@@ -43,10 +43,11 @@ from latentbench.suites.build.promoted import Effects, promoted
 from latentbench.suites.build.sampling import Tiles, sample, tile
 from latentbench.suites.build.suite_manifest import Built, suite_manifest
 from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe, anchored_recipe, load_recipe
-from latentbench.suites.build.suite_tables import CoderPart, latent_table, window_table
+from latentbench.suites.build.suite_tables import CoderPart, WindowTables, latent_table
 from latentbench.suites.build.token_strings import TokenStrings
 from latentbench.suites.shortfall import refuse_short, remarks, shortfall
 from latentbench.suites.store import Suite, load_suite, save_suite
+from latentbench.suites.streamed_windows import streamed_windows
 from latentbench.views.escape import line
 from latentbench.views.terminal import shown, status, tell
 
@@ -108,11 +109,13 @@ def build_suite(
     say("writing tables")
     strings = TokenStrings(loaded.tokenizer)
     latents = latent_table(parts, recipe.plan, strings)
-    windows = window_table(parts, store.tokens, tiles, strings)
-    manifest = suite_manifest(Built(recipe, loaded, store, everywhere, tiles, parts, said, windows, unpromoted))
+    manifest = suite_manifest(Built(recipe, loaded, store, everywhere, tiles, parts, said, unpromoted))
     if strict:
         refuse_short(recipe.name, manifest, latents)
-    save_suite(out_dir, manifest, latents, windows)
+    tables = WindowTables(parts, store.tokens, tiles, strings)
+    with streamed_windows(out_dir, tables) as windows:
+        cut = {"tokens_cut": tables.tokens_cut} if tables.tokens_cut else {}
+        save_suite(out_dir, manifest | cut, latents, windows)
     _keep_recipe(recipe, out_dir)
     return load_suite(out_dir)
 

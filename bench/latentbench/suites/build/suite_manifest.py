@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from latentbench.kernel.kinds import DRAWN
 from latentbench.models.language_model import Loaded
 from latentbench.subject.activations.activation_store import ActivationStore
@@ -22,8 +19,6 @@ from latentbench.suites.build.negatives import counted
 from latentbench.suites.build.sampling import EXPLAIN, TEST, Tiles
 from latentbench.suites.build.suite_recipe import CoderEntry, SuiteRecipe
 from latentbench.suites.build.suite_tables import CoderPart
-from latentbench.suites.build.token_strings import CUT
-from latentbench.suites.stored_columns import flat_list
 
 COUNTED = ("vocabulary", "largest_id", "start_tokens", "spelled_control_tokens")
 """Counts of the corpus that only some corpora have."""
@@ -40,7 +35,6 @@ class Built:
         everywhere: windows of the corpus; `tiles` without those that repeat earlier text.
         parts: what was drawn, one of each coder, in the recipe's order.
         said: what is known of each coder's training, by its name.
-        windows: the table of windows.
         unpromoted: why no promoted tokens are known; empty if they are.
     """
 
@@ -51,7 +45,6 @@ class Built:
     tiles: Tiles
     parts: Sequence[CoderPart]
     said: Mapping[str, Provenance]
-    windows: pa.Table
     unpromoted: str
 
 
@@ -83,7 +76,6 @@ def suite_manifest(built: Built) -> dict[str, Any]:
         "latents": sum(len(p.samples) for p in parts),
         "windows": sum(len(s.start) for p in parts for s in p.samples),
         "versions": {name: version(name) for name in ("latentbench", "torch", "transformers", "numpy", "pyarrow")},
-        **_cut_tokens(built.windows),
         **_scales(store, parts),
         **({"promoted": {"note": built.unpromoted}} if built.unpromoted else {}),
     }
@@ -98,13 +90,6 @@ def _scales(store: ActivationStore, parts: Sequence[CoderPart]) -> dict[str, dic
         if (power := store.coder(part.coder.name).power(index))
     }
     return {"scales": found} if found else {}
-
-
-def _cut_tokens(windows: pa.Table) -> dict[str, int]:
-    """How many tokens of the windows show U+FFFD, mostly of characters that the windows cut; nothing where there is none."""
-    strings = flat_list(windows.column("tokens"))[0]
-    found = int(pc.sum(pc.match_substring(strings, CUT)).as_py() or 0)
-    return {"tokens_cut": found} if found else {}
 
 
 def _coder_entry(recipe: SuiteRecipe, entry: CoderEntry, part: CoderPart, said: Provenance) -> dict[str, Any]:
