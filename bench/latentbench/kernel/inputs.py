@@ -36,7 +36,6 @@ LINE_BYTES = 64 * MIB
 """One line of a file of JSON lines, and one document of a corpus."""
 TEXT_BYTES = 1024 * MIB
 """A file that is read whole and is neither YAML nor JSON."""
-JOURNAL_BYTES = 8192 * MIB
 LINE_COST = 64
 """What a line counts beside its bytes: a file of nothing but line ends takes time and no room."""
 FREE_BYTES = 64 * MIB

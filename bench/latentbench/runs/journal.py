@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from latentbench.explainers.explainer import Explanation
 from latentbench.kernel.boundary import one_line
 from latentbench.kernel.errors import CorruptTable, RunError
 from latentbench.kernel.files import unwritable, writing
-from latentbench.kernel.inputs import CHUNK, JOURNAL_BYTES, lines, read_bytes
+from latentbench.kernel.inputs import CHUNK, lines
 from latentbench.kernel.requests import Usage
 from latentbench.kernel.seal import Seal, check, sealed
 from latentbench.runs.record import Paid
@@ -130,34 +130,62 @@ class Journal(Generic[U]):
             CorruptTable: a line of a file without checksums cannot be read, so something else wrote to it.
             RunError: a line in the form of an earlier version.
         """
-        data = self.content()
-        if data is None:
+        if not self.path.exists() and not self.packed.exists():
             yield from self.spare()
-            return
-        end = data.rfind(b"\n") + 1
-        # Not `splitlines`, which also ends a line where a flipped bit has made another control character.
-        written = data[:end].split(b"\n")[:-1]
-        seals = [check(line) for line in written]
-        first = seals.index(Seal.WHOLE) if Seal.WHOLE in seals else len(written)
-        for number, (line, seal) in enumerate(zip(written, seals, strict=True)):
+        else:
+            yield from (unit for _, unit in self.placed())
+
+    def placed(self) -> Iterator[tuple[int, U]]:
+        """The unit of every whole line with the place of the line in the file.
+
+        Raises:
+            CorruptTable, RunError: as `units`.
+        """
+        any_sealed = False
+        for number, (place, line) in enumerate(self.lines(), 1):
+            seal = check(line)
+            any_sealed |= seal is Seal.WHOLE
             # Behind a line with a checksum every line has one, unless a bit has flipped in the very sign of it.
-            if seal is Seal.BROKEN or (seal is Seal.NONE and number > first):
-                self.damaged.add(number + 1)
+            if seal is Seal.BROKEN or (seal is Seal.NONE and any_sealed):
+                self.damaged.add(number)
                 continue
             try:
-                yield self._read(line, f"{self.path} line {number + 1}")
+                unit = self._read(line, f"{self.path} line {number}")
             except CorruptTable:
-                if first == len(written):
+                if not any_sealed and not any(check(other) is Seal.WHOLE for _, other in self.lines()):
                     raise
-                self.damaged.add(number + 1)
+                self.damaged.add(number)
+            else:
+                yield place, unit
 
-    def content(self) -> bytes | None:
-        """The bytes of the file, or of the compressed one; None where there is neither."""
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Place and bytes of each line of the file, or of the compressed one; a torn last line is none.
+
+        Raises:
+            CorruptTable: it cannot be read.
+        """
+        place = 0
         try:
-            if self.path.exists():
-                return read_bytes(self.path, JOURNAL_BYTES)
-            return b"".join(lines(self.packed)) if self.packed.exists() else None
+            for line in lines(self.path if self.path.exists() else self.packed):
+                if not line.endswith(b"\n"):
+                    return
+                yield place, line[:-1]
+                place += len(line)
         except (OSError, ValueError) as e:
+            raise CorruptTable(f"{self.path} cannot be read: {e}. Restore it, or start the run anew.") from e
+
+    def at(self, places: Iterable[int]) -> Iterator[U]:
+        """The units whose lines stand at these places of the file.
+
+        Raises:
+            CorruptTable: it cannot be read any more.
+        """
+        try:
+            with self.path.open("rb") as f:
+                for place in places:
+                    f.seek(place)
+                    yield self._read(f.readline()[:-1], f"{self.path} byte {place}")
+        except OSError as e:
             raise CorruptTable(f"{self.path} cannot be read: {e}. Restore it, or start the run anew.") from e
 
     def _read(self, line: bytes, place: str) -> U:

@@ -77,11 +77,11 @@ def counted(folder: Path, judges: Sequence[Judge], before: Callable[[], Paid]) -
 def total(folder: Path) -> Paid | None:
     """What a run has paid so far; None where it has no ledger."""
     try:
-        lines = (folder / LEDGER).read_bytes().split(b"\n")
+        with (folder / LEDGER).open("rb") as f:
+            held = (json.loads(line) for line in (line.rstrip(b"\n") for line in f) if check(line) is Seal.WHOLE)
+            return sum((Paid.model_validate({name: n for name, n in h.items() if name != "sum"}) for h in held), Paid())
     except OSError:
         return None
-    held = [json.loads(line) for line in lines if check(line) is Seal.WHOLE]
-    return sum((Paid.model_validate({name: n for name, n in h.items() if name != "sum"}) for h in held), Paid())
 
 
 def _settle(path: Path, so_far: Paid) -> None:

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -343,8 +344,7 @@ def _carried_out(
     restore((explanations, judgements))
 
     def paid() -> Paid:
-        units = [*(w.paid for w, _ in explanations.units()), *(p.paid for p, _ in judgements.units())]
-        return sum(units, Paid())
+        return sum((unit[0].paid for unit in chain[Any](explanations.units(), judgements.units())), Paid())
 
     work = _stages if runner is not None else _closing
     through = False

@@ -15,10 +15,15 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from latentbench.kernel.errors import DataError
 from latentbench.kernel.files import replacing, writing
@@ -37,16 +42,13 @@ def restore(journals: Sequence[Journal[Any]]) -> None:
         if journal.path.exists():
             continue
         # One after another, and the file only where there is anything to write.
-        packed = journal.content()
-        units = iter(()) if packed is not None else iter(journal.spare())
-        first = next(units, None)
-        if packed is None and first is None:
+        packed = journal.packed.exists()
+        written = (line + b"\n" for _, line in journal.lines()) if packed else map(journal.sealed, journal.spare())
+        first = next(written, None)
+        if first is None and not packed:
             continue
         with replacing(journal.path) as part, part.open("wb") as f:
-            f.write(packed or b"")
-            if first is not None:
-                f.write(journal.sealed(first))
-            f.writelines(map(journal.sealed, units))
+            f.writelines(chain((first or b"",), written))
 
 
 def settle(journals: Sequence[Journal[Any]]) -> None:
@@ -60,7 +62,7 @@ def settle(journals: Sequence[Journal[Any]]) -> None:
     for journal in journals:
         if not journal.path.exists():
             continue
-        same = _told(journal.units(), journal) == _told(journal.spare(), journal)
+        same = np.array_equal(_told(journal.units(), journal), _told(journal.spare(), journal))
         with suppress(DataError), writing(journal.path):
             if not same:
                 _pack(journal.path, journal.packed)
@@ -69,14 +71,21 @@ def settle(journals: Sequence[Journal[Any]]) -> None:
             journal.path.unlink()
 
 
-def _told(units: Any, journal: Journal[Any]) -> dict[str, str]:
-    """Unit -> digest of what its line says, without what it paid; of several the last."""
-    found = {}
+def _told(units: Iterable[Any], journal: Journal[Any]) -> NDArray[np.uint64]:
+    """A row for each unit, in an order that is theirs: digests of its names and of what its line says, without what it paid; of
+    several lines of a unit that of the last."""
+    names, said = array("Q"), array("Q")
     for unit in units:
         line = json.loads(journal.line(unit))
-        key = [line.get(name) for name in ("cell", "explainer", "repeat", "latent")]
-        found[digest(key)] = digest({name: value for name, value in line.items() if name != "paid"})
-    return found
+        names.append(_number([line.get(name) for name in ("cell", "explainer", "repeat", "latent")]))
+        said.append(_number({name: value for name, value in line.items() if name != "paid"}))
+    # The first of several equal ones is found, and the last is wanted.
+    own, last = np.unique(np.frombuffer(names, np.uint64)[::-1], return_index=True)
+    return np.stack([own, np.frombuffer(said, np.uint64)[::-1][last]])
+
+
+def _number(told: object) -> int:
+    return int(digest(told)[:16], 16)
 
 
 def _pack(path: Path, packed: Path) -> None:
