@@ -31,7 +31,7 @@ from latentbench.kernel.files import write_json
 from latentbench.kernel.row_groups import RowGroups, streamed_digest
 from latentbench.kernel.tables import LATENTS, WINDOWS, write_table
 
-WINDOW, EXPLAIN, POSITIVE, NEGATIVE, WORDS, AT_ONCE = 16, 3, 3, 3, 5_000, 2_000
+WINDOW, EXPLAIN, POSITIVE, NEGATIVE, WORDS, AT_ONCE = 16, 3, 3, 3, 5_000, 100_000
 EACH = EXPLAIN + POSITIVE + NEGATIVE
 EXPLAINERS = ["tokens", "empty", {"use": "constant", "params": {"text": "a word"}}]
 EXPLAINERS += [{"use": "constant", "label": f"constant-{i}", "params": {"text": f"w{i}"}} for i in range(2)]

@@ -6,14 +6,14 @@ an answer than the answer's own probability: a jury of one opinion is cheaper wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
 from latentbench.kernel.requests import Outcome
-from latentbench.kernel.tables import read_table, table_from, write_table
+from latentbench.kernel.tables import read_table
 from latentbench.scorers.scorer import Judgement
 from latentbench.views.number import number, percent
 
@@ -58,7 +58,7 @@ def spread(judgement: Judgement) -> float | None:
     return None if len(found) < 2 else max(found) - min(found)
 
 
-_COLUMNS: Mapping[str, Callable[[tuple[str, str, str, str], Judgement, int], object]] = {
+OPINION_COLUMNS: Mapping[str, Callable[[tuple[str, str, str, str], Judgement, int], object]] = {
     "cell": lambda at, j, m: at[0],
     "scorer": lambda at, j, m: at[1],
     "judge": lambda at, j, m: at[2],
@@ -77,19 +77,7 @@ _COLUMNS: Mapping[str, Callable[[tuple[str, str, str, str], Judgement, int], obj
     "answer": lambda at, j, m: j.said[m][3],
     "error": lambda at, j, m: j.said[m][4],
 }
-
-
-def write_opinions(judgements: Iterable[tuple[tuple[str, str, str, str], Judgement]], folder: Path) -> str | None:
-    """Write the table into a run folder; none where no panel was asked.
-
-    Args:
-        judgements: with cell, scorer, judge and latent of each.
-
-    Returns:
-        Digest of the table, None where there is none.
-    """
-    rows: list[Row] = [(at, j, m) for at, j in judgements for m in range(len(j.said))]
-    return write_table(table_from(rows, _COLUMNS, OPINIONS), folder / PANEL) if rows else None
+"""What a row has, from cell, scorer, judge and latent, a judgement, and the number of a member in it."""
 
 
 def read_opinions(folder: Path, frozen: str | None = None) -> pd.DataFrame | None:

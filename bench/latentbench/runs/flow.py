@@ -103,11 +103,11 @@ class Flow:
 
     async def run(self, console: Console) -> None:
         """Ask everything that is owed and append it to the journals."""
-        plan, total = self.plan, len(self.plan.latents)
+        plan, total = self.plan, len(self.plan.ids)
         for label in plan.explainers:
             for repeat in range(plan.spec.repeats):
                 mine = self.done.setdefault((label, repeat), {})
-                there = [place for place, latent in enumerate(plan.latents) if latent.id in mine]
+                there = [place for place, latent in enumerate(plan.ids) if latent in mine]
                 self._texts[label, repeat] = _TextOrder(there, total)
         with Stages(console, self.tally.standing) as self._stages:
             for label in plan.explainers:
@@ -115,7 +115,7 @@ class Flow:
                 self._stage((label,), f"explain {label}", total * plan.spec.repeats, have)
             for scorer, name in dict.fromkeys((c.scorer, c.judge) for c in plan.cells):
                 cells = [c.id for c in plan.cells if (c.scorer, c.judge) == (scorer, name)]
-                have = sum((cell, latent.id) in self.judged for cell in cells for latent in plan.latents)
+                have = sum((cell, latent) in self.judged for cell in cells for latent in plan.ids)
                 self._stage((scorer, name), f"judge {scorer} · {name}", len(cells) * total, have)
             async with asyncio.TaskGroup() as group:
                 for label in plan.explainers:
@@ -144,7 +144,7 @@ class Flow:
 
     def _owed(self, label: str, repeat: int) -> list[int]:
         there = set(self._texts[label, repeat].there)
-        return [place for place in range(len(self.plan.latents)) if place not in there]
+        return [place for place in range(len(self.plan.ids)) if place not in there]
 
     async def _explain(self, label: str, repeat: int, places: Sequence[int]) -> None:
         latents = [self.plan.latents[place] for place in places]
@@ -196,10 +196,10 @@ class Flow:
         texts = self._texts[pair]
         for number in range(texts.total):
             await texts.more(number)
-            latent = self.plan.latents[texts.there[number]]
+            place = texts.there[number]
             for cell in cells:
-                if (cell.id, latent.id) not in self.judged:
-                    own = unit(self.plan, cell, latent, self.done)
+                if (cell.id, self.plan.ids[place]) not in self.judged:
+                    own = unit(self.plan, cell, self.plan.latents[place], self.done)
                     await room.take(own.asking)
                     group.create_task(one(own, own.asking))
                     await asyncio.sleep(0)
@@ -238,12 +238,12 @@ class Flow:
         size = 0
         for cell in cells:
             mine, texts = self.done[cell.explainer, cell.repeat], self._texts[cell.explainer, cell.repeat]
-            for latent in self.plan.latents:
-                while latent.id not in mine:
+            for place, latent in enumerate(self.plan.ids):
+                while latent not in mine:
                     await texts.more(len(texts.there))
-                if (cell.id, latent.id) in self.judged:
+                if (cell.id, latent) in self.judged:
                     continue
-                batch.append(unit(self.plan, cell, latent, self.done))
+                batch.append(unit(self.plan, cell, self.plan.latents[place], self.done))
                 size += batch[-1].asking
                 if size >= BATCH:
                     yield batch

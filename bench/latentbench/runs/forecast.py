@@ -31,14 +31,14 @@ def forecast(plan: Plan, done: Explanations, judged: Container[Key]) -> dict[Wor
     """
     found: dict[Work, Part] = {}
     for label in plan.explainers:
-        have = sum(latent.id in done.get((label, r), {}) for r in range(plan.spec.repeats) for latent in plan.latents)
+        have = sum(latent in done.get((label, r), {}) for r in range(plan.spec.repeats) for latent in plan.ids)
         guess = _mean(plan, partial(_explaining, plan, label))
-        found[(label,)] = Part(plan.models.get(label, ""), len(plan.latents) * plan.spec.repeats, have, guess)
+        found[(label,)] = Part(plan.models.get(label, ""), len(plan.ids) * plan.spec.repeats, have, guess)
     for scorer, judge in dict.fromkeys((c.scorer, c.judge) for c in plan.cells):
         cells = [c.id for c in plan.cells if (c.scorer, c.judge) == (scorer, judge)]
-        have = sum((cell, latent.id) in judged for cell in cells for latent in plan.latents)
+        have = sum((cell, latent) in judged for cell in cells for latent in plan.ids)
         guess = _mean(plan, partial(_judging, plan, scorer, judge))
-        found[scorer, judge] = Part(judge, len(plan.latents) * len(cells), have, guess)
+        found[scorer, judge] = Part(judge, len(plan.ids) * len(cells), have, guess)
     return found
 
 

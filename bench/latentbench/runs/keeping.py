@@ -258,10 +258,10 @@ class Keeper:
             stage, owner, latent, repeat = line["unit"]
             latest[stage, owner, latent, repeat] = place
         wanted: list[Unit] = []
-        for latent in plan.latents:
+        for latent in plan.ids:
             repeats = range(plan.spec.repeats)
-            wanted += [(EXPLAIN, label, latent.id, repeat) for label in plan.explainers for repeat in repeats]
-            wanted += [(JUDGE, cell.id, latent.id, cell.repeat) for cell in plan.cells]
+            wanted += [(EXPLAIN, label, latent, repeat) for label in plan.explainers for repeat in repeats]
+            wanted += [(JUDGE, cell.id, latent, cell.repeat) for cell in plan.cells]
         for line in self._calls.at(latest[unit] for unit in wanted if unit in latest):
             own = dict(zip(("stage", "owner", "latent", "repeat"), line["unit"], strict=True))
             yield from (own | row for row in line["calls"])

@@ -25,6 +25,7 @@ from latentbench.panels.panel_scorer import lack, seated
 from latentbench.runs.record import Identities, SuiteRecord, Unasked
 from latentbench.runs.run_spec import RunSpec
 from latentbench.scorers.scorer import Scorer, declared
+from latentbench.suites.latent_views import LatentViews
 from latentbench.suites.store import Suite
 
 CELLS = 200_000
@@ -65,7 +66,7 @@ class Plan:
 
     spec: RunSpec
     suite: Suite
-    latents: tuple[LatentView, ...]
+    latents: Sequence[LatentView]
     explainers: Mapping[str, Explainer]
     models: Mapping[str, str]
     scorers: Mapping[str, Scorer]
@@ -74,6 +75,11 @@ class Plan:
     cells: tuple[Cell, ...]
     unasked: tuple[Unasked, ...] = ()
     matched: Mapping[str, Matched] = field(default_factory=dict)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the latents; those of views that were not made yet do not make them."""
+        return self.latents.ids if isinstance(self.latents, LatentViews) else tuple(v.id for v in self.latents)
 
     @cached_property
     def explainer_keys(self) -> Mapping[str, str]:
@@ -99,7 +105,7 @@ class Plan:
         return Identities(
             suite=self.suite.digest,
             interventions=steered.digest if steered else None,
-            latents=digest([latent.id for latent in self.latents]),
+            latents=digest(list(self.ids)),
             seed=self.spec.seed,
             explain_seed=self.spec.explain_seed,
             order=self.spec.order,
@@ -132,9 +138,8 @@ def make_plan(
             of negative windows that the suite lacks.
         CapabilityError: a scorer that no judge of the grid can serve, or an explainer's model that cannot chat.
     """
-    latents = tuple(
-        suite.latents(split=None if spec.split == "all" else spec.split, coders=spec.coders, limit=spec.limit)
-    )
+    chosen = suite.chosen(split=None if spec.split == "all" else spec.split, coders=spec.coders, limit=spec.limit)
+    latents = LatentViews(suite, chosen)
     if not latents:
         raise SpecError(f"suite {suite.name} has no latents with split {spec.split!r} and coders {spec.coders}.")
     for label in (*explainers, *scorers, *judges):
@@ -149,7 +154,7 @@ def make_plan(
     ordered = _ordered(explainers)
     met: dict[str, Matched] = {}
     for label, explainer in ordered.items():
-        found = _met(explainer, suite, [latent.id for latent in latents])
+        found = _met(explainer, suite, chosen)
         _passes(f"explainer {label!r}", found if isinstance(found, Fault) else None)
         met |= {label: found} if isinstance(found, Matched) else {}
         if not explainer.needs:

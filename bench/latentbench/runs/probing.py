@@ -8,7 +8,7 @@ repetition; an endpoint that is missed here is stopped by its own count of failu
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -40,11 +40,11 @@ async def probe(plan: Plan, done: Explanations, judged: Container[Key], fresh: b
     asked = _Asked(plan, done, fresh)
     for label, model in plan.models.items():
         for repeat in range(plan.spec.repeats):
-            owed = next((x for x in reversed(plan.latents) if x.id not in done.get((label, repeat), {})), None)
+            owed = _last(plan, (x not in done.get((label, repeat), {}) for x in reversed(plan.ids)))
             if owed is not None and plan.judges[model].identity.dtype == "remote":
                 await asked.text(label, repeat, owed)
     for cell in plan.cells:
-        owed = next((x for x in reversed(plan.latents) if (cell.id, x.id) not in judged), None)
+        owed = _last(plan, ((cell.id, x) not in judged for x in reversed(plan.ids)))
         if owed is None or plan.judges[cell.judge].identity.dtype != "remote":
             continue
         text = await asked.text(cell.explainer, cell.repeat, owed)
@@ -52,6 +52,12 @@ async def probe(plan: Plan, done: Explanations, judged: Container[Key], fresh: b
         trials = trials_of(plan.spec, cell.repeat, scorer, owed, text) if text is not None else []
         exchanges = [] if isinstance(trials, Fault) else [trial_exchange(scorer, trial, can) for trial in trials]
         await asked.ask(cell.judge, [request for exchange in exchanges for request in exchange.asking])
+
+
+def _last(plan: Plan, owed: Iterable[bool]) -> LatentView | None:
+    """The last latent of which something is owed, if there is one; `owed` says it of each, from the last to the first."""
+    place = next((number for number, true in enumerate(owed, 1) if true), None)
+    return None if place is None else plan.latents[-place]
 
 
 @dataclass

@@ -52,14 +52,14 @@ async def _behind(
 ) -> defaultdict[str, list[Request]]:
     """Label of a judge -> requests behind the rows."""
     found: defaultdict[str, list[Request]] = defaultdict(list)
-    latents, cells = {latent.id: latent for latent in plan.latents}, {cell.id: cell for cell in plan.cells}
+    latents, cells = {latent: place for place, latent in enumerate(plan.ids)}, {cell.id: cell for cell in plan.cells}
     written = {(unit.explainer, unit.repeat, e.latent): e for unit, e in explanations.units()}
     for (label, repeat, name), explanation in written.items():
         if explanation.outcome in outcomes and label in plan.models and name in latents:
             explainer, model = plan.explainers[label], plan.models[label]
-            seed = explain_seed(plan.spec, repeat, explainer, latents[name])
+            seed = explain_seed(plan.spec, repeat, explainer, plan.latents[latents[name]])
             found[model] += await _followed(
-                explainer_exchange(explainer, latents[name], seed, plan.judges[model]), plan.judges[model]
+                explainer_exchange(explainer, plan.latents[latents[name]], seed, plan.judges[model]), plan.judges[model]
             )
     for (cell_id, name), given in {(at.cell, at.latent): given for at, given in judgements.units()}.items():
         asked = {judgement.trial for judgement in given if judgement.outcome in outcomes}
@@ -68,7 +68,7 @@ async def _behind(
         cell = cells[cell_id]
         scorer, judge = plan.asking[cell.scorer, cell.judge], plan.judges[cell.judge]
         text = written[(cell.explainer, cell.repeat, name)].text
-        trials = [] if text is None else trials_of(plan.spec, cell.repeat, scorer, latents[name], text)
+        trials = [] if text is None else trials_of(plan.spec, cell.repeat, scorer, plan.latents[latents[name]], text)
         for trial in [] if isinstance(trials, Fault) else trials:
             if trial.id in asked:
                 found[cell.judge] += await _followed(trial_exchange(scorer, trial, judge.can), judge)

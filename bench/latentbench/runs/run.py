@@ -216,7 +216,7 @@ def open_run(plan: Plan, base: Path, folder: Path, command: str) -> RunRecord:
         identities=plan.identities(),
         suite=plan.suite_record,
         split=spec.split,
-        latents=tuple(latent.id for latent in plan.latents),
+        latents=plan.ids,
         cells=describe(plan),
         unasked=plan.unasked,
         matched=dict(plan.matched),

@@ -7,20 +7,25 @@ that was killed and resumed are those of one that was not. `run.json` says what 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow as pa
 
 from latentbench.explainers.explainer import Explanation
 from latentbench.judges.qualification import qualification
 from latentbench.kernel.boundary import Fault, attempt
-from latentbench.kernel.latent import LatentView
+from latentbench.kernel.latent import coder_of
 from latentbench.kernel.requests import Outcome
-from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, SECONDS, table_from, table_of, write_table
-from latentbench.panels.panel_table import write_opinions
+from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, SECONDS
+from latentbench.panels.panel_table import OPINION_COLUMNS, OPINIONS
 from latentbench.runs.journal import Asked, Call, ExplainedUnit, Journal, JudgedUnit, Written, note_text
 from latentbench.runs.plan import Cell, Plan
-from latentbench.runs.record import CellRecord, ExplainerRecord, JudgeRecord, MetricRecord, Paid, ScorerRecord, Totals
+from latentbench.runs.record import CellRecord, ExplainerRecord, JudgeRecord, MetricRecord, ScorerRecord, Totals
+from latentbench.runs.row_writer import RowWriter
+from latentbench.runs.unit_places import UnitPlaces
 from latentbench.scorers.scorer import Judgement, Metric, Scorer, measured, question_key
 from latentbench.views.causes import Causes
 from latentbench.views.number import finite
@@ -34,7 +39,8 @@ class _Score:
     """One metric of one latent in one cell."""
 
     cell: Cell
-    latent: LatentView
+    latent: str
+    coder: str
     metric: str
     value: Value
     judged: int
@@ -83,8 +89,8 @@ _JUDGEMENT_COLUMNS: Mapping[str, Callable[[Cell, Asked, Judgement, Call], object
 }
 _SCORE_COLUMNS: Mapping[str, Callable[[_Score], object]] = {
     "cell": lambda s: s.cell.id,
-    "latent": lambda s: s.latent.id,
-    "coder": lambda s: s.latent.coder,
+    "latent": lambda s: s.latent,
+    "coder": lambda s: s.coder,
     "explainer": lambda s: s.cell.explainer,
     "scorer": lambda s: s.cell.scorer,
     "judge": lambda s: s.cell.judge,
@@ -95,6 +101,12 @@ _SCORE_COLUMNS: Mapping[str, Callable[[_Score], object]] = {
     "n_attempted": lambda s: s.attempted,
     "lowest": lambda s: finite(s.value[1]),
     "highest": lambda s: finite(s.value[2]),
+}
+
+_SECONDS_COLUMNS: Mapping[str, Callable[[str, int, float], object]] = {
+    "table": lambda t, i, s: t,
+    "row": lambda t, i, s: i,
+    "seconds": lambda t, i, s: s,
 }
 
 
@@ -110,61 +122,72 @@ def write_tables(
     Returns:
         Counts of what was written and what was paid; name -> digest of each table.
     """
-    latest = {(written.explainer, written.repeat, e.latent): (written, e) for written, e in explanations.units()}
-    units = {(place.cell, place.latent): (place, found) for place, found in judgements.units()}
-    explained = [
-        latest[(label, repeat, latent.id)]
-        for label in plan.explainers
-        for repeat in range(plan.spec.repeats)
-        for latent in plan.latents
-    ]
-    judged: list[tuple[Cell, Asked, Judgement, Call]] = []
-    scores: list[_Score] = []
-    for cell in plan.cells:
-        for latent in plan.latents:
-            scorer = plan.scorers[cell.scorer]
-            place, given = units[(cell.id, latent.id)]
-            found, values = latent_scores(scorer, given)
-            judged += [(cell, place, j, call) for j, call in zip(found, place.calls, strict=True)]
-            ok = sum(judgement.outcome is Outcome.OK for judgement in found)
-            scores += [_Score(cell, latent, name, value, ok, len(found)) for name, value in values.items()]
-    tables = {
-        "explanations": table_from(explained, _EXPLANATION_COLUMNS, EXPLANATIONS),
-        "judgements": table_from(judged, _JUDGEMENT_COLUMNS, JUDGEMENTS),
-        "scores": table_from([(s,) for s in scores], _SCORE_COLUMNS, SCORES),
-    }
-    spans = {
-        "explanations": [e.usage.seconds for _, e in explained],
-        "judgements": [u.usage.seconds for *_, u in judged],
-    }
-    times = [{"table": t, "row": i, "seconds": s} for t, own in spans.items() for i, s in enumerate(own) if s]
-    tables["seconds"] = table_of(times, SECONDS)
-    digests = {name: write_table(table, folder / f"{name}.parquet") for name, table in tables.items()}
-    opinions = write_opinions((((c.id, c.scorer, c.judge, p.latent), j) for c, p, j, _ in judged), folder)
-    if opinions is not None:
-        digests["panel"] = opinions
-    causes = Causes()
-    for _, explanation in explained:
-        causes.add(explanation.outcome, explanation.error)
-    for _, _, judgement, _ in judged:
-        causes.add(judgement.outcome, judgement.error)
-    silent = {key for key, (_, e) in latest.items() if e.text is None}
-    without = [1 for c, p, _, _ in judged if (c.explainer, c.repeat, p.latent) in silent]
-    skipped = [1 for w, e in latest.values() if e.outcome is Outcome.SKIPPED and w.explainer not in plan.models]
-    # Of a session that was killed the calls whose batch was not written yet are missing; the ledger of a run has them.
-    spent = [*(w.paid for w, _ in explanations.units()), *(p.paid for p, _ in judgements.units())]
+    pairs = [(label, repeat) for label in plan.explainers for repeat in range(plan.spec.repeats)]
+    texts = UnitPlaces(
+        explanations, pairs, plan.ids, lambda unit: ((unit[0].explainer, unit[0].repeat), unit[1].latent)
+    )
+    units = UnitPlaces(
+        judgements, [cell.id for cell in plan.cells], plan.ids, lambda unit: (unit[0].cell, unit[0].latent)
+    )
+    explained, judged, causes = Counter[Outcome](), Counter[Outcome](), Causes()
+    silent: set[tuple[str, int, str]] = set()
+    uncalled = 0
+    with ExitStack() as stack:
+
+        def table(
+            name: str, columns: Mapping[str, Callable[..., object]], schema: pa.Schema, empty: bool = True
+        ) -> RowWriter:
+            return stack.enter_context(RowWriter(folder / f"{name}.parquet", columns, schema, empty))
+
+        # Files appear in the order in which they are left, the last first.
+        tables = {
+            "panel": table("panel", OPINION_COLUMNS, OPINIONS, empty=False),
+            "seconds": table("seconds", _SECONDS_COLUMNS, SECONDS),
+            "scores": table("scores", _SCORE_COLUMNS, SCORES),
+            "judgements": table("judgements", _JUDGEMENT_COLUMNS, JUDGEMENTS),
+            "explanations": table("explanations", _EXPLANATION_COLUMNS, EXPLANATIONS),
+        }
+
+        def row(name: str, seconds: float, *item: object) -> None:
+            if seconds:
+                tables["seconds"].add(name, tables[name].rows, seconds)
+            tables[name].add(*item)
+
+        for pair in pairs:
+            for written, explanation in texts.of(pair):
+                row("explanations", explanation.usage.seconds, written, explanation)
+                explained[explanation.outcome] += 1
+                causes.add(explanation.outcome, explanation.error)
+                if explanation.text is None:
+                    silent.add((*pair, explanation.latent))
+                uncalled += explanation.outcome is Outcome.SKIPPED and pair[0] not in plan.models
+        for cell in plan.cells:
+            for place, given in units.of(cell.id):
+                found, values = latent_scores(plan.scorers[cell.scorer], given)
+                for judgement, call in zip(found, place.calls, strict=True):
+                    row("judgements", call.usage.seconds, cell, place, judgement, call)
+                    judged[judgement.outcome] += 1
+                    causes.add(judgement.outcome, judgement.error)
+                    for member in range(len(judgement.said)):
+                        tables["panel"].add((cell.id, cell.scorer, cell.judge, place.latent), judgement, member)
+                if (cell.explainer, cell.repeat, place.latent) in silent:
+                    uncalled += len(found)
+                coder, ok = coder_of(place.latent), sum(judgement.outcome is Outcome.OK for judgement in found)
+                for name, value in values.items():
+                    tables["scores"].add(_Score(cell, place.latent, coder, name, value, ok, len(found)))
     totals = Totals(
-        explanations=_counted(latest[key][1].outcome for key in latest),
-        judgements=_counted(j.outcome for _, _, j, _ in judged),
-        paid=sum(spent, Paid()),
-        uncalled=len(without) + len(skipped),
+        explanations=_counted(explained),
+        judgements=_counted(judged),
+        # Of a session that was killed the calls whose batch was not written yet are missing; the ledger of a run has them.
+        paid=texts.paid + units.paid,
+        uncalled=uncalled,
         causes=causes.counts,
     )
+    digests = {name: table.digest for name, table in reversed(tables.items()) if table.digest is not None}
     return totals, digests
 
 
-def _counted(outcomes: Iterable[Outcome]) -> dict[str, int]:
-    found = Counter(outcomes)
+def _counted(found: Counter[Outcome]) -> dict[str, int]:
     return {outcome.value: found[outcome] for outcome in Outcome}
 
 

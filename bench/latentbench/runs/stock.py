@@ -39,7 +39,7 @@ class UnitStock:
     def __init__(self, plan: Plan, texts: Mapping[tuple[str, int], Mapping[str, _Hashed]]) -> None:
         self._texts = texts
         self._cells = {cell.id: (row, (cell.explainer, cell.repeat)) for row, cell in enumerate(plan.cells)}
-        self._columns = {latent.id: column for column, latent in enumerate(plan.latents)}
+        self._columns = {latent: column for column, latent in enumerate(plan.ids)}
         self._held = np.zeros((len(self._cells), len(self._columns)), np.uint64)
 
     def note(self, key: Key, explanation: str | None) -> None:

@@ -104,6 +104,16 @@ class Suite:
             UnknownName: a coder or a split that the suite does not have.
             SpecError: a limit below 1.
         """
+        return [self.latent(latent) for latent in self.chosen(split, coders, limit)]
+
+    def chosen(
+        self, split: str | None = None, coders: Sequence[str] | None = None, limit: int | None = None
+    ) -> list[str]:
+        """Ids of the latents that `latents` gives, without their windows.
+
+        Raises:
+            UnknownName, SpecError: as there.
+        """
         if split is not None and split not in SPLITS:
             raise UnknownName("split", split, SPLITS)
         for name in coders or ():
@@ -116,7 +126,7 @@ class Suite:
             for i, (s, c) in enumerate(zip(self._rows["split"], self._rows["coder"], strict=True))
             if (split is None or s == split) and (coders is None or c in coders)
         ]
-        return [self._view(i) for i in (rows if limit is None else self._even(rows, limit))]
+        return [self._rows["latent"][i] for i in (rows if limit is None else self._even(rows, limit))]
 
     def latent(self, latent: str) -> LatentView:
         """One latent by id.
