@@ -6,7 +6,7 @@ one message instead of a KeyError three stages later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,20 +169,6 @@ LATER = ("lowest", "highest")
 def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """Rows as a table of a declared schema; keys that the schema does not have are left out."""
     return pa.table({f.name: pa.array([row[f.name] for row in rows], type=f.type) for f in schema}, schema=schema)
-
-
-def table_from(
-    items: Sequence[tuple[Any, ...]], columns: Mapping[str, Callable[..., object]], schema: pa.Schema
-) -> pa.Table:
-    """Typed values as a table of a declared schema.
-
-    Args:
-        items: what a row is made of.
-        columns: name -> what the row has there, from the parts of an item, for every column of the schema.
-    """
-    return pa.table(
-        {f.name: pa.array([columns[f.name](*item) for item in items], type=f.type) for f in schema}, schema=schema
-    )
 
 
 def write_table(table: pa.Table, path: Path) -> str:

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
+
+import numpy as np
 
 from latentbench.explainers.explainer import Explanation
 from latentbench.kernel.boundary import one_line
@@ -258,6 +260,53 @@ class Journal(Generic[U]):
                     break
             if end != size:
                 f.truncate(end)
+
+
+class UnitPlaces(Generic[U]):
+    """Where the last line of each unit stands in a journal, by row and latent: 8 bytes for each.
+
+    Tables are in the order of the plan and a journal is in that of the answers. Holding the units between the two is the tempting
+    way, and is the whole run as Python objects.
+
+    Args:
+        journal: its file is there.
+        rows: cells, or explainers and repeats.
+        names: a unit -> its row and its latent.
+        paid: a unit -> what its session paid.
+
+    Attributes:
+        paid: what all lines say was paid, those of units that were done again included.
+    """
+
+    def __init__(
+        self,
+        journal: Journal[U],
+        rows: Iterable[Hashable],
+        latents: Sequence[str],
+        names: Callable[[U], tuple[Hashable, str]],
+        paid: Callable[[U], Paid],
+    ) -> None:
+        self._journal = journal
+        self._rows = {row: number for number, row in enumerate(rows)}
+        columns = {latent: number for number, latent in enumerate(latents)}
+        self._places = np.full((len(self._rows), len(columns)), -1, np.int64)
+        self.paid = Paid()
+        for place, unit in journal.placed():
+            row, latent = names(unit)
+            self.paid += paid(unit)
+            if row in self._rows and latent in columns:
+                self._places[self._rows[row], columns[latent]] = place
+
+    def of(self, row: Hashable) -> Iterator[U]:
+        """The units of a row, in the order of the latents.
+
+        Raises:
+            KeyError: one is not there.
+        """
+        places = self._places[self._rows[row]]
+        if len(places) and places.min() < 0:
+            raise KeyError(row)
+        return self._journal.at(places.tolist())
 
 
 def note_text(explanation: Explanation) -> str | None:

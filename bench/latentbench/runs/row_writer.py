@@ -7,7 +7,7 @@ digest is that of the whole table in any case (`latentbench.kernel.row_groups`):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 
 from latentbench.kernel.files import replacing, writing
 from latentbench.kernel.row_groups import RowGroups, streamed_digest
-from latentbench.kernel.tables import table_from
 
 OBJECTS, GROUP = 4096, 262_144
 """Rows that are Python objects at a time, and rows of a group."""
@@ -103,3 +102,17 @@ class RowWriter:
             self._open.callback(self._file.close)
         with writing(self._path):
             self._file.write_table(group)
+
+
+def table_from(
+    items: Sequence[tuple[Any, ...]], columns: Mapping[str, Callable[..., object]], schema: pa.Schema
+) -> pa.Table:
+    """Typed values as a table of a declared schema.
+
+    Args:
+        items: what a row is made of.
+        columns: name -> what the row has there, from the parts of an item, for every column of the schema.
+    """
+    return pa.table(
+        {f.name: pa.array([columns[f.name](*item) for item in items], type=f.type) for f in schema}, schema=schema
+    )

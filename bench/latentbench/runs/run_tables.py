@@ -21,11 +21,10 @@ from latentbench.kernel.latent import coder_of
 from latentbench.kernel.requests import Outcome
 from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, SECONDS
 from latentbench.panels.panel_table import OPINION_COLUMNS, OPINIONS
-from latentbench.runs.journal import Asked, Call, ExplainedUnit, Journal, JudgedUnit, Written, note_text
+from latentbench.runs.journal import Asked, Call, ExplainedUnit, Journal, JudgedUnit, UnitPlaces, Written, note_text
 from latentbench.runs.plan import Cell, Plan
 from latentbench.runs.record import CellRecord, ExplainerRecord, JudgeRecord, MetricRecord, ScorerRecord, Totals
 from latentbench.runs.row_writer import RowWriter
-from latentbench.runs.unit_places import UnitPlaces
 from latentbench.scorers.scorer import Judgement, Metric, Scorer, measured, question_key
 from latentbench.views.causes import Causes
 from latentbench.views.number import finite
@@ -124,10 +123,10 @@ def write_tables(
     """
     pairs = [(label, repeat) for label in plan.explainers for repeat in range(plan.spec.repeats)]
     texts = UnitPlaces(
-        explanations, pairs, plan.ids, lambda unit: ((unit[0].explainer, unit[0].repeat), unit[1].latent)
+        explanations, pairs, plan.ids, lambda u: ((u[0].explainer, u[0].repeat), u[1].latent), lambda u: u[0].paid
     )
     units = UnitPlaces(
-        judgements, [cell.id for cell in plan.cells], plan.ids, lambda unit: (unit[0].cell, unit[0].latent)
+        judgements, [c.id for c in plan.cells], plan.ids, lambda u: (u[0].cell, u[0].latent), lambda u: u[0].paid
     )
     explained, judged, causes = Counter[Outcome](), Counter[Outcome](), Causes()
     silent: set[tuple[str, int, str]] = set()

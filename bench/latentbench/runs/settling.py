@@ -77,15 +77,12 @@ def _told(units: Iterable[Any], journal: Journal[Any]) -> NDArray[np.uint64]:
     names, said = array("Q"), array("Q")
     for unit in units:
         line = json.loads(journal.line(unit))
-        names.append(_number([line.get(name) for name in ("cell", "explainer", "repeat", "latent")]))
-        said.append(_number({name: value for name, value in line.items() if name != "paid"}))
+        key = [line.get(name) for name in ("cell", "explainer", "repeat", "latent")]
+        names.append(int(digest(key), 16))
+        said.append(int(digest({name: value for name, value in line.items() if name != "paid"}), 16))
     # The first of several equal ones is found, and the last is wanted.
     own, last = np.unique(np.frombuffer(names, np.uint64)[::-1], return_index=True)
     return np.stack([own, np.frombuffer(said, np.uint64)[::-1][last]])
-
-
-def _number(told: object) -> int:
-    return int(digest(told)[:16], 16)
 
 
 def _pack(path: Path, packed: Path) -> None:

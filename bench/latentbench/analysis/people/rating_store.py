@@ -15,9 +15,10 @@ from pathlib import Path
 from latentbench.analysis.people.given_rating import RATINGS, GivenRating, RatingKey, rating_line, rating_unit
 from latentbench.kernel.errors import CorruptTable
 from latentbench.kernel.files import writing
-from latentbench.kernel.tables import read_table, table_from, write_table
+from latentbench.kernel.tables import read_table, write_table
 from latentbench.runs.journal import Journal
 from latentbench.runs.ownership import owned
+from latentbench.runs.row_writer import table_from
 
 FOLDER = "ratings"
 TABLE, LINES = "ratings.parquet", "ratings.jsonl"
