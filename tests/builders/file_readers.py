@@ -1032,7 +1032,7 @@ READERS = [
         "explanations.jsonl",
         _explained,
         _journal("explanation"),
-        ("runs/journal.py:Journal.content",),
+        ("runs/journal.py:Journal.lines", "runs/journal.py:Journal.placed"),
     ),
     Reader("calls of a run", "calls.parquet", _kept_tables, _read_kept_tables, ("runs/kept.py:read_calls",)),
     Reader("texts of a run", "texts.parquet", _kept_tables, _read_kept_tables, ("runs/kept.py:read_calls",)),
@@ -1043,14 +1043,14 @@ READERS = [
         "judgements.jsonl.gz",
         _packed,
         _journal("judgement"),
-        ("runs/journal.py:Journal.content",),
+        ("runs/journal.py:Journal.lines", "runs/journal.py:Journal.placed"),
     ),
     Reader(
         "journal of judgements",
         "judgements.jsonl",
         _judged,
         _journal("judgement"),
-        ("runs/journal.py:Journal.content",),
+        ("runs/journal.py:Journal.lines", "runs/journal.py:Journal.placed"),
     ),
     Reader(
         "baseline",
@@ -1427,7 +1427,13 @@ READERS = [
     Reader(
         "walkthrough.json", "walkthrough.json", _walk, _read_walk, ("analysis/walkthrough/sentence_walk.py:read_walk",)
     ),
-    Reader("ratings.jsonl", "ratings/ratings.jsonl", _ratings, _read_ratings, ("runs/journal.py:Journal.content",)),
+    Reader(
+        "ratings.jsonl",
+        "ratings/ratings.jsonl",
+        _ratings,
+        _read_ratings,
+        ("runs/journal.py:Journal.lines", "runs/journal.py:Journal.placed"),
+    ),
     Reader(
         "ratings.parquet",
         "ratings/ratings.parquet",
@@ -1455,6 +1461,8 @@ READERS = [
 ]
 
 EXCUSED = {
+    "runs/journal.py:Journal.at": "lines that were read before, by their places",
+    "runs/settling.py:restore": "writes the lines of a compressed journal as they are; they are read where they are needed",
     "judges/cache/reply_database.py:_PostgresConnection.reach": "a server; tests/judges/test_reply_database.py stops one",
     "kernel/config.py:read_document": "reads for the functions that call it, which are all here",
     "kernel/config.py:read_yaml": "as above",
