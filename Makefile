@@ -30,7 +30,7 @@ $(FRONT)/node_modules/.ready: $(FRONT)/package-lock.json
 	touch $@
 
 test-browser: $(BIN)/.ready $(FRONT)/node_modules/.ready
-	LATENTBENCH_BROWSER=1 $(BIN)/python -m pytest --benchmark-disable -m browser tests/site
+	LATENTBENCH_BROWSER=1 $(BIN)/python -m pytest -n 2 --dist loadfile --benchmark-disable -m browser tests/site
 
 # Bundles front/ into built/, which is committed; `site-check` bundles it again elsewhere and compares every byte.
 site: $(FRONT)/node_modules/.ready
