@@ -370,6 +370,10 @@ async def test_a_connection_that_fails_says_why() -> None:
     ("said", "option"),
     [
         ("400 Bad Request: System role not supported", "system=merge"),
+        ("400 Bad Request: Only user, assistant and tool roles are supported, got system.", "system=merge"),
+        ("400 Bad Request: Conversation roles must alternate user/assistant/user/assistant/...", "system=merge"),
+        ("400 Bad Request: Developer instruction is not enabled for models/small-it", "system=merge"),
+        ("500 Internal Server Error: jinja2.exceptions.TemplateError: System role not supported", "system=merge"),
         (
             "400 Bad Request: Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens'.",
             "token_field=max_completion_tokens",
@@ -387,5 +391,12 @@ def test_a_refusal_names_the_option_that_cures_it(said: str, option: str) -> Non
     assert option in advice(said)
 
 
+async def test_advice_is_a_sentence_of_its_own() -> None:
+    with serving(lambda body: refused(400, "System role not supported.")) as server:
+        (reply,) = await answers(judge(server), chats(1))
+    assert reply.error == "400 Bad Request: System role not supported. Add system=merge to the judge's reference"
+
+
 def test_what_nobody_can_cure_gets_no_advice() -> None:
     assert advice("500 Internal Server Error: oops") == advice("400 Bad Request: no") == ""
+    assert advice("500 Internal Server Error: the system message queue is full") == ""

@@ -295,12 +295,16 @@ class Endpoint:
             elif status == 413 or (status not in (401, 403, 404) and _overflows(f"{line} {error.body}", status)):
                 outcome = Outcome.SKIPPED
         if outcome is Outcome.API and isinstance(error, openai.APIStatusError):
-            line = f"{line[:200]}{advice(line)}"
+            found = advice(line)
+            line = f"{line[:200].rstrip('. ')}{found}" if found else line[:200]
         return Reply(outcome, error=line[:300])
 
 
 ADVICE = (
-    (r"system (role|message|prompt)|role.{0,20}system", "system=merge"),
+    (
+        r"system (role|message|prompt)|role.{0,20}system|developer (role|message|instruction)|roles? must alternate|got system",
+        "system=merge",
+    ),
     (r"max_completion_tokens", "token_field=max_completion_tokens"),
     (r"top_logprobs", "top_logprobs=N with the number that it allows (5 is common)"),
     (
@@ -320,7 +324,8 @@ def advice(said: str) -> str:
         return ". The key is read from the variable bound to the host (`bench endpoint list`), or that `key_env` names"
     if said.startswith("404"):
         return ". Check the model's name, and whether `base_url` ends in /v1"
-    if not said.startswith(("400", "422")):
+    # A chat template that refuses messages is the server's own failure to some servers, which say 500.
+    if not said.startswith(("400", "422")) and not (said.startswith("500") and "template" in said.casefold()):
         return ""
     found = next((option for pattern, option in ADVICE if re.search(pattern, said, re.IGNORECASE)), None)
     return f". Add {found} to the judge's reference" if found else ""
