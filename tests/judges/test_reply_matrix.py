@@ -111,6 +111,9 @@ KINDS: dict[str, Kind] = {
     "a thought in capitals": Kind(lambda a: body(f"<THINK>{THOUGHT}</THINK>{a}"), WRITTEN),
     "thoughts in brackets": Kind(lambda a: body(f"[THINK]{THOUGHT}[/THINK]{a}"), WRITTEN),
     "another tag": Kind(lambda a: body(f"<reasoning>{THOUGHT}</reasoning>\n{a}"), WRITTEN),
+    "a channel of thoughts": Kind(lambda a: body(f"<|channel>thought\n{THOUGHT}<channel|>\n{a}"), WRITTEN),
+    "an empty channel of thoughts": Kind(lambda a: body(f"<|channel>thought\n<channel|>{a}"), WRITTEN),
+    "a channel of thoughts without an end": Kind(lambda a: body(f"<|channel>thought\n{THOUGHT} {a}", "length")),
     "channels": Kind(
         lambda a: body(
             f"<|channel|>analysis<|message|>{THOUGHT}<|end|><|start|>assistant<|channel|>final<|message|>{a}"

@@ -26,6 +26,8 @@ TAGS: tuple[tuple[str, str], ...] = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<unused94>", "<unused95>"),
+    ("<|channel>thought", "<channel|>"),
+    ("<longcat_think>", "</longcat_think>"),
     ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
     ("<|channel|>commentary<|message|>", "<|channel|>final<|message|>"),
 )

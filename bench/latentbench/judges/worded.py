@@ -22,7 +22,7 @@ from latentbench.kernel.config import Frozen, JsonObject
 from latentbench.kernel.requests import Chat, Choice, Outcome, Reply, Request
 from latentbench.models.engine.wording import Wording
 
-KEPT = frozenset({*(tag for pair in TAGS for tag in pair), "<|channel|>", "<|message|>"})
+KEPT = frozenset({*(tag for pair in TAGS for tag in pair), "<|channel|>", "<|message|>", "<|channel>"})
 """Control tokens that stay in a written reply, because thoughts are cut by them."""
 
 
