@@ -215,6 +215,7 @@ KINDS: dict[str, Kind] = {
     "null for a number": Kind(top(("Yes", None), ("No", -1.0)), WRITTEN),
     "text for a number": Kind(top(("Yes", "high"), ("No", -1.0)), WRITTEN),
     "more than all": Kind(top(("Yes", 3.0), ("No", -1.0)), WRITTEN),
+    "more than all together": Kind(top(("Yes", -0.1), ("No", -0.1)), WRITTEN),
     "no likeliest tokens": Kind(edited(), WRITTEN),
     "other tokens": Kind(top(("The", -0.1), ("A", -3.0)), WRITTEN),
     "half a token": Kind(top(("\ud83d", -0.1), ("A", -3.0)), WRITTEN),

@@ -32,6 +32,8 @@ FINISHES = {
 """Words of servers for why a text ends -> ours; any other word is kept."""
 
 FILTERED = frozenset({"content_filter", "safety", "refusal", "prohibited_content", "recitation", "blocklist"})
+MOST_MASS = 1.05
+"""Probability of a token's alternatives together; above 1 by no more than the rounding of 16-bit numbers."""
 MOST_TOKENS = 10**12
 """A server that reports more than this counted something else."""
 
@@ -106,6 +108,12 @@ def choice_reply(body: Mapping[str, Any], request: Choice, least: float, seconds
         return Reply(
             Outcome.PARSE, usage=usage, error=f"the log-probabilities of the first token are no numbers: {shown}"
         )
+    total = math.fsum(math.exp(p) for _, p in top)
+    if total > MOST_MASS:
+        error = (
+            f"the first token's {len(top)} alternatives have {total:.0%} of the probability together, so they are none"
+        )
+        return Reply(Outcome.PARSE, usage=usage, error=error)
     mass = answer_masses(request.answers, top)
     if math.fsum(mass) < max(least, 1e-300):
         shown = ", ".join(f"{t!r} {math.exp(p):.2%}" for t, p in top[:3])
