@@ -59,6 +59,14 @@ def test_bytes_that_were_found_right_are_not_decoded_again_and_others_are(large,
     assert decoded == [1]
 
 
+def test_a_manifest_with_a_path_for_a_digest_is_vouched_for_by_nothing(large):
+    digest = load_suite(large).digest
+    manifest = large / "manifest.json"
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace(digest, f"x/{digest}"), encoding="utf-8")
+    with pytest.raises(DigestMismatch):
+        load_suite(large)
+
+
 @pytest.mark.parametrize("damage", ["truncate", "remove", "garbage", "column"])
 def test_a_broken_large_file_is_a_corrupt_table(large, damage):
     file = large / "windows.parquet"

@@ -56,7 +56,7 @@ def remember(path: Path, digest: str) -> None:
 def _seen(path: Path, digest: str) -> bool:
     """Whether the files are, byte for byte, some that were found to have this digest on this machine."""
     try:
-        return bool(read_json(_note(digest)) == _hashes(path))
+        return _note(digest).stem == digest and bool(read_json(_note(digest)) == _hashes(path))
     except (OSError, ValueError):
         return False
 
