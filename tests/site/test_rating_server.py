@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from latentbench.analysis.people.rated_item import rated_items
@@ -83,6 +84,12 @@ def test_only_its_own_page_writes(server: RatingServer) -> None:
     assert ask(server, "rating", rating)[0] == 200
     assert [i["answer"] for i in json.loads(ask(server, "session/ann")[1])["items"] if i["id"] == item] == [4]
     assert [i["answer"] for i in json.loads(ask(server, "session/bob")[1])["items"] if i["id"] == item] == [None]
+
+
+@pytest.mark.parametrize("name", ["José", "Ann B.", "ا"])
+def test_letters_of_any_script_and_spaces_are_a_name(server: RatingServer, name: str) -> None:
+    status, text = ask(server, f"session/{quote(name)}")
+    assert (status, json.loads(text)["rater"]) == (200, name)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
+from urllib.parse import unquote
 
 from latentbench.analysis.people.given_rating import NAME, PAIR, SCALE, GivenRating, pair_rating
 from latentbench.analysis.people.rated_item import RatedItem, is_turned, order_for
@@ -150,7 +151,7 @@ class _RatingHandler(BaseHTTPRequestHandler):
         if name is None:
             return
         if name.startswith("session/"):
-            rater = name.removeprefix("session/").replace("%20", " ")
+            rater = unquote(name.removeprefix("session/"))
             if not NAME.fullmatch(rater):
                 self._answer(400, "A name has at most 40 letters, digits, spaces, dots and hyphens.\n")
                 return
