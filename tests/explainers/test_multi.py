@@ -77,6 +77,12 @@ def test_one_cluster_asks_what_llm_asks() -> None:
     assert multi(clusters=1).requests(replace(TWO, explain=()), 7) == []
 
 
+@pytest.mark.parametrize("most", [2, 5, 50])
+def test_equal_windows_are_one_cluster_however_many_there_may_be(most: int) -> None:
+    view = replace(TWO, explain=TWO.explain[:1] * 5)
+    assert [len(cluster) for cluster in multi(clusters=most, smallest=1).clustered(view, 0)] == [5]
+
+
 def test_small_clusters_are_not_described_unless_there_are_no_others() -> None:
     assert [len(c) for c in multi(clusters=2, smallest=4).clustered(TWO, 0)] == [5]
     assert [len(c) for c in multi(clusters=8, smallest=9).clustered(TWO, 0)] == [8]

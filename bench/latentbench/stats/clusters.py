@@ -41,7 +41,9 @@ def ward_groups(points: Points, k: int) -> NDArray[np.int64]:
         k: largest number of groups.
     """
     n = len(points)
-    if n < 2 or k < 2:
+    # As many groups as points is no cut of the tree: each point would be one, whatever else is equal to it.
+    k = min(k, len(np.unique(points, axis=0)))
+    if k < 2:
         return np.zeros(n, np.int64)
     from scipy.cluster.hierarchy import fcluster, ward
 
