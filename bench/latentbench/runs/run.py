@@ -41,10 +41,10 @@ from latentbench.kernel.requests import Outcome
 from latentbench.models.source import cache_dir
 from latentbench.panels.panel_judge import load_panel
 from latentbench.panels.panel_spec import is_panel
-from latentbench.runs import explaining, judging, ledger
+from latentbench.runs import judging, ledger
 from latentbench.runs.closing_remarks import say_cached, say_calls, say_damage
 from latentbench.runs.environment import git, hardware, versions
-from latentbench.runs.explaining import RETRIED
+from latentbench.runs.explaining import RETRIED, Explanations
 from latentbench.runs.flow import Flow
 from latentbench.runs.forecast import forecast
 from latentbench.runs.journal import ExplainedUnit, Journal, JudgedUnit
@@ -53,6 +53,7 @@ from latentbench.runs.ownership import dated_folder, is_passing, owned
 from latentbench.runs.plan import Plan, make_plan
 from latentbench.runs.probing import probe
 from latentbench.runs.record import RECORD, Paid, RunRecord, read_record, write_record
+from latentbench.runs.rereading import standing
 from latentbench.runs.retrying import forget
 from latentbench.runs.run_journals import explanation_journal, judgement_journal
 from latentbench.runs.run_spec import ExplainerEntry, RunSpec, ScorerEntry, load_run_spec, local
@@ -263,7 +264,7 @@ def _go_on(
         )
     again = frozenset({*RETRIED, *retry})
     explanations, judgements = explanation_journal(folder), judgement_journal(folder)
-    done = explaining.stored(explanations, again)
+    done = standing(plan, explanations, again)
     judged = judging.stored(plan, done, judgements, again)
     command = " ".join([f"bench resume {folder}", *(f"--retry {outcome.value}" for outcome in retry)])
     # Before anything is forgotten: what a dead endpoint would be asked again is all that there is.
@@ -279,9 +280,7 @@ def _go_on(
     return record
 
 
-def _try_judges(
-    plan: Plan, done: explaining.Explanations, judged: Container[Key], then: str, fresh: bool = False
-) -> None:
+def _try_judges(plan: Plan, done: Explanations, judged: Container[Key], then: str, fresh: bool = False) -> None:
     try:
         stopping.run(probe(plan, done, judged, fresh))
     except JudgeError as e:
@@ -395,7 +394,7 @@ async def _stages(
     console: Console,
     again: Collection[Outcome],
 ) -> None:
-    done = explaining.stored(explanations, again)
+    done = standing(plan, explanations, again)
     judged = judging.stored(plan, done, judgements, again)
     tally = RunTally(forecast(plan, done, judged))
     with tally.listening(plan.judges.values()):
