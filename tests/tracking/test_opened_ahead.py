@@ -72,7 +72,13 @@ def test_what_fails_ahead_is_said_by_logging(tmp_path: Path) -> None:
 def test_a_command_that_ends_early_ends_as_it_would(tmp_path: Path) -> None:
     code = "from latentbench.tracking.opened_ahead import open_ahead; open_ahead(); raise SystemExit(3)"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=_without_server(), check=False
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=_without_server(),
+        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
     assert list(tmp_path.iterdir()) == []
