@@ -13,8 +13,8 @@ import pytest
 from latentbench.analysis.people.rated_item import rated_items
 from latentbench.analysis.people.rating_store import rating_session, read_ratings
 from latentbench.runs.finished import load_run, suite_of
+from latentbench.site.loopback import LOOPBACK
 from latentbench.site.rating_server import RatingDesk, RatingServer
-from latentbench.site.site_server import LOOPBACK
 
 from tests.builders.site_runs import hostile_run
 

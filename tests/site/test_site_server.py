@@ -17,8 +17,9 @@ from latentbench.kernel.requests import Outcome
 from latentbench.runs.finished import load_run
 from latentbench.runs.record import Paid
 from latentbench.runs.run_journals import Written, explanation_journal
+from latentbench.site.loopback import LOOPBACK
 from latentbench.site.site_files import site_files
-from latentbench.site.site_server import LOOPBACK, FollowedSite, SiteServer
+from latentbench.site.site_server import FollowedSite, SiteServer
 from latentbench.site.site_target import site_target
 
 from tests.builders.run_builder import Grid

@@ -12,21 +12,22 @@ import secrets
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from urllib.parse import unquote
 
 from latentbench.analysis.people.given_rating import NAME, PAIR, SCALE, GivenRating, pair_rating
 from latentbench.analysis.people.rated_item import RatedItem, is_turned, order_for
 from latentbench.analysis.people.rating_store import RatingSession
-from latentbench.kernel.errors import BenchError, DataError
+from latentbench.kernel.errors import BenchError
 from latentbench.kernel.inputs import Unusable, parse_json
 from latentbench.site.data_file import plain_data
 from latentbench.site.latent_data import ShownWindow, shown_window
-from latentbench.site.site_server import LOOPBACK
+from latentbench.site.loopback import LoopbackHandler, LoopbackServer
 
 PAGE = "rate.html"
 ASSETS = {PAGE: "text/html", "rate.js": "text/javascript", "rate.css": "text/css", "app.css": "text/css"}
+PRIVATE = {"Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY"}
+"""Headers of every answer: the address has a token in it, and a frame could have its keys pressed by another page."""
 MOST = 4096
 """Bytes of a request that gives a rating."""
 
@@ -111,7 +112,7 @@ class RatingDesk:
         return AskedItem(item.id, texts, tuple(map(shown_window, item.windows)), scale, answer)
 
 
-class RatingServer(ThreadingHTTPServer):
+class RatingServer(LoopbackServer):
     """Sends the page to this machine and takes ratings from it.
 
     Args:
@@ -121,31 +122,21 @@ class RatingServer(ThreadingHTTPServer):
         DataError: the port is taken.
     """
 
-    daemon_threads = True
-
     def __init__(self, desk: RatingDesk, port: int = 0) -> None:
         self.desk, self.token = desk, secrets.token_urlsafe(18)
         self.assets = {n: (files("latentbench.site") / "built" / n).read_text(encoding="utf-8") for n in ASSETS}
-        try:
-            super().__init__((LOOPBACK, port), _RatingHandler)
-        except OSError as e:
-            raise DataError(f"port {port} cannot be listened on: {e.strerror or e}. Name another with --port.") from e
+        super().__init__(port, _RatingHandler)
 
     @property
     def address(self) -> str:
         """Where the page is; whoever has it may rate."""
-        return f"http://{LOOPBACK}:{self.server_port}/{self.token}/"
-
-    @property
-    def hosts(self) -> frozenset[str]:
-        """Names that this server is asked for by."""
-        return frozenset(f"{host}:{self.server_port}" for host in (LOOPBACK, "localhost"))
+        return f"{super().address}{self.token}/"
 
 
-class _RatingHandler(BaseHTTPRequestHandler):
+class _RatingHandler(LoopbackHandler):
     server: RatingServer
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 (the name that http.server looks for)
         """Send the page, or the items of a rater."""
         name = self._name()
         if name is None:
@@ -162,7 +153,7 @@ class _RatingHandler(BaseHTTPRequestHandler):
         else:
             self._answer(404, "There is no such file.\n")
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 (the name that http.server looks for)
         """Take a rating."""
         name = self._name()
         if name is None:
@@ -189,8 +180,7 @@ class _RatingHandler(BaseHTTPRequestHandler):
 
     def _name(self) -> str | None:
         """What is asked for behind the token; None after an answer that refuses it."""
-        if self.headers.get("Host", "") not in self.server.hosts:
-            self._answer(403, "This server answers to its own address only.\n")
+        if self.refused():
             return None
         token, slash, name = self.path.partition("?")[0].removeprefix("/").partition("/")
         if not slash or not secrets.compare_digest(token.encode("utf-8", "replace"), self.server.token.encode()):
@@ -199,16 +189,4 @@ class _RatingHandler(BaseHTTPRequestHandler):
         return name
 
     def _answer(self, status: int, text: str, kind: str = "text/plain") -> None:
-        data = text.encode("utf-8", "replace")
-        self.send_response(status)
-        self.send_header("Content-Type", f"{kind}; charset=utf-8")
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("Referrer-Policy", "no-referrer")
-        self.send_header("X-Frame-Options", "DENY")
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the address has the token in it."""
+        self.send(status, text.encode("utf-8", "replace"), kind, PRIVATE)

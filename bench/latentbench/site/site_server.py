@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import re
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from latentbench.kernel.errors import BenchError, DataError
+from latentbench.kernel.errors import BenchError
 from latentbench.site.data_file import data_file
 from latentbench.site.live_data import live_run
+from latentbench.site.loopback import LoopbackHandler, LoopbackServer
 from latentbench.site.site_files import CSV, INDEX, JSON, SiteIndex, front_files, site_files
 from latentbench.site.site_folder import write_site
 from latentbench.site.site_target import SiteTarget
 
-LOOPBACK = "127.0.0.1"
 _NAMES = re.compile(r"data/(site|boards|live|walk-\d+|r\d+/[a-z]+(-\d+)?)\.js", re.ASCII)
 _TYPES = {
     ".html": "text/html",
@@ -72,7 +71,7 @@ class FollowedSite:
                 self._written = True
 
 
-class SiteServer(ThreadingHTTPServer):
+class SiteServer(LoopbackServer):
     """Sends the files of a site to this machine.
 
     Args:
@@ -83,53 +82,25 @@ class SiteServer(ThreadingHTTPServer):
         DataError: the port is taken.
     """
 
-    daemon_threads = True
-
     def __init__(self, site: FollowedSite, port: int = 0) -> None:
         self.site = site
-        try:
-            super().__init__((LOOPBACK, port), _Handler)
-        except OSError as e:
-            raise DataError(f"port {port} cannot be listened on: {e.strerror or e}. Name another with --port.") from e
-
-    @property
-    def address(self) -> str:
-        """Where the page is."""
-        return f"http://{LOOPBACK}:{self.server_port}/"
-
-    @property
-    def hosts(self) -> frozenset[str]:
-        """Names that this server is asked for by."""
-        return frozenset(f"{host}:{self.server_port}" for host in (LOOPBACK, "localhost"))
+        super().__init__(port, _Handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     server: SiteServer
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 (the name that http.server looks for)
         """Send a file."""
-        if self.headers.get("Host", "") not in self.server.hosts:
-            self._answer(403, b"This server answers to its own address only.\n", ".txt")
+        if self.refused():
             return
         name = self.path.partition("?")[0].removeprefix("/") or INDEX
         try:
             found = self.server.site.read(name)
         except BenchError as e:
-            self._answer(500, f"{e}\n".encode("utf-8", "replace"), ".txt")
+            self.send(500, f"{e}\n".encode("utf-8", "replace"))
             return
         if found is None:
-            self._answer(404, b"The site has no such file.\n", ".txt")
+            self.send(404, b"The site has no such file.\n")
         else:
-            self._answer(200, found, Path(name).suffix)
-
-    def _answer(self, status: int, data: bytes, suffix: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", f"{_TYPES.get(suffix, 'text/plain')}; charset=utf-8")
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: what a page asks for every two seconds is no news."""
+            self.send(200, found, _TYPES.get(Path(name).suffix, "text/plain"))
