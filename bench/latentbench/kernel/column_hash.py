@@ -8,15 +8,49 @@ array after array would be one pass, and another number for every way of cutting
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from latentbench.kernel.identity import DIGEST_CHARS, type_name
+
 Arrays = Callable[[], Iterator[pa.Array]]
 """The arrays of a column from the first to the last, as often as it is called."""
+
+
+class HashedTable(Protocol):
+    """A table, in memory or in a file."""
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and types."""
+
+
+C = TypeVar("C", bound=HashedTable)
+
+
+def hash_tables(tables: Mapping[str, C], arrays: Callable[[C, str], Arrays]) -> str:
+    """The digest of tables: name after name, and of each its columns by name.
+
+    Args:
+        arrays: a table and the name of a column -> its arrays.
+    """
+    h = hashlib.sha256()
+    for name in sorted(tables):
+        table = tables[name]
+        h.update(f"{name}:{table.num_rows};".encode())
+        for field in sorted(table.schema, key=lambda f: f.name):
+            h.update(f"{field.name}:{type_name(field.type)};".encode())
+            hash_column(h, arrays(table, field.name), field.type)
+    return h.hexdigest()[:DIGEST_CHARS]
 
 
 def hash_column(h: hashlib._Hash, arrays: Arrays, kind: pa.DataType) -> None:

@@ -93,17 +93,9 @@ def table_digest(tables: Mapping[str, pa.Table]) -> str:
     Args:
         tables: name -> table. Schema metadata is ignored.
     """
-    from latentbench.kernel.column_hash import hash_column
+    from latentbench.kernel.column_hash import hash_tables
 
-    h = hashlib.sha256()
-    for name in sorted(tables):
-        table = tables[name]
-        h.update(f"{name}:{table.num_rows};".encode())
-        for field in sorted(table.schema, key=lambda f: f.name):
-            h.update(f"{field.name}:{type_name(field.type)};".encode())
-            chunks = table.column(field.name).chunks
-            hash_column(h, chunks.__iter__, field.type)
-    return h.hexdigest()[:DIGEST_CHARS]
+    return hash_tables(tables, lambda table, name: table.column(name).chunks.__iter__)
 
 
 def type_name(kind: pa.DataType) -> str:

@@ -8,7 +8,6 @@ number, and every suite that was frozen has this one.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from latentbench.kernel.column_hash import Arrays, hash_column
+from latentbench.kernel.column_hash import Arrays, hash_tables
 from latentbench.kernel.errors import CorruptTable
-from latentbench.kernel.identity import DIGEST_CHARS, type_name
+from latentbench.kernel.identity import type_name
 from latentbench.kernel.inputs import MIB, Unusable
 from latentbench.kernel.parquet import affordable_groups
 
@@ -114,14 +113,7 @@ def streamed_digest(tables: Mapping[str, RowGroups | pa.Table]) -> str:
     Raises:
         CorruptTable: a row group cannot be read.
     """
-    h = hashlib.sha256()
-    for name in sorted(tables):
-        table = tables[name]
-        h.update(f"{name}:{table.num_rows};".encode())
-        for field in sorted(table.schema, key=lambda f: f.name):
-            h.update(f"{field.name}:{type_name(field.type)};".encode())
-            hash_column(h, _arrays(table, field.name), field.type)
-    return h.hexdigest()[:DIGEST_CHARS]
+    return hash_tables(tables, _arrays)
 
 
 def _arrays(table: RowGroups | pa.Table, name: str) -> Arrays:
