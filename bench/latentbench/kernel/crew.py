@@ -259,7 +259,12 @@ class Crew:
             piece.tell(RunError(f"{said}. Give each worker more memory, or look into its log."))
             return
         warnings.warn(f"a worker was lost, and what it had begun is done again: {why}", LostWorkerWarning, stacklevel=2)
-        self._queue.put(piece)
+        with self._lock:
+            ended = self._ended
+            if ended is None:
+                self._queue.put(piece)
+        if ended is not None:
+            piece.tell(ended)
 
     def _arrived(self, me: int) -> bool:
         """Wait until a worker is there, hiring another one where it will not come back; False where all is over."""
