@@ -166,7 +166,6 @@ async def test_further_rounds_are_counted_when_a_unit_has_ended(tmp_path: Path) 
     tally = RunTally({("x", "served"): Part("served", units=10, stored=2, guess=4.0)})
     assert (tally.standing().done, tally.standing().total) == (8, 40)
     work = "x", "served"
-    tally.stored(work, 2)
     totals: list[int] = []
     judge.heard.append(lambda replies: totals.append(tally.standing().total))
     with tally.listening([judge]), tally.asking("served"):

@@ -111,12 +111,9 @@ class Flow:
                 self._texts[label, repeat] = _TextOrder(there, total)
         with Stages(console, self.tally.standing) as self._stages:
             for label in plan.explainers:
-                have = sum(len(texts.there) for (own, _), texts in self._texts.items() if own == label)
-                self._stage((label,), f"explain {label}", total * plan.spec.repeats, have)
+                self._stage((label,), f"explain {label}")
             for scorer, name in dict.fromkeys((c.scorer, c.judge) for c in plan.cells):
-                cells = [c.id for c in plan.cells if (c.scorer, c.judge) == (scorer, name)]
-                have = sum((cell, latent) in self.judged for cell in cells for latent in plan.ids)
-                self._stage((scorer, name), f"judge {scorer} · {name}", len(cells) * total, have)
+                self._stage((scorer, name), f"judge {scorer} · {name}")
             async with asyncio.TaskGroup() as group:
                 for label in plan.explainers:
                     if label not in plan.models:
@@ -125,10 +122,10 @@ class Flow:
                     alone = all(_one_by_one(plan.judges[label]) for label in labels)
                     group.create_task(self._at_once(labels) if alone else self._in_order(labels))
 
-    def _stage(self, work: Work, name: str, total: int, have: int) -> None:
-        self.tally.stored(work, have)
-        if have < total:
-            self._stages.add(work, name, total, "latents", have)
+    def _stage(self, work: Work, name: str) -> None:
+        part = self.tally.part(work)
+        if part.stored < part.units:
+            self._stages.add(work, name, part.units, "latents", part.stored)
 
     async def _tell(self, label: str) -> None:
         """An explainer that asks nobody."""

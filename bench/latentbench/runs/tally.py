@@ -132,9 +132,9 @@ class RunTally:
             for judge, hook in hooks:
                 judge.heard.remove(hook)
 
-    def stored(self, work: Work, units: int) -> None:
-        """So many units of a stage are on disk."""
-        self._parts[work].stored = units
+    def part(self, work: Work) -> Part:
+        """What is known of a stage."""
+        return self._parts[work]
 
     @contextmanager
     def asking(self, judge: str) -> Iterator[None]:
