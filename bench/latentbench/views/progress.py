@@ -16,6 +16,7 @@ from typing import Self
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from latentbench.views.causes import Causes
@@ -50,6 +51,26 @@ class Bar(Progress):
     """Read at each drawing, so that it moves with every call."""
     of_run = TaskID(-1)
     """The bar of the run, which is there from the beginning: one that is added here would be drawn for that, and so on."""
+
+    @classmethod
+    def opened(cls, console: Console, run: Callable[[], Standing | None]) -> Self:
+        """A bar that is drawn from now on; `end` stops it."""
+        bar = cls(
+            TextColumn("{task.description:<28}", markup=False),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            Left(compact=True),
+            console=console,
+        )
+        bar.of_run = bar.add_task(WHOLE, total=None, visible=False, rate="", left=None)
+        bar.run = run
+        bar.start()
+        return bar
+
+    def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
+        """The bars, that of the run below the others."""
+        return super().make_tasks_table(sorted(tasks, key=lambda task: task.id == self.of_run))
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """The lines of the bars and, once something failed or was asked, others."""
@@ -104,20 +125,9 @@ class Stage:
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
-            self._bar = Bar(
-                TextColumn("{task.description:<28}", markup=False),
-                BarColumn(bar_width=16),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                Left(compact=True),
-                console=self.console,
-            )
-            self._task = self._bar.add_task(
-                short(self.name, self.console.width - NUMBERS), total=self.total or None, completed=self.done, rate=""
-            )
-            self._bar.of_run = self._bar.add_task(WHOLE, total=None, visible=False, rate="", left=None)
-            self._bar.run = self._run
-            self._bar.start()
+            self._bar = Bar.opened(self.console, self._run)
+            name = short(self.name, self.console.width - NUMBERS)
+            self._task = self._bar.add_task(name, total=self.total or None, completed=self.done, rate="")
         else:
             self._ticker.start()
         return self

@@ -13,10 +13,9 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from latentbench.views import progress
-from latentbench.views.progress import Bar, Left, Stage, short
+from latentbench.views.progress import Bar, Stage, short
 from latentbench.views.run_line import Standing, run_line
 
 
@@ -44,17 +43,7 @@ class Stages:
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
-            self.bar = Bar(
-                TextColumn("{task.description:<28}", markup=False),
-                BarColumn(bar_width=16),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                Left(compact=True),
-                console=self.console,
-            )
-            self.bar.of_run = self.bar.add_task(progress.WHOLE, total=None, visible=False, rate="", left=None)
-            self.bar.run = self._run
-            self.bar.start()
+            self.bar = Bar.opened(self.console, self._run)
         else:
             self._ticker.start()
         return self
