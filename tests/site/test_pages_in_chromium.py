@@ -286,12 +286,14 @@ def test_axe_finds_nothing(usual: WrittenSite, coded: WrittenSite, open_site: An
 
 
 def test_the_theme_is_dark_when_the_system_or_the_reader_says_so(usual: WrittenSite, open_site: Any) -> None:
+    from playwright.sync_api import expect
+
     colour = "getComputedStyle(document.documentElement).backgroundColor"
     light, dark = (open_site(usual, color_scheme=s).go().evaluate(colour) for s in ("light", "dark"))
     assert light != dark
     page = open_site(usual, color_scheme="light").go()
     page.get_by_label("Colours").select_option("dark")
-    page.wait_for_function(f"{colour} === {dark!r}")
+    expect(page.locator("html")).to_have_css("background-color", dark)
 
 
 def test_a_sentence_is_clicked_through(usual: WrittenSite, open_site: Any) -> None:
