@@ -17,7 +17,7 @@ from latentbench.models.source import ModelFiles
 from latentbench.subject.coders.coder_check import CoderWarning
 from latentbench.subject.coders.coder_spec import CoderSpec, load_coder
 from latentbench.subject.coders.prepared_input import PreparedInput
-from latentbench.subject.coders.provenance import NOTHING, Provenance, folder_provenance
+from latentbench.subject.coders.provenance import NOTHING, Provenance, folder_provenance, stated
 from latentbench.subject.coders.start_token import context_remarks, started
 from latentbench.subject.coders.subject_name import match, plain
 from latentbench.subject.hooks import capture
@@ -118,6 +118,8 @@ def test_every_key_of_the_trainers_is_read(tmp_path: Path) -> None:
         ("prepend_bos", "no", "expected true or false"),
         ("model_from_pretrained_kwargs", ["fold_ln"], "expected an object"),
         ("context_size", -1, "positive whole number"),
+        ("seqpos_slice", "5:", "at most three whole numbers"),
+        ("seqpos_slice", [0, True], "at most three whole numbers"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(tiny: Loaded, tmp_path: Path, key: str, value: Any, message: str) -> None:
@@ -354,6 +356,26 @@ def test_the_start_token_follows_the_coders_and_a_conflict_is_refused(tiny: Load
     assert "32" in remark
     assert "64" in remark
     assert not context_remarks(tiny, 32, {"p": Provenance("a", context=32, prepend_bos=True)})
+
+
+@pytest.mark.parametrize(
+    ("said", "positions"),
+    [
+        ([None], ()),
+        ([], ()),
+        ([0, None], ()),
+        ([None, None, 1], ()),
+        ([5, -5], (5, -5)),
+        ([0], (0,)),
+        ([None, None, 2], (None, None, 2)),
+    ],
+)
+def test_positions_that_a_coder_was_not_trained_on_are_remarked(
+    tiny: Loaded, said: list[int | None], positions: tuple[int | None, ...]
+) -> None:
+    found = stated({"metadata": {"seqpos_slice": said}}, "a")
+    assert found.positions == positions
+    assert ["seqpos_slice" in remark for remark in context_remarks(tiny, 32, {"p": found})] == [True] * bool(positions)
 
 
 @pytest.fixture

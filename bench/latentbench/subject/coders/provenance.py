@@ -40,6 +40,7 @@ _KEYS = {
     "context": ("context_size", "ctx_len"),
     "dataset": ("dataset_path", "dataset"),
     "normalise": ("normalize_activations",),
+    "positions": ("seqpos_slice",),
 }
 
 
@@ -57,6 +58,7 @@ class Provenance:
         dataset: name of the text.
         unfolded: it names `expected_average_only_in`, so a factor may still be missing in its weights.
         recorded: quality that is said elsewhere than beside the weights (`l0` in the folder's name).
+        positions: start, stop and step of the positions of a context that it was trained on; empty where all were.
     """
 
     source: str = ""
@@ -68,6 +70,7 @@ class Provenance:
     dataset: str | None = None
     unfolded: bool = False
     recorded: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    positions: tuple[int | None, ...] = ()
 
     def as_record(self) -> dict[str, str | bool | int]:
         """What is said, as a manifest keeps it; nothing of what is not."""
@@ -165,4 +168,22 @@ def stated(config: Mapping[str, Any], source: str) -> Provenance:
         context=context,
         dataset=text("dataset"),
         unfolded=value("normalise") in (UNFOLDED, True),
+        positions=_positions(value("positions"), source),
     )
+
+
+def _positions(said: object, source: str) -> tuple[int | None, ...]:
+    """The arguments of a slice; none where it leaves nothing out."""
+    if said is None:
+        return ()
+    if (
+        not isinstance(said, list | tuple)
+        or len(said) > 3
+        or not all(s is None or (isinstance(s, int) and not isinstance(s, bool)) for s in said)
+    ):
+        raise CoderError(
+            f"{source}: seqpos_slice is {said!r}, expected a list of at most three whole numbers or nulls."
+        )
+    # (None,), (0, None) and (None, None, 1) leave nothing out; a stop of 0 does.
+    whole = slice(*said) in (slice(None), slice(0, None), slice(None, None, 1), slice(0, None, 1)) if said else True
+    return () if whole else tuple(said)

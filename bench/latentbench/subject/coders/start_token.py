@@ -86,4 +86,9 @@ def context_remarks(loaded: Loaded, context: int | None, coders: Mapping[str, Pr
                 f"coder {name!r} was trained on contexts of {said.context} tokens ({said.source}), and the recipe has {context}: "
                 "it has seen no activation of a later position."
             )
+        if said.positions:
+            found.append(
+                f"coder {name!r} was trained on the positions {list(said.positions)} of each context only ({said.source}: "
+                "seqpos_slice), and the suite draws from all: at the others it may fire as it never did in training."
+            )
     return found
