@@ -257,10 +257,12 @@ def describe(plan: Plan) -> tuple[CellRecord, ...]:
         for label, scorer in plan.scorers.items()
     }
 
-    def judged(cell: Cell) -> JudgeRecord:
-        identity = plan.judges[cell.judge].identity
-        known = qualification(identity.key, question_key(plan.scorers[cell.scorer]))
-        return JudgeRecord(label=cell.judge, key=identity.key, identity=identity, qualification=known)
+    # Each asks through all files of qualifications.
+    judged: dict[tuple[str, str], JudgeRecord] = {}
+    for scorer, judge in dict.fromkeys((cell.scorer, cell.judge) for cell in plan.cells):
+        identity = plan.judges[judge].identity
+        known = qualification(identity.key, question_key(plan.scorers[scorer]))
+        judged[scorer, judge] = JudgeRecord(label=judge, key=identity.key, identity=identity, qualification=known)
 
     return tuple(
         CellRecord(
@@ -268,7 +270,7 @@ def describe(plan: Plan) -> tuple[CellRecord, ...]:
             repeat=cell.repeat,
             explainer=explainers[cell.explainer],
             scorer=scorers[cell.scorer],
-            judge=judged(cell),
+            judge=judged[cell.scorer, cell.judge],
         )
         for cell in plan.cells
     )
