@@ -6,8 +6,10 @@ is the tempting way, and the next server is the one that lacks it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from latentbench.kernel.errors import DataError
 
@@ -37,6 +39,11 @@ class LoopbackServer(ThreadingHTTPServer):
     def address(self) -> str:
         """Where the page is."""
         return f"http://{LOOPBACK}:{self.server_port}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report what went wrong with a request; a tab that was closed before its answer came is nothing that did."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def hosts(self) -> frozenset[str]:
