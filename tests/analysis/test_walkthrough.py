@@ -212,6 +212,17 @@ def test_the_command_writes_all_four_faces_beside_each_other(ran, tmp_path: Path
     walk = read_walk(tmp_path)
     assert all(sum(a.coder == c.name for a in walk.latents) <= 1 for c in walk.coders)
     assert "walkthrough.png" in (tmp_path / "walkthrough.md").read_text(encoding="utf-8")
+    # A walkthrough of another sentence is not overwritten in silence; the same one may be written again.
+    told = (tmp_path / "walkthrough.json").read_bytes()
+    other = ["walkthrough", str(run.folder), f"{SENTENCE} So.", "--out", str(tmp_path), "--per-coder", "1"]
+    refused = CliRunner().invoke(app, other)
+    assert refused.exit_code != 0
+    assert "--force" in str(refused.output) + str(refused.exception)
+    assert (tmp_path / "walkthrough.json").read_bytes() == told
+    same = ["walkthrough", str(run.folder), SENTENCE, "--out", str(tmp_path), "--per-coder", "1"]
+    assert CliRunner().invoke(app, same).exit_code == 0
+    assert CliRunner().invoke(app, [*other, "--force"]).exit_code == 0
+    assert read_walk(tmp_path).sentence == f"{SENTENCE} So."
     wrong = CliRunner().invoke(app, ["walkthrough", str(run.folder), SENTENCE, "--explainer", "token"])
     assert wrong.exit_code != 0
     assert "tokens" in str(wrong.output) + str(wrong.exception)

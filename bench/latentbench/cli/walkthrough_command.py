@@ -25,13 +25,14 @@ def walkthrough(
     out: Annotated[
         Path | None, typer.Option(help="Folder for walkthrough.json, .md, .png and .svg; the run's folder by default.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the walkthrough of another sentence.")] = False,
 ) -> None:
     """Show which latents of a run fire in a sentence, layer by layer.
 
     Each is shown with its explanation, its scores and their floor. The subject runs over the sentence once; no judge is asked.
     """
 
-    from latentbench.analysis.walkthrough.sentence_walk import write_walk
+    from latentbench.analysis.walkthrough.sentence_walk import check_sentence, write_walk
     from latentbench.analysis.walkthrough.walk_figure import walk_figure
     from latentbench.analysis.walkthrough.walk_of_run import walk_run
     from latentbench.analysis.walkthrough.walk_page import walk_page
@@ -52,6 +53,8 @@ def walkthrough(
         )
     folder = out or run
     check_writable(folder)
+    if not force:
+        check_sentence(folder, sentence)
     walk = walk_run(finished, found, sentence, per_coder, coder or ())
     console = plain_console()
     console.print(walk_page(walk, explainer).terminal(console.width))

@@ -169,6 +169,19 @@ def write_walk(folder: Path, walk: SentenceWalk) -> Path:
     return path
 
 
+def check_sentence(folder: Path, sentence: str) -> None:
+    """Refuse a folder that has the walkthrough of another sentence; the same one may be written again.
+
+    Raises:
+        RunError: it has, or what it has cannot be read.
+    """
+    if (folder / FILE).is_file() and (held := read_walk(folder)).sentence != sentence:
+        raise RunError(
+            f"{folder} has the walkthrough of another sentence, {held.sentence[:60]!r}. Name another folder with --out, or "
+            "replace it with --force."
+        )
+
+
 def read_walk(folder: Path) -> SentenceWalk:
     """Read `walkthrough.json` of a folder.
 
