@@ -123,6 +123,18 @@ case("Pearson, clustered", "60 latents x 3 explanations, r 0.5")(
 case("Spearman, clustered", "60 latents x 3 explanations", "size")(
     lambda rng: correlation(*(d := _clustered(rng, 0.0))[:2], clusters=d[2]).p < 0.05
 )
+case("Spearman, bootstrap", "normal, r 0.3")(
+    lambda rng: holds(correlation(*_normal(rng, 0.3), "spearman", seed=0), TRUTH["spearman"](0.3))
+)
+case("Spearman, bootstrap", "24 latents, normal, r 0.8")(
+    lambda rng: holds(correlation(*_normal(rng, 0.8, 24), "spearman", seed=0), TRUTH["spearman"](0.8))
+)
+case("Spearman, bootstrap, clustered", "60 latents x 3 explanations", "size")(
+    lambda rng: correlation(*(d := _clustered(rng, 0.0))[:2], clusters=d[2], seed=0).p < 0.05
+)
+case("Spearman, bootstrap, ties", "24 latents, 5 levels, independent", "size")(
+    lambda rng: correlation(*np.digitize(rng.normal(size=(2, 24)), [-1, -0.3, 0.4, 1.2]), seed=0).p < 0.05
+)
 case("Spearman, ties", "5 levels, independent", "size")(
     lambda rng: correlation(*np.digitize(rng.normal(size=(2, N)), [-1, -0.3, 0.4, 1.2])).p < 0.05
 )
@@ -176,10 +188,10 @@ def _ordinal_truth(r: float = 0.7) -> float:
 _ORDINAL: list[float] = []
 
 
-def _ordinal(rng: Rng) -> bool:
+def _ordinal(rng: Rng, seed: int | None = None) -> bool:
     if not _ORDINAL:
         _ORDINAL.append(_ordinal_truth())
-    return holds(krippendorff_alpha(np.digitize(_interval(rng), EDGES), "ordinal"), _ORDINAL[0])
+    return holds(krippendorff_alpha(np.digitize(_interval(rng), EDGES), "ordinal", seed=seed), _ORDINAL[0])
 
 
 case("Krippendorff alpha, nominal", f"3 raters, alpha {KAPPA:.2f}")(
@@ -189,6 +201,7 @@ case("Krippendorff alpha, nominal", f"a fifth of the ratings missing, alpha {KAP
     lambda rng: holds(krippendorff_alpha(_missing(rng)), KAPPA)
 )
 case("Krippendorff alpha, ordinal", "5 categories, 3 raters, alpha 0.63")(_ordinal)
+case("Krippendorff alpha, ordinal, bootstrap", "5 categories, 3 raters, alpha 0.63")(lambda rng: _ordinal(rng, 0))
 case("Krippendorff alpha, interval", "3 raters, alpha 0.70")(
     lambda rng: holds(krippendorff_alpha(_interval(rng), "interval"), 0.7)
 )

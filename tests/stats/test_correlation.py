@@ -17,7 +17,7 @@ from latentbench.stats.correlation import (
     midranks,
     retest,
 )
-from latentbench.stats.resample import jackknife
+from latentbench.stats.resample import bootstrap_error, jackknife
 
 SCIPY = {"pearson": scipy.stats.pearsonr, "spearman": scipy.stats.spearmanr}
 
@@ -243,3 +243,27 @@ def test_a_measure_that_does_not_repeat_itself_cannot_be_corrected():
     assert math.isnan(few.high)
     with pytest.raises(ValueError, match="must both be"):
         disattenuated(np.zeros((3, 2)), np.zeros((4, 2)))
+
+
+def test_the_bootstrap_over_clusters_has_the_error_that_its_weights_have():
+    # The Bayesian bootstrap of a mean has the variance S^2 / (n + 1), S^2 the mean squared distance (Rubin 1981).
+    x = np.random.default_rng(3).exponential(size=40)
+    found = bootstrap_error(lambda w: (w * x).sum(axis=1) / w.sum(axis=1), np.arange(40), 0, lambda v: v, 20_000)
+    assert found == pytest.approx(x.std() / math.sqrt(41), rel=0.02)
+    doubled = np.repeat(np.arange(40), 2)
+    twice = bootstrap_error(lambda w: (w * x[doubled]).sum(axis=1) / w.sum(axis=1), doubled, 0, lambda v: v, 20_000)
+    assert twice == pytest.approx(found), "rows of one cluster are one row"
+
+
+def test_an_interval_by_bootstrap_is_near_that_of_the_jackknife_and_as_it_was_with_its_seed():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=200)
+    y = 0.6 * x + 0.8 * rng.normal(size=200)
+    plain, drawn = correlation(x, y), correlation(x, y, seed=5)
+    assert drawn.estimate == plain.estimate
+    assert (drawn.low, drawn.high) == pytest.approx((plain.low, plain.high), abs=0.02)
+    assert drawn == correlation(x, y, seed=5)
+    assert drawn != correlation(x, y, seed=6)
+    assert (drawn.p < 0.05) == (drawn.low > 0 or drawn.high < 0)
+    # Few latents have no interval, by whatever it would be computed.
+    assert math.isnan(correlation(x[:20], y[:20], seed=5).low)

@@ -21,7 +21,7 @@ Scale = Literal["nominal", "ordinal", "interval"]
 
 
 def krippendorff_alpha(
-    ratings: ArrayLike, scale: Scale = "nominal", *, clusters: Sequence[Any] | None = None
+    ratings: ArrayLike, scale: Scale = "nominal", *, clusters: Sequence[Any] | None = None, seed: int | None = None
 ) -> Coefficient:
     """Alpha = 1 - D_o / D_e (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability").
 
@@ -33,6 +33,7 @@ def krippendorff_alpha(
         ratings: [units, raters]; NaN is "not rated". Units with one rating do not count.
         scale: what a difference of ratings means.
         clusters: [units] latent of every unit; each unit its own by default.
+        seed: of a bootstrap over clusters for the error; None leaves one out at a time.
 
     Returns:
         1 is perfect and 0 is chance; NaN where no unit has two ratings, or every rating is the same: with no chance to
@@ -56,7 +57,7 @@ def krippendorff_alpha(
 
     # Every pair of raters is one more look at the units.
     floor = 1 / math.sqrt(float((rated * (rated - 1)).mean()) / 2)
-    return coefficient(statistic, len(table), groups, floor)
+    return coefficient(statistic, len(table), groups, floor, seed)
 
 
 def _squared(table: Array, rated: Array) -> Callable[[Array], tuple[Array, Array]]:

@@ -49,9 +49,14 @@ class CorrelationMatrix:
 
 
 def correlation(
-    x: ArrayLike, y: ArrayLike, kind: Kind = "spearman", *, clusters: Sequence[Any] | None = None
+    x: ArrayLike,
+    y: ArrayLike,
+    kind: Kind = "spearman",
+    *,
+    clusters: Sequence[Any] | None = None,
+    seed: int | None = None,
 ) -> Coefficient:
-    """Pearson's r or Spearman's rho (of midranks) with a jackknife interval on Fisher's scale.
+    """Pearson's r or Spearman's rho (of midranks) with an interval on Fisher's scale.
 
     See `latentbench.stats.resample.coefficient`.
 
@@ -60,12 +65,13 @@ def correlation(
         y: [n] of the same latents.
         kind: which coefficient.
         clusters: [n] latent of every row; each row its own by default.
+        seed: of a bootstrap over clusters for the error; None for the jackknife.
 
     Raises:
         ValueError: lengths differ, or an infinite value.
     """
     a, b, groups = _complete(x, y, clusters)
-    return coefficient(_statistic(a, b, kind), len(a), groups, FLOORS[kind])
+    return coefficient(_statistic(a, b, kind), len(a), groups, FLOORS[kind], seed)
 
 
 def retest(scores: ArrayLike, pairs: Sequence[tuple[int, int]], kind: Kind = "spearman") -> Coefficient:

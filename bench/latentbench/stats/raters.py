@@ -23,14 +23,17 @@ FEWEST_SHARED = 3
 """Units that two raters must share, so that a correlation says anything."""
 
 
-def rater_correlation(ratings: ArrayLike, *, clusters: Sequence[Any] | None = None) -> Coefficient:
+def rater_correlation(
+    ratings: ArrayLike, *, clusters: Sequence[Any] | None = None, seed: int | None = None
+) -> Coefficient:
     """Mean Spearman correlation over the pairs of raters, each over the units that both rated.
 
-    The interval leaves out one cluster at a time, as `latentbench.stats.correlation.correlation` does.
+    The interval is that of `latentbench.stats.correlation.correlation`.
 
     Args:
         ratings: [units, raters]; NaN is "not rated".
         clusters: [units] latent of every unit; each unit its own by default.
+        seed: of a bootstrap over clusters for the error; None leaves one out at a time.
 
     Returns:
         NaN where no two raters share three units, or neither varies.
@@ -62,7 +65,7 @@ def rater_correlation(ratings: ArrayLike, *, clusters: Sequence[Any] | None = No
             found.append(_weighted(midranks(table[both, i], w), midranks(table[both, j], w), w))
         return np.asarray(np.mean(found, axis=0), dtype=np.float64)
 
-    return coefficient(statistic, len(table), groups, FLOORS["spearman"])
+    return coefficient(statistic, len(table), groups, FLOORS["spearman"], seed)
 
 
 def mean_reliability(correlation: float, raters: float) -> float:

@@ -1,8 +1,9 @@
 """The error of any coefficient over latents: samples as weights.
 
-Leaving a latent out is a vector of ones with zeros at its rows. A statistic that takes weights [samples, n] is therefore
-computed for all samples at once, and the jackknife is one function for all statistics. Passing a subset of the *data* to a
-statistic is the tempting interface: it is a Python loop over latents.
+Leaving a latent out is a vector of ones with zeros at its rows, and a draw of the Bayesian bootstrap is a vector of exponential
+weights. A statistic that takes weights [samples, n] is therefore computed for all samples at once, and the jackknife and the
+bootstrap are one function each for all statistics. Passing a subset of the *data* to a statistic is the tempting interface: it is
+a Python loop over latents.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentbench.stats.bootstrap import FEWEST, LEVEL, Array
+from latentbench.stats.bootstrap import FEWEST, LEVEL, RESAMPLES, Array
 
 Statistic = Callable[[Array], Array]
 """Weights [b, n] of n rows -> [b]; NaN where it is undefined. Equal weights of one are the sample itself."""
@@ -107,24 +108,58 @@ def jackknife(
     return Jackknife(estimate, error, m)
 
 
+def bootstrap_error(
+    statistic: Statistic,
+    groups: NDArray[np.int64],
+    seed: int,
+    transform: Callable[[Array], Array],
+    draws: int = RESAMPLES,
+) -> float:
+    """Standard deviation of a statistic over draws of the Bayesian bootstrap (Rubin 1981) over clusters.
+
+    Args:
+        statistic: see `Statistic`.
+        groups: [n] cluster of every row, 0 to m - 1; rows of one cluster are weighted together.
+        seed: of the weights.
+        transform: scale on which the error is wanted.
+        draws: how many.
+
+    Returns:
+        NaN where a draw leaves the statistic undefined.
+    """
+    m, n = int(groups.max()) + 1, len(groups)
+    rng = np.random.default_rng(seed)
+    parts = []
+    step = max(1, CHUNK // n)
+    for at in range(0, draws, step):
+        drawn = rng.exponential(size=(min(step, draws - at), m))[:, groups]
+        # Whole numbers would add up to n, and alpha asks how many ratings there are.
+        parts.append(transform(statistic(drawn * (n / drawn.sum(axis=1, keepdims=True)))))
+    return float(np.concatenate(parts).std(ddof=1))
+
+
 def fisher(values: Array) -> Array:
     """Fisher's scale; NaN on a straight line, whose infinity (or what rounding leaves of it) is no distance from the others."""
     found: Array = np.arctanh(np.where(np.abs(values) > LINE, np.nan, values))
     return found
 
 
-def coefficient(statistic: Statistic, n: int, groups: NDArray[np.int64], floor: float) -> Coefficient:
-    """A coefficient with its jackknife interval on Fisher's scale and its p.
+def coefficient(
+    statistic: Statistic, n: int, groups: NDArray[np.int64], floor: float, seed: int | None = None
+) -> Coefficient:
+    """A coefficient with its interval on Fisher's scale and its p.
 
-    z = arctanh(estimate), low and high = tanh(z -+ t se), p from t = z / se, with se from leaving out one cluster at a time and
-    m - 1 degrees of freedom for m clusters (Arvesen 1969; Hinkley 1978 for the correlation). So p < 0.05 if and only if the
-    interval excludes 0. se is at least floor / sqrt(m - 3), the error of independent clusters without a relation: where most
-    values are equal, no latent left out changes anything, and the jackknife alone is sure of whatever the few others say.
+    z = arctanh(estimate), low and high = tanh(z -+ t se), p from t = z / se, with se from leaving out one cluster at a time (or,
+    with a seed, from the bootstrap over clusters) and m - 1 degrees of freedom for m clusters (Arvesen 1969; Hinkley 1978 for the
+    correlation). So p < 0.05 if and only if the interval excludes 0. se is at least floor / sqrt(m - 3), the error of independent
+    clusters without a relation: where most values are equal, no latent left out changes anything, and the jackknife alone is sure
+    of whatever the few others say.
 
     Args:
         n: rows.
         groups: [n] latent of each row, as a number.
         floor: 1 for a Pearson correlation.
+        seed: of the bootstrap; None for the jackknife.
     """
     nan = math.nan
     m = len(set(groups.tolist()))
@@ -135,10 +170,14 @@ def coefficient(statistic: Statistic, n: int, groups: NDArray[np.int64], floor: 
         return Coefficient(estimate, nan, nan, nan, n, m)
     from scipy.stats import t
 
-    found = jackknife(statistic, n, groups.tolist(), fisher)
-    if not math.isfinite(found.error):
+    if seed is None:
+        found = jackknife(statistic, n, groups.tolist(), fisher)
+        z, error = found.estimate, found.error
+    else:
+        z, error = math.atanh(estimate), bootstrap_error(statistic, codes(groups.tolist(), n), seed, fisher)
+    if not math.isfinite(error):
         return Coefficient(estimate, nan, nan, nan, n, m)
-    error = max(found.error, floor / math.sqrt(m - 3))
+    error = max(error, floor / math.sqrt(m - 3))
     reach = float(t.ppf((1 + LEVEL) / 2, m - 1)) * error
-    p = float(2 * t.sf(abs(found.estimate) / error, m - 1))
-    return Coefficient(estimate, math.tanh(found.estimate - reach), math.tanh(found.estimate + reach), p, n, m)
+    p = float(2 * t.sf(abs(z) / error, m - 1))
+    return Coefficient(estimate, math.tanh(z - reach), math.tanh(z + reach), p, n, m)
