@@ -28,6 +28,10 @@ def study(
         Path | None, typer.Option(help="Reply cache: a file or postgresql://USER@HOST/DATABASE; the user's by default.")
     ] = None,
     activations: Annotated[Path | None, typer.Option(help="Folder for activations; the user cache by default.")] = None,
+    ratings: Annotated[
+        Path | None,
+        typer.Option(help="Ratings by people (CSV, JSON lines) for the study human; those of its run by default."),
+    ] = None,
 ) -> None:
     """Carry out studies and write their tables and figures.
 
@@ -41,7 +45,7 @@ def study(
         for name in studies():
             say(f"{name:<26} {load_study(name)[1].title}")
         return
-    from latentbench.lab.studies.series import run_studies, write_index
+    from latentbench.lab.studies.series import PEOPLE, run_studies, write_index
 
     if index:
         path, refused = write_index(out)
@@ -52,7 +56,15 @@ def study(
             raise typer.Exit(1)
         return
     console = plain_console(err=True)
-    failed = run_studies(chosen, size, out, work, console, cache=cache, activations=activations, again=again)
+    if all_ and ratings is None:
+        # A study that nobody has rated would end every series with an error.
+        left = [name for name in chosen if load_study(name)[1].kind == PEOPLE]
+        chosen = [name for name in chosen if name not in left]
+        for name in left:
+            say(f"left out: {name}: it needs ratings of people (bench study {name})", err=True)
+    failed = run_studies(
+        chosen, size, out, work, console, cache=cache, activations=activations, again=again, ratings=ratings
+    )
     say(f"written: {out}")
     if failed:
         for name, message in failed.items():

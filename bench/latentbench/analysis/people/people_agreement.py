@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from latentbench.analysis.agreement import scores_of
+from latentbench.analysis.agreement import ExplanationScores, scores_of
 from latentbench.analysis.people.given_rating import PAIR, SCALE, GivenRating
 from latentbench.kernel.errors import SpecError
 from latentbench.runs.finished import Run
@@ -70,13 +71,34 @@ def people_agreement(
     """
     scores = scores_of(run, explainers, fewest=1)
     told = run.explanations[run.explanations["explainer"].isin(scores.explainers)]
+    found = agreement_with(told, scores, ratings, seed)
+    if found is None:
+        raise SpecError(
+            f"{run.folder} has no rating of a text by {', '.join(scores.explainers)}. Rate it: bench rate {run.folder}"
+        )
+    return found
+
+
+def agreement_with(
+    told: pd.DataFrame,
+    scores: ExplanationScores,
+    ratings: Sequence[GivenRating],
+    seed: int = 0,
+    error_seed: int | None = None,
+) -> PeopleAgreement | None:
+    """Set scores of explanations against people; None where no rating is of these explanations.
+
+    Args:
+        told: the explanations of a run whose scores these are.
+        scores: of the explainers of `told`, latent by latent for each.
+        seed: of the bootstrap over latents, for shares of choices.
+        error_seed: of the bootstrap over latents for correlations and alpha; None for the jackknife.
+    """
     own = {(z, h) for z, h in zip(told["latent"], told["hash"], strict=True)}
     scaled = [r for r in ratings if r.task == SCALE and (r.latent, r.first) in own]
     pairs = [r for r in ratings if r.task == PAIR and {(r.latent, r.first), (r.latent, r.second)} <= own]
     if not scaled and not pairs:
-        raise SpecError(
-            f"{run.folder} has no rating of a text by {', '.join(scores.explainers)}. Rate it: bench rate {run.folder}"
-        )
+        return None
     raters = sorted({r.rater for r in (*scaled, *pairs)})
     counts = {name: (sum(r.rater == name for r in scaled), sum(r.rater == name for r in pairs)) for name in raters}
     units = sorted({(r.latent, r.first) for r in scaled})
@@ -84,14 +106,15 @@ def people_agreement(
         [(r.latent, r.first) for r in scaled], [r.rater for r in scaled], [r.value for r in scaled], units, raters
     )
     latents = [latent for latent, _ in units]
-    between = rater_correlation(table, clusters=latents)
+    between = rater_correlation(table, clusters=latents, seed=error_seed)
     each = _harmonic((~np.isnan(table)).sum(axis=1))
     # The rows of a run are latent by explainer; a text that several repeats or explainers wrote stands in all of their rows.
     means = dict(zip(units, np.nanmean(table, axis=1) if units else (), strict=True))
     texts: dict[tuple[str, str], list[str]] = {}
     for label, latent, text in zip(told["explainer"], told["latent"], told["hash"], strict=True):
         texts.setdefault((label, latent), []).append(text)
-    places = [(e, z) for e in scores.explainers for z in run.record.latents]
+    ids = scores.latents[: len(scores.latents) // len(scores.explainers)]
+    places = [(e, z) for e in scores.explainers for z in ids]
     human = np.array([_mean([means[z, h] for h in texts.get((e, z), ()) if (z, h) in means]) for e, z in places])
     held = [
         {(z, h): value for (e, z), value in zip(places, column, strict=True) for h in texts.get((e, z), ())}
@@ -103,17 +126,17 @@ def people_agreement(
         raters=counts,
         explanations=len(units),
         scorers={
-            name: correlation(column, human, "spearman", clusters=scores.latents)
+            name: correlation(column, human, "spearman", clusters=scores.latents, seed=error_seed)
             for name, column in zip(scores.names, scores.values.T, strict=True)
         },
-        ordinal=krippendorff_alpha(table, "ordinal", clusters=latents),
-        interval=krippendorff_alpha(table, "interval", clusters=latents),
+        ordinal=krippendorff_alpha(table, "ordinal", clusters=latents, seed=error_seed),
+        interval=krippendorff_alpha(table, "interval", clusters=latents, seed=error_seed),
         rater=between,
         ratings_each=each,
         ceiling=(ceiling(between.estimate, each), ceiling(between.low, each), ceiling(between.high, each)),
         choices={name: _agreed(pairs, values, seed) for name, values in zip(scores.names, held, strict=True)},
         rater_choices=_same_choices(choices, [key[0] for key in chosen], seed),
-        nominal=krippendorff_alpha(choices, "nominal", clusters=[key[0] for key in chosen]),
+        nominal=krippendorff_alpha(choices, "nominal", clusters=[key[0] for key in chosen], seed=error_seed),
     )
 
 

@@ -106,15 +106,16 @@ def pair_rows(rank: CorrelationMatrix, linear: CorrelationMatrix, options: Agree
         rows.append({
             "a": rank.names[i], "b": rank.names[j], "n": int(rank.n[i, j]),
             "spearman": rank.estimate[i, j], "spearman_low": rank.low[i, j], "spearman_high": rank.high[i, j],
-            "p_holm": rank.p_holm[i, j], "detectable": _detectable(int(rank.n[i, j]), pairs),
+            "p_holm": rank.p_holm[i, j], "detectable": detectable(int(rank.n[i, j]), pairs),
             "pearson": linear.estimate[i, j], "pearson_low": linear.low[i, j], "pearson_high": linear.high[i, j],
             "p_holm_pearson": linear.p_holm[i, j], "paper": theirs,
-            "sign": supported(_sign(rank.low[i, j], rank.high[i, j], theirs), float(rank.p_holm[i, j])),
+            "sign": supported(sign_of(rank.low[i, j], rank.high[i, j], theirs), float(rank.p_holm[i, j])),
         })  # fmt: skip
     return rows
 
 
-def _detectable(n: int, pairs: int) -> float | None:
+def detectable(n: int, pairs: int) -> float | None:
+    """The true correlation found in 4 of 5 studies of n latents, at 5 % over so many tests; None for too few latents."""
     return None if n < FEWEST else power.detectable_correlation(n, ALPHA / pairs)
 
 
@@ -177,7 +178,8 @@ def reads_row(session: Session, scores: pd.DataFrame, explainer: str, scorer: st
     }  # fmt: skip
 
 
-def _sign(low: float, high: float, paper: float | None) -> str:
+def sign_of(low: float, high: float, paper: float | None) -> str:
+    """How an interval stands to the paper's number; empty where one of them is missing."""
     if paper is None or math.isnan(low):
         return ""
     return "unclear" if low <= 0 <= high else "same" if (low > 0) == (paper > 0) else "opposite"

@@ -23,7 +23,7 @@ from latentbench.judges.cache.reply_database import open_replies
 from latentbench.judges.judge import Judge, closed
 from latentbench.judges.reference import load_judge
 from latentbench.kernel.config import read_document
-from latentbench.kernel.errors import BenchError
+from latentbench.kernel.errors import BenchError, DataError
 from latentbench.kernel.files import write_text
 from latentbench.kernel.identity import digest
 from latentbench.kernel.tasks import find
@@ -33,10 +33,13 @@ from latentbench.lab.studies.study_spec import Profile, StudySpec, check_names, 
 from latentbench.runs.run import Pool, default_cache
 from latentbench.views.terminal import tell
 
+PEOPLE = "human"
+"""The kind of study that needs ratings by people. Its key does not know them, so it is never taken for done."""
 KINDS = {
     "factor": "latentbench.lab.studies.factor",
     "agreement": "latentbench.lab.studies.scorer_agreement",
     "explanation-free": "latentbench.lab.studies.explanation_free",
+    PEOPLE: "latentbench.lab.studies.human",
     "length": "latentbench.lab.studies.length",
     "intervention": "latentbench.lab.studies.intervention_study",
     "overlap": "latentbench.lab.studies.overlap",
@@ -56,6 +59,7 @@ def run_studies(
     cache: Path | None = None,
     activations: Path | None = None,
     again: bool = False,
+    ratings: Path | None = None,
 ) -> dict[str, str]:
     """Carry out studies one after another.
 
@@ -67,17 +71,22 @@ def run_studies(
         cache: reply cache; the user cache by default.
         activations: as `work_dir` of `build_suite`.
         again: also what is done.
+        ratings: file of ratings by people, for the studies that need them.
 
     Returns:
         Name -> message of each study that failed; the others are written. A single failing study raises its error instead.
 
     Raises:
-        BenchError: unknown names, before anything runs.
+        BenchError: unknown names, or no such file of ratings, before anything runs.
     """
     profile = load_profile(size)
     loaded = [load_study(name) for name in names]
     for name, study in loaded:
         check_names(study, profile, name)
+    if ratings is not None and not ratings.is_file():
+        raise DataError(
+            f"{ratings} is no file, so there are no ratings in it. Name one with --ratings, or leave it out."
+        )
     work.mkdir(parents=True, exist_ok=True)
     replies = open_replies(cache or default_cache())
     failed: dict[str, str] = {}
@@ -87,8 +96,10 @@ def run_studies(
         try:
             for name, study in loaded:
                 command = f"bench study {name}" + ("" if label == "embedded" else f" --size {size}")
+                if ratings is not None and study.kind == PEOPLE:
+                    command += f" --ratings {ratings.name}"
                 session = Session(
-                    name, study, profile, label, work, command, console, replies, pool, runner, activations
+                    name, study, profile, label, work, command, console, replies, pool, runner, activations, ratings
                 )
                 try:
                     _one(session, out, again)
@@ -109,7 +120,8 @@ def _one(session: Session, out: Path, again: bool) -> dict[str, Any]:
     folder = out / session.name
     key = study_key(session.study, session.profile)
     old = read_study(folder)
-    if old is not None and old["key"] == key and not again and not changed(old, session.pool.judges):
+    done = old is not None and old["key"] == key and not again and session.study.kind != PEOPLE
+    if old is not None and done and not changed(old, session.pool.judges):
         tell(session.console, f"{session.name}: done on {old['date'][:10]} (--again does it anew)")
         return old
     tell(session.console, f"{session.name}: {session.study.title}")

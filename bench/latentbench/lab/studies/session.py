@@ -56,6 +56,7 @@ class Session:
         command: command that reproduces the study.
         pool, runner: shared by the studies of one process.
         activations: folder for activations, the `work_dir` of `build_suite`.
+        ratings: file of ratings by people, for a study that sets scorers against them; those of its runs without one.
         runs: the runs made so far.
     """
 
@@ -70,6 +71,7 @@ class Session:
     pool: Pool = field(default_factory=Pool)
     runner: asyncio.Runner | None = None
     activations: Path | None = None
+    ratings: Path | None = None
     runs: list[Run] = field(default_factory=list)
 
     @property

@@ -133,6 +133,7 @@ class StudySpec(Frozen):
         "factor",
         "agreement",
         "explanation-free",
+        "human",
         "length",
         "intervention",
         "overlap",
