@@ -33,7 +33,7 @@ def generated_ratings(run: Run, raters: int, noise: float, seed: int = 0) -> lis
 def generated_choices(run: Run, right: float, seed: int = 0) -> list[GivenRating]:
     """Choices between the texts of two explainers; one rater, who prefers the better score in a known share of the latents."""
     rng = np.random.default_rng(seed)
-    scores = run.per_latent().set_index(["explainer", "latent"])["value"]
+    scores = run.per_latent().groupby(["explainer", "latent"])["value"].mean()
     told = run.explanations.set_index(["explainer", "latent"])["hash"]
     a, b = [e.label for e in run.record.explainers.values() if not e.is_floor][:2]
     found = []

@@ -346,7 +346,7 @@ def track(folder: str | Path | Result, uri: str | None = None, *, per_coder: boo
     Raises:
         BenchError: it could not be logged; the message says why.
     """
-    from latentbench.tracking.mlflow import track as log
+    from latentbench.analysis.people.people_track import track as log
 
     result = log(folder_of(folder), uri=uri, per_coder=per_coder)
     if not result.ok:

@@ -109,8 +109,8 @@ def track(
 
     A run that was logged before is updated, not duplicated.
     """
+    from latentbench.analysis.people.people_track import track as log
     from latentbench.kernel.errors import RunError
-    from latentbench.tracking.mlflow import track as log
 
     result = log(run, uri=uri, per_coder=per_coder)
     if not result.ok:
@@ -201,7 +201,7 @@ def finish(folder: Path, record: RunRecord, console: Console, tracked: bool) -> 
 
     page = write_report(folder)
     if tracked:
-        from latentbench.tracking.mlflow import track as log
+        from latentbench.analysis.people.people_track import track as log
 
         result = log(folder)
         tell(console, f"MLflow: {result.shown if result.ok else result.message}")

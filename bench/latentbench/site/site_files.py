@@ -7,11 +7,12 @@ give the same bytes, and a page that was edited by hand is one that differs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from latentbench.analysis.people.rated_run import RatedRun, rated_run
 from latentbench.analysis.qualify.qualify_page import published
 from latentbench.analysis.walkthrough.sentence_walk import read_walk
 from latentbench.judges.qualification import folders
@@ -32,6 +33,7 @@ from latentbench.site.data_file import data_file
 from latentbench.site.difference_data import differences
 from latentbench.site.failure_data import failures
 from latentbench.site.latent_data import PAGE_SIZE, latent_list, shown_latents, text_list
+from latentbench.site.people_data import people_data
 from latentbench.site.site_target import SiteTarget
 
 if TYPE_CHECKING:
@@ -56,6 +58,13 @@ class RunEntry:
     latents: int
     failed: float | None
     command: str
+
+
+@dataclass(frozen=True, slots=True)
+class RatedRunEntry(RunEntry):
+    """A run that people have rated, so that it has a page for that."""
+
+    raters: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,8 @@ def site_files(target: SiteTarget, suite_folder: Path | None = None) -> Iterator
     runs = [load_run(folder) for folder in target.runs]
     boards, ranked = _published(target.published) if target.published is not None else _of_runs(runs)
     keys = {run.id: f"r{number}" for number, run in enumerate(runs)}
-    entries = tuple(_entry(run, keys[run.id]) for run in runs)
+    rated = {run.id: rated_run(run) for run in runs}
+    entries = tuple(_entry(run, keys[run.id], rated[run.id]) for run in runs)
     walks = [read_walk(folder) for folder in target.walks]
     index = SiteIndex(target.title, entries, len(boards.tables), len(boards.exams), tuple(w.sentence for w in walks))
     # First: it is what a site is known by, and one whose writing was stopped must not be refused as a folder of something else.
@@ -110,7 +120,7 @@ def site_files(target: SiteTarget, suite_folder: Path | None = None) -> Iterator
     for number, walk in enumerate(walks):
         yield _data(f"walk-{number}", walk.model_dump())
     for run in runs:
-        yield from _run_files(run, keys[run.id], suite_folder)
+        yield from _run_files(run, keys[run.id], suite_folder, rated[run.id])
 
 
 def front_files() -> Iterator[File]:
@@ -158,9 +168,9 @@ def _boards(ranked: Sequence[Ranking], status: Mapping[str, str]) -> tuple[Board
     return tuple(board_table(ranking, status) for ranking in ranked)
 
 
-def _entry(run: Run, key: str) -> RunEntry:
+def _entry(run: Run, key: str, rated: RatedRun | None) -> RunEntry:
     record = run.record
-    return RunEntry(
+    entry = RunEntry(
         key,
         run.id,
         record.name,
@@ -171,14 +181,17 @@ def _entry(run: Run, key: str) -> RunEntry:
         record.failure_rate,
         record.command,
     )
+    return entry if rated is None else RatedRunEntry(**asdict(entry), raters=len(rated.raters))
 
 
-def _run_files(run: Run, key: str, suite_folder: Path | None) -> Iterator[File]:
+def _run_files(run: Run, key: str, suite_folder: Path | None, rated: RatedRun | None) -> Iterator[File]:
     suite, spoken = suite_of(run, suite_folder), has_calls(run)
     yield _data(f"{key}/latents", latent_list(run, suite, spoken))
     yield _data(f"{key}/texts", text_list(run))
     yield _data(f"{key}/differences", differences(run))
     yield _data(f"{key}/failures", failures(run, kept_calls(run), spoken))
+    if rated is not None:
+        yield _data(f"{key}/people", people_data(rated))
     for page, some in enumerate(chunked(shown_latents(run, suite), PAGE_SIZE)):
         yield _data(f"{key}/latent-{page}", some)
     if spoken:

@@ -38,6 +38,7 @@ from latentbench.tracking.opened_ahead import put, wait_for_opening
 from latentbench.tracking.prompt_registry import register
 from latentbench.tracking.run_board import BOARD, FIGURE, SCORES, best_tags, description, scores_figure, scores_table
 from latentbench.tracking.side_by_side import side_by_side
+from latentbench.tracking.tracked_people import RATINGS_CSV, TrackedPeople
 from latentbench.tracking.uploads import without_secrets
 from latentbench.views.figure import styled
 
@@ -83,7 +84,12 @@ class TrackResult:
 
 
 def track(
-    run_dir: Path, suite_dir: Path | None = None, uri: str | None = None, *, per_coder: bool = False
+    run_dir: Path,
+    suite_dir: Path | None = None,
+    uri: str | None = None,
+    *,
+    per_coder: bool = False,
+    people: TrackedPeople | None = None,
 ) -> TrackResult:
     """Log a finished run to MLflow, or update what was logged of it before.
 
@@ -92,6 +98,7 @@ def track(
         suite_dir: where the suite is, for its profile; its name and digest are logged without it.
         uri: tracking URI; MLFLOW_TRACKING_URI, else SQLite under `mlruns/` of the working directory.
         per_coder: also a child for every coder, where the run has several.
+        people: what people said of the run (`latentbench.analysis.people.people_track.track` reads it); None where nobody has.
 
     Returns:
         The result. A dead server or any other fault of MLflow is `ok=False` with a message, never an exception.
@@ -104,7 +111,7 @@ def track(
     suite = suite_of(run, suite_dir)
     return tracked(
         uri,
-        lambda client, experiment, target: _log(client, experiment, run, suite, target, per_coder),
+        lambda client, experiment, target: _log(client, experiment, run, suite, target, per_coder, people),
         f"The run folder is complete; log it later: bench track {run_dir}",
     )
 
@@ -168,7 +175,13 @@ def connect(uri: str, made: Path | None = None) -> tuple[MlflowClient, str]:
 
 
 def _log(
-    client: MlflowClient, experiment: str, run: Run, suite: Suite | None, uri: str, per_coder: bool
+    client: MlflowClient,
+    experiment: str,
+    run: Run,
+    suite: Suite | None,
+    uri: str,
+    per_coder: bool,
+    people: TrackedPeople | None,
 ) -> TrackResult:
     every = rows([run], by_kind=True, by_coder=True, any_split=True)
     pooled = _pooled(every)
@@ -192,14 +205,17 @@ def _log(
     prompts = [{"name": p.name, "version": str(p.version)} for p in register(client, experiment, run.record)]
     linked = {"mlflow.linkedPrompts": json.dumps(prompts)} if prompts else {}
     shown = {"mlflow.note.content": description(pooled), TABLES_TAG: TABLES} | best_tags(pooled) | linked
-    top = write(parent(run, whole), shown, 0)
+    whole_run = parent(run, whole)
+    if people is not None:
+        whole_run = replace(whole_run, metrics=whole_run.metrics | people.metrics)
+    top = write(whole_run, shown, 0)
     identities = {label: judge.identity for label, judge in run.record.judges.items()}
     below = {"mlflow.parentRunId": top}
     below_it = [(child(row, identities[row.judge.label]), i) for i, row in enumerate(told, start=1)]
     # Side by side only now: the parent has brought the dataset, which no two requests may make at once.
     written = side_by_side(client.tracking_uri, lambda one: write(one[0], below, one[1]), below_it)
     children = dict(zip(map(row_name, told), written, strict=True))
-    _artifacts(client, top, run, suite, every)
+    _artifacts(client, top, run, suite, every, people)
     gone = discard(client, known, [top, *children.values()])
     traces, notes = _traces(client, experiment, run, top, children, prompts)
     if gone:
@@ -275,7 +291,9 @@ def _dataset(run: Run, suite: Suite | None) -> DatasetInput:
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])
 
 
-def _artifacts(client: MlflowClient, run_id: str, run: Run, suite: Suite | None, every: Sequence[Row]) -> None:
+def _artifacts(
+    client: MlflowClient, run_id: str, run: Run, suite: Suite | None, every: Sequence[Row], people: TrackedPeople | None
+) -> None:
     ranked = tables(every)
     with tempfile.TemporaryDirectory() as folder:
         for name in FILES:
@@ -292,6 +310,8 @@ def _artifacts(client: MlflowClient, run_id: str, run: Run, suite: Suite | None,
             BOARD: board_page(ranked).markdown(),
             SCORES: json.dumps(scores_table(ranked), allow_nan=False),
         }
+        if people is not None:
+            texts[RATINGS_CSV] = people.ratings
         for name, text in texts.items():
             path = Path(folder) / name
             write_text(path, text)

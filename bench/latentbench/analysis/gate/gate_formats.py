@@ -150,8 +150,9 @@ def tag_run(folder: Path, report: GateReport, uri: str | None = None) -> TrackRe
     Returns:
         As `track`: a fault of MLflow is `ok=False` with a message, never an exception.
     """
+    from latentbench.analysis.people.people_track import track
     from latentbench.tracking.entries import tag
-    from latentbench.tracking.mlflow import TrackResult, reason, track
+    from latentbench.tracking.mlflow import TrackResult, reason
     from latentbench.tracking.mlflow_settings import BASE, WORK, lent
 
     result = track(folder, uri=uri)

@@ -8,7 +8,7 @@ import { count, number, percent } from "./number";
 import { Density } from "./plots";
 import { link, type Route } from "./route";
 import { Fold, Long, Tokens, Waiting } from "./text";
-import type { CallList, LatentList, RunEntry, Said, ShownCall, ShownLatent, ShownWindow, Steered, VerdictLine, VerdictTable } from "./types";
+import type { CallList, LatentList, PeopleData, RunEntry, Said, ShownCall, ShownLatent, ShownWindow, Steered, VerdictLine, VerdictTable } from "./types";
 
 const FIRST = 8;
 
@@ -135,7 +135,7 @@ function SteeredTexts({ steered }: { steered: Steered[] }) {
   );
 }
 
-function Scores({ latent, list }: { latent: ShownLatent; list: LatentList }) {
+function Scores({ latent, list, people, place }: { latent: ShownLatent; list: LatentList; people: PeopleData | null; place: number }) {
   const label = (i: number) => list.explainers[i]?.label ?? "";
   const repeats = new Set(latent.texts.map((t) => t.repeat)).size;
   const order = list.explainers.map((_, i) => i).sort((a, b) => Number(list.explainers[a]?.is_floor) - Number(list.explainers[b]?.is_floor));
@@ -154,6 +154,8 @@ function Scores({ latent, list }: { latent: ShownLatent; list: LatentList }) {
           ...latent.scores.map((s) => ({ key: `${s.scorer} ${s.judge}`, label: `${s.scorer} ${s.metrics[0]?.[0] ?? ""}`, numeric: true,
             cell: (i: number) => <span title={`${s.judge}: ${s.judged[i]} of ${s.attempted[i]} judged`}>{number(s.metrics[0]?.[1][i])}
               {s.judged[i] !== s.attempted[i] && <small class="soft"> {s.judged[i]}/{s.attempted[i]}</small>}</span> })),
+          ...(people ? [{ key: "people", label: "People, 1 to 5", numeric: true, cell: (i: number) => (people.ratings[i]?.[place]
+            ? <span>{number(people.mean[i]?.[place], 1)} <small class="soft">of {count(people.ratings[i]?.[place] ?? 0)}</small></span> : "") }] : []),
         ]} />
       <Fold title="Every metric">
         {latent.scores.map((s) => (
@@ -168,6 +170,7 @@ function Scores({ latent, list }: { latent: ShownLatent; list: LatentList }) {
 
 export function LatentPage({ run, route }: { run: RunEntry; route: Route }) {
   const [list, failed] = useData<LatentList>(`${run.key}/latents`);
+  const [people] = useData<PeopleData>(run.raters ? `${run.key}/people` : null);
   const id = route.path.slice(2).join("/");
   const place = list ? list.ids.indexOf(id) : -1;
   const page = list && place >= 0 ? Math.floor(place / list.page_size) : null;
@@ -202,7 +205,7 @@ export function LatentPage({ run, route }: { run: RunEntry; route: Route }) {
           <small class="soft">cosine of decoder directions{latent.neighbours.some((n) => !n.in_run) ? "; without a link: not in this run" : ""}</small></dd></div>}
         {(latent.rates?.edges.length ?? 0) > 1 && <div><dt>density</dt><dd><Density edges={latent.rates?.edges ?? []} /><small class="soft">largest activation of its active windows, a tenth of them in each bar</small></dd></div>}
       </dl>
-      <Scores latent={latent} list={list} />
+      <Scores latent={latent} list={list} people={people} place={place} />
       <Windows title="Windows that explainers saw" note="Strongest first; shading is activation, full at the strongest of all windows. quantile:9 is the tenth with its largest activations, quantile:0 that with its smallest." windows={explain} top={latent.scale} />
       <Verdicts latent={latent} list={list} calls={calls} route={route} />
       <Windows title="Test windows" note="Only scorers saw these." windows={test} top={latent.scale} />

@@ -6,7 +6,7 @@ import { Grid, type Column } from "./grid";
 import { count, number, percent } from "./number";
 import { change, link, type Route } from "./route";
 import { Waiting } from "./text";
-import type { LatentList, RunEntry, TextList } from "./types";
+import type { LatentList, PeopleData, RunEntry, TextList } from "./types";
 
 export function useData<T>(name: string | null): [T | null, string | null] {
   const [held, set] = useState<{ name: string; value: T } | null>(null);
@@ -23,6 +23,7 @@ export function useData<T>(name: string | null): [T | null, string | null] {
 export function Latents({ run, route }: { run: RunEntry; route: Route }) {
   const [list, error] = useData<LatentList>(`${run.key}/latents`);
   const [texts] = useData<TextList>(`${run.key}/texts`);
+  const [people] = useData<PeopleData>(run.raters ? `${run.key}/people` : null);
   const q = route.query;
   const told = texts?.explainers.includes(q.explainer ?? "") ? q.explainer : texts?.explainers[0];
   const search = (q.search ?? "").toLowerCase();
@@ -42,10 +43,12 @@ export function Latents({ run, route }: { run: RunEntry; route: Route }) {
       ...list.gradings.map((g, at): Column<number> => ({ key: `s${at}`, label: `${g.scorer} ${g.headline}`, numeric: true, down: true,
         order: (i) => list.scores[Math.max(0, explainer)]?.[at]?.[i] ?? null,
         cell: (i) => number(list.scores[Math.max(0, explainer)]?.[at]?.[i]) })),
+      ...(people ? [{ key: "people", label: "People, 1 to 5", numeric: true, down: true, order: (i) => people.mean[Math.max(0, explainer)]?.[i] ?? null,
+        cell: (i) => number(people.mean[Math.max(0, explainer)]?.[i], 1) } satisfies Column<number>] : []),
       { key: "rate", label: "Fires on", numeric: true, down: true, order: (i) => list.rate[i] ?? null, cell: (i) => percent(list.rate[i] ?? null, 3) },
       { key: "coverage", label: "Coverage", numeric: true, order: (i) => list.coverage[i] ?? null, cell: (i) => percent(list.coverage[i] ?? null) },
     ];
-  }, [list, texts, told, q.explainer]);
+  }, [list, texts, told, q.explainer, people]);
   if (!list) return <><h1>Latents</h1><Waiting error={error} /></>;
   return (
     <>

@@ -6,6 +6,7 @@ import { Coders, Judges } from "./judges";
 import { LatentPage } from "./latent";
 import { Latents, useData } from "./latents";
 import { Live } from "./live";
+import { People } from "./people";
 import { link, useRoute } from "./route";
 import { Waiting } from "./text";
 import { Walk } from "./walk";
@@ -52,6 +53,7 @@ function App() {
   const run = site.runs.find((r) => r.key === route.path[1]) ?? site.runs[0];
   const pages: [string, string, string[]][] = [["explainers", "Explainers", ["explainers"]], ["judges", "Judges", ["judges"]], ["coders", "Coders", ["coders"]]];
   if (run) pages.push(["latents", "Latents", ["latents", run.key]], ["differences", "Disagreements", ["differences", run.key]], ["failures", "Failures", ["failures", run.key]]);
+  if (run?.raters) pages.push(["people", "People", ["people", run.key]]);
   if (site.walks.length) pages.push(["walk", "A sentence", ["walk"]]);
   return (
     <>
@@ -76,6 +78,7 @@ function App() {
               : page === "latent" && run ? <LatentPage key={place} run={run} route={route} />
               : page === "differences" && run ? <Differences key={run.key} run={run} route={route} />
               : page === "failures" && run ? <Failures key={run.key} run={run} />
+              : page === "people" && run?.raters ? <People key={run.key} run={run} />
               : page === "walk" && site.walks.length ? <Walk site={site} route={route} />
               : !boards ? <Waiting error={failed} />
               : page === "judges" ? <Judges boards={boards} route={route} />

@@ -30,6 +30,7 @@ export interface CoderTable {
 export interface Boards { tables: BoardTable[]; exams: ExamRow[]; coders: CoderTable[]; remarks: string[] }
 export interface RunEntry {
   key: string; id: string; name: string; started: string; suite: string; split: string; latents: number; failed: Num; command: string;
+  raters?: number;
 }
 export interface SiteIndex { title: string; runs: RunEntry[]; tables: number; exams: number; walks: string[]; live: boolean }
 export interface Grading { scorer: string; judge: string; headline: string; floor: Num; higher_is_better: boolean }
@@ -38,6 +39,11 @@ export interface LatentList {
   run: string; suite: string; split: string; page_size: number; outcomes: string[]; has_windows: boolean; has_calls: boolean;
   explainers: NamedExplainer[]; gradings: Grading[]; ids: string[]; coders: string[]; coder: number[]; rate: Num[]; largest: Num[];
   scores: Num[][][]; coverage: Num[];
+}
+export interface PeopleData {
+  raters: { rater: string; ratings: number; choices: number }[]; sources: string[]; explanations: number; each: Num;
+  scorers: Measure[]; ceiling: Measure | null; between: Measure[]; choices: Measure[]; explainers: string[]; mean: Num[][];
+  ratings: number[][];
 }
 export interface TextList { explainers: string[]; texts: string[][] }
 export interface ShownWindow { id: number; role: string; kind: string; tokens: string[]; at: number[]; values: number[] }
