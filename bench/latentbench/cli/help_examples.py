@@ -44,7 +44,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "bench gate runs/mine --baseline baseline.json --delta 0.05",
     ),
     "speed": ("bench speed --base before.json --head after.json --ratio 1.2",),
-    "study": ("bench study", "bench study sampling", "bench study --all --size large"),
+    "study": ("bench study", "bench study sampling", "bench study human --ratings ratings.csv"),
     "compare": ("bench compare runs/mine runs/other", "bench compare runs/mine runs/other --across judge"),
     "agreement": ("bench agreement runs/mine", "bench agreement runs/mine --explainer llm --explainer tokens"),
     "rate": ("bench rate runs/mine", "bench rate runs/mine --task pair --limit 60"),

@@ -263,6 +263,9 @@ bench study --all --out docs/studies         # all of them (about two hours on 2
 bench report docs/studies/sampling           # one self-contained HTML page of a study
 ```
 
+The study `human` needs ratings by people, so `--all` leaves it out unless `--ratings` names some
+([how to have people rate](../rate.md)).
+
 What a study's names mean (`main`, `detection`, ...) is said by a profile: suites, models, judges, sizes. Embedded, the default:
 [tasks/profiles/embedded.yaml](../../tasks/profiles/embedded.yaml); for a GPU box:
 [tasks/profiles/large.yaml](../../tasks/profiles/large.yaml). Another judge is one line there. Suites and runs are kept in
