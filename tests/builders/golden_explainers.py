@@ -93,6 +93,11 @@ EXPLAINERS: dict[str, list[Writing]] = {
         Writing(None, {"clusters": 2, "smallest": 1, "n_examples": 2, "use": use}, (FRUIT,), TRIED[:2])
         for use in ("union", "second")
     ],
+    "excerpts": [
+        Writing(None, {}, (FRUIT, BARE)),
+        Writing("sampled", {"n_examples": 4, "sampling": "quantile", "threshold": 0.3}, (FRUIT,)),
+        Writing(None, {"n_examples": 2}, (FRUIT,), ({"text": "[DESCRIPTION]: Fruit [DESCRIPTION]: names of fruit"},)),
+    ],
     "contrastive": [
         Writing(None, {}, (FRUIT, TOOLS, CLOCK, BARE)),
         Writing("cot", {"n_examples": 2, "n_contrast": 2, "show_activations": True}, (FRUIT,)),

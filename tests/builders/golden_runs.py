@@ -72,6 +72,7 @@ SCORERS: dict[str, list[Way]] = {
         # No explain windows, so no scale.
         Way(None, {}, ("choice_logprobs", "slots"), LABEL, latent=CLOCK, text=TEXT),
     ],
+    "simulation_inline": [Way(None, {"positives": 2, "negatives": 1}, ("choice_logprobs", "slots"), LABEL, text=TEXT)],
     "intruder": [
         Way(None, {"k": 3}, NUMBERS, BOTH, odd=True, text=TEXT),
         Way("marked", {"k": 3, "groups": 5, "trials": 1}, CHAT, LABEL, odd=True, text=TEXT),
@@ -144,6 +145,13 @@ EXPLAINERS: dict[str, list[Writing]] = {
     "copied-words": [Writing(None, {"of": "words", "keep": keep}, ALL) for keep in ("copied", "rest")],
     "best-of-k": [Writing(None, {"k": 4, "n_choose": 5, "n_examples": 4}, (FRUIT,), CANDIDATES)],
     "multi": [Writing(None, {"clusters": 2, "smallest": 1, "n_examples": 2}, (FRUIT,))],
+    "excerpts": [
+        Writing(None, {}, ALL),
+        Writing(None, {"n_examples": 3, "window": 3, "shuffle": False, "threshold": 0.9, "least_marked": 1}, (FRUIT,)),
+        Writing(
+            None, {}, (TOOLS,), ({"text": "The words are\r\nfruit.\n[DESCRIPTION]: Names of\r\nfruit.\r\n\r\nMore"},)
+        ),
+    ],
     "contrastive": [
         Writing(None, {"show_activations": True}, ALL),
         Writing("cot", {"n_examples": 2, "n_contrast": 2, "window": 2}, (FRUIT,)),

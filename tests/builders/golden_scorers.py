@@ -100,6 +100,7 @@ SCORERS: dict[str, list[Way]] = {
         Way(None, FEW | {"simulate": "last"}, ("choice_logprobs", "slots", "simulate"), ("lexical",)),
         Way(None, {}, SIM, ("label",), latent=CLOCK),
     ],
+    "simulation_inline": [Way(None, {"positives": 2, "negatives": 1}, ("choice_logprobs", "slots"), ("oracle",))],
     "intruder": [
         Way(None, {"trials": 3}, NUMBERS, ("label", "lexical"), odd=True),
         Way(None, {"k": 4}, CHAT, ("label",), odd=True),

@@ -31,6 +31,7 @@ EXACT: dict[str, set[str]] = {
     "intruder": {"accuracy", "accuracy_normalised"},
     "output_choice": {"accuracy", "accuracy_normalised"},
     "simulation": set(),
+    "simulation_inline": set(),
     "sensitivity": set(),
     "intervention": set(),
 }

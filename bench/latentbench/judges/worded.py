@@ -33,6 +33,8 @@ class WordedParams(Frozen):
     """`merge` puts the system text in front of the first user message, for models without that role."""
     chat_template_kwargs: JsonObject = pydantic.Field(default_factory=dict)
     """For the chat template, such as `{"enable_thinking": false}`."""
+    plain: bool = False
+    """Write the messages one after the other, without roles or template, for a model that was trained on plain text."""
     max_tokens: int | None = pydantic.Field(default=None, ge=1)
     """Tokens that every reply may take at least, thoughts included; the scorer's own allowance is for an answer without them."""
     least_mass: float = pydantic.Field(default=0.0, ge=0, le=1)
@@ -58,7 +60,7 @@ class WordedJudge(DispatchJudge):
 
 def wording_of(tokenizer: Any, params: WordedParams) -> Wording:
     """The text side of a model that is asked with these options."""
-    return Wording(tokenizer, params.chat_template_kwargs, KEPT)
+    return Wording(tokenizer, params.chat_template_kwargs, KEPT, params.plain)
 
 
 @overload

@@ -23,6 +23,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "fuzzing": "latentbench.scorers.fuzzing:Fuzzing",
         "embedding": "latentbench.scorers.embedding:Embedding",
         "simulation": "latentbench.scorers.simulation:Simulation",
+        "simulation_inline": "latentbench.scorers.simulation_inline:InlineSimulation",
         "surprisal": "latentbench.scorers.surprisal:Surprisal",
         "intruder": "latentbench.scorers.intruder:Intruder",
         "example_embedding": "latentbench.scorers.example_embedding:ExampleEmbedding",
@@ -46,6 +47,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "contrastive": "latentbench.explainers.contrastive:ContrastiveExplainer",
         "best-of-k": "latentbench.explainers.best_of_k:BestOfKExplainer",
         "multi": "latentbench.explainers.multi:MultiExplainer",
+        "excerpts": "latentbench.explainers.excerpts:ExcerptsExplainer",
     },
     "judge": {
         "transformers": "latentbench.judges.transformers:TransformersJudge",

@@ -71,6 +71,8 @@ class OpenAIParams(EndpointParams):
     """`merge` puts the system text in front of the first user message, for models without that role."""
     prefill: Turn = "keep"
     """`merge` asks for the beginning of a reply in words, for models that take no trailing assistant message."""
+    plain: bool = False
+    """With `tokenizer`: write the messages one after the other, without roles or template, for a model trained on plain text."""
     top_logprobs: int = pydantic.Field(default=20, ge=1)
     """Number of likeliest first tokens that are asked for; some endpoints report five at most."""
     least_mass: float = pydantic.Field(default=0.1, ge=0, le=1)
@@ -92,6 +94,7 @@ ANSWERING = (
     "extra_body",
     "system",
     "prefill",
+    "plain",
     "top_logprobs",
     "least_mass",
     "structured",
@@ -135,6 +138,8 @@ class OpenAIJudge(DispatchJudge):
         if p.completions:
             self.serve(Continuation, self._continuations)
         settings = [("temperature", str(p.temperature)), ("reading", READING), *p.chosen]
+        if p.plain and not p.tokenizer:
+            raise SpecError(f"judge openai:{model}: `plain` is read with a `tokenizer` only; add it.")
         if p.tokenizer:
             settings += self._read_by_tokens(p.tokenizer)
         self.identity = JudgeIdentity("openai", model, p.revision, "remote", tuple(settings))
@@ -149,7 +154,9 @@ class OpenAIJudge(DispatchJudge):
         p = self.params
         # The default share is for the few likeliest tokens of a chat; here every answer is read exactly, so it must be asked for.
         least = p.least_mass if "least_mass" in p.model_fields_set else 0.0
-        asked = WordedParams(system=p.system, chat_template_kwargs=p.chat_template_kwargs, least_mass=least)
+        asked = WordedParams(
+            system=p.system, chat_template_kwargs=p.chat_template_kwargs, plain=p.plain, least_mass=least
+        )
         reader = Completions(tokenizer, asked, self._completions, self._call)
         self.serve(Choice, reader.choices, Capability.SLOTS)
         self.serve(Continuation, reader.continuations)

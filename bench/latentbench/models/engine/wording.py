@@ -35,6 +35,9 @@ KNOWN_PAIRS = 200_000
 PLAIN = "role, colon, newline, content, blank line; the reply starts after `assistant:` and a newline"
 """How messages are written for a model without a chat template; part of the judge's identity."""
 
+JOINED = "contents of the messages one after the other; the reply goes on with them"
+"""How messages are written for a model that was trained on plain text; part of the judge's identity."""
+
 STOPS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 """Ends of an assistant's turn in common chat templates, besides the model's own end tokens."""
 
@@ -46,13 +49,18 @@ class Wording:
         tokenizer: a transformers tokenizer.
         options: what its chat template is given beside the messages.
         kept: control tokens that `decode` leaves in a text.
+        joined: write messages one after the other, whatever template there is.
     """
 
     def __init__(
-        self, tokenizer: Any, options: Mapping[str, Any] | None = None, kept: Collection[str] = frozenset()
+        self,
+        tokenizer: Any,
+        options: Mapping[str, Any] | None = None,
+        kept: Collection[str] = frozenset(),
+        joined: bool = False,
     ) -> None:
-        self.tokenizer, self._options = tokenizer, dict(options or {})
-        self.template: str | None = getattr(tokenizer, "chat_template", None)
+        self.tokenizer, self._options, self._joined = tokenizer, dict(options or {}), joined
+        self.template: str | None = None if joined else getattr(tokenizer, "chat_template", None)
         self.bos: int | None = tokenizer.bos_token_id
         control = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
         longest_first = sorted(control, key=lambda word: (-len(word), word))
@@ -64,11 +72,15 @@ class Wording:
     @property
     def identity(self) -> str:
         """What decides the prompt's text beside the messages."""
+        if self._joined:
+            return f"joined:{digest(JOINED)}"
         return f"template:{digest(self.template)}" if self.template else f"plain:{digest(PLAIN)}"
 
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt's text, with what `quoted` marks; a trailing assistant message is left open for the reply to continue."""
         messages = [Message(m.role, self.quoted(m.content)) for m in messages]
+        if self._joined:
+            return "".join(m.content for m in messages)
         going_on = bool(messages) and messages[-1].role == "assistant"
         if self.template:
             from jinja2 import TemplateError
