@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from latentbench.kernel.errors import UnknownName
 from latentbench.runs.finished import Run, load_run, suite_of
+from latentbench.runs.run_table import TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ class Result(Run):
             CorruptTable, DigestMismatch: a table that is not what the run wrote.
         """
         run = load_run(Path(folder))
-        return cls(run.folder, run.record, run.explanations, run.judgements, run.scores)
+        return cls(run.folder, run.record, *(run.table(name) for name in TABLES))
 
     @cached_property
     def suite(self) -> Suite | None:

@@ -57,6 +57,19 @@ def parquet_columns(path: Path) -> list[str]:
         raise Unusable(" ".join(str(e).split())[:300]) from e
 
 
+def parquet_groups(path: Path) -> int:
+    """How many row groups a file has.
+
+    Raises:
+        Unusable: it is not Parquet, or its footer is damaged. OSError: it cannot be read.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            return int(file.metadata.num_row_groups)
+    except (pa.ArrowException, UnicodeDecodeError) as e:
+        raise Unusable(" ".join(str(e).split())[:300]) from e
+
+
 def parquet_values(path: Path, column: str, rows: int = 1024) -> Iterator[pa.Array]:
     """The values of one column, some rows at a time, for files that are larger than memory.
 

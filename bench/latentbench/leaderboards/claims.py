@@ -98,13 +98,10 @@ def _miscounted(run: Run) -> Iterator[str]:
     totals = run.record.totals
     if totals is None:
         return
-    for name, said, table in (
-        ("explanations", totals.explanations, run.explanations),
-        ("judgements", totals.judgements, run.judgements),
-    ):
-        counted = table["outcome"].value_counts()
-        for outcome in sorted({*said, *counted.index}):
-            n, found = said.get(outcome, 0), int(counted.get(outcome, 0))
+    for name, said in (("explanations", totals.explanations), ("judgements", totals.judgements)):
+        counted = run.table(name).counts("outcome")
+        for outcome in sorted({*said, *counted}):
+            n, found = said.get(outcome, 0), counted[outcome]
             if n != found:
                 yield f"it counts {n} {name} with the outcome {outcome}, and its table has {found}"
     rate = run.record.failure_rate

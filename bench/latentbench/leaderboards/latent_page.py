@@ -79,17 +79,17 @@ def _tokens(window: Window, scale: float) -> Html:
 
 def explained(run: Run, latent: str) -> Iterator[Block]:
     """The explanations of a latent with their headline scores, of the first repeat."""
-    first = run.explanations[run.explanations["repeat"] == 0]
+    told = run.table("explanations").of_latent(latent)
     headline = {label: scorer.headline for label, scorer in run.record.scorers.items()}
-    scores = run.scores[run.scores["metric"] == run.scores["scorer"].map(headline)]
-    mine = scores[(scores["latent"] == latent) & (scores["repeat"] == 0)]
+    scores = run.table("scores").of_latent(latent)
+    mine = scores[(scores["metric"] == scores["scorer"].map(headline)) & (scores["repeat"] == 0)]
     asked = list(dict.fromkeys(zip(mine["scorer"], mine["judge"], strict=True)))
     keys = zip(mine["explainer"], mine["scorer"], mine["judge"], strict=True)
     values = dict(zip(keys, mine["value"].tolist(), strict=True))
     heads = (Html(f'{html(s)}<br><span class="soft">{html(j)}</span>') for s, j in asked)
     columns = [Column("explainer", "text"), Column("explanation", "text")]
     columns += [Column(s, "number", head=head) for (s, _), head in zip(asked, heads, strict=True)]
-    own = first[first["latent"] == latent][["explainer", "text", "outcome", "error"]]
+    own = told[told["repeat"] == 0][["explainer", "text", "outcome", "error"]]
     yield Table(
         "",
         columns,
@@ -115,7 +115,8 @@ PLACE = ["trial", "part", "item", "kind", "truth"]
 def _verdicts(run: Run, latent: str, view: LatentView | None) -> Iterator[Block]:
     """A folded table for each scorer and judge: a line for each window, a column for each explainer."""
     windows = {} if view is None else {window.id: window for window in view.test}
-    mine = run.judgements[(run.judgements["latent"] == latent) & (run.judgements["repeat"] == 0)]
+    judged = run.table("judgements").of_latent(latent)
+    mine = judged[judged["repeat"] == 0]
     for (scorer, judge), asked in mine.groupby(["scorer", "judge"], sort=False):
         told = asked[asked["answer"].notna() | asked["score"].notna() | (asked["outcome"] != "ok")]
         if not len(told):

@@ -120,9 +120,9 @@ def _window(window: Window) -> Iterator[RenderableType]:
     yield indented(marked(window), 4)
 
 
-def _own(table: pd.DataFrame, run: Run, latent: str, choice: ShownParts) -> pd.DataFrame:
-    """Rows about a latent that are chosen."""
-    own = table[table["latent"] == latent]
+def _own(table: str, run: Run, latent: str, choice: ShownParts) -> pd.DataFrame:
+    """Rows of a table about a latent that are chosen."""
+    own = run.table(table).of_latent(latent)
     own = own[own["explainer"].isin(choice.explainers or tuple(run.record.explainers))]
     if "scorer" in own:
         own = own[own["scorer"].isin(choice.scorers or tuple(run.record.scorers))]
@@ -135,8 +135,8 @@ def _called(run: Run, label: str, repeat: int) -> str:
 
 
 def _explanations(run: Run, latent: str, choice: ShownParts) -> Iterator[RenderableType]:
-    told = _own(run.explanations, run, latent, choice)
-    scores = _own(run.scores, run, latent, choice)
+    told = _own("explanations", run, latent, choice)
+    scores = _own("scores", run, latent, choice)
     repeats = run.record.spec.repeats
     note = f"; the first of {count(repeats)} repeats ({ALL} shows the rest)" if repeats > 1 and not choice.whole else ""
     yield from _head(f"Explanations, each with its scores on this latent alone{note}")
@@ -175,7 +175,7 @@ def _values(run: Run, scorer: str, rows: pd.DataFrame, choice: ShownParts) -> st
 
 def _verdicts(run: Run, latent: str, view: LatentView | None, choice: ShownParts) -> Iterator[RenderableType]:
     windows = {} if view is None else {window.id: window for window in view.test}
-    mine = _own(run.judgements, run, latent, choice)
+    mine = _own("judgements", run, latent, choice)
     over = " and ".join(choice.explainers) or "all explainers"
     for (scorer, judge), asked in mine.groupby(["scorer", "judge"], sort=False):
         told = asked if "token_scores" in asked else asked.assign(token_scores=None)

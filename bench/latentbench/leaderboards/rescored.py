@@ -70,20 +70,22 @@ def rescored(run: Run) -> Rescored:
         elif found is not None:
             scorers[entry.label] = found
     by_cell = {cell.cell: scorers[cell.scorer.label] for cell in run.record.cells if cell.scorer.label in scorers}
-    written: dict[Place, dict[str, Value]] = {}
-    own = run.scores[run.scores["cell"].isin(list(by_cell))]
-    columns = [own[name].tolist() for name in ("cell", "latent", "metric", *ENDS)]
-    for cell, latent, metric, *value in zip(*columns, strict=True):
-        written.setdefault((cell, latent), {})[metric] = tuple(finite(v) for v in value)
     compared = 0
-    for place, judgements in judged_latents(run, by_cell):
-        _compare(run, place, by_cell[place[0]], judgements, written.pop(place, {}))
-        compared += 1
-    for place, values in written.items():
+    unjudged: dict[Place, dict[str, Value]] = {}
+    for cell, scorer in by_cell.items():
+        # A cell at a time, so that a large run needs no more memory than its largest cell.
+        own = run.table("scores").of_cells([cell], ["latent", "metric", *ENDS])
+        written: dict[str, dict[str, Value]] = {}
+        for latent, metric, *value in zip(*(own[name].tolist() for name in own), strict=True):
+            written.setdefault(latent, {})[metric] = tuple(finite(v) for v in value)
+        for place, judgements in judged_latents(run, [cell]):
+            _compare(run, place, scorer, judgements, written.pop(place[1], {}))
+        unjudged |= {(cell, latent): values for latent, values in written.items()}
+        compared += len(own)
+    for place, values in unjudged.items():
         # Nothing was judged, so there is nothing that these could be the scores of.
         _compare(run, place, by_cell[place[0]], (), values)
-        compared += 1
-    return Rescored(len(own), without)
+    return Rescored(compared, without)
 
 
 def doubts(runs: Iterable[Run], found: Mapping[str, Rescored]) -> list[str]:
@@ -155,16 +157,9 @@ def _as_declared(scorer: Scorer, record: ScorerRecord, run: Run) -> None:
 
 def judged_latents(run: Run, cells: Iterable[str]) -> Iterator[tuple[Place, list[Judgement]]]:
     """Judgements of each latent in each of these cells, in the order in which they were written."""
-    import pyarrow.compute as pc
-
-    from latentbench.kernel.tables import JUDGEMENTS, read_table
-
-    # Without its digest, which has just been compared.
-    table = read_table(run.folder / "judgements.parquet", JUDGEMENTS)
     outcomes = {outcome.value: outcome for outcome in Outcome}
     for cell in cells:
-        # A cell at a time, so that a large run needs no more memory than its largest cell.
-        part = table.filter(pc.equal(table.column("cell"), cell))
+        part = run.table("judgements").arrow_of(cell, ["latent", *COLUMNS, *TOKENS])
         columns = [part.column(name).to_pylist() for name in COLUMNS]
         tokens = [_lists(part, name) for name in TOKENS]
         latents: dict[str, list[Judgement]] = {}

@@ -23,7 +23,7 @@ from latentbench.kernel.errors import SpecError
 from latentbench.kernel.identity import digest
 from latentbench.runs.finished import Run, load_runs
 from latentbench.runs.moment import Moment
-from latentbench.runs.record import UNQUALIFIED, MetricRecord, Named, SuiteRecord
+from latentbench.runs.record import UNQUALIFIED, CellRecord, MetricRecord, Named, SuiteRecord
 from latentbench.stats.bootstrap import bootstrap_mean
 from latentbench.views.number import finite
 
@@ -181,7 +181,7 @@ if TYPE_CHECKING:
     from latentbench.leaderboards.rescored import Rescored
 
 LEADERBOARD_SPLIT = "test"
-_LABELS = ["explainer", "scorer", "judge"]
+_SCORED = ["latent", "metric", "value", "n_judged", "n_attempted", "lowest", "highest"]
 _SPENT = ["tokens_in", "tokens_out", "cost", "seconds"]
 
 
@@ -195,12 +195,22 @@ class Group:
 
 def groups(run: Run, by_kind: bool, by_coder: bool) -> list[Group]:
     """The groups that have rows: the run; where that is asked for, each kind of coder and each coder if there are several."""
-    coders = list(dict.fromkeys(run.scores["coder"]))
+    coders = list(dict.fromkeys(_latents(run)["coder"]))
     kinds = run.record.kinds if by_kind else {}
     found = list(dict.fromkeys(kinds.get(coder) for coder in coders))
     if len(found) == 1:
         return [Group(found[0]), *(Group(found[0], coder) for coder in coders if by_coder and len(coders) > 1)]
     return [Group(), *(Group(kind) for kind in found if kind), *(Group(kinds.get(c), c) for c in coders if by_coder)]
+
+
+def _latents(run: Run) -> pd.DataFrame:
+    """Every latent of the scores with its coder, in the order in which they come."""
+    import pandas as pd
+
+    found = pd.DataFrame({"latent": [], "coder": []}, dtype="str")
+    for rows in run.table("scores").each(["latent", "coder"]):
+        found = pd.concat([found, rows.drop_duplicates()]).drop_duplicates()
+    return found
 
 
 def read_rows(
@@ -233,80 +243,113 @@ def rows(
                 f"tuned on the others. Run the spec with `split: {LEADERBOARD_SPLIT}`, or show it with --tune, "
                 "marked as not for the leaderboard."
             )
-        for group in groups(run, by_kind, by_coder):
-            found += _group(run, group, seed)
+        found += _rows(run, groups(run, by_kind, by_coder), seed)
     return found
 
 
-def _group(run: Run, group: Group, seed: int) -> list[Row]:
-    """Rows over one group of latents."""
+@dataclass(frozen=True)
+class _Explained:
+    """A group of latents with what was said of them.
+
+    Attributes:
+        latents: ids, sorted.
+        whole: whether these are all latents of the run.
+        spent: tokens, cost and seconds of each explainer.
+        texts: digest of the explanations of each explainer.
+    """
+
+    group: Group
+    latents: list[str]
+    whole: bool
+    spent: pd.DataFrame
+    texts: Mapping[str, str]
+
+    def of(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows about these latents."""
+        return table if self.whole else table[table["latent"].isin(self.latents)]
+
+
+def _explained(run: Run, group: Group, coders: pd.DataFrame) -> _Explained:
+    kinds = run.record.kinds
+    inside = [group.coder in (None, c) and group.kind in (None, kinds.get(c)) for c in coders["coder"]]
+    latents = sorted(set(coders["latent"][inside]))
+    told = run.explanations if all(inside) else run.explanations[run.explanations["latent"].isin(latents)]
+    said = told.groupby("explainer", sort=False)[["latent", "repeat", "hash", "outcome"]]
+    texts = {str(label): digest(sorted(rows.itertuples(index=False, name=None))) for label, rows in said}
+    return _Explained(group, latents, all(inside), _sums(told, "explainer"), texts)
+
+
+def _rows(run: Run, chosen: Sequence[Group], seed: int) -> list[Row]:
+    """Rows over groups of latents, those of one group after the other; of the tables a cell with its repeats is held."""
+    coders = _latents(run)
+    explained = [_explained(run, group, coders) for group in chosen]
+    found: list[list[Row]] = [[] for _ in explained]
+    for cells in run.record.grid.values():
+        ids = [cell.cell for cell in cells]
+        scores = run.table("scores").of_cells(ids, _SCORED)
+        judged = run.table("judgements").of_cells(ids, ["cell", "latent", *_SPENT])
+        for own, to in zip(explained, found, strict=True):
+            to.append(_row(run, own, cells, own.of(scores), _sums(own.of(judged), "cell"), seed))
+    return [row for some in found for row in some]
+
+
+def _row(
+    run: Run, of: _Explained, cells: Sequence[CellRecord], scores: pd.DataFrame, spent: pd.DataFrame, seed: int
+) -> Row:
+    """One row.
+
+    Args:
+        scores: of these cells and latents.
+        spent: tokens, cost and seconds of each cell.
+    """
     import pandas as pd
 
-    scores, means, judgements, explanations = run.scores, run.means, run.judgements, run.explanations
-    kinds = run.record.kinds
-    coders = [
-        c for c in dict.fromkeys(scores["coder"]) if group.coder in (None, c) and group.kind in (None, kinds.get(c))
-    ]
-    if len(coders) < scores["coder"].nunique():
-        scores, means = scores[scores["coder"].isin(coders)], means[means["coder"].isin(coders)]
-        inside = set(scores["latent"])
-        judgements = judgements[judgements["latent"].isin(inside)]
-        explanations = explanations[explanations["latent"].isin(inside)]
-    latents = sorted(set(scores["latent"]))
-    asked = dict(iter(scores.groupby(_LABELS, sort=False)))
-    averaged = dict(iter(means.groupby(_LABELS, sort=False)))
-    spent, written = _sums(judgements, "cell"), _sums(explanations, "explainer")
-    told = dict(iter(explanations.groupby("explainer", sort=False)[["latent", "repeat", "hash", "outcome"]]))
-    found = []
-    for names, cells in run.record.grid.items():
-        explainer, scorer, judge = cells[0].explainer, cells[0].scorer, cells[0].judge
-        mean, own = averaged.get(names, means.iloc[:0]), asked.get(names, scores.iloc[:0])
-        own = own[own["metric"] == scorer.headline]
-        per_latent = mean.set_index(["latent", "metric"])["value"].unstack("metric").reindex(latents)
-        headline = per_latent.get(scorer.headline, pd.Series(index=latents, dtype=float))
-        units = max(1, len(latents) * len(cells))
-        others = {m.name: m for m in scorer.metrics if m.name in per_latent and per_latent[m.name].notna().any()}
-        declared = {scorer.headline: scorer.ranking, **others}
-        counts = own.groupby("latent")[["n_judged", "n_attempted"]].sum().reindex(latents, fill_value=0)
-        worst, best = (tuple(end.reindex(latents).tolist()) for end in _bounds(own))
-        evidence = RowEvidence(
-            record=run.record.digest,
-            tables=run.record.tables,
-            seed=seed,
-            steered=scorer.steered,
-            latents=tuple(latents),
-            judged=tuple(map(int, counts["n_judged"])),
-            attempted=tuple(map(int, counts["n_attempted"])),
-            ranges={name: (m.low, m.high) for name, m in declared.items()},
-            values={name: tuple(per_latent.get(name, headline).tolist()) for name in declared},
-            worst=worst,
-            best=best,
-            texts=digest(sorted(told[explainer.label].itertuples(index=False, name=None))),
-        )
-        found.append(
-            Row(
-                run=run.id,
-                date=run.record.started,
-                command=run.record.command,
-                suite=run.record.suite,
-                split=run.record.split,
-                coders=group.coder or POOLED,
-                kind=group.kind,
-                explainer=Named(label=explainer.label, id=explainer.id, key=explainer.key),
-                model=explainer.model,
-                is_floor=explainer.is_floor,
-                scorer=Named(label=scorer.label, id=scorer.id, key=scorer.key),
-                headline=scorer.headline,
-                judge=Named(label=judge.label, id=judge.identity.label, key=judge.key),
-                qualification=judge.qualification,
-                repeats=len(cells),
-                explaining=_price(written, [explainer.label], units),
-                judging=_price(spent, [c.cell for c in cells], units),
-                evidence=evidence if run.record.verified else None,
-                **_stated(evidence, declared, scorer.headline),
-            )
-        )
-    return found
+    explainer, scorer, judge = cells[0].explainer, cells[0].scorer, cells[0].judge
+    latents, group = of.latents, of.group
+    own = scores[scores["metric"] == scorer.headline]
+    # As in `Run.means`, over the repeats that have one.
+    per_latent = scores.groupby(["latent", "metric"], sort=False)["value"].mean().unstack("metric").reindex(latents)
+    headline = per_latent.get(scorer.headline, pd.Series(index=latents, dtype=float))
+    units = max(1, len(latents) * len(cells))
+    others = {m.name: m for m in scorer.metrics if m.name in per_latent and per_latent[m.name].notna().any()}
+    declared = {scorer.headline: scorer.ranking, **others}
+    counts = own.groupby("latent")[["n_judged", "n_attempted"]].sum().reindex(latents, fill_value=0)
+    worst, best = (tuple(end.reindex(latents).tolist()) for end in _bounds(own))
+    evidence = RowEvidence(
+        record=run.record.digest,
+        tables=run.record.tables,
+        seed=seed,
+        steered=scorer.steered,
+        latents=tuple(latents),
+        judged=tuple(map(int, counts["n_judged"])),
+        attempted=tuple(map(int, counts["n_attempted"])),
+        ranges={name: (m.low, m.high) for name, m in declared.items()},
+        values={name: tuple(per_latent.get(name, headline).tolist()) for name in declared},
+        worst=worst,
+        best=best,
+        texts=of.texts[explainer.label],
+    )
+    return Row(
+        run=run.id,
+        date=run.record.started,
+        command=run.record.command,
+        suite=run.record.suite,
+        split=run.record.split,
+        coders=group.coder or POOLED,
+        kind=group.kind,
+        explainer=Named(label=explainer.label, id=explainer.id, key=explainer.key),
+        model=explainer.model,
+        is_floor=explainer.is_floor,
+        scorer=Named(label=scorer.label, id=scorer.id, key=scorer.key),
+        headline=scorer.headline,
+        judge=Named(label=judge.label, id=judge.identity.label, key=judge.key),
+        qualification=judge.qualification,
+        repeats=len(cells),
+        explaining=_price(of.spent, [explainer.label], units),
+        judging=_price(spent, [c.cell for c in cells], units),
+        evidence=evidence if run.record.verified else None,
+        **_stated(evidence, declared, scorer.headline),
+    )
 
 
 def _stated(evidence: RowEvidence, declared: Mapping[str, MetricRecord | Estimate], headline: str) -> dict[str, Any]:

@@ -128,8 +128,12 @@ def _samples(run: Run, suite: Suite | None) -> Iterator[Block]:
 
 
 def _outcomes(run: Run) -> Table:
+    import pandas as pd
+
     parts = ["scorer", "judge", "explainer"]
-    counts = run.judgements.groupby([*parts, "outcome"], sort=False).size().unstack(fill_value=0)
+    every = run.table("judgements").each([*parts, "outcome"])
+    sizes = pd.concat([rows.groupby([*parts, "outcome"], sort=False).size().reset_index(name="n") for rows in every])
+    counts = sizes.groupby([*parts, "outcome"], sort=False)["n"].sum().unstack(fill_value=0)
     kinds = sorted(map(str, counts.columns), key=lambda o: (o != "ok", o))
     lines: list[list[Cell]] = [
         [*map(str, key), *map(int, row)]

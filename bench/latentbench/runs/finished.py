@@ -10,24 +10,21 @@ is quoted with them can be had again elsewhere. Records of before have none; wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from latentbench.kernel.errors import BenchError, CorruptTable, DigestMismatch, RunError
-from latentbench.kernel.identity import text_digest
-from latentbench.kernel.requests import Outcome
-from latentbench.runs.record import RECORD, RunRecord, read_record
-from latentbench.scorers.scorer import SLACK
+from latentbench.kernel.errors import BenchError, RunError
+from latentbench.runs.record import RunRecord, read_record
+from latentbench.runs.run_table import TABLES, RunTable, TableField, opened, seconds_of
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from latentbench.kernel.row_groups import RowGroups
     from latentbench.suites.store import Suite
 
 KEYS = ["explainer", "scorer", "judge", "latent", "coder"]
@@ -41,20 +38,25 @@ class Run:
     Attributes:
         folder: where it was read from.
         record: `run.json`.
-        explanations, judgements, scores: its tables, schemas EXPLANATIONS, JUDGEMENTS (see `load_run`), SCORES. The first two
-            have a column `seconds` besides.
+        explanations, judgements, scores: its tables as frames, schemas EXPLANATIONS, JUDGEMENTS (see `load_run`), SCORES. The
+            first two have a column `seconds` besides. `table` has them without holding them whole.
     """
 
     folder: Path
     record: RunRecord
-    explanations: pd.DataFrame = field(repr=False, compare=False)
-    judgements: pd.DataFrame = field(repr=False, compare=False)
-    scores: pd.DataFrame = field(repr=False, compare=False)
+    explanations: TableField = field(default=TableField(), repr=False, compare=False)
+    judgements: TableField = field(default=TableField(), repr=False, compare=False)
+    scores: TableField = field(default=TableField(), repr=False, compare=False)
 
     @property
     def id(self) -> str:
         """Name of the run folder."""
         return self.record.id
+
+    def table(self, name: str) -> RunTable:
+        """A table of the run, for whoever goes through it a cell at a time."""
+        held: RunTable = self.__dict__[f"_{name}"]
+        return held
 
     @cached_property
     def means(self) -> pd.DataFrame:
@@ -106,211 +108,28 @@ def load_run(folder: Path, *, per_token: bool = False) -> Run:
         DigestMismatch: `run.json` or a table is not what the run wrote; a record of before there were digests is not compared
             (`RunRecord.verified`).
     """
-    from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, SECONDS, read_table
+    from latentbench.kernel.tables import EXPLANATIONS, JUDGEMENTS, SCORES, SECONDS
+    from latentbench.runs.run_checks import belong_together, opinions_as_written
 
     record = read_record(folder)
     if not record.ended:
         raise RunError(f"{folder} has not ended (status {record.status!r}). Finish it first: bench resume {folder}")
+    schemas = dict(zip(TABLES, (EXPLANATIONS, JUDGEMENTS, SCORES), strict=True)) | {"seconds": SECONDS}
 
-    def table(name: str, schema: pa.Schema) -> pa.Table:
-        return read_table(folder / f"{name}.parquet", schema, record.tables.get(name))
+    def stored(name: str) -> pa.Table | RowGroups:
+        return opened(folder / f"{name}.parquet", schemas[name], record.tables.get(name))
 
-    explanations, judgements = table("explanations", EXPLANATIONS), table("judgements", JUDGEMENTS)
-    if not per_token:
-        judgements = judgements.drop_columns(["token_scores", "token_truth"])
-    frames = {"explanations": explanations.to_pandas(), "judgements": judgements.to_pandas()}
-    if not all("seconds" in frame for frame in frames.values()):
-        times = table("seconds", SECONDS).to_pandas()
-        frames = {name: _timed(folder, name, frame, times) for name, frame in frames.items()}
-    run = Run(folder, record, frames["explanations"], frames["judgements"], table("scores", SCORES).to_pandas())
-    _opinions_as_written(run)
-    _belong_together(run)
+    sources = {name: stored(name) for name in TABLES[:2]}
+    times = None if all("seconds" in s.schema.names for s in sources.values()) else stored("seconds")
+    tables = []
+    for name, source in sources.items():
+        own = times is None or "seconds" in source.schema.names
+        took = None if own else seconds_of(name, times, source.num_rows, folder / "seconds.parquet")
+        tables.append(RunTable(source, took, () if per_token else ("token_scores", "token_truth")))
+    run = Run(folder, record, tables[0], tables[1], RunTable(stored("scores")))
+    opinions_as_written(run)
+    belong_together(run)
     return run
-
-
-def _opinions_as_written(run: Run) -> None:
-    """Compare the table of a panel's members, which is read where it is shown, with what the run wrote.
-
-    Raises:
-        CorruptTable, DigestMismatch: it is missing or another one, or the run wrote none.
-    """
-    from latentbench.panels.panel_table import PANEL, read_opinions
-
-    path, frozen = run.folder / PANEL, run.record.tables.get("panel")
-    if frozen is not None:
-        read_opinions(run.folder, frozen)
-    elif run.record.verified and path.exists():
-        raise DigestMismatch(f"{path} is not of this run, which asked no panel. Remove it.")
-
-
-def _timed(folder: Path, name: str, table: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
-    """The table with its seconds, which are in a table of their own but in older runs."""
-    if "seconds" in table:
-        return table
-    times = times[times["table"] == name].set_index("row")
-    if not set(times.index) <= set(table.index) or not times.index.is_unique:
-        raise CorruptTable(
-            f"{folder / 'seconds.parquet'} is not of {name}.parquet beside it. Restore the one that was changed."
-        )
-    return table.assign(seconds=times["seconds"].reindex(table.index, fill_value=0.0))
-
-
-def _belong_together(run: Run) -> None:
-    """Every cell and latent of the record has scores and every explainer its explanations, and no table has anything else.
-
-    Raises:
-        CorruptTable: an edited `run.json`, or a table of another run; the message names the first that has no counterpart.
-    """
-    record = run.record
-    cells = {(c.cell, *c.labels, c.repeat) for c in record.cells}
-    explained = {(c.explainer.label, c.repeat) for c in record.cells}
-    named = ["cell", "explainer", "scorer", "judge", "repeat"]
-    for name, table, columns, wanted in (
-        ("scores", run.scores, named, cells),
-        ("judgements", run.judgements, named, cells),
-        ("explanations", run.explanations, ["explainer", "repeat"], explained),
-    ):
-        place = run.folder / f"{name}.parquet"
-        _same(place, "cell" if "cell" in columns else "explainer", set(_distinct(table, columns)), wanted)
-        _same(place, "latent", set(table["latent"].unique()), set(record.latents))
-    _once(run.folder / "scores.parquet", run.scores, ["cell", "latent", "metric"])
-    _once(run.folder / "explanations.parquet", run.explanations, ["explainer", "repeat", "latent"])
-    # A text that a judge wrote is no window, and a trial may have several of one kind.
-    windows = run.judgements[run.judgements["item"].notna()]
-    _once(run.folder / "judgements.parquet", windows, ["cell", "latent", "trial", "part", "item", "kind"])
-    _sound(run)
-    _counted(run)
-    _in_range(run)
-
-
-def _once(place: Path, table: pd.DataFrame, key: list[str]) -> None:
-    twice = table[table.duplicated(key)]
-    if len(twice):
-        named = ", ".join(f"{name} {twice.iloc[0][name]!r}" for name in key)
-        raise CorruptTable(f"{place} has {len(twice)} rows twice, the first for {named}. Restore it.")
-
-
-def _sound(run: Run) -> None:
-    """Counts and values that can be: a share of judgements is at most all of them, and a mean is a number."""
-    scores, outcomes = run.scores, {o.value for o in Outcome}
-    wrong = scores[(scores["n_judged"] < 0) | (scores["n_judged"] > scores["n_attempted"]) | np.isinf(scores["value"])]
-    if len(wrong):
-        row = wrong.iloc[0]
-        raise CorruptTable(
-            f"{run.folder / 'scores.parquet'} says of latent {row['latent']!r}: {row['metric']} = {row['value']}, "
-            f"{row['n_judged']} of {row['n_attempted']} judged, which cannot be. Restore it."
-        )
-    for name, table in (("judgements", run.judgements), ("explanations", run.explanations)):
-        unknown = set(table["outcome"].unique()) - outcomes
-        if unknown:
-            raise CorruptTable(
-                f"{run.folder / name}.parquet has the outcome {min(unknown, key=str)!r}; known: {', '.join(sorted(outcomes))}. "
-                "Restore it."
-            )
-        for column in ("tokens_in", "tokens_out", "tokens_cached", "cost", "seconds"):
-            wrong = table[(table[column] < 0) | np.isinf(table[column].to_numpy(dtype=np.float64, na_value=np.nan))]
-            if len(wrong):
-                row = wrong.iloc[0]
-                raise CorruptTable(
-                    f"{run.folder / name}.parquet says of latent {row['latent']!r}: {column} = {row[column]:g}, which cannot be. "
-                    "Restore it."
-                )
-    coders = scores.groupby("latent")["coder"].nunique()
-    if (coders > 1).any():
-        raise CorruptTable(
-            f"{run.folder / 'scores.parquet'} has latent {coders.idxmax()!r} under {coders.max()} coders. Restore it."
-        )
-    _texts(run)
-
-
-def _texts(run: Run) -> None:
-    """Explanations have the digests of their texts, and what was judged is what was explained.
-
-    Raises:
-        CorruptTable: the message names the first explanation that is another one.
-    """
-    told = run.explanations
-    hashes = [text_digest(text if isinstance(text, str) else "") for text in told["text"]]
-    wrong = told[told["hash"] != hashes]
-    if not len(wrong):
-        key = ["explainer", "repeat", "latent"]
-        judged = run.judgements[[*key, "explanation"]].drop_duplicates()
-        both = judged.merge(told[[*key, "hash"]], on=key, how="left")
-        wrong = both[both["explanation"] != both["hash"]]
-    if len(wrong):
-        row = wrong.iloc[0]
-        raise CorruptTable(
-            f"{run.folder / 'explanations.parquet'}: the explanation of {row['latent']!r} by {row['explainer']!r} is not the one "
-            "that was judged. Restore it."
-        )
-
-
-def _counted(run: Run) -> None:
-    """Every latent of every cell has its headline, and its counts are those of its judgements: a latent that did badly is not
-    left out, and none has more weight or coverage than was judged.
-
-    Raises:
-        CorruptTable: the message names the first that does not.
-    """
-    place, at = run.folder / "scores.parquet", ["cell", "latent"]
-    headlines = {cell.cell: cell.scorer.headline for cell in run.record.cells}
-    headline = run.scores[run.scores["metric"] == run.scores["cell"].map(headlines)].set_index(at)
-    owed = len(run.record.cells) * len(set(run.record.latents))
-    if len(headline) != owed:
-        raise CorruptTable(
-            f"{place} has the headline of {len(headline)} latents in its cells, and owes {owed}. Restore it."
-        )
-    answered = run.judgements["outcome"] == Outcome.OK.value
-    found = answered.groupby([run.judgements[name] for name in at], sort=False).agg(["sum", "size"])
-    said = run.scores.set_index(at)[["n_judged", "n_attempted"]]
-    both = said.join(found).fillna(0)
-    wrong = both[(both["n_judged"] != both["sum"]) | (both["n_attempted"] != both["size"])]
-    if len(wrong):
-        (cell, latent), row = wrong.index[0], wrong.iloc[0]
-        raise CorruptTable(
-            f"{place} says of cell {cell!r}, latent {latent!r} that {row['n_judged']:g} of {row['n_attempted']:g} were judged, "
-            f"and judgements.parquet has {row['sum']:g} of {row['size']:g}. Restore the one that was changed."
-        )
-
-
-def _in_range(run: Run) -> None:
-    """No value, nor what it might have been, is outside the range that its metric declares.
-
-    Raises:
-        CorruptTable: the message names the first that is.
-    """
-    ranges = {
-        (label, metric): scorer.range(metric)
-        for label, scorer in run.record.scorers.items()
-        for metric in run.scores.loc[run.scores["scorer"] == label, "metric"].unique()
-    }
-    kinds = list(zip(run.scores["scorer"], run.scores["metric"], strict=True))
-    low, high = (np.array([ranges[kind][end] for kind in kinds], dtype=np.float64) for end in (0, 1))
-    for name in ("value", "lowest", "highest"):
-        values = run.scores[name].to_numpy(dtype=np.float64, na_value=np.nan)
-        wrong = np.flatnonzero((values < low - SLACK) | (values > high + SLACK))
-        if len(wrong):
-            row = run.scores.iloc[wrong[0]]
-            ends = " to ".join("..." if end is None else f"{end:g}" for end in ranges[kinds[wrong[0]]])
-            raise CorruptTable(
-                f"{run.folder / 'scores.parquet'}: {name} of {row['metric']} is {row[name]:g} in cell {row['cell']!r}, latent "
-                f"{row['latent']!r}; it lies within {ends}. Restore it."
-            )
-
-
-def _distinct(table: pd.DataFrame, columns: list[str]) -> Iterator[tuple[object, ...]]:
-    return table[columns].drop_duplicates().itertuples(index=False, name=None)
-
-
-def _same(place: Path, what: str, found: set[Any], wanted: set[Any]) -> None:
-    for some, where, other in ((found - wanted, place.name, RECORD), (wanted - found, RECORD, place.name)):
-        if some:
-            first = min(some, key=str)
-            label = first[0] if isinstance(first, tuple) else first
-            raise CorruptTable(
-                f"{place} and {RECORD} are not of one run: {where} has the {what} {label!r} and {other} has not, or says "
-                "otherwise of it. Restore the one that was changed."
-            )
 
 
 def load_runs(folders: Iterable[Path]) -> list[Run]:

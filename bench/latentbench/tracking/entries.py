@@ -215,11 +215,11 @@ def _price(what: str, price: Price) -> dict[str, float | None]:
 
 def _totals(run: Run) -> dict[str, float]:
     found: dict[str, float | None] = {"seconds": run.record.seconds, "failure_rate": run.record.failure_rate}
-    for what, table in (("explain", run.explanations), ("judge", run.judgements)):
+    for what, table in (("explain", run.table("explanations")), ("judge", run.table("judgements"))):
         for column in ("tokens_in", "tokens_out", "tokens_cached", "cost", "seconds"):
             # A cost is unknown as a whole when one call has no known price.
-            found[f"{what}_{column}"] = float(table[column].sum(skipna=False))
-        for outcome, n in table["outcome"].value_counts().items():
+            found[f"{what}_{column}"] = float(table.column(column).sum(skipna=False))
+        for outcome, n in table.counts("outcome").items():
             found[f"{what}_{outcome}"] = float(n)
     if run.record.totals is not None:
         found |= {f"paid_{name}": float(n) for name, n in run.record.totals.paid.model_dump().items()}

@@ -87,9 +87,8 @@ def sample(run: Run) -> Iterator[Told]:
         calls: dict[tuple[str, str], list[KeptCall]] = {}
         for call in kept_calls(run, latent):
             calls.setdefault((call.stage if call.stage == EXPLAIN else "", call.owner), []).append(call)
-        texts = run.explanations[run.explanations["latent"] == latent].set_index(["explainer", "repeat"])["text"]
-        scores = run.scores[run.scores["latent"] == latent]
-        judgements = run.judgements[run.judgements["latent"] == latent]
+        texts = run.table("explanations").of_latent(latent).set_index(["explainer", "repeat"])["text"]
+        scores, judgements = (run.table(name).of_latent(latent) for name in ("scores", "judgements"))
         for cell in cells:
             asked = calls.get(("", cell.cell), [])
             wrote = [c for c in calls.get((EXPLAIN, cell.explainer.label), []) if c.repeat == cell.repeat]
