@@ -1,17 +1,15 @@
 """A run at an endpoint against that endpoint alone: what planning, explaining and judging in their order cost beside the calls.
 
-The endpoint is a server on this machine that holds so many calls at once and answers each after a fixed time, every sixteenth
-after four times as long: a run that waits for the slowest call of a batch, an explainer or a scorer leaves places empty. What
-it can do at most is the sum of its answers' times over its places.
+The endpoint is another process on this machine that holds so many calls at once and answers each after a fixed time, every
+sixteenth after four times as long: a run that waits for the slowest call of a batch, an explainer or a scorer leaves places
+empty. What it can do at most is the sum of its answers' times over its places.
 
     pytest benchmarks/test_flow_speed.py --benchmark-only -s
 """
 
 from __future__ import annotations
 
-import itertools
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,9 @@ from latentbench.runs.run import start
 from pytest_benchmark.fixture import BenchmarkFixture
 from rich.console import Console
 
-from tests.builders.loopback import Said, completed, serving
+from benchmarks.slow_endpoint import Pace, slow_endpoint
 
-PLACES, SECONDS, SLOW = 8, 0.4, 4
-"""Calls under way at once, seconds of a call, and by how much every sixteenth takes longer."""
+PACE = Pace(places=8, seconds=0.4)
 FEW = {"positives": 2, "negatives": 2}
 SPEC = {
     "name": "flow",
@@ -36,17 +33,8 @@ SPEC = {
 
 def share_of_the_endpoint(folder: Path) -> float:
     """Time of the endpoint's calls, as many under way as there are places, over the time from the first call to the last."""
-    waits: list[float] = []
-    number, texts = itertools.count(), itertools.count()
-
-    def script(body: dict[str, Any]) -> Said:
-        waits.append(SECONDS * (SLOW if next(number) % 16 == 0 else 1))
-        # A text for each prompt that asks for one: equal explanations would be judged once.
-        text = "Yes" if body.get("logprobs") else f"said {next(texts)}"
-        return replace(completed(text), wait=waits[-1])
-
-    with serving(script) as server:
-        served = f"openai:m?base_url={server.url}&concurrency={PLACES}"
+    with slow_endpoint(PACE) as server:
+        served = f"openai:m?base_url={server.url}&concurrency={PACE.places}"
         explainers: list[dict[str, Any]] = [
             {"use": "llm", "label": f"llm{n}", "params": {"n_examples": n}, "model": served} for n in (5, 9)
         ]
@@ -54,10 +42,11 @@ def share_of_the_endpoint(folder: Path) -> float:
         spec = SPEC | {"explainers": explainers, "judges": [{"use": served, "label": "served"}]}
         (folder / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
         start(folder / "spec.yaml", folder / "run", folder / "cache.sqlite", Console(quiet=True))
-        # The first call tries the endpoint, before the run.
-        seconds = time.monotonic() - server.times[1]
-    alone = sum(waits) / PLACES
-    print(f"{len(waits):,} calls in {seconds:.1f} s, tables included; the endpoint alone takes {alone:.1f} s")
+        ended = time.monotonic()
+    # The first call tries the endpoint, before the run.
+    seconds = ended - server.times[1]
+    alone = sum(server.waits) / PACE.places
+    print(f"{len(server.waits):,} calls in {seconds:.1f} s, tables included; the endpoint alone takes {alone:.1f} s")
     return alone / seconds
 
 

@@ -65,10 +65,8 @@ class Embeddings:
 
         async def ask() -> Reply:
             started = time.perf_counter()
-            raw = await self.endpoint.client.embeddings.with_raw_response.create(
-                model=self.model, input=list(texts), encoding_format="float"
-            )
-            body = body_of(raw.content)
+            asked = {"model": self.model, "input": list(texts), "encoding_format": "float"}
+            body = body_of(await self.endpoint.post("/embeddings", asked))
             usage = usage_of(body, time.perf_counter() - started)
             replies[:] = [
                 Reply(vector=vector, usage=part)

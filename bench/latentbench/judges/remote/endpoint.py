@@ -175,11 +175,23 @@ class Endpoint:
         if own is not None:
             await own.client.close()
 
+    async def post(self, path: str, body: Mapping[str, object]) -> bytes:
+        """The body of the answer to one request, within `call`.
+
+        The client's own methods (`chat.completions.create`) walk through every message by its declared type, to rename fields of
+        which none has another name: half of all that a call costs this process. What leaves is the same without.
+
+        Args:
+            path: below the address, such as `/chat/completions`.
+        """
+        answered: httpx.Response = await self.client.post(path, body=dict(body), cast_to=httpx.Response)
+        return answered.content
+
     async def call(self, ask: Callable[[], Awaitable[Reply]], tokens: int) -> Reply:
         """One call with its retries; a failed one is a reply that says so.
 
         Args:
-            ask: sends the request through `client` and reads what comes back.
+            ask: sends the request through `post` and reads what comes back.
             tokens: about how many the call will take.
 
         Raises:

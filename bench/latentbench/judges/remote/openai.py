@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, TypeVar
 
-import openai
 import pydantic
 
 from latentbench.judges.judge import DispatchJudge
@@ -164,10 +163,8 @@ class OpenAIJudge(DispatchJudge):
 
     async def _completions(self, asked: dict[str, Any]) -> Mapping[str, Any]:
         p = self.params
-        raw = await self._client().completions.with_raw_response.create(
-            model=self.model, prompt=asked["prompt"], extra_body={**p.extra_body, **asked}
-        )
-        return body_of(raw.content)
+        body = {"model": self.model, "prompt": asked["prompt"], **p.extra_body, **asked}
+        return body_of(await self.endpoint.post("/completions", body))
 
     async def _texts(self, requests: Sequence[Chat]) -> list[Reply]:
         return await asyncio.gather(*(self._call(r, self._chat) for r in requests))
@@ -202,9 +199,6 @@ class OpenAIJudge(DispatchJudge):
     async def close(self) -> None:
         """Close the connections of this event loop."""
         await self.endpoint.close()
-
-    def _client(self) -> openai.AsyncOpenAI:
-        return self.endpoint.client
 
     async def _call(self, request: R, ask: Callable[[R], Awaitable[Reply]]) -> Reply:
         """One request with its retries; never raises for what the endpoint does."""
@@ -246,28 +240,21 @@ class OpenAIJudge(DispatchJudge):
     ) -> Mapping[str, Any]:
         p = self.params
         turns = merged(messages, p.system, p.prefill)
-        rendered: Any = [{"role": m.role, "content": m.content} for m in turns]
+        rendered = [{"role": m.role, "content": m.content} for m in turns]
         more = {**p.extra_body, **form}
         if p.chat_template_kwargs:
             more["chat_template_kwargs"] = p.chat_template_kwargs
         if p.reasoning_effort is not None:
             more["reasoning_effort"] = p.reasoning_effort
-        raw = await self._client().chat.completions.with_raw_response.create(
-            model=self.model, messages=rendered, extra_body=more or None, **asked
-        )
-        return body_of(raw.content)
+        body = {"model": self.model, "messages": rendered, **asked, **more}
+        return body_of(await self.endpoint.post("/chat/completions", body))
 
     async def _continuation(self, request: Continuation) -> Reply:
         started = time.perf_counter()
-        raw = await self._client().completions.with_raw_response.create(
-            model=self.model,
-            prompt=request.context + request.text,
-            max_tokens=0,
-            echo=True,
-            logprobs=0,
-            temperature=0.0,
-        )
-        return continuation_reply(body_of(raw.content), request, time.perf_counter() - started)
+        asked = {"max_tokens": 0, "echo": True, "logprobs": 0, "temperature": 0.0}
+        body = {"model": self.model, "prompt": request.context + request.text, **asked}
+        found = body_of(await self.endpoint.post("/completions", body))
+        return continuation_reply(found, request, time.perf_counter() - started)
 
 
 def headers_of(given: Mapping[str, Any]) -> dict[str, str]:

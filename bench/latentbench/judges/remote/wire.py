@@ -20,9 +20,11 @@ import asyncio
 import os
 import re
 import ssl
+import time
 import urllib.request
 import zlib
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -67,7 +69,9 @@ class Wire(httpx.AsyncBaseTransport):
             bearer = grant.header.lower() == "authorization"
             self._headers[grant.header] = f"Bearer {self._key}" if bearer else self._key
         self._quoted = _quoted(self._key) if self._key is not None and len(self._key) >= LEAST_KEY else None
-        self._inner = _connections(grant.address)
+        self._proxy = proxy_for(grant.address)
+        # An address or a proxy that cannot be used is said when the client is made.
+        self._idle = [(0.0, _connection(grant.address, self._proxy))]
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, and read the whole response within the limits.
@@ -82,9 +86,10 @@ class Wire(httpx.AsyncBaseTransport):
         sent = httpx.Request(
             request.method, request.url, headers=headers, stream=request.stream, extensions=request.extensions
         )
+        connection = self._idle.pop()[1] if self._idle else _connection(self._address, self._proxy)
         try:
             async with asyncio.timeout(self._timeout):
-                response = await self._answered(sent)
+                response = await _answered(sent, connection)
                 try:
                     self._looked_at(response)
                     body = await _read(response, most)
@@ -94,6 +99,9 @@ class Wire(httpx.AsyncBaseTransport):
                     await response.aclose()
         except TimeoutError as e:
             raise httpx.ReadTimeout(f"no whole answer within {self._timeout:g} s", request=request) from e
+        finally:
+            self._idle.append((time.monotonic(), connection))
+        await self._drop_old()
         if self._quoted is not None:
             body = self._quoted.sub(b"***", body)
         kept = [
@@ -107,23 +115,16 @@ class Wire(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._inner.aclose()
+        while self._idle:
+            await self._idle.pop()[1].aclose()
 
-    async def _answered(self, sent: httpx.Request) -> httpx.Response:
-        """The head of the answer. A kept connection that turns out to be closed is no failure of the call."""
-        new = False
-
-        async def traced(event: str, info: Mapping[str, Any]) -> None:
-            nonlocal new
-            new = new or event.startswith("connection.connect")
-
-        sent.extensions = {**sent.extensions, "trace": traced}
-        try:
-            return await self._inner.handle_async_request(sent)
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            if new:
-                raise
-            return await self._inner.handle_async_request(sent)
+    async def _drop_old(self) -> None:
+        """Close connections that have been idle for too long; the one that was used last lies on top."""
+        before = time.monotonic() - KEPT
+        while len(self._idle) > 1 and self._idle[0][0] < before:
+            # A call that was answered does not fail because another one's connection cannot be closed.
+            with suppress(Exception):
+                await self._idle.pop(0)[1].aclose()
 
     def _looked_at(self, response: httpx.Response) -> None:
         """Refuse a response by its status.
@@ -142,6 +143,23 @@ class Wire(httpx.AsyncBaseTransport):
                 f"{response.status_code}: the endpoint redirects to {where}, which is not followed; "
                 "if that is where the model is, name it in `base_url`"
             )
+
+
+async def _answered(sent: httpx.Request, connection: httpx.AsyncHTTPTransport) -> httpx.Response:
+    """The head of the answer. A kept connection that turns out to be closed is no failure of the call."""
+    new = False
+
+    async def traced(event: str, info: Mapping[str, Any]) -> None:
+        nonlocal new
+        new = new or event.startswith("connection.connect")
+
+    sent.extensions = {**sent.extensions, "trace": traced}
+    try:
+        return await connection.handle_async_request(sent)
+    except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+        if new:
+            raise
+        return await connection.handle_async_request(sent)
 
 
 def _quoted(key: str) -> re.Pattern[bytes]:
@@ -167,15 +185,19 @@ def proxy_for(address: Address) -> str | None:
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
-def _connections(address: Address) -> httpx.AsyncHTTPTransport:
-    proxy = proxy_for(address)
-    limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000, keepalive_expiry=KEPT)
+def _connection(address: Address, proxy: str | None) -> httpx.AsyncHTTPTransport:
+    """A connection that is made when it is first used, and made anew where it was closed.
+
+    Raises:
+        SpecError: the proxy of the environment cannot be used.
+    """
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEPT)
     try:
         through = None if proxy is None else httpx.Proxy(proxy)
         if through is not None and through.url.scheme == "https":
             through = httpx.Proxy(proxy or "", ssl_context=_trusted())
         return httpx.AsyncHTTPTransport(
-            verify=_trusted() if address.scheme == "https" else False, trust_env=False, limits=limits, proxy=through
+            verify=_trusted() if address.scheme == "https" else _unused(), trust_env=False, limits=limits, proxy=through
         )
     except (ValueError, ImportError, httpx.InvalidURL) as e:
         raise SpecError(
@@ -188,6 +210,12 @@ def _connections(address: Address) -> httpx.AsyncHTTPTransport:
 def _trusted() -> ssl.SSLContext:
     """The certificates that connections are checked against: reading them takes 50 ms, once and not for every client."""
     return httpx.create_ssl_context()
+
+
+@cache
+def _unused() -> ssl.SSLContext:
+    """What a connection without TLS is made with; the library would make one for each."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 async def _read(response: httpx.Response, most_mb: float) -> bytes:
