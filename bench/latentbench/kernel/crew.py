@@ -42,6 +42,7 @@ import pydantic
 
 from latentbench.kernel import errors
 from latentbench.kernel.boundary import one_line
+from latentbench.kernel.cluster_address import nobody_there
 from latentbench.kernel.config import Frozen, validate
 from latentbench.kernel.errors import BenchError, RunError, SpecError
 from latentbench.kernel.extras import need
@@ -52,6 +53,7 @@ PATIENCE = 600.0
 """Seconds without any worker after which the work is given up; machines that are bought anew take minutes."""
 LOOK = 5.0
 """Seconds between looks at whether a lost worker is back."""
+START = "Start one with `ray start --head`, or write local."
 STORE = 128 << 20
 """Bytes of the object store of a cluster that is started here; pieces are small, and Ray's default is a third of the memory."""
 
@@ -366,6 +368,8 @@ def crew(address: str | None) -> Iterator[Crew | None]:
 def _connect(place: CrewAddress) -> None:
     import ray
 
+    if place.address != "local" and (why := nobody_there(place.address)) is not None:
+        raise RunError(f"no Ray cluster at {place.address!r}: {why}. {START}")
     handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "critical"}
     try:
@@ -379,10 +383,13 @@ def _connect(place: CrewAddress) -> None:
         else:
             ray.init(place.address, log_to_driver=False, logging_level="critical")
     except Exception as e:  # connection errors, value errors, and what Ray makes of a version that differs
-        raise RunError(
-            f"no Ray cluster at {place.address!r}: {one_line(f'{type(e).__name__}: {e}')}. Start one with `ray start --head`, "
-            "or write local."
-        ) from e
+        said = one_line(str(e)).rstrip(". ")
+        if "version mismatch" in said.casefold():
+            raise RunError(
+                f"the Ray cluster at {place.address!r} has other versions than this process: {said}. Install the same Python and "
+                "Ray here and there."
+            ) from e
+        raise RunError(f"no Ray cluster at {place.address!r}: {type(e).__name__}: {said}. {START}") from e
     finally:
         # Ray ends a process at SIGTERM where it stands; ours close their files and say how to go on.
         if threading.current_thread() is threading.main_thread():
