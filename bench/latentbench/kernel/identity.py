@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ def canonical(value: Any) -> str:
 
     def convert(v: Any) -> Any:
         if is_dataclass(v) and not isinstance(v, type):
-            return asdict(v)
+            return {f.name: getattr(v, f.name) for f in fields(v)}  # what is inside comes here again
         if isinstance(v, Path):
             return v.as_posix()
         if isinstance(v, frozenset | set):
