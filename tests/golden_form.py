@@ -31,6 +31,8 @@ from latentbench.kernel.requests import (
     Embed,
     Message,
     Outcome,
+    Patched,
+    Projected,
     Reply,
     Request,
     Simulate,
@@ -53,6 +55,8 @@ KINDS: dict[type, str] = {
     Embed: "embed",
     Simulate: "simulate",
     Activate: "activate",
+    Patched: "patched",
+    Projected: "projected",
 }
 
 
@@ -103,6 +107,17 @@ def request_form(request: Request) -> dict[str, Json]:
             return present(kind=kind, explanation=request.trial.explanation, windows=windows)
         case Activate():
             return present(kind=kind, text=request.text, latent=request.latent.id)
+        case Patched():
+            return request_form(request.chat) | present(
+                kind=kind,
+                placeholder=request.placeholder,
+                direction=[number(x) for x in request.direction],
+                layer=request.layer,
+                scale=request.scale,
+                add=request.add or None,
+            )
+        case Projected():
+            return present(kind=kind, text=request.text, latents=[ref.id for ref in request.latents])
 
 
 def stored_form(request: Request, reads_truth: bool) -> Json:

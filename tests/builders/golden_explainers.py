@@ -98,6 +98,17 @@ EXPLAINERS: dict[str, list[Writing]] = {
         Writing("sampled", {"n_examples": 4, "sampling": "quantile", "threshold": 0.3}, (FRUIT,)),
         Writing(None, {"n_examples": 2}, (FRUIT,), ({"text": "[DESCRIPTION]: Fruit [DESCRIPTION]: names of fruit"},)),
     ],
+    "patched": [
+        Writing(None, {}, (FRUIT, TOOLS, CLOCK, BARE)),
+        Writing(
+            "list",
+            {"layer": 0, "scale": 2.5, "placeholder": "?"},
+            (FRUIT,),
+            ({"text": " plum\nplum -> plum", "finish": "length"},),
+        ),
+        Writing("oracle", {"max_tokens": 9}, (TOOLS, CLOCK), ({"text": "Names of tools.\n\nX is"},)),
+        *spoken(),
+    ],
     "contrastive": [
         Writing(None, {}, (FRUIT, TOOLS, CLOCK, BARE)),
         Writing("cot", {"n_examples": 2, "n_contrast": 2, "show_activations": True}, (FRUIT,)),
@@ -185,6 +196,8 @@ def scripted(said: Sequence[Mapping[str, Any]]) -> form.Answers:
     if not said:
         return mock("lexical")
     return lambda requests: [
-        form.reply_of(said[i % len(said)]) if form.request_form(r)["kind"] == "chat" else mock("lexical")([r])[0]
+        form.reply_of(said[i % len(said)])
+        if form.request_form(r)["kind"] in ("chat", "patched")
+        else mock("lexical")([r])[0]
         for i, r in enumerate(requests)
     ]

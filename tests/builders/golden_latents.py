@@ -19,6 +19,11 @@ FOLDER = Path(__file__).parents[1] / "golden"
 RULES = FOLDER / "rules.yaml"
 """Rules of these latents, for judges that know rules."""
 SEED = 11
+DIRECTIONS = {
+    "planted/fruit": {"direction": (0.5, -0.25, 2.0), "hookpoint": "layers.3.mlp"},
+    "planted/tools": {"direction": (0.0, 1.0, 0.0), "hookpoint": "layers.11"},
+}
+"""What the latents table says of directions, which no rule has; of the others it says nothing."""
 FRUIT, TOOLS, CLOCK, BARE = "planted/fruit", "planted/tools", "planted/clock", "planted/bare"
 """The last one has nothing: no window, no intervention, no column."""
 
@@ -50,12 +55,14 @@ def golden_latents(file: str = "latents.json") -> dict[str, LatentView]:
             "planted",
             index,
             "test",
-            {name: json.dumps(value) if isinstance(value, dict) else value for name, value in row["row"].items()},
+            {name: json.dumps(value) if isinstance(value, dict) else value for name, value in row["row"].items()}
+            | DIRECTIONS.get(row["id"], {}),
             parts["explain"],
             parts["test"],
             parts["contrast"],
             peers[row["id"]],
             peers,
+            cohort=tuple(peers),
         )
     found[BARE] = LatentView(BARE, "planted", len(rows), "test", {}, (), ())
     return found

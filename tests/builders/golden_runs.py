@@ -83,6 +83,10 @@ SCORERS: dict[str, list[Way]] = {
         Way("marked", {"positives": 3, "negatives": 2, "threshold": 0.5}, (), ("constant",), text=TEXT),
         Way("centre", {"positives": 3, "negatives": 2}, (), LEXICAL, text=TEXT),
     ],
+    "direction": [
+        Way(None, {"neutral": 2}, (), LEXICAL, odd=True, text=TEXT),
+        Way(None, {"neutral": 1, "others": 1}, (), ("constant",), latent=TOOLS, text=TEXT),
+    ],
     "intervention": [
         Way(None, {"also": [3.0]}, (), BOTH, odd=True, text=TEXT),
         Way("ablate", {"prompts": 1}, (), LEXICAL, text=TEXT),
@@ -144,6 +148,7 @@ EXPLAINERS: dict[str, list[Writing]] = {
     "llm-words": [Writing(None, {}, ALL), Writing(None, {"n_words": 3}, (FRUIT,))],
     "copied-words": [Writing(None, {"of": "words", "keep": keep}, ALL) for keep in ("copied", "rest")],
     "best-of-k": [Writing(None, {"k": 4, "n_choose": 5, "n_examples": 4}, (FRUIT,), CANDIDATES)],
+    "patched": [Writing(None, {}, ALL), Writing("list", {"layer": 2}, (FRUIT,))],
     "multi": [Writing(None, {"clusters": 2, "smallest": 1, "n_examples": 2}, (FRUIT,))],
     "excerpts": [
         Writing(None, {}, ALL),

@@ -79,6 +79,7 @@ ODD: dict[str, list[dict[str, Any]]] = {
     "embed": [{"vector": [0.0] * 8}, {}],
     "simulate": [{"token_scores": "flat", "scores": "flat"}],
     "activate": [{"token_scores": [[0, 2.5, 0]], "scores": [2.5]}, {}],
+    "projected": [{"scores": [2.5, 0.5, 2.5]}, {"scores": [-1.0, 0.0, 0.0]}, {}],
 }
 """Replies to questions about plain latents."""
 
@@ -129,6 +130,7 @@ CROOKED_ODD: dict[str, list[dict[str, Any]]] = {
         {"token_scores": how, "scores": how} for how in ("none", "a third", "half", "two thirds", "all", "rising")
     ],
     "activate": [{"token_scores": [[]], "scores": [0.0]}, {"token_scores": [[0.5, 0.5]], "scores": [0.5]}],
+    "projected": [{"scores": [0.5, 0.5, 0.5]}, {"scores": [1e-9, 0.0, -1e-9]}],
 }
 """Replies to questions about crooked ones: numbers at halves and thirds, without mass or none at all, and texts nearly legal."""
 

@@ -112,6 +112,11 @@ SCORERS: dict[str, list[Way]] = {
         Way("marked", {"positives": 4, "negatives": 3}, (), ("lexical",)),
         Way("centre", {"positives": 4, "negatives": 3}, (), ("lexical",)),
     ],
+    "direction": [
+        Way(None, {"neutral": 3}, (), ("oracle", "lexical"), odd=True),
+        Way(None, {"neutral": 1, "others": 1}, (), ("lexical",), latent=TOOLS),
+        Way(None, {"neutral": 1}, (), ("lexical",), latent=BARE),
+    ],
     "intervention": [
         Way(None, {"prompts": 3}, (), ("label", "oracle", "lexical"), odd=True),
         Way("paper", {"prompts": 2}, (), ("lexical",)),

@@ -14,7 +14,18 @@ from pathlib import Path
 import numpy as np
 import yaml
 from latentbench.kernel.latent import LatentView
-from latentbench.kernel.requests import Activate, Capability, Chat, Choice, Continuation, Embed, Message, Reply, Request
+from latentbench.kernel.requests import (
+    Activate,
+    Capability,
+    Chat,
+    Choice,
+    Continuation,
+    Embed,
+    Message,
+    Projected,
+    Reply,
+    Request,
+)
 from latentbench.kernel.tasks import available
 from latentbench.scorers.scorer import Judgement, Scorer, load_scorer
 from latentbench.suites.store import load_suite
@@ -25,7 +36,7 @@ from tests.builders.golden_latents import FRUIT, SEED, golden_latents
 ROOT = Path(__file__).parents[2]
 TRUTH = "Names of fruit."
 LISTED = "An apple, a pear, a plum, a cherry or a lemon."
-WORDS = frozenset({"embedding", "example_embedding", "intervention", "sensitivity"})
+WORDS = frozenset({"direction", "embedding", "example_embedding", "intervention", "sensitivity"})
 """Scorers whose example has an explanation in the words of the windows, because the mock judge that it asks compares words."""
 JUDGE = dict.fromkeys(WORDS, "lexical") | {"intruder": "label"}
 """Scorer -> mock judge of its example, where it is not the one that knows the rules."""
@@ -113,7 +124,7 @@ def question(request: Request) -> list[str]:
         return ["[context]", request.context.rstrip(), "[asked for the log-probability of]", request.text.strip()]
     if isinstance(request, Embed):
         return [f"[{'query' if request.query else 'document'}]", request.text.strip()]
-    assert isinstance(request, Activate)
+    assert isinstance(request, Activate | Projected)
     return ["[the subject runs on]", request.text.strip()]
 
 
@@ -131,6 +142,8 @@ def answer(request: Request, reply: Reply) -> list[str]:
         return [f"log-probability {reply.loglik:.3f} over {reply.n_tokens} tokens"]
     if reply.vector is not None:
         return [f"a vector of {len(reply.vector)} numbers"]
+    if isinstance(request, Projected):
+        return [f"along the latent's direction, then the others': {' '.join(f'{x:.3f}' for x in reply.windows or ())}"]
     return [f"activation of each token: {' '.join(f'{x:.1f}' for x in (reply.tokens or ((),))[0])}"]
 
 
@@ -185,7 +198,7 @@ def length(request: Request) -> int:
         return sum(len(m.content) for m in request.messages) + slots
     if isinstance(request, Continuation):
         return len(request.context) + len(request.text)
-    return len(request.text) if isinstance(request, Embed) else 0
+    return len(request.text) if isinstance(request, Embed | Projected) else 0
 
 
 COST = (
@@ -202,7 +215,7 @@ def cost(name: str) -> str:
         found = asked(one, real(), TRUTH)
         requests = [r for t in found for r in t[0]]
         read = sum(map(length, requests)) / 4 / 1000
-        shown = sum(isinstance(r, Chat | Choice | Continuation | Embed) for r in requests)
+        shown = sum(isinstance(r, Chat | Choice | Continuation | Embed | Projected) for r in requests)
         label = f"`{preset}`" if preset else "the task file"
         if not shown:
             continue

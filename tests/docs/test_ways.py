@@ -34,6 +34,7 @@ WORDS = {
     Capability.EMBED: "vectors",
     Capability.SIMULATE: "simulated",
     Capability.ACTIVATE: "measured",
+    Capability.PROJECT: "projected",
 }
 
 
@@ -77,7 +78,7 @@ def judges(tiny: Any, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> dic
         "`embed:`": load_judge("embed:m?base_url=http://127.0.0.1:1/v1").can,
         "`simulator:`": load_judge("simulator:smollm2-135m?device=cpu").can,
         # As SubjectJudge does with any writer.
-        "`subject:` of `transformers:`": here | {Capability.ACTIVATE},
+        "`subject:` of `transformers:`": here | {Capability.ACTIVATE, Capability.PROJECT},
         "`mock:`": load_judge("mock:label").can,
     }
 

@@ -28,6 +28,7 @@ EXACT: dict[str, set[str]] = {
     "embedding": {"ap", "ap_normalised", "auroc"},
     "surprisal": {"ap", "ap_normalised", "auroc"},
     "example_embedding": {"auroc"},
+    "direction": {"auroc"},
     "intruder": {"accuracy", "accuracy_normalised"},
     "output_choice": {"accuracy", "accuracy_normalised"},
     "simulation": set(),

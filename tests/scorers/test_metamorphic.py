@@ -42,6 +42,7 @@ SCORERS = [
     "saebench",
     "intruder",
     "example_embedding",
+    "direction",
     "sensitivity",
     "intervention",
     "output_choice",

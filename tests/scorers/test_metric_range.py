@@ -35,6 +35,8 @@ RANGES: dict[tuple[str, str], tuple[float | None, float | None]] = {
     ("example_embedding", "auroc"): (0, 1),
     ("example_embedding", "auroc@quantile:0"): (0, 1),
     ("example_embedding", "auroc@similar"): (0, 1),
+    ("direction", "auroc"): (0, 1),
+    ("direction", "first"): (0, 1),
     ("saebench", "accuracy_normalised"): (-2.5, 1),
     ("intervention", "nats"): (None, None),
 }

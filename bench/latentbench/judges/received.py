@@ -26,6 +26,8 @@ from latentbench.kernel.requests import (
     Continuation,
     Embed,
     Outcome,
+    Patched,
+    Projected,
     Reply,
     Request,
     Simulate,
@@ -68,7 +70,8 @@ def _received(judge: object, request: Request, reply: Any) -> Reply:
     wrong = _no_numbers(found)
     if wrong:
         return Reply(Outcome.PARSE, usage=found.usage, error=wrong)
-    return _answer(request, found) if isinstance(request, Chat) else found
+    asked = request.chat if isinstance(request, Patched) else request
+    return _answer(asked, found) if isinstance(asked, Chat) else found
 
 
 def _answer(request: Chat, reply: Reply) -> Reply:
@@ -108,7 +111,7 @@ def _escaped(text: str | None) -> str | None:
 def _complete(request: Request, reply: Reply) -> None:
     """Whether an ok reply holds what its request asks for, in the right shape."""
     match request:
-        case Chat():
+        case Chat() | Patched():
             _held("text", reply.text)
         case Choice():
             rows = _held("logprobs", reply.logprobs)
@@ -127,6 +130,8 @@ def _complete(request: Request, reply: Reply) -> None:
             _sizes("tokens", _held("tokens", reply.tokens), [len(w.tokens) for w in shown], "[window][token]")
             if len(_held("windows", reply.windows)) != len(shown):
                 raise Mismatch(f".windows has {len(reply.windows or ())} values for {len(shown)} windows")
+        case Projected():
+            _sizes("windows", [_held("windows", reply.windows)], [len(request.latents)], "[latent]")
         case Activate():
             if len(_held("tokens", reply.tokens)) != 1:
                 raise Mismatch(f".tokens has {len(reply.tokens or ())} rows, not one")

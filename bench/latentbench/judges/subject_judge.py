@@ -25,11 +25,12 @@ import numpy as np
 import pydantic
 
 from latentbench.judges.judge import BaseJudge, Worker
+from latentbench.judges.projection import Projection
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import DigestMismatch, SpecError, UnknownName
 from latentbench.kernel.identity import digest
 from latentbench.kernel.latent import origin
-from latentbench.kernel.requests import Activate, Capability, Outcome, Reply, Request, Usage
+from latentbench.kernel.requests import Activate, Capability, Outcome, Projected, Reply, Request, Usage
 from latentbench.models.language_model import load
 from latentbench.subject.activations.encode import encode_contexts
 from latentbench.subject.coders.coder_spec import load_coder
@@ -90,12 +91,13 @@ class SubjectJudge(BaseJudge):
             raise DigestMismatch(f"judge subject:{model} cannot run {suite.id}: {'; '.join(differing)}.")
         self._origins = {name: origin(weights, coder.key) for name, coder in self._coders.items()}
         self.writer = load_judge(params.writer)
-        self.can = self.writer.can | {Capability.ACTIVATE}
+        self.can = self.writer.can | {Capability.ACTIVATE, Capability.PROJECT}
         self.reads_truth = self.writer.reads_truth
         self.in_flight, self.chunk = self.writer.in_flight, self.writer.chunk
         without = [] if self.loaded.starts else ["bos: false"]
         mine = ("subject", digest([self.loaded.identity, self._origins, *without]))
         self.identity = replace(self.writer.identity, params=(*self.writer.identity.params, mine))
+        self._projection = Projection(self.loaded, self._coders, self._origins, params.batch)
         self._worker = Worker("subject")
 
     async def answer(self, requests: Sequence[Request]) -> list[Reply]:
@@ -105,14 +107,17 @@ class SubjectJudge(BaseJudge):
         another suite, is skipped.
         """
         own = [r for r in requests if isinstance(r, Activate)]
-        others = [r for r in requests if not isinstance(r, Activate)]
+        lying = [r for r in requests if isinstance(r, Projected)]
+        others = [r for r in requests if not isinstance(r, Activate | Projected)]
         written = iter(await self.writer.answer(others) if others else [])
         measured = iter(await self._worker.run(lambda _: self._activate(own)) if own else [])
-        return [next(measured if isinstance(r, Activate) else written) for r in requests]
+        projected = iter(await self._worker.run(lambda _: self._projection.replies(lying)) if lying else [])
+        found = {Activate: measured, Projected: projected}
+        return [next(found.get(type(r), written)) for r in requests]
 
     async def probe(self, request: Request) -> str | None:
         """What the writer says; activations are measured here."""
-        return None if isinstance(request, Activate) else await self.writer.probe(request)
+        return None if isinstance(request, Activate | Projected) else await self.writer.probe(request)
 
     async def close(self) -> None:
         """Let the thread end, and close the writer."""

@@ -18,9 +18,10 @@ from typing import ClassVar, Literal
 import pydantic
 
 from latentbench.judges.judge import Worker
+from latentbench.judges.patching import Patching
 from latentbench.judges.sequences import chat_prompts, choice_rows, continuation_rows, finished, shares, total
 from latentbench.judges.worded import WordedJudge, WordedParams, wording_of
-from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, JudgeIdentity, Reply, Usage
+from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, JudgeIdentity, Patched, Reply, Usage
 from latentbench.models.engine.choices import ChoiceRow
 from latentbench.models.engine.decode import Draw, generate
 from latentbench.models.engine.engine import Engine
@@ -93,6 +94,7 @@ class TransformersJudge(WordedJudge):
         self.serve(Chat, self._texts)
         self.serve(Choice, self._choices, Capability.SLOTS)
         self.serve(Continuation, self._continuations)
+        self.serve(Patched, self._patched)
 
     async def _texts(self, requests: Sequence[Chat]) -> list[Reply]:
         """Assistant messages. Greedy at temperature 0, else sampled from the request's own generator."""
@@ -105,6 +107,12 @@ class TransformersJudge(WordedJudge):
     async def _continuations(self, requests: Sequence[Continuation]) -> list[Reply]:
         """Log-probabilities of given texts, the first token of the text included."""
         return await self._worker.run(lambda stop: self._loglik(requests, stop))
+
+    async def _patched(self, requests: Sequence[Patched]) -> list[Reply]:
+        """Assistant messages while a vector stands at the placeholder; see `patching`."""
+        room = self._bytes // self.engine.bytes_per_token
+        work = Patching(self.engine, self.wording, self._ends, self.params.batch, room)
+        return await self._worker.run(lambda stop: work.replies(requests, stop))
 
     async def close(self) -> None:
         """Let the thread end."""

@@ -19,7 +19,7 @@ from latentbench.judges.options import set_options
 from latentbench.judges.reasoning import TAGS
 from latentbench.judges.turns import Turn, merged
 from latentbench.kernel.config import Frozen, JsonObject
-from latentbench.kernel.requests import Chat, Choice, Outcome, Reply, Request
+from latentbench.kernel.requests import Chat, Choice, Outcome, Patched, Reply, Request
 from latentbench.models.engine.wording import Wording
 
 KEPT = frozenset({*(tag for pair in TAGS for tag in pair), "<|channel|>", "<|message|>", "<|channel>"})
@@ -72,6 +72,9 @@ def worded(request: Request, params: WordedParams) -> Request:
     if isinstance(request, Chat):
         room = max(request.max_tokens, params.max_tokens or 0)
         return replace(request, messages=merged(request.messages, params.system, "keep"), max_tokens=room)
+    if isinstance(request, Patched):
+        chat = worded(request.chat, params)
+        return replace(request, chat=chat) if isinstance(chat, Chat) else request
     if isinstance(request, Choice):
         return replace(request, messages=merged(request.messages, params.system, "keep"))
     return request

@@ -143,6 +143,7 @@ class LatentView:
         interventions: of the suite's intervention table; empty where the suite has none or the latent is not in it.
         peers: the same for every latent of its coder that is in the table, this one included: what its own is compared with.
         origin: see `origin`; "" where the suite does not say.
+        cohort: ids of all latents of its coder and split, this one included.
     """
 
     id: str
@@ -156,6 +157,7 @@ class LatentView:
     interventions: tuple[Steered, ...] = field(default=(), hash=False, compare=False)
     peers: Mapping[str, tuple[Steered, ...]] = field(default_factory=dict, hash=False, compare=False)
     origin: str = ""
+    cohort: tuple[str, ...] = field(default=(), hash=False, compare=False)
 
     @property
     def max(self) -> float:

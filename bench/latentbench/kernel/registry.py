@@ -29,6 +29,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "example_embedding": "latentbench.scorers.example_embedding:ExampleEmbedding",
         "intervention": "latentbench.scorers.intervention:Intervention",
         "saebench": "latentbench.scorers.saebench:SaeBench",
+        "direction": "latentbench.scorers.direction:Direction",
         "sensitivity": "latentbench.scorers.sensitivity:Sensitivity",
         "output_choice": "latentbench.scorers.output_choice:OutputChoice",
     },
@@ -48,6 +49,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "best-of-k": "latentbench.explainers.best_of_k:BestOfKExplainer",
         "multi": "latentbench.explainers.multi:MultiExplainer",
         "excerpts": "latentbench.explainers.excerpts:ExcerptsExplainer",
+        "patched": "latentbench.explainers.patched:PatchedExplainer",
     },
     "judge": {
         "transformers": "latentbench.judges.transformers:TransformersJudge",

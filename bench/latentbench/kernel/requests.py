@@ -38,6 +38,10 @@ class Capability(StrEnum):
     """Probability of being active for every token and window of a trial (`Simulate`)."""
     ACTIVATE = "activate"
     """What a latent does on a text (`Activate`): measured by running subject and coder, not judged."""
+    PATCH = "patch"
+    """Generates text with a vector in place of a token's hidden state (`Patched`)."""
+    PROJECT = "project"
+    """How far a text lies along the directions of latents (`Projected`): measured in the subject, not judged."""
     PANEL = "panel"
     """Puts requests to its members (`Passed`)."""
 
@@ -149,7 +153,35 @@ class Activate:
     latent: LatentRef
 
 
-Direct = Chat | Choice | Continuation | Embed | Simulate | Activate
+@dataclass(frozen=True, slots=True)
+class Patched:
+    """Generate an assistant message while another vector stands where the model reads a placeholder.
+
+    Attributes:
+        chat: the prompt; one of its messages holds `placeholder`, once.
+        direction: what is put there, in the basis of the model's residual stream; its length does not matter.
+        layer: block after which it stands there, counted from 0.
+        scale: its length, in median lengths of the prompt's own hidden states there.
+        add: to the hidden state, instead of in its place.
+    """
+
+    chat: Chat
+    placeholder: str
+    direction: tuple[float, ...]
+    layer: int
+    scale: float = 1.0
+    add: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """The mean hidden state of a text along the unit direction of each of these latents, which are of one coder."""
+
+    text: str
+    latents: tuple[LatentRef, ...]
+
+
+Direct = Chat | Choice | Continuation | Embed | Simulate | Activate | Patched | Projected
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +205,8 @@ NEEDS: dict[type, Capability] = {
     Embed: Capability.EMBED,
     Simulate: Capability.SIMULATE,
     Activate: Capability.ACTIVATE,
+    Patched: Capability.PATCH,
+    Projected: Capability.PROJECT,
     Passed: Capability.PANEL,
 }
 
@@ -188,13 +222,13 @@ class Reply:
 
     Attributes:
         outcome: `OK`, or why there is no answer.
-        text: of a `Chat`.
+        text: of a `Chat` or `Patched`.
         logprobs: of a `Choice`: [slot][answer], natural log, *not* renormalised over the allowed answers.
         loglik: of a `Continuation`: sum of log p in nats.
         n_tokens: of a `Continuation`: how many tokens the sum runs over.
         vector: of an `Embed`: float32 [d], unit norm.
         tokens: of a `Simulate`: p(active) [window][token]; of an `Activate`: one row, the activation on each token, >= 0.
-        windows: of a `Simulate`: p(active) per window; of an `Activate`: the largest activation.
+        windows: of a `Simulate`: p(active) per window; of an `Activate`: the largest activation; of a `Projected`: by latent.
         error: one line for the failed outcomes.
         reasoning: of a `Chat`: what the model thought before it answered; no part of `text`.
         finish: of a `Chat`: why the text ends, in the words of the backend: "stop", "length" where the allowance was used up.
@@ -284,6 +318,12 @@ def stored(request: Request, reads_truth: bool, provider: str = "") -> dict[str,
             return {"text": request.text, "query": request.query}
         case Activate():
             return {"text": request.text, "latent": request.latent}
+        case Patched():
+            asked = {"direction": digest(request.direction), "placeholder": request.placeholder, "layer": request.layer}
+            chat = stored(request.chat, reads_truth, provider)
+            return chat | asked | {"scale": request.scale, "add": request.add}
+        case Projected():
+            return {"text": request.text, "latents": request.latents}
         case Simulate():
             return {"question": _told(request.trial) if reads_truth else content(bare(request.trial))}
         case Passed():
@@ -321,7 +361,7 @@ def whole(request: Direct, named: bool = False) -> str:
         named: with the kind of the request before it.
     """
     fields = stored(request, False)
-    if not isinstance(request, Embed | Activate):
+    if not isinstance(request, Embed | Activate | Patched | Projected):
         fields["question"] = None if request.trial is None else content(request.trial)
     return canonical([type(request).__name__, fields] if named else fields)
 
@@ -332,31 +372,3 @@ def request_key(identity: JudgeIdentity, request: Request, reads_truth: bool) ->
     Two explanations that render to the same text are the same call for a judge that reads text.
     """
     return digest([identity.key, type(request).__name__, stored(request, reads_truth, identity.provider)])
-
-
-def describe(request: Request, reads_truth: bool, provider: str = "") -> tuple[str, str, str]:
-    """Digest of the whole request, digest of its text, and JSON of its settings: what `explain_miss` compares.
-
-    Args:
-        reads_truth, provider: of the judge, whose calls differ in what it reads.
-    """
-    kind, asked = type(request).__name__, stored(request, reads_truth, provider)
-    settings: dict[str, Any]
-    match request:
-        case Chat():
-            text: Any = request.messages
-            settings = {"max_tokens": request.max_tokens, "temperature": request.temperature, "seed": request.seed}
-        case Choice():
-            text = request.messages
-            settings = {"answers": request.answers, "slots": digest(request.slots), "end": request.end}
-        case Continuation():
-            text, settings = [request.context, request.text], {}
-        case Embed():
-            text, settings = request.text, {"query": request.query}
-        case Simulate():
-            text, settings = asked["question"], {}
-        case Activate():
-            text, settings = request.text, {"latent": request.latent.id, "origin": request.latent.origin}
-    if not isinstance(request, Simulate) and asked.get("question") is not None:
-        settings["question"] = digest(asked["question"])
-    return digest([kind, asked]), digest(text), canonical({"kind": kind, **settings})

@@ -74,7 +74,8 @@ class Trial:
         kind: under which a single answer about the whole trial is reported (a strength, a group of deciles); "" where each
             window is judged and reported under its own kind.
         item: window of the suite that such an answer is about, if there is one.
-        latent: whose activations are measured on a text that a judge writes.
+        latent: whose activations are measured on a text that a judge writes, or whose direction is looked for among `others`.
+        others: latents that it is compared with.
         seed: of requests that sample.
     """
 
@@ -90,6 +91,7 @@ class Trial:
     item: int | None = None
     latent: LatentRef | None = None
     seed: int = 0
+    others: tuple[LatentRef, ...] = ()
 
     @property
     def judged(self) -> tuple[Judged, ...]:

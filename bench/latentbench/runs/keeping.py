@@ -38,6 +38,8 @@ from latentbench.kernel.requests import (
     Message,
     Outcome,
     Passed,
+    Patched,
+    Projected,
     Reply,
     Simulate,
 )
@@ -150,7 +152,9 @@ def _messages(request: Direct) -> tuple[Message, ...]:
         case Simulate():
             windows = (Message("window", window.text) for window in request.trial.windows)
             return (Message("explanation", request.trial.explanation), *windows)
-        case Activate():
+        case Patched():
+            return _messages(request.chat)
+        case Activate() | Projected():
             return (Message("text", request.text),)
 
 
@@ -162,6 +166,8 @@ def _with_numbers(call: KeptCall, request: Direct, reply: Reply) -> KeptCall:
         return replace(call, answers=request.answers, probabilities=p)
     if isinstance(request, Simulate):
         return replace(call, probabilities=reply.windows or ())
+    if isinstance(request, Projected):
+        return replace(call, value=reply.windows[0] if reply.windows else None)
     if isinstance(request, Activate):
         return replace(call, value=max(reply.windows, default=None) if reply.windows else None)
     return replace(call, value=reply.loglik) if isinstance(request, Continuation) else call

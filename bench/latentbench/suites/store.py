@@ -210,6 +210,13 @@ class Suite:
         return {entry["name"]: origin(weights, entry.get("key", "")) for entry in self.manifest.get("coders", ())}
 
     @cached_property
+    def _cohorts(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        found: dict[tuple[str, str], list[str]] = {}
+        for key in zip(*(self._rows[name] for name in ("coder", "split", "latent")), strict=True):
+            found.setdefault(key[:2], []).append(key[2])
+        return {key: tuple(latents) for key, latents in found.items()}
+
+    @cached_property
     def _windows(self) -> StoredWindows | WindowGroups:
         return StoredWindows(self.stored) if isinstance(self.stored, pa.Table) else WindowGroups(self.stored)
 
@@ -233,6 +240,7 @@ class Suite:
             interventions=self.interventions.of(rows["latent"][i]) if self.interventions else (),
             peers=self._peers.get(rows["coder"][i], {}),
             origin=self.origins.get(rows["coder"][i], ""),
+            cohort=self._cohorts[rows["coder"][i], rows["split"][i]],
         )
 
 

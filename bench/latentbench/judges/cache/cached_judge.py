@@ -10,7 +10,7 @@ from dataclasses import replace
 from latentbench.judges.cache.replies import CacheStats, FromCache, ReplyCache
 from latentbench.judges.judge import BaseJudge, Judge, guarded
 from latentbench.kernel.errors import BenchError
-from latentbench.kernel.requests import NEEDS, Activate, Reply, Request, request_key
+from latentbench.kernel.requests import NEEDS, Activate, Projected, Reply, Request, request_key
 
 __all__ = ["CacheStats", "CachedJudge", "ReplyCache"]
 
@@ -112,7 +112,7 @@ class CachedJudge(BaseJudge):
         found = []
         for kind in NEEDS:
             own = [(k, r) for k, r in requests.items() if isinstance(r, kind)]
-            size = MEASURED if kind is Activate else self.chunk
+            size = MEASURED if kind in (Activate, Projected) else self.chunk
             found += [own[i : i + size] for i in range(0, len(own), size)]
         return found
 

@@ -39,6 +39,8 @@ from latentbench.kernel.requests import (
     Embed,
     JudgeIdentity,
     Outcome,
+    Patched,
+    Projected,
     Reply,
     Simulate,
     Usage,
@@ -50,7 +52,7 @@ from latentbench.kernel.trial import Trial, bare
 if TYPE_CHECKING:
     from latentbench.judges.mock.planted_subject import PlantedSubject
 
-R = TypeVar("R", Chat, Choice, Continuation, Embed, Simulate, Activate)
+R = TypeVar("R", Chat, Choice, Continuation, Embed, Simulate, Activate, Patched, Projected)
 
 NONSENSE = "I would rather speak about the weather, which is pleasant."
 SUITE = "planted-1"
@@ -89,6 +91,8 @@ class MockJudge(DispatchJudge):
         self.serve(Embed, self._vectors)
         self.serve(Simulate, self._probabilities)
         self.serve(Activate, self._activations)
+        self.serve(Patched, self._patched)
+        self.serve(Projected, self._projections)
         self.can = frozenset(map(Capability, named)) or self.can
         settings = self.params.model_dump(exclude={"seconds", "can", "rules"})
         named_settings = [(k, str(v)) for k, v in settings.items()]
@@ -128,6 +132,14 @@ class MockJudge(DispatchJudge):
     async def _activations(self, requests: Sequence[Activate]) -> list[Reply]:
         """The rule of a planted latent, whatever the variant; see `PlantedSubject`."""
         return await self._all(requests, lambda r: self._subject.activate(r.text, r.latent))
+
+    async def _patched(self, requests: Sequence[Patched]) -> list[Reply]:
+        """What the variant writes to the prompt: without weights there is nothing that a vector could stand in."""
+        return await self._all(requests, lambda r: self._chat(r.chat))
+
+    async def _projections(self, requests: Sequence[Projected]) -> list[Reply]:
+        """The mean activation of the rule of each planted latent; see `PlantedSubject`."""
+        return await self._all(requests, lambda r: self._subject.project(r.text, r.latents))
 
     @cached_property
     def _subject(self) -> PlantedSubject:
@@ -262,7 +274,9 @@ def _read(request: Direct) -> str:
             return "".join(m.content for m in request.messages)
         case Continuation():
             return request.context + request.text
-        case Embed() | Activate():
+        case Embed() | Activate() | Projected():
             return request.text
+        case Patched():
+            return _read(request.chat)
         case Simulate():
             return request.trial.explanation + "".join(w.text for w in request.trial.windows)

@@ -7,7 +7,7 @@ the suite that the rules belong to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,17 @@ class PlantedSubject:
         values = activation(document, matches(self._latents[latent.id], document, self._rules.lists))
         found = tuple(float(v) for v in values)
         return Reply(tokens=(found,), windows=(max(found),))
+
+    def project(self, text: str, latents: Sequence[LatentRef]) -> Reply:
+        """The mean activation on a text of each of these latents, which stands for how far the text lies along its direction;
+        `skipped` where one of them is none of these rules."""
+        found = []
+        for latent in latents:
+            reply = self.activate(text, latent)
+            if reply.tokens is None:
+                return reply
+            found.append(sum(reply.tokens[0]) / len(reply.tokens[0]))
+        return Reply(windows=tuple(found))
 
 
 class Quotes:

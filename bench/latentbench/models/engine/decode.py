@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from latentbench.models.engine.engine import Piece
+from latentbench.models.engine.engine import Engine, Pass, Piece
 from latentbench.models.engine.prefix import Tokens
 from latentbench.models.engine.sampler import OwnUniforms, Rows, sample
 from latentbench.models.engine.shared import SharedPrefixes, Work, batches, check
@@ -78,7 +78,27 @@ def _decode(
     engine = shared.engine
     check(stop)
     done = engine.forward([Piece(w.chain, d.tokens[w.start :]) for d, w in zip(draws, works, strict=True)], keep="all")
-    last = torch.tensor([len(d.tokens) - w.start - 1 for d, w in zip(draws, works, strict=True)], device=engine.device)
+    return continued(
+        engine, done, [len(d.tokens) - w.start for d, w in zip(draws, works, strict=True)], draws, ends, stop
+    )
+
+
+@torch.inference_mode()
+def continued(
+    engine: Engine,
+    done: Pass,
+    new_tokens: Sequence[int],
+    draws: Sequence[Draw],
+    ends: frozenset[int],
+    stop: threading.Event,
+) -> list[list[int]]:
+    """Generate behind a pass over prompts that kept all of its keys and values.
+
+    Args:
+        done: the pass, a row per draw.
+        new_tokens: tokens of each row in it, padding left out.
+    """
+    last = torch.tensor([n - 1 for n in new_tokens], device=engine.device)
     every = torch.arange(len(draws), device=engine.device)
     new = torch.arange(done.hidden.shape[1], device=engine.device)[None] <= last[:, None]
     rows = Rows(
