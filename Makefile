@@ -80,7 +80,7 @@ test-foreign: .venv-foreign/.ready
 $(DELPHI)/.ready:
 	test -x $(DELPHI)/bin/python || $(PYTHON) -m venv $(DELPHI)
 	$(DELPHI)/bin/pip install -q 'torch>=2.6,<2.14' 'transformers>=4.50,<5' datasets orjson safetensors simple_parsing jaxtyping \
-		fire aiofiles anyio asyncer beartype einops natsort accelerate tiktoken httpx
+		fire aiofiles anyio asyncer beartype einops natsort accelerate tiktoken httpx schedulefree
 	$(DELPHI)/bin/pip install -q --no-deps 'eai-delphi>=0.1.3,<0.2' 'eai-sparsify>=1.3,<2'
 	touch $@
 
