@@ -30,7 +30,8 @@ from latentbench.runs.record import RunRecord, Totals, read_record, write_record
 from latentbench.runs.row_writer import GROUP
 
 SCHEMAS = {"explanations": EXPLANATIONS, "judgements": JUDGEMENTS, "scores": SCORES, "seconds": SECONDS}
-COMMANDS = ("report", "track", "leaderboard")
+COMMANDS: dict[str, list[str]] = {"report": [], "track": [], "leaderboard": ["--tune"]}
+"""Command -> its options; the run is on latents of any split."""
 
 
 def multiplied(run: Path, folder: Path, times: int) -> None:
@@ -102,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("times", type=int, nargs="+")
-    parser.add_argument("--commands", nargs="+", default=COMMANDS)
+    parser.add_argument("--commands", nargs="+", default=list(COMMANDS))
     given = parser.parse_args()
     run = given.run.resolve()
     for times in given.times:
@@ -112,7 +113,7 @@ def main() -> None:
         assert record.totals is not None
         size = {"latents": len(record.latents), "judgements": sum(record.totals.judgements.values())}
         for command in given.commands:
-            found = measured([command, str(folder)], folder)
+            found = measured([command, str(folder), *COMMANDS[command]], folder)
             print(json.dumps({"command": command, **size, **{k: round(v, 1) for k, v in found.items()}}), flush=True)
 
 
