@@ -37,6 +37,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "leaderboard": (
         "bench leaderboard runs/mine",
         "bench leaderboard runs/mine runs/other --paired",
+        "bench leaderboard runs/mine --windows",
         "bench leaderboard --render leaderboards",
     ),
     "gate": (

@@ -65,6 +65,11 @@ class ExampleEmbedding(RankedScorer):
         """A judge that embeds."""
         return (frozenset({Capability.EMBED}),)
 
+    @property
+    def fewest(self) -> int:
+        """A query, and one window that it is compared with."""
+        return FEWEST
+
     def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
         """One trial with every chosen window; none where fewer than two are activating or none is silent."""
         active = [w for w, _ in self.positives_of(latent, seed)]

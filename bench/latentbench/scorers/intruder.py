@@ -73,6 +73,12 @@ class Intruder(Scorer):
         """A judge that reads text: log-probabilities of the numbers, else a written number."""
         return (frozenset({Capability.CHOICE}), frozenset({Capability.CHAT}))
 
+    @property
+    def fewest(self) -> int:
+        """The activating windows of one prompt."""
+        k: int = self.params.k
+        return k - 1
+
     def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
         """`trials` prompts per group of deciles; intruders are drawn without replacement as far as they last."""
         p = self.params

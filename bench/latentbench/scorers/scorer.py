@@ -134,6 +134,11 @@ class Scorer(ABC):
         """Kinds of silent windows that the trials are made of; a suite that lacks one is refused before anything is paid."""
         return ()
 
+    @property
+    def fewest(self) -> int:
+        """Activating test windows without which nothing can be asked about a latent, which is then skipped and said to be."""
+        return 0
+
     @abstractmethod
     def trials(self, latent: LatentView, explanation: str, seed: int) -> list[Trial]:
         """What to ask about one latent; `seed` is that of the latent, the same for all scorers (see `own`)."""
@@ -297,6 +302,10 @@ def _judgeable(scorer: Scorer, latent: LatentView) -> Callable[[list[Trial]], No
 
     def rule(trials: list[Trial]) -> None:
         if not trials and latent.test and not scorer.uses_interventions:
+            if (active := sum(w.active for w in latent.test)) < scorer.fewest:
+                raise Mismatch(
+                    f"{latent.id} has {active} activating test windows, and {scorer.fewest} or more are asked about"
+                )
             raise Mismatch(f"made no trials of {latent.id}, which has {len(latent.test)} test windows")
         seen: set[str] = set()
         for i, trial in enumerate(trials):

@@ -230,17 +230,19 @@ def _coder_part(
 ) -> CoderPart:
     table = store.coder(coder.name)
     counts = count(table.indptr, table.position, table.value, tiles)
-    min_windows = entry.min_windows or recipe.min_windows
+    min_windows, most = entry.min_windows or recipe.min_windows, entry.max_windows
     left_out: dict[int, int] = {}
     if entry.indices is None:
-        drawn = draw(counts, entry.latents, min_windows, recipe.strata, recipe.tune_share, recipe.seed, coder.name)
+        drawn = draw(
+            counts, entry.latents, min_windows, recipe.strata, recipe.tune_share, recipe.seed, coder.name, most
+        )
     else:
-        drawn = chosen(counts, entry.indices, min_windows, recipe.strata, recipe.tune_share)
+        drawn = chosen(counts, entry.indices, min_windows, recipe.strata, recipe.tune_share, most)
         left_out = {i: int(counts.windows[i]) for i in sorted({*entry.indices} - {*drawn.index.tolist()})}
     if not len(drawn.index):
         raise DataError(
-            f"no latent of {coder.name} fires in {min_windows} windows; the most active one does in "
-            f"{int(counts.windows.max(initial=0))} of {len(tiles.start)}. Lower min_windows, or give a longer corpus."
+            f"no latent of {coder.name} fires in {min_windows}{f' to {most}' if most else ''} windows; the most active one does "
+            f"in {int(counts.windows.max(initial=0))} of {len(tiles.start)}. Lower min_windows, or give a longer corpus."
         )
     samples = []
     for index in drawn.index.tolist():

@@ -92,7 +92,22 @@ class LatentDraw:
     qualifying: int
 
 
-def draw(counts: Counts, n: int, min_windows: int, strata: int, tune_share: float, seed: int, coder: str) -> LatentDraw:
+def qualify(counts: Counts, min_windows: int, max_windows: int | None) -> NDArray[np.bool_]:
+    """Mark the latents that fire in at least, and at most, so many windows [latents]."""
+    enough: NDArray[np.bool_] = counts.windows >= max(min_windows, 1)
+    return enough if max_windows is None else enough & (counts.windows <= max_windows)
+
+
+def draw(
+    counts: Counts,
+    n: int,
+    min_windows: int,
+    strata: int,
+    tune_share: float,
+    seed: int,
+    coder: str,
+    max_windows: int | None = None,
+) -> LatentDraw:
     """Draw latents of one coder.
 
     Args:
@@ -103,9 +118,10 @@ def draw(counts: Counts, n: int, min_windows: int, strata: int, tune_share: floa
         tune_share: share of the drawn latents on the tuning side.
         seed: of the suite.
         coder: name of the coder; two coders never share a draw.
+        max_windows: activating windows above which a latent does not qualify, for a suite of rare ones.
     """
     rng = np.random.default_rng(seed_for("draw", seed, coder))
-    qualifying = np.flatnonzero(counts.windows >= max(min_windows, 1))
+    qualifying = np.flatnonzero(qualify(counts, min_windows, max_windows))
     # A stable sort breaks ties by index.
     by_rate = qualifying[np.argsort(counts.tokens[qualifying], kind="stable")]
     bins = np.array_split(by_rate, strata)
@@ -120,14 +136,21 @@ def draw(counts: Counts, n: int, min_windows: int, strata: int, tune_share: floa
     return LatentDraw(index[order], stratum[order], tune[order], len(qualifying))
 
 
-def chosen(counts: Counts, index: Sequence[int], min_windows: int, strata: int, tune_share: float) -> LatentDraw:
+def chosen(
+    counts: Counts,
+    index: Sequence[int],
+    min_windows: int,
+    strata: int,
+    tune_share: float,
+    max_windows: int | None = None,
+) -> LatentDraw:
     """The latents that a recipe names, as `draw` would return them; those that do not qualify are left out.
 
     For suites that must hold the same latents as another one (another corpus, another window length): a draw depends on the
     firing rates, so two such suites would hardly share a latent and could not be compared pair by pair.
 
     Args:
-        counts, min_windows, strata, tune_share: as for `draw`.
+        counts, min_windows, strata, tune_share, max_windows: as for `draw`.
         index: coordinates in the coder.
 
     Raises:
@@ -136,7 +159,7 @@ def chosen(counts: Counts, index: Sequence[int], min_windows: int, strata: int, 
     wanted = np.unique(np.asarray(index, dtype=np.int64))
     if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(counts.windows):
         raise SpecError(f"latents {wanted[0]} to {wanted[-1]} are asked for; the coder has {len(counts.windows)}.")
-    kept = wanted[counts.windows[wanted] >= max(min_windows, 1)]
+    kept = wanted[qualify(counts, min_windows, max_windows)[wanted]]
     by_rate = kept[np.argsort(counts.tokens[kept], kind="stable")]
     bins = np.array_split(by_rate, strata)
     stratum = np.repeat(np.arange(strata), [len(b) for b in bins])

@@ -52,8 +52,10 @@ class SubjectEntry(Grown):
         return Loading(self.load_in, self.quantiser, self.device_map, self.trust_remote_code)
 
 
-class CoderEntry(Frozen):
+class CoderEntry(Grown):
     """A coder and how many of its latents to draw."""
+
+    later = ("max_windows",)
 
     coder: CoderSpec
     """Where the coder comes from."""
@@ -61,6 +63,8 @@ class CoderEntry(Frozen):
     """Latents to draw; fewer when fewer qualify, which the manifest records."""
     min_windows: int | None = Field(default=None, ge=1)
     """Least number of activating windows, instead of the recipe's `min_windows`."""
+    max_windows: int | None = Field(default=None, ge=1)
+    """Greatest number of activating windows, for a suite of rare latents; any number by default."""
     indices: tuple[int, ...] | None = None
     """These latents, as far as they qualify, instead of a draw; `latents` must be their number."""
 
@@ -167,6 +171,12 @@ class SuiteRecipe(Frozen):
     def _fits(self) -> SuiteRecipe:
         if self.window > self.context:
             raise ValueError(f"window ({self.window}) is longer than context ({self.context})")
+        for entry in self.coders:
+            least, most = entry.min_windows or self.min_windows, entry.max_windows
+            if most is not None and most < least:
+                raise ValueError(
+                    f"max_windows ({most}) of a coder is below min_windows ({least}); give the coder its own min_windows"
+                )
         return self
 
     @property
