@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from latentbench.kernel.requests import Request
-from latentbench.prompts.answers import read_list, read_number, read_word, refused
+from latentbench.prompts.answers import read_list, read_number, read_numbers, read_word, refused
 from latentbench.scorers.rating import LEVELS
-from latentbench.scorers.saebench import read_numbers
 from latentbench.scorers.scorer import load_scorer
 from latentbench.scorers.simulation import expected, read_json
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from latentbench.kernel.forms import words
 from latentbench.kernel.requests import Capability, Chat, Outcome, Reply
+from latentbench.prompts.answers import read_numbers
 from latentbench.prompts.selection import weighted
-from latentbench.scorers.saebench import cut, read_numbers
+from latentbench.scorers.saebench import cut
 from latentbench.scorers.scorer import Scorer, load_scorer
 
 from tests.builders.toy_latents import latent, window

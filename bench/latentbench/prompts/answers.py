@@ -20,6 +20,8 @@ from latentbench.kernel.requests import Outcome, Reply
 
 LIST = re.compile(r"\[([^\[\]]*)\]")
 NUMBER = re.compile(r"\D*(\d+)\D*")
+NONE = "none"
+NUMBERS = re.compile(r"\d{1,4}(\s*,\s*\d{1,4})*")
 ZERO_ONE = re.compile(r"\s*[01](\s*,\s*[01])*\s*")
 REFUSAL = re.compile(
     r"^\W*(i'?m sorry|i am sorry|sorry,|i apologi[sz]e|as an ai\b|i can('|no|’)?t (help|assist|answer|comply|do that)"
@@ -56,6 +58,30 @@ def read_number(text: str, answers: Sequence[str]) -> int | None:
     """The one number in a text, if it is one of the allowed answers, or None."""
     match = NUMBER.fullmatch(word(text))
     return int(match[1]) if match is not None and match[1] in answers else None
+
+
+def read_numbers(text: str, n: int) -> frozenset[int] | None:
+    """Different numbers of 1..n, separated by commas, or the word `none`; None for anything else.
+
+    A list of zeros and ones is not taken for numbers: with more than one 1, or any 0, it has no reading.
+    """
+    bare = word(text).strip("\"'`*.! \n")
+    if bare.lower() in (NONE, "[]"):
+        return frozenset()
+    if bare.startswith("[") and bare.endswith("]"):
+        bare = bare[1:-1].strip()
+    if not NUMBERS.fullmatch(bare):
+        return None
+    values = [int(v) for v in bare.split(",")]
+    return frozenset(values) if len(set(values)) == len(values) and all(1 <= v <= n for v in values) else None
+
+
+def text_alone(reply: Reply) -> str | None:
+    """What was written, without the quotation marks that writers like to put around it; None for a refusal or nothing."""
+    text = (reply.text or "").strip()
+    if len(text) > 1 and text[0] == text[-1] == '"' and '"' not in text[1:-1]:
+        text = text[1:-1].strip()
+    return text if reply.ok and text and not refused(text) else None
 
 
 def masses(logprobs: Sequence[float]) -> list[float] | None:

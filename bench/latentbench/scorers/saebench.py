@@ -12,7 +12,6 @@ Here neither a number nor a prompt's wording depends on it, and the examples hav
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -24,14 +23,11 @@ from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.requests import Reply
 from latentbench.kernel.trial import Trial
 from latentbench.prompts import selection
-from latentbench.prompts.answers import unread, word
+from latentbench.prompts.answers import NONE, read_numbers, unread
 from latentbench.scorers.binary_task import BinaryParams, BinaryTask
 from latentbench.scorers.scorer import Judgement, Metric, Params, failed, judged
 from latentbench.stats.bounds import scaled
 from latentbench.stats.ranking import normalise
-
-NONE = "none"
-NUMBERS = re.compile(r"\d{1,4}(\s*,\s*\d{1,4})*")
 
 
 class SaeBenchParams(BinaryParams):
@@ -109,22 +105,6 @@ class SaeBench(BinaryTask):
             if 0 < floor < 1:
                 found["accuracy_normalised"] = normalise(found["accuracy"], floor)
         return found
-
-
-def read_numbers(text: str, n: int) -> frozenset[int] | None:
-    """Different numbers of 1..n, separated by commas, or the word `none`; None for anything else.
-
-    A list of zeros and ones is not taken for numbers: with more than one 1, or any 0, it has no reading.
-    """
-    bare = word(text).strip("\"'`*.! \n")
-    if bare.lower() in (NONE, "[]"):
-        return frozenset()
-    if bare.startswith("[") and bare.endswith("]"):
-        bare = bare[1:-1].strip()
-    if not NUMBERS.fullmatch(bare):
-        return None
-    values = [int(v) for v in bare.split(",")]
-    return frozenset(values) if len(set(values)) == len(values) and all(1 <= v <= n for v in values) else None
 
 
 def cut(window: Window, centre: int, reach: int) -> Window:

@@ -28,7 +28,7 @@ from latentbench.kernel.latent import LatentRef, LatentView, Steered
 from latentbench.kernel.requests import Activate, Capability, Chat, Outcome, Reply, Request
 from latentbench.kernel.trial import Seen, Trial, seen
 from latentbench.prompts import selection
-from latentbench.prompts.answers import refused, unread
+from latentbench.prompts.answers import text_alone, unread
 from latentbench.prompts.template import Prompts
 from latentbench.scorers.intervention import kind
 from latentbench.scorers.rating import CLEARLY, LEVELS, NEEDS, PARTLY, Rating, rating_request, read_rating
@@ -198,9 +198,9 @@ class Sensitivity(Scorer):
 
     def follow_up(self, trial: Trial, can: frozenset[Capability], replies: Sequence[Reply]) -> list[Request]:
         """What the latent does on a text that was written."""
-        if trial.latent is None or len(replies) > 1 or _text(replies[0]) is None:
+        if trial.latent is None or len(replies) > 1 or text_alone(replies[0]) is None:
             return []
-        return [Activate(_text(replies[0]) or "", trial.latent)]
+        return [Activate(text_alone(replies[0]) or "", trial.latent)]
 
     def parse(self, trial: Trial, replies: Sequence[Reply]) -> list[Judgement]:
         """One judgement; see the class."""
@@ -226,7 +226,7 @@ class Sensitivity(Scorer):
         bad = next((r for r in replies if not r.ok), None)
         if bad is not None:
             return failed(trial, bad)
-        if _text(replies[0]) is None:
+        if text_alone(replies[0]) is None:
             return failed(trial, unread(replies[0].text or ""))
         measured = replies[1].tokens
         if measured is None:
@@ -278,11 +278,3 @@ def _faithfulness(halves: Mapping[str, Sequence[Judgement]]) -> float:
                 contained.setdefault(half, {}).setdefault(j.kind, []).append(j.answer)
     kinds = {j.kind for judgements in halves.values() for j in judgements} - {CLEAN}
     return faithfulness(contained, sorted(kinds, key=lambda k: float(k.partition(":")[2])))
-
-
-def _text(reply: Reply) -> str | None:
-    """What was written, without the quotation marks that writers like to put around it; None for a refusal or nothing."""
-    text = (reply.text or "").strip()
-    if len(text) > 1 and text[0] == text[-1] == '"' and '"' not in text[1:-1]:
-        text = text[1:-1].strip()
-    return text if reply.ok and text and not refused(text) else None
