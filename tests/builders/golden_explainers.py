@@ -65,6 +65,7 @@ def spoken(preset: str | None = None, **params: Any) -> list[Writing]:
 
 
 TRIED = ({"text": "Names of fruit."}, {"text": "Words such as apple or plum."}, {"text": "Names of fruit."}, FAILED[0])
+TESTED = ({"text": "1"}, {"text": "An apple and a pear."}, {"text": "none"})
 EXPLAINERS: dict[str, list[Writing]] = {
     "llm": [
         Writing(),
@@ -108,6 +109,13 @@ EXPLAINERS: dict[str, list[Writing]] = {
         ),
         Writing("oracle", {"max_tokens": 9}, (TOOLS, CLOCK), ({"text": "Names of tools.\n\nX is"},)),
         *spoken(),
+    ],
+    "agent": [
+        Writing(None, {"k": 3, "texts": 2, "n_windows": 3, "n_examples": 3}, (FRUIT, TOOLS, BARE)),
+        Writing("once", {"k": 2, "texts": 2, "n_examples": 2, "listed": 3, "fires": 0.5}, (FRUIT,), TRIED[:2]),
+        Writing("shuffled", {"k": 2, "texts": 3, "n_examples": 2, "rounds": 2}, (FRUIT,), TESTED),
+        Writing(None, {"k": 2, "texts": 1, "n_examples": 1, "max_calls": 8}, (FRUIT,), TESTED),
+        Writing(None, {"k": 2, "n_examples": 1}, (FRUIT,), tuple(FAILED)),
     ],
     "contrastive": [
         Writing(None, {}, (FRUIT, TOOLS, CLOCK, BARE)),

@@ -19,6 +19,7 @@ TASKS = Path(__file__).parents[2] / "tasks"
 FILES = sorted([*(TASKS / "scorers").glob("*.yaml"), *(TASKS / "explainers").glob("*.yaml")])
 
 DIGESTS = {
+    "explainers/agent@1-0": "66815580e9e5b0a7",
     "explainers/best-of-k@2-0": "f7cac8369750ab0d",
     "explainers/best-of-k@3-0": "f7cac8369750ab0d",
     "explainers/constant@1-0": "c8f80855b86afb42",

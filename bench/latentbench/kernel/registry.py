@@ -50,6 +50,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "multi": "latentbench.explainers.multi:MultiExplainer",
         "excerpts": "latentbench.explainers.excerpts:ExcerptsExplainer",
         "patched": "latentbench.explainers.patched:PatchedExplainer",
+        "agent": "latentbench.explainers.agent:AgentExplainer",
     },
     "judge": {
         "transformers": "latentbench.judges.transformers:TransformersJudge",

@@ -49,7 +49,7 @@ class ConceptWriter(Oracle):
     def explain(self, request: Chat) -> str | None:
         """The text of the concept that the marks show best."""
         asked = next((m.content for m in reversed(request.messages) if m.role == "user"), "")
-        examples = [_unmarked(line) for line in EXAMPLE.findall(asked)]
+        examples = [unmarked(line) for line in EXAMPLE.findall(asked)]
         scored = sorted(
             ((-self._fit(text, examples), place, text) for place, text in enumerate(self._texts)), key=lambda s: s[:2]
         )
@@ -79,7 +79,7 @@ class ConceptWriter(Oracle):
         return 2 * both / (fires + marked) if fires + marked else 0.0
 
 
-def _unmarked(line: str) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+def unmarked(line: str) -> tuple[tuple[str, ...], tuple[bool, ...]]:
     """Tokens of an example without its marks, and which of them were marked."""
     pieces = MARKED.split(line.replace("⏎", "\n"))
     inside = [place % 2 == 1 for place, piece in enumerate(pieces) for _ in piece]

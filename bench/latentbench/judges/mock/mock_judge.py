@@ -1,4 +1,4 @@
-"""Deterministic judges without weights: `mock:label`, `mock:lexical`, `mock:constant`, `mock:oracle`, `mock:writer`.
+"""Deterministic judges without weights: `mock:label`, `mock:lexical`, `mock:constant`, `mock:oracle`, and those that write.
 
 Every decision - whether to fail, to talk nonsense, to flip a label - is a hash of the seed and of what is asked, never of a
 counter or a generator, so replies do not depend on order, batch size or on what was cached. A random generator would make each

@@ -79,6 +79,7 @@ class Quotes:
     def __init__(self, rules: Rules, folder: Path) -> None:
         self._rules, self._folder = rules, folder
         self._firing: dict[str, list[str]] = {}
+        self._rates: dict[str, float] = {}
 
     def text(self, rule: Mapping[str, Any] | None, seed: int) -> str | None:
         """A piece in which the rule fires, any piece without a rule; None where there is none.
@@ -88,6 +89,14 @@ class Quotes:
         """
         texts = self._any if rule is None else self._of(rule)
         return texts[seed_for("quote", seed) % len(texts)] if texts else None
+
+    def rate(self, rule: Mapping[str, Any]) -> float:
+        """Share of the suite's windows in which the rule fires, between 0 and 1."""
+        name = canonical(rule)
+        if name not in self._rates:
+            fires = sum(bool(self._mask(rule, tokens).any()) for tokens in self._windows)
+            self._rates[name] = (fires + 1) / (len(self._windows) + 2)
+        return self._rates[name]
 
     def _of(self, rule: Mapping[str, Any]) -> list[str]:
         name = canonical(rule)

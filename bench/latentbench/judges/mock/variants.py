@@ -159,10 +159,24 @@ def _writer(params: MockParams) -> Variant:
     return ConceptWriter(params.rules)
 
 
+def _guesser(params: MockParams) -> Variant:
+    from latentbench.judges.mock.guesser import Guesser
+
+    return Guesser(params.rules)
+
+
+def _blind(params: MockParams) -> Variant:
+    from latentbench.judges.mock.guesser import Blind
+
+    return Blind(params.rules)
+
+
 VARIANTS: dict[str, Callable[[MockParams], Variant]] = {
     "label": Label,
     "lexical": lambda _: Lexical(),
     "constant": Constant,
     "oracle": _oracle,
     "writer": _writer,
+    "guesser": _guesser,
+    "blind": _blind,
 }
