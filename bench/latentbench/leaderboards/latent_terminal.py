@@ -20,6 +20,7 @@ from rich.console import Group, RenderableType
 
 from latentbench.kernel.errors import UnknownName
 from latentbench.kernel.latent import LatentView, Window
+from latentbench.leaderboards.inquiry_shown import inquiry_lines
 from latentbench.runs.finished import Run
 from latentbench.runs.kept import EXPLAIN, KeptCall, has_calls, kept_calls
 from latentbench.suites.show import marked
@@ -140,10 +141,12 @@ def _explanations(run: Run, latent: str, choice: ShownParts) -> Iterator[Rendera
     repeats = run.record.spec.repeats
     note = f"; the first of {count(repeats)} repeats ({ALL} shows the rest)" if repeats > 1 and not choice.whole else ""
     yield from _head(f"Explanations, each with its scores on this latent alone{note}")
-    columns = ["explainer", "repeat", "text", "outcome", "error"]
-    for label, repeat, text, outcome, error in told[columns].itertuples(index=False):
+    columns = ["explainer", "repeat", "text", "outcome", "error", "note"]
+    for label, repeat, text, outcome, error, how in told[columns].itertuples(index=False):
         yield indented(_called(run, label, repeat), 2, "bold")
         yield indented(_cut(_said(text, outcome, error), choice), 4)
+        for line in inquiry_lines(how, choice.whole):
+            yield indented(_cut(line, choice), 6, "dim")
         mine = scores[(scores["explainer"] == label) & (scores["repeat"] == repeat)]
         for (scorer, judge), rows in mine.groupby(["scorer", "judge"], sort=False):
             yield indented(f"{scorer}, judge {judge}: {_values(run, str(scorer), rows, choice)}", 6)
