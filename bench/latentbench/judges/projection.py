@@ -37,8 +37,9 @@ class Projection:
         """One reply per request; a text runs once for all requests about a coder."""
         started = time.perf_counter()
         replies = [self._lacking(r) for r in requests]
-        for name in dict.fromkeys(r.latents[0].coder for r in requests if r.latents):
-            own = [i for i, r in enumerate(requests) if replies[i] is None and r.latents[0].coder == name]
+        todo = [i for i, reply in enumerate(replies) if reply is None]
+        for name in dict.fromkeys(requests[i].latents[0].coder for i in todo):
+            own = [i for i in todo if requests[i].latents[0].coder == name]
             texts = list(dict.fromkeys(requests[i].text for i in own))
             states = dict(zip(texts, self.states(name, texts), strict=True))
             for i in own:
