@@ -16,6 +16,7 @@ is they that give way, because the test windows must not depend on how explain w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -37,7 +38,6 @@ EXPLAIN, TEST = 0, 1
 RANDOM = -1
 """Code, in place of a decile, of a silent window drawn at random."""
 CONTRAST_STREAM = 1
-PLACE_BITS = 40
 INFINITE = 0x7C00
 """Bits of infinity in float16."""
 
@@ -59,6 +59,11 @@ class Tiles:
     start: Ints
     context: Ints
     of: NDArray[np.int32]
+
+    @cached_property
+    def ends(self) -> tuple[Ints, Ints]:
+        """First position that a window around a peak in each tile may have, and the last one [tiles]."""
+        return self.offsets[self.context], self.offsets[self.context + 1] - self.window
 
     @property
     def unused(self) -> int:
@@ -281,31 +286,31 @@ def _fires(where: Ints, bits: NDArray[np.uint16], tiles: Tiles, centred: bool, c
     loose = where[:0]
     if not inside.all():
         tiled, strength, place, loose = of[inside], bits[inside], where[inside], where[~inside]
-    first = np.flatnonzero(np.diff(tiled, prepend=-1))
+    first = _firsts(tiled)
     active = tiled[first].astype(np.int64)
     contexts = _distinct(tiles.context[active], np.searchsorted(tiles.offsets, loose, side="right") - 1)
+    ahead = _largest(strength, tiled)
+    maxima = ahead[first]
     if not centred or not len(first):
-        maxima = np.maximum.reduceat(strength, first) if len(first) else strength[:0]
         return _Fires(tiles.start[active], maxima, active, contexts)
 
-    # The largest value of each tile, and of equal ones the first, in one pass.
-    key = strength.astype(np.int64) << PLACE_BITS
-    key |= np.arange(len(key) - 1, -1, -1)
-    best = np.maximum.reduceat(key, first)
-    maxima = (best >> PLACE_BITS).astype(np.uint16)
-    peak = place[len(key) - 1 - (best & ((1 << PLACE_BITS) - 1))]
-    context = tiles.context[active]
-    start = np.clip(peak - tiles.window // 2, tiles.offsets[context], tiles.offsets[context + 1] - tiles.window)
+    # The first entry of a tile that none behind it exceeds is its largest, and of equal ones the first.
+    unsurpassed = np.flatnonzero(strength == ahead)
+    peaks = unsurpassed[_firsts(tiled[unsurpassed])]
+    earliest, latest = tiles.ends
+    start = np.minimum(np.maximum(place[peaks] - tiles.window // 2, earliest[active]), latest[active])
     kept = np.arange(len(start))
     if copies is not None:
         # A window that is re-cut may reach into a tile that is a copy.
         kept = kept[~copies.copied(start)]
-    kept = kept[disjoint(start[kept], maxima[kept], tiles.window)]
+        kept = kept[disjoint(start[kept], maxima[kept], tiles.window)]
+    else:
+        kept = np.flatnonzero(disjoint(start, maxima, tiles.window))
     start, maximum = start[kept], maxima[kept]
     # A window that is moved out of its tile reaches into one other; only a stronger one can raise its maximum.
     earlier = start < tiles.start[active[kept]]
     other = tiles.of[np.where(earlier, start, start + (tiles.window - 1))]
-    beside = np.clip(kept + np.where(earlier, -1, 1), 0, len(active) - 1)
+    beside = np.minimum(np.maximum(kept + 1 - 2 * earlier, 0), len(active) - 1)
     raised = np.flatnonzero((other < 0) | ((active[beside] == other) & (maxima[beside] > maximum)))
     if len(raised):
         low, high = np.searchsorted(where, start[raised]), np.searchsorted(where, start[raised] + tiles.window)
@@ -315,11 +320,32 @@ def _fires(where: Ints, bits: NDArray[np.uint16], tiles: Tiles, centred: bool, c
     return _Fires(start, maximum, np.concatenate([active, other[other >= 0]]), contexts)
 
 
+def _firsts(numbers: NDArray[np.integer]) -> Ints:
+    """Where a number stands that is another one than before."""
+    new = np.ones(len(numbers), dtype=np.bool_)
+    np.not_equal(numbers[1:], numbers[:-1], out=new[1:])
+    return np.flatnonzero(new)
+
+
+def _largest(strength: NDArray[np.uint16], tiled: NDArray[np.integer]) -> NDArray[np.uint16]:
+    """For each entry the largest from it to the end of its tile.
+
+    Every step looks twice as far ahead, at all entries at once. `np.maximum.reduceat` goes from tile to tile, and most tiles have
+    one or two entries.
+    """
+    found, ahead = strength.copy(), 1
+    while ahead < len(found) and (same := tiled[ahead:] == tiled[:-ahead]).any():
+        # No strength is 0, so what is of another tile is the least of all.
+        found[:-ahead] = np.maximum(found[:-ahead], found[ahead:] * same)
+        ahead *= 2
+    return found
+
+
 def _distinct(some: Ints, others: Ints) -> int:
     """How many numbers stand in two ascending arrays."""
     if len(others):
         return len(np.union1d(some, others))
-    return int(np.count_nonzero(np.diff(some, prepend=-1)))
+    return len(_firsts(some))
 
 
 def disjoint(start: Ints, strength: NDArray[np.integer], window: int) -> Bools:
@@ -337,18 +363,22 @@ def disjoint(start: Ints, strength: NDArray[np.integer], window: int) -> Bools:
         [n]
     """
     linked = np.diff(start) < window
-    keep = np.zeros(len(start), dtype=np.bool_)
-    alive = np.ones(len(start), dtype=np.bool_)
     earlier_wins = strength[:-1] >= strength[1:]
-    while alive.any():
-        rivals = linked & alive[:-1] & alive[1:]
-        wins = alive.copy()
-        wins[1:] &= ~(rivals & earlier_wins)
-        wins[:-1] &= ~(rivals & ~earlier_wins)
-        keep |= wins
-        alive &= ~wins
-        alive[1:] &= ~(linked & wins[:-1])
-        alive[:-1] &= ~(linked & wins[1:])
+    keep = np.zeros(len(start), dtype=np.bool_)
+    alive = np.arange(len(start))
+    while len(alive):
+        lost = linked & earlier_wins
+        wins = np.ones(len(alive), dtype=np.bool_)
+        wins[1:] &= ~lost
+        wins[:-1] &= ~(linked ^ lost)
+        keep[alive[wins]] = True
+        left = ~wins
+        left[1:] &= ~(linked & wins[:-1])
+        left[:-1] &= ~(linked & wins[1:])
+        # Few are left, and only neighbours of before are neighbours.
+        some = np.flatnonzero(left)
+        alive, pairs = alive[some], some[:-1]
+        linked, earlier_wins = linked[pairs] & (np.diff(some) == 1), earlier_wins[pairs]
     return keep
 
 
