@@ -189,7 +189,7 @@ async def test_the_rest_is_the_writer_s_with_its_name_and_price(folder: Path) ->
 
 def test_wrong_references_are_refused(folder: Path, tmp_path: Path) -> None:
     wrong: list[tuple[str, type[BenchError], str]] = [
-        ("subject:planted-1?writer=mock:label", SpecError, "not built from a subject"),
+        ("subject:planted-2?writer=mock:label", SpecError, "not built from a subject"),
         (f"subject:{folder}", SpecError, "writer"),
         (f"subject:{folder}?writer=mok:label", UnknownName, "'mock'"),
         (f"subject:{folder}?writer=mock:label&coders=b", UnknownName, "coder of suite toy"),
@@ -205,6 +205,28 @@ def test_wrong_references_are_refused(folder: Path, tmp_path: Path) -> None:
     (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(DigestMismatch, match="coder a"):
         load_judge(f"subject:{copy}?writer=mock:label")
+
+
+async def test_the_latents_of_a_planted_suite_are_measured_by_their_rules(tmp_path: Path) -> None:
+    judge = load_judge("subject:planted-1?writer=mock:lexical%3Fcan=chat")
+    assert judge.can == {Capability.CHAT, Capability.ACTIVATE}
+    suite = load_suite("planted-1")
+    views = {v.id: v for v in suite.latents()}
+    view = views["planted/colours"]
+    replies = await judge.answer(
+        [Activate("a red door", LatentRef(view.id, view.origin)), Activate("a door", LatentRef(view.id, view.origin))]
+    )
+    assert [[value > 0 for value in (r.tokens or ((),))[0]] for r in replies] == [[False, True, False], [False, False]]
+    (other,) = await judge.answer([Activate("a red door", LatentRef(view.id, "another"))])
+    assert other.outcome is Outcome.SKIPPED
+    assert judge.identity.key != load_judge("mock:lexical?can=chat").identity.key
+    copy = tmp_path / "planted"
+    shutil.copytree(suite.path, copy)
+    rules = (copy / "rules.yaml").read_text(encoding="utf-8")
+    (copy / "rules.yaml").write_text(rules.replace("Names of colours.", "Colours."), encoding="utf-8")
+    with pytest.raises(DigestMismatch, match="not what planted-1@"):
+        load_judge(f"subject:{copy}?writer=mock:label")
+    await judge.close()
 
 
 def test_a_run_measures_the_subject_without_any_special_path(folder: Path, tmp_path: Path) -> None:

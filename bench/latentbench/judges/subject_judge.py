@@ -9,6 +9,9 @@ cache, batching and resume. As a judge with one more ability (`activate`) the pa
 
 `?` and `&` inside the writer's reference are written `%3F` and `%26`.
 
+The latents of a planted suite are rules; on it they are evaluated on the text, as mocks do, so that a real writer can be tested
+where the truth is known: `subject:planted-1?writer=JUDGE`. Nothing is loaded then but the rules and the writer.
+
 To whoever pays and compares, this judge *is* its writer: it has the writer's name, price and settings, and one parameter more,
 the subject. An activation is measured, not judged: it costs seconds and no tokens. A latent is named by its id and its origin (a
 digest of subject and coder), so the latent of another suite that happens to have the same id is refused, not measured.
@@ -25,6 +28,7 @@ import numpy as np
 import pydantic
 
 from latentbench.judges.judge import BaseJudge, Worker
+from latentbench.judges.mock.planted_subject import planted_subject
 from latentbench.judges.projection import Projection
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import DigestMismatch, SpecError, UnknownName
@@ -58,23 +62,25 @@ class SubjectJudge(BaseJudge):
     """A writer with a suite's subject behind it.
 
     Args:
-        model: a suite that was built from a subject.
+        model: a suite that was built from a subject, or from rules.
         params: see `SubjectParams`.
 
     Raises:
         SpecError: a suite without a subject, or a wrong writer.
         UnknownName: no such suite, coder or writer.
-        DigestMismatch: subject or coder are others than in the suite's build.
+        DigestMismatch: subject, coder or rules are others than in the suite's build.
         ModelError, CoderError: they cannot be loaded.
     """
 
     params_model: ClassVar[type[pydantic.BaseModel]] = SubjectParams
 
     def __init__(self, model: str, params: SubjectParams) -> None:
-        from latentbench.judges.reference import load_judge
-
         self.params = params
         suite = load_suite(model)
+        self._planted = planted_subject(suite)
+        if self._planted is not None:
+            self._behind(params.writer, suite.manifest["rules"])
+            return
         if "subject" not in suite.manifest:
             raise SpecError(f"judge subject:{model}: {suite.id} was not built from a subject; nothing can be run.")
         wanted = [name for name in params.coders.split("+") if name] or suite.coders
@@ -90,14 +96,20 @@ class SubjectJudge(BaseJudge):
         if differing := changed(suite.manifest, self.loaded, self._coders):
             raise DigestMismatch(f"judge subject:{model} cannot run {suite.id}: {'; '.join(differing)}.")
         self._origins = {name: origin(weights, coder.key) for name, coder in self._coders.items()}
-        self.writer = load_judge(params.writer)
-        self.can = self.writer.can | {Capability.ACTIVATE, Capability.PROJECT}
+        without = [] if self.loaded.starts else ["bos: false"]
+        self._behind(params.writer, digest([self.loaded.identity, self._origins, *without]))
+        self.can |= {Capability.PROJECT}
+        self._projection = Projection(self.loaded, self._coders, self._origins, params.batch)
+
+    def _behind(self, writer: str, subject: str) -> None:
+        """Load the writer and be it, with the subject."""
+        from latentbench.judges.reference import load_judge
+
+        self.writer = load_judge(writer)
+        self.can = self.writer.can | {Capability.ACTIVATE}
         self.reads_truth = self.writer.reads_truth
         self.in_flight, self.chunk = self.writer.in_flight, self.writer.chunk
-        without = [] if self.loaded.starts else ["bos: false"]
-        mine = ("subject", digest([self.loaded.identity, self._origins, *without]))
-        self.identity = replace(self.writer.identity, params=(*self.writer.identity.params, mine))
-        self._projection = Projection(self.loaded, self._coders, self._origins, params.batch)
+        self.identity = replace(self.writer.identity, params=(*self.writer.identity.params, ("subject", subject)))
         self._worker = Worker("subject")
 
     async def answer(self, requests: Sequence[Request]) -> list[Reply]:
@@ -125,6 +137,8 @@ class SubjectJudge(BaseJudge):
         await self.writer.close()
 
     def _activate(self, requests: Sequence[Activate]) -> list[Reply]:
+        if self._planted is not None:
+            return [self._planted.activate(r.text, r.latent) for r in requests]
         replies: list[Reply] = [Reply(Outcome.SKIPPED)] * len(requests)
         for name in dict.fromkeys(r.latent.coder for r in requests):
             places = [i for i, r in enumerate(requests) if r.latent.coder == name]

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from latentbench.kernel.errors import DigestMismatch
 from latentbench.kernel.identity import canonical, digest, seed_for
 from latentbench.kernel.latent import LatentRef, origin
 from latentbench.kernel.requests import Outcome, Reply
 from latentbench.kernel.tables import WINDOWS, read_table
-from latentbench.suites.planted.planted_suite import CODER, Rules, activation
+from latentbench.suites.planted.planted_suite import CODER, Rules, activation, load_rules
 from latentbench.suites.planted.rules import TOKEN, Mask, fragment, matches
+from latentbench.suites.store import Suite
 
 QUOTED = 64
 """Pieces per rule that a writer chooses from."""
@@ -63,6 +65,22 @@ class PlantedSubject:
                 return reply
             found.append(sum(reply.tokens[0]) / len(reply.tokens[0]))
         return Reply(windows=tuple(found))
+
+
+def planted_subject(suite: Suite) -> PlantedSubject | None:
+    """The subject of a suite that was built from rules; None for any other suite, and where its rules do not lie beside it.
+
+    Raises:
+        DigestMismatch: they are others than those that it was built from.
+    """
+    recipe = suite.manifest.get("recipe")
+    file = recipe.get("rules") if suite.manifest.get("kind") == "planted" and isinstance(recipe, Mapping) else None
+    if not isinstance(file, str) or not (suite.path / file).exists():
+        return None
+    rules = load_rules(suite.path / file)
+    if digest(rules) != suite.manifest.get("rules"):
+        raise DigestMismatch(f"{suite.path / file} is not what {suite.id} was built from; build the suite again.")
+    return PlantedSubject(rules)
 
 
 class Quotes:
