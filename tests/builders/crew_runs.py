@@ -45,8 +45,11 @@ def ending(log: Path, number: int) -> Iterator[list[int]]:
         ender.join()
 
 
-def workers_left(mark: str, patience: float = 30.0) -> list[str]:
-    """Command lines of processes whose environment names `mark`, once some seconds have brought no end to them."""
+def workers_left(mark: str, patience: float = 120.0) -> list[str]:
+    """Command lines of processes whose environment names `mark`, once some seconds have brought no end to them.
+
+    Ray's own agents look for their cluster before they end, and take up to a minute.
+    """
     until = time.monotonic() + patience
     while (left := _named(mark)) and time.monotonic() < until:
         time.sleep(0.5)

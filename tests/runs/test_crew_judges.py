@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from latentbench.judges.crew_judge import answered
 from latentbench.kernel import crew as crews
 from latentbench.kernel.crew import crew
 from latentbench.runs import flow
@@ -85,9 +87,22 @@ def test_models_in_bfloat16_give_the_same_bits_on_one_two_and_four_workers(
     # Small batches, so that a run of a test has some for every worker; who cuts them is the same with and without workers.
     monkeypatch.setattr(flow, "BATCH", 12)
     local = grid(tmp_path, "local", spec)
+    busy: set[str] = set()
+    tell = crews._Piece.tell
+
+    def told(piece: Any, value: object) -> None:
+        # There is a thread for each worker.
+        if piece.work is answered:
+            busy.add(threading.current_thread().name)
+        tell(piece, value)
+
+    monkeypatch.setattr(crews._Piece, "tell", told)
     for workers in (1, 2, 4):
+        busy.clear()
         address = f"local?workers={workers}&cpus=0.25"
         assert tables(grid(tmp_path, f"w{workers}", spec, address)) == tables(local)
+        print(f"{workers} workers, of whom {len(busy)} answered")
+        assert min(2, workers) <= len(busy) <= workers
     monkeypatch.setattr(flow, "BATCH", 40)
     other = grid(tmp_path, "other", spec)
     score = [pq.read_table(run / "judgements.parquet").column("score").to_pylist() for run in (local, other)]
