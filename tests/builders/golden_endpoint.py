@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import openai
 from latentbench.judges.remote.endpoint import asked_to_wait
+from latentbench.judges.remote.endpoint import Endpoint
 from latentbench.judges.remote.openai import OpenAIJudge, OpenAIParams
 from latentbench.judges.remote.reading import answer_logprobs
 
@@ -89,15 +90,18 @@ def endpoint(status: int, body: Any, sent: list[Any]) -> OpenAIJudge:
         sent.append(json.loads(request.content))
         return httpx.Response(status, json=body)
 
-    class Wired(OpenAIJudge):
-        def _client(self) -> openai.AsyncOpenAI:
+    class Wired(Endpoint):
+        @property
+        def client(self) -> openai.AsyncOpenAI:
             wire = httpx.AsyncClient(transport=httpx.MockTransport(answer))
             return openai.AsyncOpenAI(api_key="none", base_url="http://endpoint/v1", max_retries=0, http_client=wire)
 
     params = OpenAIParams(
         base_url="http://127.0.0.1:9/v1", attempts=1, backoff=0, patience=0, logprobs=True, completions=True
     )
-    return Wired("m", params)
+    judge = OpenAIJudge("m", params)
+    judge.endpoint = Wired(params, "m", {})
+    return judge
 
 
 def openai_file() -> dict[str, Json]:
