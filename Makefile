@@ -94,11 +94,13 @@ lint: $(BIN)/.ready
 	$(BIN)/lint-imports
 
 # Deterministic judges: an unchanged tree gives the frozen numbers. The machine may be busy, so time counts for little.
+GATED := gate:planted-1 gate-embedding:smollm2-135m-mini gate-concepts:concepts-1 gate-explainers:planted-1-explainers
+
 gate: $(BIN)/.ready
-	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
-	$(BIN)/bench gate tasks/runs/gate.yaml --baseline leaderboards/gate/planted-1.json --out $$out/planted --max-latency 20 && \
-	$(BIN)/bench gate tasks/runs/gate-embedding.yaml --baseline leaderboards/gate/smollm2-135m-mini.json \
-		--out $$out/embedding --max-latency 20
+	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && for pair in $(GATED); do \
+		$(BIN)/bench gate tasks/runs/$${pair%:*}.yaml --baseline leaderboards/gate/$${pair#*:}.json --out $$out/$${pair%:*} \
+			--max-latency 20 || exit; \
+	done
 
 .venv-docs/.ready: pyproject.toml
 	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs

@@ -8,8 +8,7 @@ from typing import Any
 
 import httpx
 import openai
-from latentbench.judges.remote.endpoint import asked_to_wait
-from latentbench.judges.remote.endpoint import Endpoint
+from latentbench.judges.remote.endpoint import Endpoint, asked_to_wait
 from latentbench.judges.remote.openai import OpenAIJudge, OpenAIParams
 from latentbench.judges.remote.reading import answer_logprobs
 

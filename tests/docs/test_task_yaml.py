@@ -146,7 +146,7 @@ def test_prompts_share_their_beginning(path: Path) -> None:
         if "explanation" in last:
             assert last.index("explanation") == 0
             # A window whose tokens are places of the text stands in no field.
-            assert last[1:2] in ([], ["window"], ["windows"], ["register"])
+            assert last[1:2] in ([], ["window"], ["windows"], ["register"], ["texts"], ["examples"])
 
 
 def test_a_prompt_variant_is_one_file(tmp_path: Path) -> None:
