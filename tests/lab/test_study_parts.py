@@ -143,7 +143,7 @@ def test_tables_fold_intervals_and_keep_them_apart_in_csv():
 @pytest.mark.parametrize("size", ["embedded", "large"])
 def test_every_shipped_study_fits_its_schema_and_the_profiles(size):
     profile = load_profile(size)
-    assert len(studies()) == 18
+    assert len(studies()) == 19
     for name in studies():
         label, study = load_study(name)
         check_names(study, profile, label)
