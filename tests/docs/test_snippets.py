@@ -57,6 +57,7 @@ READ_ONLY = {
     "intervention.md": "weights and minutes",
     "judges.md": "endpoints, weights and labels by people; the spec is run by tests/docs/test_mock_judges.py",
     "leaderboards.md": "weights and minutes",
+    "long-and-rare.md": "weights, models that a reader has, and minutes",
     "look.md": "runs that a reader has; tests/site run the commands",
     "publish.md": "a repository and a run that a reader has; tests/leaderboards/test_submission.py runs the commands",
     "python.md": "run by tests/docs/test_python_page.py, with a model",

@@ -98,7 +98,7 @@ def test_every_latent_has_its_windows_and_one_window_has_no_error(suite: Suite, 
     for r in rows:
         if r.scorer != "intruder" and r.judged == r.attempted:
             assert r.windows == active[r.latent]
-            assert (r.error is None) == (r.windows == 1), r
+            assert (r.error is None) == (r.windows == 1 or r.scorer == "example_embedding"), r
         if r.judged == 0:
             assert (r.windows, r.value, r.error) == (0, None, None)
     values = {(r.explainer, r.scorer, r.latent): r.value for r in rows}

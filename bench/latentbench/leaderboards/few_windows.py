@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -22,6 +23,7 @@ from latentbench.kernel.requests import Outcome
 from latentbench.leaderboards.rescored import judged_latents, same_scorer
 from latentbench.runs.finished import Run
 from latentbench.runs.run_tables import latent_scores
+from latentbench.scorers.example_embedding import ExampleEmbedding
 from latentbench.scorers.scorer import Judgement, Scorer
 from latentbench.stats.bootstrap import bootstrap_mean
 from latentbench.stats.jackknife import jackknife_error
@@ -45,7 +47,8 @@ class WindowedScore:
         windows: activating windows judged; answers, where an answer is about several windows.
         judged, attempted: judgements.
         value: None where nothing that was judged has a score.
-        error: its standard error from the draw of windows; None where a class has one window.
+        error: its standard error from the draw of windows; None where a class has one window, and of a scorer whose windows are
+            scored by each other.
     """
 
     explainer: str
@@ -74,7 +77,9 @@ def windowed_scores(run: Run) -> list[WindowedScore]:
         ok = [j for j in judgements if j.outcome is Outcome.OK]
         classes = _classes(ok)
         value = _headline(scorer, ok)
-        error = None if value is None else jackknife_error(ok, classes, lambda some, own=scorer: _headline(own, some))  # type: ignore[misc]
+        # Its windows' scores are comparisons with each other: without a window the others would have other scores.
+        alone = value is not None and not isinstance(scorer, ExampleEmbedding)
+        error = jackknife_error(ok, classes, partial(_headline, scorer)) if alone else None
         rows.append(
             WindowedScore(
                 cell.explainer.label,
@@ -101,7 +106,8 @@ def _classes(judgements: Sequence[Judgement]) -> list[int]:
 def _headline(scorer: Scorer, judgements: Sequence[Judgement]) -> float | None:
     if not judgements:
         return None
-    return finite(latent_scores(scorer, judgements)[1][scorer.headline][0])
+    value: float | None = finite(latent_scores(scorer, judgements)[1][scorer.headline][0])
+    return value
 
 
 def windows_blocks(rows: Sequence[WindowedScore], seed: int = 0) -> list[Block]:
