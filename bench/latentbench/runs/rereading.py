@@ -8,11 +8,49 @@ Reading again asks nothing new: questions do not depend on what is read, so thei
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cached_property
+from pathlib import Path
 
 from latentbench.kernel.requests import Outcome
+from latentbench.runs import judging
 from latentbench.runs.explaining import RETRIED, Explanations, stored
 from latentbench.runs.journal import ExplainedUnit, Journal
 from latentbench.runs.plan import Plan
+from latentbench.runs.run_journals import explanation_journal, judgement_journal
+from latentbench.runs.stock import UnitStock
+
+
+class OnDisk:
+    """The journals of a run and what of them still stands; each is read when that is first asked for, and not again.
+
+    Args:
+        again: outcomes on disk that are owed again.
+
+    Attributes:
+        explanations, judgements: the journals.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, again: Collection[Outcome] = RETRIED) -> None:
+        self.explanations, self.judgements = explanation_journal(folder), judgement_journal(folder)
+        self._plan, self._again = plan, again
+
+    @cached_property
+    def done(self) -> Explanations:
+        """Explanations that are there; whoever explains adds to them.
+
+        Raises:
+            RunError, CorruptTable: the journal cannot be read.
+        """
+        return standing(self._plan, self.explanations, self._again)
+
+    @cached_property
+    def judged(self) -> UnitStock:
+        """Units that are there.
+
+        Raises:
+            RunError, CorruptTable: a journal cannot be read.
+        """
+        return judging.stored(self._plan, self.done, self.judgements, self._again)
 
 
 def standing(plan: Plan, journal: Journal[ExplainedUnit], again: Collection[Outcome] = RETRIED) -> Explanations:

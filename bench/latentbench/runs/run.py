@@ -41,21 +41,19 @@ from latentbench.kernel.requests import Outcome
 from latentbench.models.source import cache_dir
 from latentbench.panels.panel_judge import load_panel
 from latentbench.panels.panel_spec import is_panel
-from latentbench.runs import judging, ledger
+from latentbench.runs import ledger
 from latentbench.runs.closing_remarks import say_cached, say_calls, say_damage
 from latentbench.runs.environment import git, hardware, versions
 from latentbench.runs.explaining import RETRIED, Explanations
 from latentbench.runs.flow import Flow
 from latentbench.runs.forecast import forecast
-from latentbench.runs.journal import ExplainedUnit, Journal, JudgedUnit
 from latentbench.runs.keeping import Keeper
 from latentbench.runs.ownership import dated_folder, is_passing, owned
 from latentbench.runs.plan import Plan, make_plan
 from latentbench.runs.probing import probe
 from latentbench.runs.record import RECORD, Paid, RunRecord, read_record, write_record
-from latentbench.runs.rereading import standing
+from latentbench.runs.rereading import OnDisk
 from latentbench.runs.retrying import forget
-from latentbench.runs.run_journals import explanation_journal, judgement_journal
 from latentbench.runs.run_spec import ExplainerEntry, RunSpec, ScorerEntry, load_run_spec, local
 from latentbench.runs.run_tables import describe, write_tables
 from latentbench.runs.settling import restore, settle
@@ -263,19 +261,19 @@ def _go_on(
             "Its rows stay as they are; start a new run for the new state."
         )
     again = frozenset({*RETRIED, *retry})
-    explanations, judgements = explanation_journal(folder), judgement_journal(folder)
-    done = standing(plan, explanations, again)
-    judged = judging.stored(plan, done, judgements, again)
+    there = OnDisk(plan, folder, again)
     command = " ".join([f"bench resume {folder}", *(f"--retry {outcome.value}" for outcome in retry)])
     # Before anything is forgotten: what a dead endpoint would be asked again is all that there is.
-    _try_judges(plan, done, judged, f"Nothing was paid; when it is mended, go on with: {command}", fresh=bool(retry))
+    _try_judges(
+        plan, there.done, there.judged, f"Nothing was paid; when it is mended, go on with: {command}", fresh=bool(retry)
+    )
     if retry and record.totals is not None and not record.totals.count(retry):
         kinds = " or ".join(outcome.value for outcome in retry)
         tell(console, f"nothing to retry: no explanation or judgement of {folder} is {kinds}")
     elif retry:
-        gone = forget(plan, explanations, judgements, retry)
+        gone = forget(plan, there.explanations, there.judgements, retry)
         tell(console, f"{gone:,} stored replies are forgotten and asked for again")
-    record = carry_out(plan, folder, record, console, again=again)
+    record = _carried_out(plan, folder, record, console, None, there)
     say_cached(plan, console)
     return record
 
@@ -324,19 +322,14 @@ def carry_out(
         The record as it was written in the end.
     """
     with owned(folder, _say(console)):
-        return _carried_out(plan, folder, record, console, runner, again)
+        return _carried_out(plan, folder, record, console, runner, OnDisk(plan, folder, again))
 
 
 def _carried_out(
-    plan: Plan,
-    folder: Path,
-    record: RunRecord,
-    console: Console,
-    runner: asyncio.Runner | None,
-    again: Collection[Outcome],
+    plan: Plan, folder: Path, record: RunRecord, console: Console, runner: asyncio.Runner | None, there: OnDisk
 ) -> RunRecord:
     began = time.monotonic()
-    explanations, judgements = explanation_journal(folder), judgement_journal(folder)
+    explanations, judgements = there.explanations, there.judgements
     keeper = Keeper(folder, plan.spec.keep)
     if wrong := keeper.restore(record):
         tell(console, f"calls that were kept are left out: {wrong}")
@@ -349,7 +342,7 @@ def _carried_out(
     through = False
     try:
         with ledger.counted(folder, list(plan.judges.values()), paid):
-            stopping.run(work(plan, explanations, judgements, keeper, console, again), runner)
+            stopping.run(work(plan, there, keeper, console), runner)
         through = True
     except (BaseExceptionGroup, BenchError) as e:
         # Batches run in task groups; the user is owed the one error, not the groups.
@@ -386,32 +379,17 @@ def _carried_out(
     return record
 
 
-async def _stages(
-    plan: Plan,
-    explanations: Journal[ExplainedUnit],
-    judgements: Journal[JudgedUnit],
-    keeper: Keeper,
-    console: Console,
-    again: Collection[Outcome],
-) -> None:
-    done = standing(plan, explanations, again)
-    judged = judging.stored(plan, done, judgements, again)
+async def _stages(plan: Plan, there: OnDisk, keeper: Keeper, console: Console) -> None:
+    done, judged = there.done, there.judged
     tally = RunTally(forecast(plan, done, judged))
     with tally.listening(plan.judges.values()):
-        await Flow(plan, explanations, judgements, done, judged, keeper, tally).run(console)
+        await Flow(plan, there.explanations, there.judgements, done, judged, keeper, tally).run(console)
     say_calls(tally.standing(), console)
 
 
-async def _closing(
-    plan: Plan,
-    explanations: Journal[ExplainedUnit],
-    judgements: Journal[JudgedUnit],
-    keeper: Keeper,
-    console: Console,
-    again: Collection[Outcome],
-) -> None:
+async def _closing(plan: Plan, there: OnDisk, keeper: Keeper, console: Console) -> None:
     try:
-        await _stages(plan, explanations, judgements, keeper, console, again)
+        await _stages(plan, there, keeper, console)
     finally:
         for label, judge in plan.judges.items():
             fault = await closed(judge)

@@ -146,6 +146,8 @@ class ReplyCache:
     """
 
     VALUE = "CAST(value AS BLOB)"
+    BEGIN: tuple[str, ...] = ("BEGIN IMMEDIATE",)
+    """What begins a transaction that writes, so that no other one does until it ends."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, str(path)
@@ -351,16 +353,22 @@ class ReplyCache:
         self._db.executemany(query, [(key, self._holder) for key in keys])
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+    def _transaction(self, begin: Sequence[str] = ()) -> Iterator[None]:
+        first, *more = begin or self.BEGIN
+        self._db.execute(first)
         try:
+            for query in more:
+                self._db.execute(query)
             yield
         except BaseException:
-            # A full disk ends the transaction by itself.
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            self._undo()
             raise
         self._db.execute("COMMIT")
+
+    def _undo(self) -> None:
+        # A full disk ends the transaction by itself.
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
 
     def explain_miss(self, identity: JudgeIdentity, request: Request, reads_truth: bool = False) -> str:
         """One sentence on why a call is not answered from the cache: the nearest stored call and what differs."""

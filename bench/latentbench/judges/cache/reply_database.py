@@ -151,17 +151,18 @@ class ReplyDatabase(ReplyCache):
     """
 
     VALUE = "convert_to(value, 'UTF8')"
+    BEGIN = ("BEGIN", "LOCK TABLE claims IN EXCLUSIVE MODE")
 
     def __init__(self, path: Path, url: str) -> None:
         need("psycopg", what="a reply cache in PostgreSQL")
         self._url = url
+        self._db = _PostgresConnection(url)
         super().__init__(path)
         self.name = url
 
     def _open(self) -> Any:
+        """The connection, which whoever waits for its errors has opened."""
         self.name = self._url
-        self._db = _PostgresConnection(self._url)
-        self._db.reach()
         return self._db
 
     def _set_up(self, path: Path) -> None:
@@ -171,7 +172,7 @@ class ReplyDatabase(ReplyCache):
         if not there:
             if standby:
                 raise DataError(f"the reply cache {self.name} has no tables, and the server only reads. Name another.")
-            with self._plain_transaction():
+            with self._transaction(("BEGIN",)):
                 self._db.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
                 self._db.execute(_TABLES)
         rights = [f"has_table_privilege('{PLACE}.{t}', '{r}')" for t, r in _RIGHTS]
@@ -188,9 +189,8 @@ class ReplyDatabase(ReplyCache):
         from psycopg import errors
 
         try:
-            db = getattr(self, "_db", None)
-            if db is not None and db.lost:
-                db.reach()
+            if self._db.lost:
+                self._db.reach()
             yield
         except psycopg.Error as e:
             reason = veiled(" ".join(str(e).split()))[:300]
@@ -208,24 +208,11 @@ class ReplyDatabase(ReplyCache):
                 said = f"cannot be used: {reason}."
             raise kind(f"the reply cache {self.name} {said}") from e
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._plain_transaction():
-            self._db.execute("LOCK TABLE claims IN EXCLUSIVE MODE")
-            yield
-
-    @contextmanager
-    def _plain_transaction(self) -> Iterator[None]:
+    def _undo(self) -> None:
         import psycopg
 
-        self._db.execute("BEGIN")
-        try:
-            yield
-        except BaseException:
-            with suppress(psycopg.Error):
-                self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+        with suppress(psycopg.Error):
+            self._db.execute("ROLLBACK")
 
     def _now(self) -> float:
         return float(self._db.execute("SELECT extract(epoch FROM clock_timestamp())").fetchone()[0])
