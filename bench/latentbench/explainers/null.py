@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from latentbench.explainers.explainer import Explainer, Explanation, Others, Params
-from latentbench.kernel.identity import seed_for
+from latentbench.kernel.identity import least_seed
 from latentbench.kernel.latent import LatentView, coder_of
 from latentbench.kernel.requests import Outcome, Reply
 
@@ -69,5 +69,5 @@ class ShuffledExplainer(Explainer):
         if not pool:
             error = f"{self.params.of} has no text of another latent of {latent.coder} to take"
             return Explanation(latent.id, None, Outcome.SKIPPED, error=error)
-        partner = min(pool, key=lambda i: (seed_for(seed, i), i))
+        partner = least_seed(seed, pool)
         return Explanation(latent.id, known[partner].text, note={"from": partner})

@@ -67,6 +67,18 @@ def seed_for(*parts: str | int) -> int:
     return int.from_bytes(h[:8], "big") >> 1
 
 
+def least_seed(seed: int, names: Sequence[str]) -> str:
+    """The name whose `seed_for(seed, name)` is the least, and of equal ones the first by name.
+
+    There is a hash for each seed and name, so this is all pairs whoever asks; what is saved is everything beside the hash.
+    """
+    head, sha = f"{seed}\x1f".encode(), hashlib.sha256
+    found = [sha(head + name.encode()).digest() for name in names]
+    # A seed is the first 63 bits: what is the least by 56 of them is looked at again.
+    near = min(found)[:7]
+    return min((seed_for(seed, n), n) for n, h in zip(names, found, strict=True) if h.startswith(near))[1]
+
+
 def share(*parts: object) -> float:
     """A number in [0, 1) from the hash of the parts."""
     return int(digest(parts), 16) / 16**16
