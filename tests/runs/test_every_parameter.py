@@ -93,6 +93,8 @@ WORDS: dict[str, list[Any]] = {
     "weights": [{"mock:label": 2.0}],
     "quorum": [1],
     "kls": [(1.0, 3.0)],
+    "max_calls": [500],
+    "max_passes": [500],
     "also": [(0.1,), (0.33,)],
     "chat_template_kwargs": [{"enable_thinking": False}],
     "extra_body": [{"x": 1}],
