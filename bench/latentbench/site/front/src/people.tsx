@@ -11,7 +11,7 @@ function Figures({ caption, rows, floor, what }: { caption: string; rows: Measur
   return (
     <Grid caption={caption} rows={rows} sort={undefined} onSort={() => undefined} page={200}
       columns={[
-        { key: "name", label: "", wide: true, cell: (m) => <bdi>{m.name}</bdi> },
+        { key: "name", label: "Of", wide: true, cell: (m) => <bdi>{m.name}</bdi> },
         { key: "estimate", label: what, numeric: true, cell: (m) => number(m.estimate, 2) },
         { key: "interval", label: "95 % interval", numeric: true, cell: (m) => (m.low === null ? "too few latents" : `${number(m.low, 2)} to ${number(m.high, 2)}`) },
         { key: "scale", label: "Scale", wide: true, head: <Axis scale={s} />, cell: (m) => <Interval scale={s} held={m} floor={floor} /> },
