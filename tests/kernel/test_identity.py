@@ -5,7 +5,7 @@ import itertools
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from latentbench.kernel.identity import canonical, digest, joined, seed_for, table_digest
+from latentbench.kernel.identity import canonical, digest, joined, least_seed, seed_for, table_digest
 
 
 def test_canonical_ignores_key_order_but_not_values():
@@ -28,6 +28,14 @@ def test_seeds_differ_between_latents_and_stay_when_others_join():
     seeds = {seed_for("suite", 0, f"sae/{i}") for i in range(1000)}
     assert len(seeds) == 1000
     assert seed_for("suite", 0, "sae/7") == seed_for("suite", 0, "sae/7")
+
+
+@pytest.mark.parametrize("n", [1, 2, 300, 3000])
+def test_the_least_seed_is_that_of_all(n: int):
+    names = [f"sae/{i}" for i in range(n)]
+    for seed in (0, 7, 2**62):
+        assert least_seed(seed, names) == min(names, key=lambda name: (seed_for(seed, name), name))
+    assert least_seed(3, ["b", "a", "b"]) == least_seed(3, ["a", "b"])
     assert seed_for("a", "bc") != seed_for("ab", "c")
 
 
