@@ -13,7 +13,7 @@ import pytest
 import yaml
 from latentbench.explainers.agent import AgentExplainer
 from latentbench.explainers.explainer import Explanation, load_explainer
-from latentbench.explainers.hypothesis import Hypothesis, TestedText, agreement, correct, ranked
+from latentbench.explainers.hypothesis import Hypothesis, MeasuredText, agreement, correct, ranked
 from latentbench.judges.mock.guesser import Blind, Guesser
 from latentbench.kernel.errors import SpecError
 from latentbench.kernel.latent import LatentView
@@ -295,8 +295,8 @@ def test_texts_that_nobody_wrote_leave_the_windows() -> None:
 # --- numbers
 
 
-def held(fires: Sequence[int], *said: Sequence[float]) -> tuple[list[TestedText], list[Hypothesis]]:
-    evidence = [TestedText(Seen((str(i),)), bool(f), float(f), i % len(said)) for i, f in enumerate(fires)]
+def held(fires: Sequence[int], *said: Sequence[float]) -> tuple[list[MeasuredText], list[Hypothesis]]:
+    evidence = [MeasuredText(Seen((str(i),)), bool(f), float(f), i % len(said)) for i, f in enumerate(fires)]
     return evidence, [Hypothesis(str(n), told=dict(enumerate(row))) for n, row in enumerate(said)]
 
 

@@ -28,7 +28,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from latentbench.explainers.explainer import Explanation, Others, Params, total_usage
-from latentbench.explainers.hypothesis import Hypothesis, TestedText, correct, evidence_note, ranked, rounded
+from latentbench.explainers.hypothesis import Hypothesis, MeasuredText, correct, evidence_note, ranked, rounded
 from latentbench.explainers.llm import PROMPTS, LlmExplainer, LlmParams
 from latentbench.kernel.forms import AnyOf, Write
 from latentbench.kernel.identity import seed_for
@@ -111,7 +111,7 @@ class Inquiry:
     candidates: list[Explanation] = field(default_factory=list)
     hypotheses: list[Hypothesis] = field(default_factory=list)
     alive: list[int] = field(default_factory=list)
-    evidence: list[TestedText] = field(default_factory=list)
+    evidence: list[MeasuredText] = field(default_factory=list)
     rounds: list[dict[str, Any]] = field(default_factory=list)
     failed: Reply | None = None
     ended: str = ""
@@ -239,13 +239,13 @@ class AgentExplainer(LlmExplainer):
             return "max_passes"
         return "max_tokens_spent" if p.max_tokens_spent is not None and found.tokens >= p.max_tokens_spent else ""
 
-    def _windows(self, latent: LatentView, seed: int) -> list[TestedText]:
+    def _windows(self, latent: LatentView, seed: int) -> list[MeasuredText]:
         """The explain windows that hypotheses are held against."""
         strong = [w for w in latent.explain if w.max >= self.params.fires * latent.max]
         before = {w.id for w in self.chosen(latent.explain, seed)}
         kept = sorted(strong, key=lambda w: w.id in before)[: self.params.n_windows]
         return [
-            TestedText(
+            MeasuredText(
                 Seen(w.tokens, w.ids, active_marks(w.activations, self.params.threshold)), True, w.max / latent.max
             )
             for w in kept
@@ -273,7 +273,7 @@ class AgentExplainer(LlmExplainer):
             found.evidence = [
                 *found.evidence,
                 *(
-                    TestedText(Seen(tuple(TOKEN.findall(text))), share >= p.fires, share, n)
+                    MeasuredText(Seen(tuple(TOKEN.findall(text))), share >= p.fires, share, n)
                     for (n, text), share in zip(written, dealt, strict=True)
                 ),
             ]
@@ -371,13 +371,13 @@ def _questions(texts: int, listed: int) -> int:
     return -(-texts // listed)
 
 
-def _written(evidence: TestedText) -> str:
+def _written(evidence: MeasuredText) -> str:
     """The text with its marks, if it has any. A written text has none: the subject's tokens are its own."""
     shown = evidence.shown
     return shown.text if shown.marks is None else marked(shown.tokens, shown.marks)
 
 
-def _lists(evidence: Sequence[TestedText], first: int, listed: int, seed: int) -> list[list[int]]:
+def _lists(evidence: Sequence[MeasuredText], first: int, listed: int, seed: int) -> list[list[int]]:
     """Places from `first` on, windows and texts apart, each in a drawn order and cut into lists of nearly equal length."""
     found = []
     for is_window in (True, False):

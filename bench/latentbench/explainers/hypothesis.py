@@ -20,7 +20,7 @@ from latentbench.kernel.trial import Seen
 
 
 @dataclass(frozen=True)
-class TestedText:
+class MeasuredText:
     """A text and what the latent did on it.
 
     Attributes:
@@ -51,7 +51,7 @@ class Hypothesis:
     told: dict[int, float] = field(default_factory=dict)
 
 
-def correct(hypothesis: Hypothesis, evidence: Sequence[TestedText]) -> NDArray[np.float64]:
+def correct(hypothesis: Hypothesis, evidence: Sequence[MeasuredText]) -> NDArray[np.float64]:
     """How right it was about each text, weighted so that the mean is balanced accuracy: texts that fired and texts that did not
     count for as much; a text that it was not asked about counts as one without an answer. [evidence]"""
     fires = np.array([e.fires for e in evidence], np.bool_)
@@ -62,12 +62,12 @@ def correct(hypothesis: Hypothesis, evidence: Sequence[TestedText]) -> NDArray[n
     return weighted
 
 
-def agreement(hypothesis: Hypothesis, evidence: Sequence[TestedText]) -> float:
+def agreement(hypothesis: Hypothesis, evidence: Sequence[MeasuredText]) -> float:
     """Balanced accuracy on the evidence; one half where there is none."""
     return float(correct(hypothesis, evidence).mean()) if evidence else 0.5
 
 
-def own_share(number: int, evidence: Sequence[TestedText]) -> float:
+def own_share(number: int, evidence: Sequence[MeasuredText]) -> float:
     """Share of the texts written from a hypothesis that fired; 0 where there are none."""
     own = [e.fires for e in evidence if e.author == number]
     return sum(own) / len(own) if own else 0.0
@@ -94,7 +94,7 @@ class HypothesisScore:
 
 
 def ranked(
-    numbers: Sequence[int], hypotheses: Sequence[Hypothesis], evidence: Sequence[TestedText]
+    numbers: Sequence[int], hypotheses: Sequence[Hypothesis], evidence: Sequence[MeasuredText]
 ) -> list[HypothesisScore]:
     """Some hypotheses, the best first; of equals the earliest."""
     found = [HypothesisScore(n, agreement(hypotheses[n], evidence), own_share(n, evidence)) for n in numbers]
@@ -106,7 +106,7 @@ def rounded(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 4)
 
 
-def evidence_note(evidence: TestedText) -> dict[str, Any]:
+def evidence_note(evidence: MeasuredText) -> dict[str, Any]:
     """A written text in the note of an explanation."""
     return {
         "by": evidence.author,
