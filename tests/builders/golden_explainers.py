@@ -111,11 +111,8 @@ EXPLAINERS: dict[str, list[Writing]] = {
         *spoken(),
     ],
     "agent": [
-        Writing(None, {"k": 3, "texts": 2, "n_windows": 3, "n_examples": 3}, (FRUIT, TOOLS, BARE)),
-        Writing("once", {"k": 2, "texts": 2, "n_examples": 2, "listed": 3, "fires": 0.5}, (FRUIT,), TRIED[:2]),
-        Writing("shuffled", {"k": 2, "texts": 3, "n_examples": 2, "rounds": 2}, (FRUIT,), TESTED),
-        Writing(None, {"k": 2, "texts": 1, "n_examples": 1, "max_calls": 8}, (FRUIT,), TESTED),
-        Writing(None, {"k": 2, "n_examples": 1}, (FRUIT,), tuple(FAILED)),
+        Writing("shuffled", {"k": 2, "texts": 2, "n_windows": 2, "n_examples": 1, "rounds": 2}, (FRUIT, BARE), TESTED),
+        Writing("once", {"k": 2, "texts": 1, "n_windows": 1, "n_examples": 1}, (FRUIT,), tuple(FAILED)),
     ],
     "contrastive": [
         Writing(None, {}, (FRUIT, TOOLS, CLOCK, BARE)),

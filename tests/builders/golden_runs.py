@@ -157,7 +157,7 @@ EXPLAINERS: dict[str, list[Writing]] = {
             None, {}, (TOOLS,), ({"text": "The words are\r\nfruit.\n[DESCRIPTION]: Names of\r\nfruit.\r\n\r\nMore"},)
         ),
     ],
-    "agent": [Writing(None, {"k": 2, "texts": 2, "n_examples": 2, "rounds": 2}, (FRUIT, TOOLS))],
+    "agent": [Writing("once", {"k": 2, "texts": 1, "n_examples": 1, "n_windows": 1}, (FRUIT,))],
     "contrastive": [
         Writing(None, {"show_activations": True}, ALL),
         Writing("cot", {"n_examples": 2, "n_contrast": 2, "window": 2}, (FRUIT,)),
