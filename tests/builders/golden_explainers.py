@@ -108,7 +108,7 @@ EXPLAINERS: dict[str, list[Writing]] = {
             ({"text": " plum\nplum -> plum", "finish": "length"},),
         ),
         Writing("oracle", {"max_tokens": 9}, (TOOLS, CLOCK), ({"text": "Names of tools.\n\nX is"},)),
-        *spoken(),
+        *(Writing(None, {}, (FRUIT,), (said,)) for said in (SPOKEN[1], SPOKEN[3], ENDED[0], ENDED[1], FAILED[0])),
     ],
     "agent": [
         Writing("shuffled", {"k": 2, "texts": 2, "n_windows": 2, "n_examples": 1, "rounds": 2}, (FRUIT, BARE), TESTED),

@@ -244,6 +244,7 @@ def test_process_wide_seed_reset() -> None:
         "intruder",
         "sensitivity",
         "example_embedding",
+        "direction",
     ):
         load_scorer(name).trials(latent(), "z", 0)
     for name in ("llm", "best-of-k", "tokens"):

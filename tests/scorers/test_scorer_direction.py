@@ -110,8 +110,8 @@ def test_one_missing_reply_and_a_latent_without_others_are_no_answers() -> None:
     (skipped,) = one.parse(alone, [])
     assert skipped.outcome is Outcome.SKIPPED
     assert "no other latent" in (skipped.error or "")
-    with pytest.raises(SpecError, match="expected a list of texts, got 'one'"):
-        type(one)("d", "1-0", "", one.params, {"document": "{{explanation}}", "neutral": "one"})
+    with pytest.raises(SpecError, match="expected a text a line, and there is none"):
+        type(one)("d", "1-0", "", one.params, {"document": "{{explanation}}", "neutral": " \n"})
 
 
 # --- planted directions

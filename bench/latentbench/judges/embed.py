@@ -18,10 +18,11 @@ import numpy as np
 import pydantic
 
 from latentbench.judges.embedding_folder import check_folder
-from latentbench.judges.judge import DispatchJudge, Worker
+from latentbench.judges.judge import DispatchJudge
 from latentbench.judges.reference import load_judge
 from latentbench.judges.remote.embeddings import Embeddings
 from latentbench.judges.remote.endpoint import EndpointParams
+from latentbench.judges.worker import Worker
 from latentbench.kernel.errors import CapabilityError, ModelError
 from latentbench.kernel.identity import digest, file_sha256
 from latentbench.kernel.requests import Capability, Embed, JudgeIdentity, Outcome, Reply, Request, Usage

@@ -7,11 +7,8 @@ each (`DispatchJudge`). Whatever the harness reads of a judge stands in `Judge`;
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import pydantic
@@ -24,7 +21,6 @@ from latentbench.kernel.errors import CapabilityError
 from latentbench.kernel.requests import NEEDS, Capability, JudgeIdentity, Outcome, Reply, Request
 
 R = TypeVar("R", bound=Request)
-T = TypeVar("T")
 
 
 @runtime_checkable
@@ -174,42 +170,3 @@ class DispatchJudge(BaseJudge):
         for kind in kinds:
             found[kind] = iter(await self._functions[kind]([r for r in requests if isinstance(r, kind)]))
         return [next(found[type(r)]) for r in requests]
-
-
-class Worker:
-    """The thread of an in-process judge: one call at a time, and a caller that goes away is heard between two batches.
-
-    A thread, because the event loop must go on while a model computes; one, because two passes that share the cores are slower
-    than one after the other. For the same reason the workers of a process take turns, call by call, unless they say otherwise.
-
-    Attributes:
-        turns: who computes; one for all workers.
-
-    Args:
-        name: shown in tracebacks and profilers.
-        elsewhere: whether the work is done by another process, and takes no turn.
-    """
-
-    turns: ClassVar[threading.Lock] = threading.Lock()
-
-    def __init__(self, name: str, elsewhere: bool = False) -> None:
-        self._turn = threading.Lock() if elsewhere else self.turns
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
-
-    async def run(self, work: Callable[[threading.Event], T]) -> T:
-        """The result of `work`, which gets an event that is set when the caller is cancelled."""
-        stop = threading.Event()
-
-        def in_turn() -> T:
-            with self._turn:
-                return work(stop)
-
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, in_turn)
-        except asyncio.CancelledError:
-            stop.set()
-            raise
-
-    def close(self) -> None:
-        """Let the thread end; work that has not begun is dropped."""
-        self._pool.shutdown(wait=False, cancel_futures=True)

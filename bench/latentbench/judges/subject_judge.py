@@ -27,9 +27,10 @@ from typing import ClassVar, Literal
 import numpy as np
 import pydantic
 
-from latentbench.judges.judge import BaseJudge, Worker
+from latentbench.judges.judge import BaseJudge
 from latentbench.judges.mock.planted_subject import planted_subject
 from latentbench.judges.projection import Projection
+from latentbench.judges.worker import Worker
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.errors import DigestMismatch, SpecError, UnknownName
 from latentbench.kernel.identity import digest

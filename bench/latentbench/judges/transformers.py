@@ -17,10 +17,10 @@ from typing import ClassVar, Literal
 
 import pydantic
 
-from latentbench.judges.judge import Worker
 from latentbench.judges.patching import Patching
 from latentbench.judges.sequences import chat_prompts, choice_rows, continuation_rows, finished, shares, total
 from latentbench.judges.worded import WordedJudge, WordedParams, wording_of
+from latentbench.judges.worker import Worker
 from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, JudgeIdentity, Patched, Reply, Usage
 from latentbench.models.engine.choices import ChoiceRow
 from latentbench.models.engine.decode import Draw, generate

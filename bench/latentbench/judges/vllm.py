@@ -29,7 +29,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pydantic
 
-from latentbench.judges.judge import Worker
 from latentbench.judges.remote.structure import structured
 from latentbench.judges.sequences import (
     chat_prompts,
@@ -42,6 +41,7 @@ from latentbench.judges.sequences import (
     total,
 )
 from latentbench.judges.worded import WordedJudge, WordedParams, wording_of
+from latentbench.judges.worker import Worker
 from latentbench.kernel.errors import ModelError
 from latentbench.kernel.requests import Capability, Chat, Choice, Continuation, JudgeIdentity, Reply, Usage
 from latentbench.models.engine.prefix import Tokens

@@ -320,8 +320,7 @@ def stored(request: Request, reads_truth: bool, provider: str = "") -> dict[str,
             return {"text": request.text, "latent": request.latent}
         case Patched():
             asked = {"direction": digest(request.direction), "placeholder": request.placeholder, "layer": request.layer}
-            chat = stored(request.chat, reads_truth, provider)
-            return chat | asked | {"scale": request.scale, "add": request.add}
+            return stored(request.chat, reads_truth, provider) | asked | {"scale": request.scale, "add": request.add}
         case Projected():
             return {"text": request.text, "latents": request.latents}
         case Simulate():
@@ -372,3 +371,38 @@ def request_key(identity: JudgeIdentity, request: Request, reads_truth: bool) ->
     Two explanations that render to the same text are the same call for a judge that reads text.
     """
     return digest([identity.key, type(request).__name__, stored(request, reads_truth, identity.provider)])
+
+
+def describe(request: Request, reads_truth: bool, provider: str = "") -> tuple[str, str, str]:
+    """Digest of the whole request, digest of its text, and JSON of its settings: what `explain_miss` compares.
+
+    Args:
+        reads_truth, provider: of the judge, whose calls differ in what it reads.
+    """
+    kind, asked = type(request).__name__, stored(request, reads_truth, provider)
+    settings: dict[str, Any]
+    match request:
+        case Chat():
+            text: Any = request.messages
+            settings = {"max_tokens": request.max_tokens, "temperature": request.temperature, "seed": request.seed}
+        case Choice():
+            text = request.messages
+            settings = {"answers": request.answers, "slots": digest(request.slots), "end": request.end}
+        case Continuation():
+            text, settings = [request.context, request.text], {}
+        case Embed():
+            text, settings = request.text, {"query": request.query}
+        case Patched():
+            text, settings = (
+                request.chat.messages,
+                {k: v for k, v in asked.items() if k not in ("messages", "question")},
+            )
+        case Simulate():
+            text, settings = asked["question"], {}
+        case Activate():
+            text, settings = request.text, {"latent": request.latent.id, "origin": request.latent.origin}
+        case Projected():
+            text, settings = request.text, {"latents": digest(request.latents)}
+    if not isinstance(request, Simulate) and asked.get("question") is not None:
+        settings["question"] = digest(asked["question"])
+    return digest([kind, asked]), digest(text), canonical({"kind": kind, **settings})

@@ -56,13 +56,9 @@ class Direction(Scorer):
         super().__init__(name, version, headline, params, prompts)
         section = Prompts(prompts, ("document", "neutral"), f"scorer {name!r}")
         self._document = section.text("document", ("explanation",))
-        given = prompts.get("neutral")
-        if (
-            not isinstance(given, list)
-            or not given
-            or not all(isinstance(text, str) and text.strip() for text in given)
-        ):
-            raise SpecError(f"scorer {name!r}, prompts.neutral: expected a list of texts, got {given!r}.")
+        given = [line.strip() for line in section.text("neutral").splitlines() if line.strip()]
+        if not given:
+            raise SpecError(f"scorer {name!r}, prompts.neutral: expected a text a line, and there is none.")
         self._neutral = [fill(self._document, explanation=text) for text in given[: self.params.neutral]]
 
     def metric_table(self) -> tuple[Metric, ...]:

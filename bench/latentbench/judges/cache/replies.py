@@ -30,13 +30,12 @@ from urllib.parse import quote
 
 import numpy as np
 
-from latentbench.judges.cache.described_request import describe
 from latentbench.kernel.conform import conform
 from latentbench.kernel.errors import DataError
 from latentbench.kernel.files import writing
 from latentbench.kernel.identity import canonical
 from latentbench.kernel.processes import Process, me
-from latentbench.kernel.requests import JudgeIdentity, Outcome, Reply, Request, Usage, request_key
+from latentbench.kernel.requests import JudgeIdentity, Outcome, Reply, Request, Usage, describe, request_key
 from latentbench.kernel.seal import Seal, check, sealed
 
 SCHEMA = 1

@@ -17,9 +17,10 @@ from typing import ClassVar, Literal
 
 import pydantic
 
-from latentbench.judges.judge import DispatchJudge, Worker
+from latentbench.judges.judge import DispatchJudge
 from latentbench.judges.simulator.artifact import Artifact, load, load_base, load_heads
 from latentbench.judges.simulator.reader import HeadsReader, SimulatedWindow, SimulatorWindow
+from latentbench.judges.worker import Worker
 from latentbench.kernel.config import Frozen
 from latentbench.kernel.identity import digest
 from latentbench.kernel.requests import JudgeIdentity, Outcome, Reply, Simulate, Usage
