@@ -20,6 +20,8 @@ from latentbench.kernel.requests import (
     Embed,
     JudgeIdentity,
     Message,
+    Patched,
+    Projected,
     Request,
     Simulate,
     content,
@@ -40,6 +42,8 @@ REQUESTS: dict[str, Request] = {
     "embed": Embed("a river", True),
     "simulate": Simulate(TRIAL),
     "activate": Activate("a river", LatentRef("sae/7", "here")),
+    "patched": Patched(Chat(MESSAGES, 9), "it", (0.5, -1.0), 3, 2.0, True),
+    "projected": Projected("a river", (LatentRef("sae/7", "here"), LatentRef("sae/8", "here"))),
 }
 KEYS = {
     "chat": "6c4f3b7f2ed668ab",
@@ -49,6 +53,8 @@ KEYS = {
     "embed": "c52064a4879e6265",
     "simulate": "3808268b296c03ab",
     "activate": "54b6e9178bd67433",
+    "patched": "cbca775b063e9f39",
+    "projected": "0a727a0cdb23d34e",
 }
 DRAWN_BY = {
     "chat": "77ea50e274fc78a2",
@@ -58,6 +64,8 @@ DRAWN_BY = {
     "embed": "0221d36fb3807abc",
     "simulate": "f4b02aaf2a025b51",
     "activate": "92459f86d155bd14",
+    "patched": "0670110ebf680b89",
+    "projected": "edef514f0ade5b4e",
 }
 CONTENT = {
     "yes or no": (TRIAL, "3126db004c4a59b6"),

@@ -27,6 +27,8 @@ from latentbench.kernel.requests import (
     Message,
     Outcome,
     Passed,
+    Patched,
+    Projected,
     Reply,
     Request,
     Simulate,
@@ -315,24 +317,30 @@ def test_what_is_no_chat_says_what_it_is() -> None:
         (Simulate(trial), Reply(tokens=((0.1, 0.2),), windows=(0.25,))),
         (Activate("text", ref), Reply(tokens=((0.0, 3.0),), windows=(3.0,))),
         (Passed("m", Chat(user)), Reply(text="No", reasoning="hm", finish="stop")),
+        (Patched(Chat(user), "?", (1.0,), 2), Reply(text="Rivers.", finish="stop")),
+        (Projected("text", (ref, LatentRef("c/4", "key"))), Reply(windows=(-0.5, 2.0))),
     ]
     exchange = Exchange(None, lambda replies: [])
     exchange.heard = [(0, request) for request, _ in asked]
     exchange.replies = [reply for _, reply in asked]
     judgement = Judgement("t", "", 7, "random", 1, Outcome.PARSE, error="neither No nor Yes")
     found = judged_calls((JUDGE, "cell", "c/3", 0), [trial], [exchange], [judgement])
-    assert [c.form for c in found] == ["choice", "continuation", "embed", "simulate", "activate", "chat"]
+    assert [c.form for c in found] == [
+        *("choice", "continuation", "embed", "simulate", "activate", "chat", "patched", "projected")
+    ]
     assert found[0].messages[-1] == Message("slots", "1: ▢\n2: ▢")
     assert found[0].probabilities == pytest.approx((1, 0.3679, 0.3679, 1), abs=1e-4)
     assert found[1].value == -2.5
     assert [m.role for m in found[3].messages] == ["explanation", "window"]
     assert found[3].probabilities == (0.25,)
     assert found[4].value == 3.0
+    assert (found[6].messages, found[6].reply) == (user, "Rivers.")
+    assert (found[7].messages, found[7].value) == ((Message("text", "text"),), -0.5)
     assert (found[5].member, found[5].reply, found[5].reasoning, found[5].finish) == ("m", "No", "hm", "stop")
     assert all((c.outcome, c.cause, c.items) == (Outcome.PARSE, "neither No nor Yes", (7,)) for c in found)
     exchange.replies[0] = Reply(Outcome.API, error="503")
     found = judged_calls((JUDGE, "cell", "c/3", 0), [trial], [exchange], [judgement])
-    assert [c.outcome.value for c in found] == ["api", "ok", "ok", "ok", "ok", "ok"], "one failed, and that is why"
+    assert [c.outcome.value for c in found] == ["api", *["ok"] * 7], "one failed, and that is why"
 
 
 def test_texts_are_forgotten_after_their_last_call(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:

