@@ -82,11 +82,13 @@ def test_the_action_calls_the_command_with_options_that_it_has() -> None:
 
 
 def test_the_committed_baselines_are_of_the_specs_that_make_gate_runs() -> None:
-    lines = re.findall(r"gate (tasks/\S+) --baseline (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
-    assert len(lines) == 2
-    for spec, file in lines:
-        baseline = read_baseline(ROOT / file)
-        given = yaml.safe_load((ROOT / spec).read_text(encoding="utf-8"))
+    (gated,) = re.findall(r"^GATED := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    pairs = [pair.split(":") for pair in gated.split()]
+    assert {file for _, file in pairs} == {path.stem for path in (ROOT / "leaderboards/gate").glob("*.json")}
+    assert {spec for spec, _ in pairs} == {path.stem for path in (ROOT / "tasks/runs").glob("gate*.yaml")}
+    for spec, file in pairs:
+        baseline = read_baseline(ROOT / "leaderboards/gate" / f"{file}.json")
+        given = yaml.safe_load((ROOT / "tasks/runs" / f"{spec}.yaml").read_text(encoding="utf-8"))
         assert baseline.spec["name"] == given["name"]
         assert baseline.suite.name == given["suite"]
         assert baseline.probes

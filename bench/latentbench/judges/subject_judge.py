@@ -78,7 +78,8 @@ class SubjectJudge(BaseJudge):
     def __init__(self, model: str, params: SubjectParams) -> None:
         self.params = params
         suite = load_suite(model)
-        self._planted = planted_subject(suite)
+        # A suite that names a subject is run on it, whatever else it has.
+        self._planted = None if "subject" in suite.manifest else planted_subject(suite)
         if self._planted is not None:
             self._behind(params.writer, suite.manifest["rules"])
             return

@@ -57,6 +57,8 @@ R = TypeVar("R", Chat, Choice, Continuation, Embed, Simulate, Activate, Patched,
 NONSENSE = "I would rather speak about the weather, which is pleasant."
 SUITE = "planted-1"
 MARKED = re.compile(r"<<(.+?)>>", re.DOTALL)
+TRAINED = "[DESCRIPTION]"
+"""What the reply of a fine-tuned explainer begins with; its prompt says so, and has `Excerpt 1:` and `{{this}}` for examples and marks."""
 
 
 class MockJudge(DispatchJudge):
@@ -169,7 +171,10 @@ class MockJudge(DispatchJudge):
             return Reply(text=NONSENSE)
         trial = request.trial
         if trial is None:
-            return Reply(text=self.variant.explain(request) or _explanation(request))
+            trained = _as_examples(request)
+            told = trained or request
+            text = self.variant.explain(told) or _explanation(told)
+            return Reply(text=f"{TRAINED}: {text}" if trained else text)
         if isinstance(trial.form, Write):
             return Reply(text=self.variant.write(trial, request.seed))
         return Reply(text=written(self.variant, trial))
@@ -257,6 +262,17 @@ def _normal(logits: Sequence[float]) -> tuple[float, ...]:
     top = max(logits)
     norm = top + math.log(sum(math.exp(x - top) for x in logits))
     return tuple(x - norm for x in logits)
+
+
+def _as_examples(request: Chat) -> Chat | None:
+    """The question to a fine-tuned explainer with the examples and marks of the others; None for a question of another form."""
+    if not any(TRAINED in m.content for m in request.messages):
+        return None
+
+    def told(text: str) -> str:
+        return re.sub(r"(?m)^Excerpt (\d+):", r"Example \1: ", text).replace("{{", "<<").replace("}}", ">>")
+
+    return replace(request, messages=tuple(replace(m, content=told(m.content)) for m in request.messages))
 
 
 def _explanation(request: Chat) -> str:
