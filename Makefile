@@ -94,7 +94,8 @@ lint: $(BIN)/.ready
 	$(BIN)/lint-imports
 
 # Deterministic judges: an unchanged tree gives the frozen numbers. The machine may be busy, so time counts for little.
-GATED := gate:planted-1 gate-embedding:smollm2-135m-mini gate-concepts:concepts-1 gate-explainers:planted-1-explainers
+GATED := gate:planted-1 gate-embedding:smollm2-135m-mini gate-concepts:concepts-1 gate-explainers:planted-1-explainers \
+	gate-trained:planted-1-trained gate-direction:smollm2-135m-mini-direction
 
 gate: $(BIN)/.ready
 	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && for pair in $(GATED); do \

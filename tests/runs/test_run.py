@@ -307,7 +307,11 @@ def test_a_run_is_not_resumed_on_other_inputs(finished, tmp_path):
             SpecError,
             "to the explainer itself",
         ),
-        ({"judges": ["mock"]}, SpecError, "`mock:MODEL`. MODEL is one of blind, constant, guesser, label, lexical, oracle, writer."),
+        (
+            {"judges": ["mock"]},
+            SpecError,
+            "`mock:MODEL`. MODEL is one of blind, constant, guesser, label, lexical, oracle, writer.",
+        ),
         ({"judges": ["openai"]}, SpecError, "names no model; write `openai:MODEL`."),
         (
             {"explainers": [{"use": "shuffled", "params": {"of": "shufled"}}, "tokens"]},

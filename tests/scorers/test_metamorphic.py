@@ -37,6 +37,7 @@ SCORERS = [
     "detection",
     "fuzzing",
     "simulation",
+    "simulation_inline",
     "surprisal",
     "embedding",
     "saebench",

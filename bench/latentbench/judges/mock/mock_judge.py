@@ -57,8 +57,9 @@ R = TypeVar("R", Chat, Choice, Continuation, Embed, Simulate, Activate, Patched,
 NONSENSE = "I would rather speak about the weather, which is pleasant."
 SUITE = "planted-1"
 MARKED = re.compile(r"<<(.+?)>>", re.DOTALL)
+EXCERPT = re.compile(r"^Excerpt (\d+):(.*?)(?=^Excerpt \d+:|\Z)", re.DOTALL | re.MULTILINE)
 TRAINED = "[DESCRIPTION]"
-"""What the reply of a fine-tuned explainer begins with; its prompt says so, and has `Excerpt 1:` and `{{this}}` for examples and marks."""
+"""How the reply of a fine-tuned explainer begins. Its prompt says so, and has `Excerpt 1:` and `{{this}}` for examples and marks."""
 
 
 class MockJudge(DispatchJudge):
@@ -269,8 +270,11 @@ def _as_examples(request: Chat) -> Chat | None:
     if not any(TRAINED in m.content for m in request.messages):
         return None
 
+    def line(found: re.Match[str]) -> str:
+        return f"Example {found[1]}: {found[2].rstrip().replace(chr(10), '⏎')}\n"
+
     def told(text: str) -> str:
-        return re.sub(r"(?m)^Excerpt (\d+):", r"Example \1: ", text).replace("{{", "<<").replace("}}", ">>")
+        return EXCERPT.sub(line, text).replace("{{", "<<").replace("}}", ">>")
 
     return replace(request, messages=tuple(replace(m, content=told(m.content)) for m in request.messages))
 
