@@ -8,9 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import httpx
 import pytest
 from latentbench.judges.reference import load_judge
 from latentbench.judges.remote import wire
+from latentbench.judges.remote.address import read_address
+from latentbench.judges.remote.binding import Grant
 from latentbench.kernel.requests import Chat, Message, Outcome
 
 from tests.builders.loopback import completed
@@ -139,3 +142,24 @@ async def test_a_call_that_ran_out_of_time_leaves_no_connection() -> None:
         await judge.close()
     assert [reply.outcome for reply in replies] == [Outcome.TIMEOUT] * 3
     assert len(found.connections) == 3
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+async def test_a_call_that_is_given_up_at_any_step_is_in_no_other_call_s_way(asked_before: bool) -> None:
+    async with server(lambda n: answer(str(n))) as found:
+        for steps in range(60):
+            carrier = wire.Wire(Grant(read_address(found.url), None, "Authorization"), {}, 1.0, None)
+            async with httpx.AsyncClient(transport=carrier, timeout=1.0) as client:
+                if asked_before:
+                    await client.post(f"{found.url}/x", json={})
+                given_up = asyncio.create_task(client.post(f"{found.url}/x", json={}))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                ended = given_up.done()
+                given_up.cancel()
+                await asyncio.wait([given_up])
+                before = sum(found.connections)
+                reply = (await client.post(f"{found.url}/x", json={})).json()
+                assert int(reply["choices"][0]["message"]["content"]) > before, steps
+            if ended:
+                break

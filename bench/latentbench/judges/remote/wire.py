@@ -10,8 +10,9 @@ followed at all: the host that is asked is the one that a key is bound to and a 
 
 A connection is kept for the next call, which saves a handshake for each, as long as nothing is left on it: what a server or proxy
 says behind one answer would be read as the answer to the next question. So a connection is kept only where the parser says that
-the answer was all there was, and closed where anybody doubts it; the library alone would keep it. A server may close a kept
-connection just when the next call is sent. Such a call has had no answer and is sent again, once, on a new one.
+the answer was all there was, and closed where anybody doubts it; the library alone would keep it. Nor is one kept whose call
+failed: where a call is given up between two of its steps, the library holds the place for ever, and there is one. A server may
+close a kept connection just when the next call is sent. Such a call has had no answer and is sent again, once, on a new one.
 """
 
 from __future__ import annotations
@@ -97,10 +98,13 @@ class Wire(httpx.AsyncBaseTransport):
                         await _hung_up(response)
                 finally:
                     await response.aclose()
-        except TimeoutError as e:
-            raise httpx.ReadTimeout(f"no whole answer within {self._timeout:g} s", request=request) from e
-        finally:
-            self._idle.append((time.monotonic(), connection))
+        except BaseException as e:
+            with suppress(Exception):
+                await connection.aclose()
+            if isinstance(e, TimeoutError):
+                raise httpx.ReadTimeout(f"no whole answer within {self._timeout:g} s", request=request) from e
+            raise
+        self._idle.append((time.monotonic(), connection))
         await self._drop_old()
         if self._quoted is not None:
             body = self._quoted.sub(b"***", body)
