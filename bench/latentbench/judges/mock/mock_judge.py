@@ -59,7 +59,7 @@ SUITE = "planted-1"
 MARKED = re.compile(r"<<(.+?)>>", re.DOTALL)
 EXCERPT = re.compile(r"^Excerpt (\d+):(.*?)(?=^Excerpt \d+:|\Z)", re.DOTALL | re.MULTILINE)
 TRAINED = "[DESCRIPTION]"
-"""How the reply of a fine-tuned explainer begins. Its prompt says so, and has `Excerpt 1:` and `{{this}}` for examples and marks."""
+"""How the reply of a fine-tuned explainer begins; its prompt says so, with `Excerpt 1:` for examples and `{{this}}` for marks."""
 
 
 class MockJudge(DispatchJudge):
