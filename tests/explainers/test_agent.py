@@ -270,6 +270,18 @@ def test_a_failed_test_fails_the_explanation(what: str, reply: Reply, outcome: O
     assert found.error == f"hypotheses could not be tested: {reply.error}"
 
 
+def test_a_text_whose_activation_is_no_number_is_not_taken_for_a_silent_one() -> None:
+    found = told(agent(), World("Fruit.", "Things.", activate=Reply(Outcome.PARSE, error="no number")))
+    assert (found.text, found.outcome) == (None, Outcome.PARSE)
+    assert found.error == "hypotheses could not be tested: no number"
+
+
+def test_a_latent_that_fires_in_no_explain_window_is_asked_nothing() -> None:
+    silent = window(1, "quantile:0", [0.0, 0.0], "explain")
+    found = told(agent(), World(), replace(latent(), explain=(silent,)))
+    assert (found.text, found.outcome) == (None, Outcome.SKIPPED)
+
+
 def test_hypotheses_that_cannot_be_read_are_left_out_and_without_any_there_is_no_explanation() -> None:
     found = told(agent(), World("  ", "Fruit."))
     assert found.text == "Fruit."

@@ -171,7 +171,7 @@ class AgentExplainer(LlmExplainer):
 
     def _talk(self, latent: LatentView, seed: int, found: Inquiry) -> Talk:
         """The conversation about one latent; what comes of it is written into `found`."""
-        if not latent.explain:
+        if latent.max <= 0:
             return
         p = self.params
         asked = [r for r in super().requests(latent, seed) if isinstance(r, Chat)]
@@ -265,8 +265,9 @@ class AgentExplainer(LlmExplainer):
         first = len(found.evidence)
         if written:
             measured = yield [Activate(text, ref) for _, text in written]
-            if found_bad := _gone(measured):
-                found.failed = found_bad
+            # Without its activation a text is not silent: nobody knows what it is.
+            if unknown := next((r for r in measured if not r.ok), None):
+                found.failed = unknown
                 return
             shares = [max(r.windows or (0.0,)) / latent.max for r in measured]
             dealt = shuffled(shares, seed_for(seed, "dealt", turn)) if p.evidence == "shuffled" else shares
