@@ -9,6 +9,7 @@ import pytest
 import yaml
 from latentbench.cli import app
 from latentbench.cli.final_table import show_table
+from latentbench.kernel.errors import CapabilityError
 from latentbench.leaderboards.run_page import write_report
 from latentbench.runs.record import read_record
 from latentbench.runs.run import start
@@ -51,3 +52,15 @@ def test_a_pair_that_the_spec_rules_out_is_not(tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC | {"scorers": scorers}), encoding="utf-8")
     _, record = start(tmp_path / "spec.yaml", tmp_path / "run", tmp_path / "c.sqlite", Console(quiet=True))
     assert record.unasked == ()
+
+
+@pytest.mark.parametrize(
+    ("explainer", "advice"),
+    [("agent", "can chat. Take `subject:SUITE?writer=JUDGE`."), ("best-of-k", "can chat.")],
+)
+def test_an_explainer_whose_model_cannot_is_told_what_it_can(tmp_path: Path, explainer: str, advice: str) -> None:
+    spec = SPEC | {"explainers": [{"use": explainer, "model": "mock:lexical?can=chat"}]}
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
+    with pytest.raises(CapabilityError) as refused:
+        start(tmp_path / "spec.yaml", tmp_path / "run", tmp_path / "c.sqlite", Console(quiet=True))
+    assert str(refused.value).endswith(advice)

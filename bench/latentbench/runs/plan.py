@@ -163,10 +163,9 @@ def make_plan(
             raise SpecError(f"explainer {label!r} asks a model: give it one with `model: PROVIDER:NAME`.")
         model = judges[models[label]]
         if not explainer.needs <= model.can:
-            raise CapabilityError(
-                f"explainer {label!r} needs {' and '.join(sorted(explainer.needs))}, but {model.identity.label} can "
-                f"{sorted(model.can)}."
-            )
+            how = " Take `subject:SUITE?writer=JUDGE`." if "activate" in explainer.needs - model.can else ""
+            needs, can = " and ".join(sorted(explainer.needs)), ", ".join(sorted(model.can))
+            raise CapabilityError(f"explainer {label!r} needs {needs}, but {model.identity.label} can {can}.{how}")
     _not_too_many(spec, len(latents))
     grid: list[tuple[str, str, str, int]] = []
     used: set[str] = set()
