@@ -48,7 +48,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "study": ("bench study", "bench study sampling", "bench study human --ratings ratings.csv"),
     "compare": ("bench compare runs/mine runs/other", "bench compare runs/mine runs/other --across judge"),
     "agreement": ("bench agreement runs/mine", "bench agreement runs/mine --explainer llm --explainer tokens"),
-    "rate": ("bench rate runs/mine", "bench rate runs/mine --task pair --limit 60"),
+    "rate": ("bench rate runs/mine --limit 60", "bench rate import ratings.csv --run runs/mine"),
     "rate page": ("bench rate runs/mine", "bench rate runs/mine --task pair --limit 60"),
     "rate import": ("bench rate import ratings.csv --run runs/mine",),
     "walkthrough": (

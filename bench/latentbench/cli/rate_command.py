@@ -26,7 +26,8 @@ app = typer.Typer(
     no_args_is_help=True,
     help="""Have people rate the explanations of a run, or import ratings.
 
-    The words `bench rate RUN` open a page on this machine; Ctrl-C ends the session and writes the table.""",
+    The words `bench rate RUN` open a page on this machine; Ctrl-C ends the session and writes the table. Options of
+    the page: `bench rate RUN --help`.""",
 )
 
 
