@@ -26,7 +26,7 @@ export function People({ run }: { run: RunEntry }) {
   return (
     <>
       <h1>People</h1>
-      <p>What people said of the explanations of <bdi>{run.id}</bdi>, who saw neither explainer nor score. Ratings are from {data.sources.map((s, i) => <span key={s}>{i ? ", " : ""}<bdi>{s}</bdi></span>)};
+      <p>What people said of the explanations of <bdi>{run.id}</bdi>{data.sources.every((s) => s === "page") ? ", who saw neither explainer nor score" : "; what raters of a file saw is not known"}. Ratings are from {data.sources.map((s, i) => <span key={s}>{i ? ", " : ""}<bdi>{s}</bdi></span>)};
         who the raters are is what they said.</p>
       {data.scorers.length > 0 && <>
         <h2>Scorers against people</h2>
