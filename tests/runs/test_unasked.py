@@ -55,8 +55,7 @@ def test_a_pair_that_the_spec_rules_out_is_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("explainer", "advice"),
-    [("agent", "can chat. Take `subject:SUITE?writer=JUDGE`."), ("best-of-k", "can chat.")],
+    ("explainer", "advice"), [("agent", "can chat. Take `subject:SUITE?writer=JUDGE`."), ("best-of-k", "can chat.")]
 )
 def test_an_explainer_whose_model_cannot_is_told_what_it_can(tmp_path: Path, explainer: str, advice: str) -> None:
     spec = SPEC | {"explainers": [{"use": explainer, "model": "mock:lexical?can=chat"}]}
