@@ -139,6 +139,29 @@ def test_a_result_folder_of_delphi(tmp_path: Path) -> None:
     assert met(place / "layers.9_latent0.txt")[0]["res9/0"] == HOSTILE
 
 
+def test_a_result_of_delphi_is_found_below_and_of_several_none_is_taken(tmp_path: Path) -> None:
+    """As `bench export --to delphi` writes them: EXPLAINER/JUDGE/explanations, with scores of the same names beside."""
+
+    def result(judge: str, text: str) -> Path:
+        place = tmp_path / "mine" / judge
+        for part, held in (("explanations", text), ("scores/detection", [{"text": "x"}])):
+            (place / part / "deep").mkdir(parents=True)
+            for name in ("layers.9_latent0", "deep/layers.4_latent2"):
+                (place / part / f"{name}.txt").write_bytes(json.dumps(held).encode())
+        return place
+
+    one = result("one", HOSTILE)
+    for folder in (tmp_path, tmp_path / "mine", one):
+        texts, found = met(folder)
+        assert (texts["res9/0"], found.layout, found.strange) == (HOSTILE, "delphi", 1)
+    result("two", "other")
+    with pytest.raises(
+        DataError, match=r"has 2 results of delphi, mine/one, mine/two\. Name the folder of one of them"
+    ):
+        met(tmp_path)
+    assert met(one)[0]["res9/0"] == HOSTILE
+
+
 def test_the_key_of_a_folder_follows_what_is_read_of_it(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name / "explanations").mkdir(parents=True)
