@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from latentbench.kernel.errors import SpecError
+from latentbench.kernel.errors import DataError, SpecError
 from latentbench.leaderboards.few_windows import BANDS, WindowedScore, windowed_scores, windows_blocks, windows_csv
 from latentbench.runs.finished import Run, load_run
 from latentbench.runs.run import start
 from latentbench.suites.build.build import build_suite
 from latentbench.suites.build.suite_recipe import SuiteRecipe, anchored_recipe, load_recipe
+from latentbench.suites.shortfall import shortfall
 from latentbench.suites.store import Suite
 from latentbench.views.page import Page
 from rich.console import Console
@@ -56,6 +57,21 @@ def test_a_recipe_that_asks_for_rare_latents_gets_them_and_no_others(suite: Suit
     assert min(len(v.explain) for v in suite.latents()) >= 1
     assert min(sum(w.active for w in v.test) for v in suite.latents()) >= 1
     assert min(windows) < 5
+
+
+def test_where_all_latents_fire_too_often_the_refusal_names_the_upper_end(tiny_folder: Path, tmp_path: Path) -> None:
+    rare = neurons(40) | {"min_windows": 2, "max_windows": 2}
+    toy_recipe(tmp_path, tiny_folder, [rare], texts=40, explain=4, positives=1)
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    with pytest.raises(DataError, match=r"fires in 2 to 2 windows; .* Lower min_windows or raise max_windows\."):
+        build_suite(anchored_recipe(recipe, tmp_path), tmp_path / "suite", tmp_path / "work")
+
+
+def test_a_named_latent_that_fires_too_often_is_left_out_for_that_reason(suite: Suite) -> None:
+    entry = {"name": "n", "asked": 3, "qualifying": 1, "got": 1, "min_windows": 2, "left_out": {"7": 1, "8": 30}}
+    said = shortfall({"coders": [entry]}, suite.latent_table).problems
+    named = "7 (fires in 1 of 2 windows), 8 (fires in 30 windows, above max_windows)"
+    assert f"n leaves out 2 latents that were asked for: {named}" in said
 
 
 def test_the_new_key_is_in_no_recipe_that_does_not_say_it(suite: Suite) -> None:

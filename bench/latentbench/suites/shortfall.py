@@ -61,7 +61,11 @@ def shortfall(manifest: Mapping[str, Any], latents: pa.Table) -> Shortfall:
         if got < asked:
             problems.append(f"{name} has {got:,} latents of {asked:,}")
         if left := entry.get("left_out"):
-            said = [f"{index} (fires in {n} of {entry['min_windows']} windows)" for index, n in left.items()]
+            least = entry["min_windows"]
+            said = [
+                f"{index} (fires in {n} {f'of {least} windows' if n < least else 'windows, above max_windows'})"
+                for index, n in left.items()
+            ]
             problems.append(f"{name} leaves out {len(left):,} latents that were asked for: {_some(said)}")
         problems += [
             f"{n:,} latents of {name} have fewer {kind} windows than asked for"

@@ -240,9 +240,15 @@ def _coder_part(
         drawn = chosen(counts, entry.indices, min_windows, recipe.strata, recipe.tune_share, most)
         left_out = {i: int(counts.windows[i]) for i in sorted({*entry.indices} - {*drawn.index.tolist()})}
     if not len(drawn.index):
+        top = int(counts.windows.max(initial=0))
+        cure = (
+            "Lower min_windows, or give a longer corpus."
+            if top < min_windows
+            else "Lower min_windows or raise max_windows."
+        )
         raise DataError(
             f"no latent of {coder.name} fires in {min_windows}{f' to {most}' if most else ''} windows; the most active one does "
-            f"in {int(counts.windows.max(initial=0))} of {len(tiles.start)}. Lower min_windows, or give a longer corpus."
+            f"in {top} of {len(tiles.start)}. {cure}"
         )
     samples = []
     for index in drawn.index.tolist():
