@@ -22,7 +22,7 @@ from latentbench.leaderboards.run_page import report
 from latentbench.runs.finished import Run, load_run
 from latentbench.runs.record import read_record, write_record
 from latentbench.runs.run import start
-from latentbench.runs.run_table import RunTable
+from latentbench.runs.run_table import RunTable, opened
 from latentbench.tracking.entries import parent
 from rich.console import Console
 
@@ -176,3 +176,15 @@ def test_seconds_of_another_table(tmp_path: Path) -> None:
     pq.write_table(first(pq.read_table(path, schema=SECONDS), "row", 10**9), path)
     with pytest.raises(CorruptTable, match="is not of judgements.parquet beside it"):
         load_run(run)
+
+
+def test_a_table_of_other_types_is_brought_into_memory_whatever_its_row_groups(whole: Path, tmp_path: Path) -> None:
+    folder = split(whole, tmp_path)
+    path = folder / "judgements.parquet"
+    table = pq.read_table(path, schema=JUDGEMENTS)
+    place = table.schema.get_field_index("repeat")
+    pq.write_table(table.set_column(place, "repeat", table["repeat"].cast(pa.int64())), path, row_group_size=7)
+    assert isinstance(
+        opened(folder / "scores.parquet", SCORES, table_digest(pq.read_table(whole / "scores.parquet"))), RowGroups
+    )
+    assert opened(path, JUDGEMENTS, table_digest(pq.read_table(whole / "judgements.parquet"))).equals(table)

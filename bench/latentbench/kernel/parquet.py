@@ -57,15 +57,15 @@ def parquet_columns(path: Path) -> list[str]:
         raise Unusable(" ".join(str(e).split())[:300]) from e
 
 
-def parquet_groups(path: Path) -> int:
-    """How many row groups a file has.
+def parquet_groups(path: Path, schema: pa.Schema) -> int:
+    """How many row groups a file has; 0 where its columns or their types are others.
 
     Raises:
         Unusable: it is not Parquet, or its footer is damaged. OSError: it cannot be read.
     """
     try:
         with pq.ParquetFile(path) as file:
-            return int(file.metadata.num_row_groups)
+            return int(file.metadata.num_row_groups) if file.schema_arrow.equals(schema) else 0
     except (pa.ArrowException, UnicodeDecodeError) as e:
         raise Unusable(" ".join(str(e).split())[:300]) from e
 

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from latentbench.kernel.errors import CorruptTable, DigestMismatch
-from latentbench.kernel.parquet import parquet_columns, parquet_groups
+from latentbench.kernel.parquet import parquet_groups
 from latentbench.kernel.row_groups import RowGroups, streamed_digest
 from latentbench.kernel.tables import read_table
 
@@ -229,7 +229,7 @@ def opened(path: Path, schema: pa.Schema, frozen: str | None) -> pa.Table | RowG
     """
     try:
         # Other layouts are brought into today's in memory; runs that wrote them were small.
-        streamed = frozen is not None and parquet_groups(path) > 1 and parquet_columns(path) == schema.names
+        streamed = frozen is not None and parquet_groups(path, schema) > 1
     except (OSError, ValueError):
         streamed = False
     if not streamed:
