@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 from latentbench.cli import app
+from latentbench.judges.cache.cache_counts import FromCache
 from latentbench.judges.cache.cached_judge import ReplyCache
-from latentbench.judges.cache.replies import FromCache
 from latentbench.kernel.requests import Outcome
 from latentbench.runs.record import RunRecord, read_record
 from latentbench.runs.run import resume, start

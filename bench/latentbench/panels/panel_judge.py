@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 import pydantic
 
+from latentbench.judges.cache.cache_counts import FromCache
 from latentbench.judges.cache.cached_judge import CachedJudge
-from latentbench.judges.cache.replies import FromCache
 from latentbench.judges.judge import Judge, guarded
 from latentbench.judges.reference import load_judge, split_reference
 from latentbench.kernel.config import validate

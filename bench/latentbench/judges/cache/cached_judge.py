@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from latentbench.judges.cache.replies import CacheStats, FromCache, ReplyCache
+from latentbench.judges.cache.cache_counts import CacheStats, FromCache
+from latentbench.judges.cache.replies import ReplyCache
 from latentbench.judges.judge import BaseJudge, Judge, guarded
 from latentbench.kernel.errors import BenchError
 from latentbench.kernel.requests import NEEDS, Activate, Projected, Reply, Request, request_key

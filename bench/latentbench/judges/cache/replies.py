@@ -22,21 +22,19 @@ import time
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
-
-from latentbench.kernel.conform import conform
+from latentbench.judges.cache.cache_counts import CacheStats, FromCache
+from latentbench.judges.cache.reply_row import encode, read_row, sealed_with
 from latentbench.kernel.errors import DataError
 from latentbench.kernel.files import writing
 from latentbench.kernel.identity import canonical
 from latentbench.kernel.processes import Process, me
-from latentbench.kernel.requests import JudgeIdentity, Outcome, Reply, Request, Usage, describe, request_key
-from latentbench.kernel.seal import Seal, check, sealed
+from latentbench.kernel.requests import JudgeIdentity, Outcome, Reply, Request, describe, request_key
+from latentbench.kernel.seal import sealed
 
 SCHEMA = 1
 STORED = frozenset({Outcome.OK, Outcome.REFUSAL, Outcome.PARSE})
@@ -59,63 +57,6 @@ BEAT, STALE = 20.0, 120.0
 """Seconds between the signs of life of a process that has claims, and without one until they are taken over."""
 PART = 500
 """Keys per query."""
-
-
-@dataclass(frozen=True, slots=True)
-class CacheStats:
-    """What a cache holds.
-
-    Attributes:
-        replies: number of stored replies.
-        bytes: size of the file.
-        judges: label -> number of replies, over all identities with that label.
-        oldest, newest: Unix time, None for an empty cache.
-    """
-
-    replies: int
-    bytes: int
-    judges: dict[str, int]
-    oldest: float | None
-    newest: float | None
-
-    def __str__(self) -> str:
-        """Lines for the terminal."""
-        lines = [f"{self.replies:,} replies, {self.bytes / 1e6:,.1f} MB"]
-        if self.oldest is not None and self.newest is not None:
-            first, last = (f"{datetime.fromtimestamp(t):%Y-%m-%d %H:%M}" for t in (self.oldest, self.newest))
-            lines.append(f"stored from {first} to {last}")
-        return "\n".join(lines + [f"{n:>10,}  {label}" for label, n in sorted(self.judges.items())])
-
-
-@dataclass(slots=True)
-class FromCache:
-    """What was looked up and found so far.
-
-    Attributes:
-        asked, found: numbers of requests.
-        first, last: when the earliest and the latest of those found were stored, in Unix time.
-    """
-
-    asked: int = 0
-    found: int = 0
-    first: float = float("inf")
-    last: float = float("-inf")
-
-    def add(self, stored: float) -> None:
-        """One reply that was found."""
-        self.first, self.last = min(self.first, stored), max(self.last, stored)
-
-    def __add__(self, other: FromCache) -> FromCache:
-        first, last = min(self.first, other.first), max(self.last, other.last)
-        return FromCache(self.asked + other.asked, self.found + other.found, first, last)
-
-    def __str__(self) -> str:
-        """A line for the end of a run; nothing where nothing was found."""
-        if not self.found:
-            return ""
-        first, last = (f"{datetime.fromtimestamp(t):%Y-%m-%d %H:%M}" for t in (self.first, self.last))
-        return f"{self.found:,} of {self.asked:,} replies came from the cache, stored {first} to {last}"
-
 
 _STORE = "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO "
 _KEEP, _TAKE = (
@@ -235,7 +176,7 @@ class ReplyCache:
             for marks, part in _parts(wanted):
                 query = f"SELECT key, outcome, {self.VALUE}, vector, stored FROM replies WHERE key IN ({marks})"
                 for key, outcome, value, vector, stored in self._db.execute(query, part):
-                    reply = _whole(key, outcome, value, vector, stored)
+                    reply = read_row(key, outcome, value, vector, stored)
                     if reply is None:
                         self.damaged.add(str(key))
                         self._broken.add(str(key))
@@ -259,7 +200,7 @@ class ReplyCache:
             if reply.outcome in STORED and not self.read_only:
                 value, vector = encode(reply)
                 told = describe(request, reads_truth, identity.provider)
-                whole = sealed(value.encode("utf-8", "surrogatepass"), *_about(key, reply.outcome, vector, now))
+                whole = sealed(value.encode("utf-8", "surrogatepass"), *sealed_with(key, reply.outcome, vector, now))
                 text = whole.decode("utf-8", "surrogatepass")
                 row = (key, identity.key, *told, now, str(reply.outcome), text, vector)
                 (mended if key in self._broken else rows).append(row)
@@ -525,75 +466,3 @@ def _changes(old: dict[str, Any], new: dict[str, Any], what: str = "judge ") -> 
         for name in sorted({*a, *b})
         if a.get(name) != b.get(name)
     ]
-
-
-def encode(reply: Reply) -> tuple[str, bytes | None]:
-    """JSON of a reply without empty fields, and its vector as little-endian float32."""
-    u = reply.usage
-    fields: dict[str, Any] = {
-        "text": reply.text,
-        "logprobs": reply.logprobs,
-        "loglik": reply.loglik,
-        "n_tokens": reply.n_tokens,
-        "tokens": reply.tokens,
-        "windows": reply.windows,
-        "error": reply.error,
-        "reasoning": reply.reasoning,
-        "finish": reply.finish,
-        "usage": [u.tokens_in, u.tokens_out, u.tokens_cached, round(u.seconds, 6)],
-    }
-    value = json.dumps({k: v for k, v in fields.items() if v is not None}, separators=(",", ":"), ensure_ascii=False)
-    vector = None if reply.vector is None else np.ascontiguousarray(reply.vector, "<f4").tobytes()
-    return value, vector
-
-
-def _about(key: str, outcome: str, vector: bytes | None, stored: float) -> tuple[bytes, ...]:
-    """What a row's checksum is of, besides its value."""
-    return key.encode(), str(outcome).encode(), vector or b"", repr(stored).encode()
-
-
-def _whole(key: object, outcome: object, value: object, vector: object, stored: object) -> Reply | None:
-    """The reply of a row; None where the row is damaged."""
-    if not (isinstance(key, str) and isinstance(outcome, str) and isinstance(value, bytes)):
-        return None
-    if not (isinstance(stored, float) and (vector is None or isinstance(vector, bytes))):
-        return None
-    seal = check(value, *_about(key, outcome, vector, stored))
-    if seal is Seal.BROKEN:
-        return None
-    try:
-        text = value.decode("utf-8", "surrogatepass")
-        # A bit that flips in the name of the checksum makes a row without one.
-        if seal is Seal.NONE and not set(json.loads(text)) <= FIELDS:
-            return None
-        reply = decode(outcome, text, vector)
-        return reply if seal is Seal.WHOLE else conform(reply, Reply)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-
-
-FIELDS = frozenset(
-    ["text", "logprobs", "loglik", "n_tokens", "tokens", "windows", "error", "reasoning", "finish", "usage"]
-)
-"""Members of a stored value."""
-
-
-def decode(outcome: str, value: str, vector: bytes | None) -> Reply:
-    """A stored reply, marked as cached."""
-    found = json.loads(value)
-    logprobs, tokens, windows = found.get("logprobs"), found.get("tokens"), found.get("windows")
-    return Reply(
-        outcome=Outcome(outcome),
-        text=found.get("text"),
-        logprobs=None if logprobs is None else tuple(map(tuple, logprobs)),
-        loglik=found.get("loglik"),
-        n_tokens=found.get("n_tokens"),
-        vector=None if vector is None else np.frombuffer(vector, "<f4"),
-        tokens=None if tokens is None else tuple(map(tuple, tokens)),
-        windows=None if windows is None else tuple(windows),
-        usage=Usage(*found["usage"]),
-        error=found.get("error"),
-        reasoning=found.get("reasoning"),
-        finish=found.get("finish"),
-        cached=True,
-    )

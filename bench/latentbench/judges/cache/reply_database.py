@@ -21,7 +21,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from latentbench.judges.cache.replies import SCHEMA, FromCache, ReplyCache
+from latentbench.judges.cache.cache_counts import FromCache
+from latentbench.judges.cache.replies import SCHEMA, ReplyCache
 from latentbench.kernel.errors import DataError
 from latentbench.kernel.extras import need
 from latentbench.kernel.outcome import Outcome
