@@ -4,7 +4,7 @@ A judge in this process computes in a thread of its own, and the threads take tu
 (and their tokenizers). What is left is loading, trials, journals, tables, the page and MLflow. A sampling profiler from outside
 is the tempting way; on two cores it sees a thread mostly when that thread does not compute.
 
-    OMP_NUM_THREADS=2 python benchmarks/demo_share.py --cache /tmp/new.sqlite
+    OMP_NUM_THREADS=2 python benchmarks/demo_share.py --cache new.sqlite
 """
 
 from __future__ import annotations

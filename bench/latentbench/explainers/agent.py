@@ -29,7 +29,7 @@ from pydantic import Field, model_validator
 
 from latentbench.explainers.explainer import Explanation, Others, Params, total_usage
 from latentbench.explainers.hypothesis import Hypothesis, MeasuredText, correct, evidence_note, ranked, rounded
-from latentbench.explainers.llm import PROMPTS, LlmExplainer, LlmParams
+from latentbench.explainers.llm import LlmExplainer, LlmParams
 from latentbench.kernel.forms import AnyOf, Write
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentRef, LatentView, Window
@@ -37,11 +37,10 @@ from latentbench.kernel.requests import Activate, Capability, Chat, Outcome, Rep
 from latentbench.kernel.trial import Seen, Trial
 from latentbench.prompts.answers import read_numbers, text_alone
 from latentbench.prompts.selection import shuffled
-from latentbench.prompts.template import Prompts, active_marks, marked, one_line
+from latentbench.prompts.template import active_marks, marked, one_line
 from latentbench.stats.maximum import best_of_k
 from latentbench.suites.planted.rules import TOKEN
 
-AGENT_PROMPTS = ("write", "tell", "tell_marked", "revise")
 ALL_RIGHT, ALL_ROUNDS, NOTHING_NEW = "agreement with every text", "the number of rounds", "no new hypothesis"
 GONE = frozenset({Outcome.API, Outcome.TIMEOUT, Outcome.SKIPPED})
 """Outcomes of a test without which there is no comparison: choosing by what is left prefers whose calls fail."""
@@ -134,14 +133,13 @@ Talk = Generator[list[Request], list[Reply], None]
 class AgentExplainer(LlmExplainer):
     """Asks in rounds of chats and activations; the replies to hypotheses are read as those of `llm`."""
 
+    more = ("write", "tell", "tell_marked", "revise")
     params_model = AgentParams
     needs = frozenset({Capability.CHAT, Capability.ACTIVATE})
 
     def __init__(self, name: str, version: str, params: Params, prompts: Mapping[str, Any]) -> None:
-        writing = ("marker", *PROMPTS)
-        super().__init__(name, version, params, {k: v for k, v in prompts.items() if k in writing})
-        self.prompts = prompts
-        section = Prompts(prompts, (*writing, *AGENT_PROMPTS), f"explainer {name!r}")
+        super().__init__(name, version, params, prompts)
+        section = self._section
         self._write = section.messages("write", ("explanation", "register"))
         self._tell = section.messages("tell", ("explanation", "texts"))
         self._tell_marked = section.messages("tell_marked", ("explanation", "texts"))

@@ -20,11 +20,11 @@ import numpy as np
 from pydantic import Field
 
 from latentbench.explainers.explainer import Explanation, Others, Params, total_usage
-from latentbench.explainers.llm import PROMPTS, LlmExplainer, LlmParams
+from latentbench.explainers.llm import LlmExplainer, LlmParams
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.requests import Capability, Chat, Continuation, Outcome, Reply, Request
-from latentbench.prompts.template import Prompts, fill
+from latentbench.prompts.template import fill
 from latentbench.stats.maximum import best_of_k
 
 
@@ -42,16 +42,14 @@ class BestOfKParams(LlmParams):
 class BestOfKExplainer(LlmExplainer):
     """Two rounds: k chats, then a text log-probability per window and candidate."""
 
+    more = ("context", "generic")
     params_model = BestOfKParams
     needs = frozenset({Capability.CHAT, Capability.TEXT})
 
     def __init__(self, name: str, version: str, params: Params, prompts: Mapping[str, Any]) -> None:
-        writing = ("marker", *PROMPTS)
-        super().__init__(name, version, params, {k: v for k, v in prompts.items() if k in writing})
-        self.prompts = prompts
-        section = Prompts(prompts, (*writing, "context", "generic"), f"explainer {name!r}")
-        self._context = section.text("context", ("explanation",))
-        self._generic = section.text("generic")
+        super().__init__(name, version, params, prompts)
+        self._context = self._section.text("context", ("explanation",))
+        self._generic = self._section.text("generic")
 
     def requests(self, latent: LatentView, seed: int) -> list[Request]:
         """The prompt of `llm`, once for each candidate."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -54,14 +54,19 @@ class LlmParams(Params):
 
 
 class LlmExplainer(Explainer):
-    """Asks one chat request per latent."""
+    """Asks one chat request per latent.
 
+    Attributes:
+        more: prompts of a kind of this explainer, besides those that ask for a text.
+    """
+
+    more: ClassVar[tuple[str, ...]] = ()
     params_model = LlmParams
     needs = frozenset({Capability.CHAT})
 
     def __init__(self, name: str, version: str, params: Params, prompts: Mapping[str, Any]) -> None:
         super().__init__(name, version, params, prompts)
-        section = Prompts(prompts, ("marker", *PROMPTS), f"explainer {name!r}")
+        self._section = section = Prompts(prompts, ("marker", *PROMPTS, *self.more), f"explainer {name!r}")
         # Those that are written are read, so that a fault in any of them is found; the one that is used must be there.
         written = {key: section.messages(key, ("examples", "words", "marker")) for key in PROMPTS if key in prompts}
         wanted = "cot" if self.params.cot else "direct" if self.params.show_activations else "bare"

@@ -29,11 +29,11 @@ import numpy as np
 from pydantic import Field
 
 from latentbench.explainers.explainer import Explanation, Others, Params, total_usage
-from latentbench.explainers.llm import PROMPTS, LlmExplainer, LlmParams
+from latentbench.explainers.llm import LlmExplainer, LlmParams
 from latentbench.kernel.identity import seed_for
 from latentbench.kernel.latent import LatentView, Window
 from latentbench.kernel.requests import Outcome, Reply, Request
-from latentbench.prompts.template import Prompts, fill
+from latentbench.prompts.template import fill
 from latentbench.stats.clusters import Points, split, ward_groups
 
 Use = Literal["union", "best", "second", "third"]
@@ -63,13 +63,12 @@ class MultiParams(LlmParams):
 class MultiExplainer(LlmExplainer):
     """Asks one chat request per cluster; replies are read as those of `llm`."""
 
+    more = ("joined",)
     params_model = MultiParams
 
     def __init__(self, name: str, version: str, params: Params, prompts: Mapping[str, Any]) -> None:
-        writing = ("marker", *PROMPTS)
-        super().__init__(name, version, params, {k: v for k, v in prompts.items() if k in writing})
-        self.prompts = prompts
-        self._joined = Prompts(prompts, (*writing, "joined"), f"explainer {name!r}").text("joined", ("before", "text"))
+        super().__init__(name, version, params, prompts)
+        self._joined = self._section.text("joined", ("before", "text"))
 
     def requests(self, latent: LatentView, seed: int) -> list[Request]:
         """The prompt of `llm` for each cluster, largest first."""

@@ -224,17 +224,7 @@ def rating_rows(found: PeopleAgreement, ratings: Sequence[GivenRating]) -> list[
 
 def findings(found: PeopleAgreement, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Sentences: how far raters agree, which scorers are shown to agree with them, and whether their order is the paper's."""
-    said = [_between(found), *map(_against, rows)]
-    both = [(r["spearman"], r["paper"]) for r in rows if r["paper"] is not None and not math.isnan(r["spearman"])]
-    if len(both) >= 3:
-        from scipy.stats import kendalltau
-
-        tau = kendalltau(*zip(*both, strict=True))
-        said.append(
-            f"Order of the {len(both)} scorers that the paper has: Kendall's tau {number(tau.statistic, 2)} with the paper's, "
-            f"{p_is(float(tau.pvalue))}."
-        )
-    return said
+    return [_between(found), *map(_against, rows), *scorer_agreement.order_of_the_paper(rows, "scorers")]
 
 
 def _between(found: PeopleAgreement) -> str:

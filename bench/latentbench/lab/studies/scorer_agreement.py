@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from latentbench.stats import power
 from latentbench.stats.bootstrap import FEWEST
 from latentbench.stats.correlation import CorrelationMatrix, correlation_matrix
 from latentbench.views.figure import heatmap, panels, styled
-from latentbench.views.number import estimate, p_is
+from latentbench.views.number import estimate, number, p_is
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,16 +141,26 @@ def findings(rows: list[dict[str, Any]], reads: list[dict[str, Any]], heard: Map
         said.append(
             f"{len(unclear)} of {len(rows)} pairs are not shown to correlate after Holm's correction ({could}): {pairs}."
         )
-    both = [(r["spearman"], r["paper"]) for r in rows if r["paper"] is not None and not math.isnan(r["spearman"])]
-    if len(both) >= 3:
-        from scipy.stats import kendalltau
+    return [*said, *order_of_the_paper(rows, "pairs")]
 
-        tau = kendalltau(*zip(*both, strict=True))
-        said.append(
-            f"Order of the {len(both)} pairs that the paper has: Kendall's tau {tau.statistic:.2f} with the paper's, "
-            f"{p_is(float(tau.pvalue))}."
-        )
-    return said
+
+def order_of_the_paper(rows: Sequence[Mapping[str, Any]], what: str) -> list[str]:
+    """Whether rows stand in the order that the paper has; nothing where it has fewer than three of them.
+
+    Args:
+        rows: with `spearman` and `paper`.
+        what: what a row is, in the plural.
+    """
+    both = [(r["spearman"], r["paper"]) for r in rows if r["paper"] is not None and not math.isnan(r["spearman"])]
+    if len(both) < 3:
+        return []
+    from scipy.stats import kendalltau
+
+    tau = kendalltau(*zip(*both, strict=True))
+    return [
+        f"Order of the {len(both)} {what} that the paper has: Kendall's tau {number(tau.statistic, 2)} with the paper's, "
+        f"{p_is(float(tau.pvalue))}."
+    ]
 
 
 def cell_scores(scores: pd.DataFrame, explainer: str, scorer: str) -> pd.Series[float]:
